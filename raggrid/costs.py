@@ -1,0 +1,49 @@
+"""The three costs of a pipeline, never mixed: final, search, marginal.
+
+All are device-seconds summed over trials; answering whole pipelines is charged to the pipeline in the ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from raggrid.records import TrialRecord
+from raggrid.strategies import PipelinePlan, StudyGraph
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Device-seconds. ``final``: training the chosen configuration once, all its phases. ``search``: all trials
+    that this strategy's own search needs, as if it ran alone. ``marginal``: the trials that no other pipeline
+    of the study needs, so what it adds to a study that runs the others anyway."""
+
+    final: float
+    search: float
+    marginal: float
+
+
+def pipeline_costs(
+    graph: StudyGraph, plan: PipelinePlan, chosen: Iterable[str], trials: Mapping[str, Collection[TrialRecord]]
+) -> Costs:
+    """The costs of a pipeline.
+
+    Args:
+        graph: the study's searches and pipelines.
+        plan: the pipeline's place in it.
+        chosen: trial ids that make up the pipeline, upstream ones included; each counts once.
+        trials: the finished trials of each search, by the search's name.
+    """
+    needed = set(graph.needed_by(plan))
+    others = {name for other in graph.pipelines if other != plan for name in graph.needed_by(other)}
+    everything = {trial.trial_id: trial for rows in trials.values() for trial in rows}
+    return Costs(
+        final=sum(everything[trial_id].train_device_seconds for trial_id in set(chosen)),
+        search=sum(spent(trial) for name in needed for trial in trials.get(name, ())),
+        marginal=sum(spent(trial) for name in needed - others for trial in trials.get(name, ())),
+    )
+
+
+def spent(trial: TrialRecord) -> float:
+    """Device-seconds a trial cost: training, measuring its objective, and work lost to faults."""
+    return trial.train_device_seconds + trial.evaluate_device_seconds + trial.lost_device_seconds

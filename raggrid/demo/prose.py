@@ -1,0 +1,118 @@
+"""An entity -> a passage of some 25 to 45 words: facts in random order and wording, with side remarks."""
+
+from __future__ import annotations
+
+from random import Random
+
+from raggrid.demo.entities import Entity, Sources
+
+# {s} subject, {v} value, {a} its indefinite article, {his} the possessive. A sentence may open with any of them.
+SENTENCES: dict[str, dict[str, tuple[str, ...]]] = {
+    "person": {
+        "occupation": ("{s} worked as {a} {v}", "{s} was {a} {v} by trade", "{s} earned a living as {a} {v}"),
+        "birthplace": ("{s} was born in {v}", "{s} came from {v}", "the birthplace of {s} was {v}"),
+        "instrument": ("in the evenings {s} played the {v}", "{s} played the {v}", "{s} was fond of playing the {v}"),
+        "collection": ("{s} collected {v}", "{s} owned a large collection of {v}", "at home {s} collected {v}"),
+        "teacher": ("{s} was taught by {v}", "{his} teacher was {v}", "as a pupil {s} learned from {v}"),
+    },
+    "place": {
+        "river": ("{s} lies on the {v}", "{s} stands beside the {v}", "the {v} runs through {s}"),
+        "founder": ("{s} was founded by {v}", "its founder was {v}", "the first houses of {s} were founded by {v}"),
+        "ruler": ("{s} is ruled by {v}", "its present ruler is {v}", "these days {s} is ruled by {v}"),
+        "trade": ("{s} is known for its {v}", "{s} sells {v} far and wide", "traders come to {s} for its {v}"),
+    },
+    "work": {
+        "author": ("{s} was made by {v}", "{s} is the work of {v}", "its author was {v}"),
+        "year": ("{s} was finished in {v}", "{s} dates from {v}", "{s} was first shown in {v}"),
+        "theme": ("{s} tells of {v}", "{s} is about {v}", "the subject of {s} is {v}"),
+        "patron": ("{s} was paid for by {v}", "its patron was {v}", "the money for {s} came from {v}"),
+    },
+    "creature": {
+        "habitat": ("{s} lives in the {v}", "{s} is found in the {v}", "the home of {s} is the {v}"),
+        "diet": ("{s} feeds on {v}", "{s} eats {v}", "in summer {s} eats little but {v}"),
+        "discoverer": ("{s} was discovered by {v}", "its discoverer was {v}", "{s} was first seen by {v}"),
+        "year": ("{s} was described in {v}", "science has known {s} since {v}", "{s} was first drawn in {v}"),
+    },
+}
+# Remarks that name other people and values of the same sorts, and answer no question.
+REMARKS: dict[str, tuple[str, ...]] = {
+    "person": (
+        "a neighbour, {other}, was {a} {occupation}",
+        "{other} wrote the only biography",
+        "a cousin in {town} played the {instrument}",
+        "few letters survive",
+    ),
+    "place": (
+        "its bridge was built by {other}",
+        "the road to {town} is steep",
+        "a clock tower was added in {year}",
+        "the market is small",
+    ),
+    "work": (
+        "a copy hangs in {town}",
+        "{other} praised it",
+        "it was nearly lost in {year}",
+        "critics were slow to like it",
+    ),
+    "creature": (
+        "{other} kept one in a cage",
+        "it was once sold at {town}",
+        "no stamp showed it before {year}",
+        "its call is faint",
+    ),
+}
+NAMESAKE_NOTES = ("not to be confused with {namesake}", "often mistaken for {namesake}", "unlike {namesake}")
+NUM_EARLY_FACTS = 3  # only these are asked about, so that a truncated prompt still holds the answer
+REMARK_SHARE, NOTE_SHARE = 0.5, 0.25
+
+
+def write_passage(entity: Entity, sources: Sources, rng: Random) -> tuple[str, tuple[str, ...]]:
+    """The passage's text, and the relations stated early enough in it to be asked about."""
+    relations = tuple(rng.sample(sorted(entity.facts), len(entity.facts)))[: NUM_EARLY_FACTS + 1]
+    sentences = [_fact(entity, relation, rng, is_first=n == 0) for n, relation in enumerate(relations)]
+    if rng.random() < REMARK_SHARE:
+        sentences.insert(rng.randrange(1, len(sentences) + 1), _remark(entity, sources, rng))
+    if rng.random() < NOTE_SHARE:
+        note = rng.choice(NAMESAKE_NOTES).format(namesake=with_the(entity.kind, entity.namesake))
+        sentences[-1] += f", {note}" if sentences[-1].startswith(("it ", "he ", "she ")) else ""
+    text = " ".join(f"{sentence[0].upper()}{sentence[1:]}." for sentence in sentences)
+    return text, relations[:NUM_EARLY_FACTS]
+
+
+def with_the(kind: str, name: str) -> str:
+    """The name as it stands in a sentence: creatures take an article, all others do not."""
+    return f"the {name}" if kind == "creature" else name
+
+
+def article(word: str) -> str:
+    """'an' before a vowel letter, else 'a'; plurals do not come here."""
+    return "an" if word[0] in "aeiou" else "a"
+
+
+def _fact(entity: Entity, relation: str, rng: Random, *, is_first: bool) -> str:
+    value = entity.facts[relation][0]
+    templates = SENTENCES[entity.kind][relation]
+    # A first sentence must name its subject, so it cannot be one that only says 'its' or 'his'.
+    template = rng.choice([text for text in templates if "{s}" in text] if is_first else templates)
+    subject = _introduction(entity) if is_first else _reference(entity, rng)
+    his = {"he": "his", "she": "her", "it": "its"}[entity.pronoun]
+    return template.format(s=subject, v=value, a=article(value), his=his)
+
+
+def _introduction(entity: Entity) -> str:
+    """The name, and for all but people what it is: 'Salt Orchards, an opera,'."""
+    name = with_the(entity.kind, entity.name)
+    return name if entity.kind == "person" else f"{name}, {article(entity.noun)} {entity.noun},"
+
+
+def _reference(entity: Entity, rng: Random) -> str:
+    if rng.random() < 0.5:
+        return entity.pronoun
+    return entity.name.split()[-1] if entity.kind == "person" else f"the {entity.noun}"
+
+
+def _remark(entity: Entity, sources: Sources, rng: Random) -> str:
+    template = rng.choice(REMARKS[entity.kind])
+    details = {"other": sources.someone()[0], "town": sources.towns.draw()[0]}
+    details |= {name: cards[0] for name, cards in sources.draw("occupation", "instrument", "year").items()}
+    return template.format(**details, a=article(details["occupation"]))

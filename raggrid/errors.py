@@ -1,0 +1,69 @@
+"""The exception tree: what can go wrong, and the exit code each branch ends with.
+
+RaggridError
+├── InputError          the user's input is wrong; nothing was written         exit 2
+│   ├── SpaceError      the search space
+│   ├── DataError       corpus, questions, labels
+│   └── ModelError      a model reference or a model file
+├── RecordError         a run directory that cannot be read or written         exit 2
+├── StudyError          a study that could not be carried through              exit 1
+└── StudyInterrupted    Ctrl-C or SIGTERM; what is finished is on disk         exit 130
+
+Every message reads ``where: got X; expected Y. Next step.`` Errors carry plain strings only, so that they
+unpickle in another process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class RaggridError(Exception):
+    """Base of every error that raggrid raises on purpose; ``exit_code`` is the command's."""
+
+    exit_code = 1
+
+
+class InputError(RaggridError):
+    """Wrong input, with every problem found; the message is one line a problem."""
+
+    exit_code = 2
+
+
+class SpaceError(InputError):
+    """The search space is wrong: unknown keys, wrong values, impossible combinations."""
+
+
+class DataError(InputError):
+    """Corpus or questions are missing, malformed or do not fit together."""
+
+
+class ModelError(InputError):
+    """A model reference names nothing, or the files behind it are not the expected ones."""
+
+
+class RecordError(RaggridError):
+    """A run directory is missing, partial in an unreadable way, or belongs to another study."""
+
+    exit_code = 2
+
+
+class StudyError(RaggridError):
+    """A study ended without what it was asked for."""
+
+
+class StudyInterrupted(RaggridError):
+    """A study was stopped from outside; everything finished is on disk."""
+
+    exit_code = 130
+
+
+def listed(where: str, problems: Iterable[str]) -> str:
+    """One message for all the problems of one place.
+
+    A single problem reads ``where: problem``; several read ``where: N problems`` and one indented line each.
+    """
+    lines = list(problems)
+    if len(lines) == 1:
+        return f"{where}: {lines[0]}"
+    return "\n".join([f"{where}: {len(lines)} problems", *(f"  {line}" for line in lines)])

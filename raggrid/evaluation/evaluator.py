@@ -1,0 +1,68 @@
+"""A pipeline and a split -> its predictions with their scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from raggrid.evaluation.metrics import exact_match, f1, recall_at_k
+from raggrid.rag.pipeline import Pipeline
+from raggrid.records import Question
+from raggrid.space import SearchSpace
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One answered question. ``recall_at_k`` is None without context labels."""
+
+    question_id: str
+    prediction: str
+    exact_match: float
+    f1: float
+    recall_at_k: float | None
+    retrieved_ids: tuple[str, ...]
+
+
+def answer_questions(pipeline: Pipeline, questions: Sequence[Question], space: SearchSpace) -> list[Scored]:
+    """Retrieve, concatenate the top passages in one prompt, decode greedily, score: the paper's appendix A.
+
+    ``retrieved_ids`` holds as many passages as training or answering looks at; the answer reads the first
+    ``space.answer_top_k`` of them, and recall is measured at that k.
+    """
+    if not questions:
+        return []
+    k = space.answer_top_k
+    texts = [question.question for question in questions]
+    found = pipeline.retrieve(texts, max(k, space.retrieval.top_k))
+    answers = pipeline.answer(
+        texts, found[:, :k], max_new_tokens=space.answer.max_new_tokens, batch_size=space.answer.batch_size
+    )
+    names = [tuple(pipeline.passages[place].id for place in row) for row in found.tolist()]
+    return [score(question, answer, ids, k) for question, answer, ids in zip(questions, answers, names, strict=True)]
+
+
+def score(question: Question, prediction: str, retrieved_ids: tuple[str, ...], k: int) -> Scored:
+    """One prediction against its question's answers and labels."""
+    return Scored(
+        question.id,
+        prediction,
+        exact_match(prediction, question.answers),
+        f1(prediction, question.answers),
+        recall_at_k(retrieved_ids, question.context_ids, k),
+        retrieved_ids,
+    )
+
+
+def means(rows: Sequence[Scored]) -> dict[str, float | None]:
+    """Mean ``exact_match``, ``f1`` and ``recall_at_k`` (over labelled questions; None if there are none)."""
+    return {
+        "exact_match": fmean(row.exact_match for row in rows),
+        "f1": fmean(row.f1 for row in rows),
+        "recall_at_k": _mean(row.recall_at_k for row in rows if row.recall_at_k is not None),
+    }
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    listed = list(values)
+    return fmean(listed) if listed else None

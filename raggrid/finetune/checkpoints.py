@@ -1,0 +1,70 @@
+"""What a phase run leaves on disk: its tuned models in their libraries' formats, and its state for a resume.
+
+Everything is safetensors and JSON. A state is written beside its place and renamed, so a crash leaves the
+earlier one.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+Parameters = Mapping[str, torch.nn.Parameter]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a phase run has come. Seconds are of one worker, attempts count starts."""
+
+    step: int = 0
+    train_seconds: float = 0.0
+    evaluate_seconds: float = 0.0
+    attempts: int = 1
+    loss_sum: float = 0.0
+    loss_steps: int = 0
+
+
+def save_state(folder: Path, parameters: Parameters, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+    """Keep trained parameters, optimizer moments and progress in ``folder``, replacing what was there."""
+    tensors = {f"parameter/{name}": parameter.detach().contiguous() for name, parameter in parameters.items()}
+    for name, parameter in parameters.items():
+        for key, value in optimizer.state.get(parameter, {}).items():
+            tensors[f"optimizer/{key}/{name}"] = torch.as_tensor(value).contiguous()
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    save_file(tensors, part / "state.safetensors", metadata={"progress": json.dumps(asdict(progress))})
+    shutil.rmtree(folder, ignore_errors=True)
+    part.rename(folder)
+
+
+def load_state(folder: Path, parameters: Parameters, optimizer: torch.optim.Optimizer) -> Progress | None:
+    """Put a kept state back in place and return its progress; None if there is none."""
+    file = folder / "state.safetensors"
+    if not file.is_file():
+        return None
+    with safe_open(file, framework="pt") as state:
+        tensors: dict[str, Tensor] = {key: state.get_tensor(key) for key in state.keys()}  # noqa: SIM118
+        progress = Progress(**json.loads(state.metadata()["progress"]))
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(tensors[f"parameter/{name}"])
+    for key, value in tensors.items():
+        if key.startswith("optimizer/"):
+            _, slot, name = key.split("/", 2)
+            parameter = parameters[name]
+            optimizer.state[parameter][slot] = value if slot == "step" else value.to(parameter.device)
+    return progress
+
+
+def drop_state(folder: Path) -> None:
+    """Delete a kept state, if there is one."""
+    shutil.rmtree(folder, ignore_errors=True)

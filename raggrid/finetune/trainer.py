@@ -1,0 +1,262 @@
+"""The training loop: one phase run from its first step to its last, or to its next stop. Knows no Ray.
+
+Each worker takes its part of every batch; gradients are summed over workers, so that every worker takes the
+same optimizer step on the same numbers.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from raggrid.finetune.audit import (
+    audit_frozen,
+    audit_gradients,
+    audit_loss,
+    audit_score_gradient,
+    fingerprint,
+)
+from raggrid.finetune.batches import batch_positions, shard
+from raggrid.finetune.checkpoints import Progress, drop_state, load_state, save_state
+from raggrid.finetune.objectives import labels_loss, rag_forward
+from raggrid.finetune.validation import Validation, validate
+from raggrid.finetune.workers import Worker
+from raggrid.rag.embedder import Embedder
+from raggrid.rag.generator import Generator
+from raggrid.rag.pipeline import Pipeline
+from raggrid.records import Question
+from raggrid.space import SearchSpace
+from raggrid.strategies import PHASES, PhaseRun, rungs
+
+STATE = "state"
+
+
+@dataclass(frozen=True)
+class TrainTask:
+    """All that a phase run needs. ``generator`` is None for the phase that trains on labels alone."""
+
+    run: PhaseRun
+    space: SearchSpace
+    train: Sequence[Question]
+    validation: Sequence[Question]
+    pipeline: Pipeline
+    positions: dict[str, int]
+    checkpoint: Path
+
+
+def evaluation_steps(run: PhaseRun, space: SearchSpace) -> tuple[int, ...]:
+    """The steps after which the objective is measured: every rung of early stopping, and the last."""
+    stopping = space.early_stopping
+    levels = rungs(run.max_steps, min_fraction=stopping.min_fraction, reduction_factor=stopping.reduction_factor)
+    return (*levels, run.max_steps)
+
+
+class Trainer:
+    """One phase run in memory: models, optimizer, schedule and how far it has come."""
+
+    def __init__(self, task: TrainTask, worker: Worker) -> None:
+        self.task, self.worker = task, worker
+        self.phase = PHASES[task.run.phase]
+        self.trained, self.frozen = _split_parameters(task)
+        self.optimizer = _optimizer(task, self.trained)
+        self.progress = Progress()
+        restored = load_state(task.checkpoint / STATE, self.trained, self.optimizer)
+        if restored:
+            self.progress = replace(restored, attempts=restored.attempts + 1)
+        self.batch_size = _batch_size(task)
+
+    def train(self) -> str:
+        """Train to the last step and return the status: ``completed``, ``stopped`` or ``diverged``."""
+        if self.progress.step == 0:
+            self._save()
+        for step in evaluation_steps(self.task.run, self.task.space):
+            if step <= self.progress.step:
+                continue
+            self._train_until(step)
+            measured = self._measure()
+            status = self._status(measured)
+            self._keep(status)
+            self._report(measured, status)
+            if status != "running":
+                return status
+            if self.worker.should_stop():
+                return "stopped"
+        return "completed"
+
+    def _train_until(self, last: int) -> None:
+        self.progress = replace(self.progress, loss_sum=0.0, loss_steps=0)
+        for step in range(self.progress.step, last):
+            started = time.perf_counter()
+            loss = self._step(step)
+            progress = self.progress
+            self.progress = replace(
+                progress,
+                step=step + 1,
+                train_seconds=progress.train_seconds + time.perf_counter() - started,
+                loss_sum=progress.loss_sum + loss,
+                loss_steps=progress.loss_steps + 1,
+            )
+
+    def _step(self, step: int) -> float:
+        """One optimizer step on the global batch; returns its mean loss."""
+        places = batch_positions(len(self.task.train), self.batch_size, step, self.task.run.seed)
+        batch = [self.task.train[place] for place in places]
+        audited = step == 0
+        before = fingerprint(self.frozen.values()) if audited else ""
+        loss = self._backward(batch, audited)
+        if audited and self.worker.world_size == 1:
+            audit_gradients(self.trained, self.frozen)
+        self.worker.sum_gradients(self.trained.values())
+        self._update(step)
+        if audited:
+            audit_frozen(before, fingerprint(self.frozen.values()))
+        return float(self.worker.sum(loss))
+
+    def _backward(self, batch: Sequence[Question], audited: bool) -> Tensor:
+        mine = [batch[place] for place in shard(list(range(len(batch))), self.worker.rank, self.worker.world_size)]
+        if not mine:
+            return torch.zeros((), device=self.worker.device)
+        task, settings = self.task, self.task.space.training
+        temperature = task.space.retrieval.temperature
+        if self.phase.needs_labels:
+            pipeline = task.pipeline
+            loss = labels_loss(
+                pipeline.embedder, pipeline.index, mine, batch, task.positions, temperature=temperature
+            ) / len(batch)
+            loss.backward()  # type: ignore[no-untyped-call]
+            return loss.detach()
+        weight = settings.context_loss if self.phase.trains_generator else 0.0
+        forward = rag_forward(
+            task.pipeline,
+            self.phase,
+            task.run.loss,
+            mine,
+            k=task.space.retrieval.top_k,
+            temperature=temperature,
+            with_context=weight > 0,
+        )
+        if forward.retrieval_scores.requires_grad:
+            forward.retrieval_scores.retain_grad()
+        nll = forward.nll.sum() / len(batch)
+        context = weight * forward.context_nll.sum() / len(batch) if forward.context_nll is not None else 0.0
+        (nll + context).backward()
+        if audited:
+            audit_loss(forward, task.run.loss, temperature)
+            if forward.retrieval_scores.grad is not None:
+                audit_score_gradient(forward, forward.retrieval_scores.grad, task.run.loss, temperature, len(batch))
+        return nll.detach()
+
+    def _update(self, step: int) -> None:
+        factor = _schedule(step, self.task.run.max_steps, self.task.space.training.warmup_fraction)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["full_lr"] * factor
+            # Each side is clipped on its own: the two models' gradients differ by orders of magnitude.
+            torch.nn.utils.clip_grad_norm_(group["params"], self.task.space.training.max_grad_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def _measure(self) -> Validation:
+        started = time.perf_counter()
+        task = self.task
+        measured = validate(
+            task.pipeline, self.phase, task.run.loss, task.validation, task.positions, task.space, self.worker
+        )
+        seconds = self.progress.evaluate_seconds + time.perf_counter() - started
+        self.progress = replace(self.progress, evaluate_seconds=seconds)
+        return measured
+
+    def _status(self, measured: Validation) -> str:
+        if not math.isfinite(measured.objective) or not math.isfinite(self.progress.loss_sum):
+            return "diverged"
+        return "completed" if self.progress.step >= self.task.run.max_steps else "running"
+
+    def _keep(self, status: str) -> None:
+        if not self.worker.is_first:
+            return
+        if status == "running":
+            self._save()
+            return
+        if status == "completed":
+            save_models(self.task)
+        drop_state(self.task.checkpoint / STATE)
+
+    def _save(self) -> None:
+        if self.worker.is_first:
+            save_state(self.task.checkpoint / STATE, self.trained, self.optimizer, self.progress)
+
+    def _report(self, measured: Validation, status: str) -> None:
+        progress = self.progress
+        mean = progress.loss_sum / max(1, progress.loss_steps)
+        levels = evaluation_steps(self.task.run, self.task.space)[:-1]
+        self.worker.report(
+            {
+                "step": progress.step,
+                "status": status,
+                "objective": measured.objective,
+                "recall_at_k": measured.recall_at_k,
+                "train_loss": mean,
+                "rung": levels.index(progress.step) if progress.step in levels else None,
+                "train_seconds": progress.train_seconds,
+                "evaluate_seconds": progress.evaluate_seconds,
+                "attempts": progress.attempts,
+            }
+        )
+
+
+def save_models(task: TrainTask) -> None:
+    """Keep the tuned side or sides in ``task.checkpoint``."""
+    phase = PHASES[task.run.phase]
+    if phase.trains_embedder:
+        task.pipeline.embedder.save(task.checkpoint / "embedder")
+    if phase.trains_generator:
+        task.pipeline.speaker.save(task.checkpoint / "generator")
+
+
+def _batch_size(task: TrainTask) -> int:
+    training = task.space.training
+    return training.labels.batch_size if PHASES[task.run.phase].needs_labels else training.rag.batch_size
+
+
+def _split_parameters(task: TrainTask) -> tuple[dict[str, torch.nn.Parameter], dict[str, torch.nn.Parameter]]:
+    """(trained, frozen) parameters by name; sets ``requires_grad`` to match."""
+    phase = PHASES[task.run.phase]
+    trained: dict[str, torch.nn.Parameter] = {}
+    frozen: dict[str, torch.nn.Parameter] = {}
+    for name, parameter, wanted in _sides(task.pipeline.embedder, task.pipeline.generator, phase.trains_embedder):
+        tuned = wanted if name.startswith("embedder.") else phase.trains_generator and parameter.requires_grad
+        parameter.requires_grad_(tuned)
+        (trained if tuned else frozen)[name] = parameter
+    return trained, frozen
+
+
+def _sides(
+    embedder: Embedder, generator: Generator | None, embedder_trains: bool
+) -> Iterator[tuple[str, torch.nn.Parameter, bool]]:
+    for name, parameter in embedder.model.named_parameters():
+        yield f"embedder.{name}", parameter, embedder_trains
+    if generator is not None:
+        for name, parameter in generator.model.named_parameters():
+            yield f"generator.{name}", parameter, False
+
+
+def _optimizer(task: TrainTask, trained: dict[str, torch.nn.Parameter]) -> torch.optim.AdamW:
+    groups = []
+    for side, rate in (("embedder.", task.run.embedder_lr), ("generator.", task.run.generator_lr)):
+        parameters = [parameter for name, parameter in trained.items() if name.startswith(side)]
+        if parameters:
+            groups.append({"params": parameters, "lr": rate, "full_lr": rate})
+    return torch.optim.AdamW(groups, weight_decay=task.space.training.weight_decay)
+
+
+def _schedule(step: int, max_steps: int, warmup_fraction: float) -> float:
+    """Linear warm-up, then linear decay to zero over the full planned length, so that runs compare at equal step."""
+    warmup = round(max_steps * warmup_fraction)
+    if step < warmup:
+        return (step + 1) / warmup
+    return (max_steps - step) / max(1, max_steps - warmup)

@@ -1,0 +1,91 @@
+"""The objective that early stopping sees, and the embedder's recall, on validation questions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from raggrid.evaluation.metrics import recall_at_k
+from raggrid.finetune.batches import shard
+from raggrid.finetune.objectives import labels_loss, rag_forward
+from raggrid.finetune.workers import Worker
+from raggrid.rag.pipeline import Pipeline
+from raggrid.records import Question
+from raggrid.space import SearchSpace
+from raggrid.strategies import Phase
+
+
+@dataclass(frozen=True)
+class Validation:
+    """``objective``: nats a question on the first ``validation_questions``; ``recall_at_k`` over the whole split."""
+
+    objective: float
+    recall_at_k: float | None
+
+
+def validate(
+    pipeline: Pipeline,
+    phase: Phase,
+    loss: str,
+    questions: Sequence[Question],
+    positions: dict[str, int],
+    space: SearchSpace,
+    worker: Worker,
+) -> Validation:
+    """Measure both with the current weights; every worker does its part and knows the result."""
+    subset = questions[: space.training.validation_questions]
+    mine = [subset[place] for place in shard(list(range(len(subset))), worker.rank, worker.world_size)]
+    total = torch.zeros(2, dtype=torch.float64)
+    with torch.no_grad():
+        if phase.needs_labels:
+            labelled = [question for question in subset if question.context_ids]
+            own = [question for question in mine if question.context_ids]
+            total += _labels_total(pipeline, own, labelled, positions, space)
+        else:
+            total += _rag_total(pipeline, phase, loss, mine, space)
+    summed = worker.sum(total.to(worker.device)).tolist()
+    return Validation(summed[0] / summed[1] if summed[1] else float("nan"), _recall(pipeline, questions, space, worker))
+
+
+def _labels_total(
+    pipeline: Pipeline,
+    mine: Sequence[Question],
+    batch: Sequence[Question],
+    positions: dict[str, int],
+    space: SearchSpace,
+) -> torch.Tensor:
+    if not mine:
+        return torch.zeros(2, dtype=torch.float64)
+    temperature = space.retrieval.temperature
+    loss = labels_loss(pipeline.embedder, pipeline.index, mine, batch, positions, temperature=temperature)
+    return torch.tensor([float(loss), len(mine)], dtype=torch.float64)
+
+
+def _rag_total(
+    pipeline: Pipeline, phase: Phase, loss: str, questions: Sequence[Question], space: SearchSpace
+) -> torch.Tensor:
+    frozen = replace(phase, trains_embedder=False, trains_generator=False)
+    total = torch.zeros(2, dtype=torch.float64)
+    size = space.training.rag.batch_size
+    for start in range(0, len(questions), size):
+        part = questions[start : start + size]
+        forward = rag_forward(
+            pipeline, frozen, loss, part, k=space.retrieval.top_k, temperature=space.retrieval.temperature
+        )
+        total += torch.tensor([float(forward.nll.double().sum()), len(part)], dtype=torch.float64)
+    return total
+
+
+def _recall(pipeline: Pipeline, questions: Sequence[Question], space: SearchSpace, worker: Worker) -> float | None:
+    labelled = [question for question in questions if question.context_ids]
+    mine = [labelled[place] for place in shard(list(range(len(labelled))), worker.rank, worker.world_size)]
+    k, total = space.answer_top_k, torch.zeros(2, dtype=torch.float64)
+    if mine:
+        found = pipeline.retrieve([question.question for question in mine], k)
+        for question, row in zip(mine, found.tolist(), strict=True):
+            total[0] += recall_at_k([pipeline.passages[p].id for p in row], question.context_ids, k) or 0.0
+        total[1] = len(mine)
+    summed = worker.sum(total.to(worker.device)).tolist()
+    return summed[0] / summed[1] if summed[1] else None

@@ -1,0 +1,63 @@
+"""The worker that a training loop runs on, as the loop sees it: rank, device, report and stop. Knows no Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+CPU = torch.device("cpu")
+Report = Callable[[Mapping[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Worker:
+    """One of ``world_size`` equal workers. ``report`` is called on every rank; ``should_stop`` after it."""
+
+    report: Report
+    should_stop: Callable[[], bool] = lambda: False
+    rank: int = 0
+    world_size: int = 1
+    device: torch.device = CPU
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this worker is the one that writes."""
+        return self.rank == 0
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum of ``values`` over all workers, on each."""
+        if self.world_size > 1:
+            dist.all_reduce(values)
+        return values
+
+    def sum_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
+        """Add up gradients over the workers, in one flat transfer.
+
+        Each worker's loss is already divided by the global batch, so the sum is the global batch's gradient. A
+        parameter without gradient here (nothing fell to this worker) takes part with zeros.
+        """
+        if self.world_size == 1:
+            return
+        trained = list(parameters)
+        gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in trained]
+        flat = self.sum(torch.cat([gradient.flatten() for gradient in gradients]))
+        for parameter, gradient in zip(trained, flat.split([p.numel() for p in trained]), strict=True):
+            parameter.grad = gradient.view_as(parameter)
+
+    def gather(self, value: Any) -> list[Any]:
+        """``value`` of every worker, in the order of ranks, on each."""
+        if self.world_size == 1:
+            return [value]
+        values: list[Any] = [None] * self.world_size
+        dist.all_gather_object(values, value)
+        return values
+
+    def wait(self) -> None:
+        """Return when every worker has come here."""
+        if self.world_size > 1:
+            dist.barrier()

@@ -1,0 +1,26 @@
+"""Vectors -> nearest passages: the one owner of faiss. Exact inner product; cosine, since vectors are unit."""
+
+from __future__ import annotations
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+
+
+class Index:
+    """The frozen passage vectors of the base embedder, searched exactly."""
+
+    def __init__(self, vectors: Floats) -> None:
+        self.vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+        self._faiss = faiss.IndexFlatIP(self.vectors.shape[1])
+        self._faiss.add(self.vectors)
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def search(self, queries: Floats, k: int) -> npt.NDArray[np.int64]:
+        """(N, k) positions of the nearest passages, best first; k is capped at the corpus size."""
+        _, positions = self._faiss.search(np.ascontiguousarray(queries, dtype=np.float32), min(k, len(self)))
+        return np.asarray(positions, dtype=np.int64)

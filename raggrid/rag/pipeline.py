@@ -1,0 +1,58 @@
+"""All three parts together: embedder, index and generator as one RAG system. No training here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from raggrid.rag.embedder import Embedder
+from raggrid.rag.generator import Generator
+from raggrid.rag.index import Index
+from raggrid.rag.prompt import PromptWriter
+from raggrid.records import Passage
+
+
+@dataclass
+class Pipeline:
+    """A RAG system over one corpus; ``passages`` stand in the index's order.
+
+    ``generator`` is None where only retrieval is needed: training on context labels loads none.
+    """
+
+    embedder: Embedder
+    index: Index
+    generator: Generator | None
+    passages: Sequence[Passage]
+    write_prompt: PromptWriter
+
+    @property
+    def speaker(self) -> Generator:
+        """The generator. Raises ValueError when this pipeline was put together without one."""
+        if self.generator is None:
+            raise ValueError("this pipeline has no generator; expected one to score or write answers.")
+        return self.generator
+
+    def retrieve(self, questions: Sequence[str], k: int) -> npt.NDArray[np.int64]:
+        """(N, k) positions in ``passages``, best first."""
+        return self.index.search(self.embedder.encode(questions), k)
+
+    def prompt(self, question: str, positions: Sequence[int]) -> str:
+        """The prompt with the passages at ``positions`` concatenated in that order."""
+        return self.write_prompt(question, [self.passages[position] for position in positions])
+
+    def answer(
+        self, questions: Sequence[str], positions: npt.NDArray[np.int64], *, max_new_tokens: int, batch_size: int
+    ) -> list[str]:
+        """One greedy answer a question from its passages. Prompts of like length share a batch."""
+        prompts = [self.prompt(q, row.tolist()) for q, row in zip(questions, positions, strict=True)]
+        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+        answers = [""] * len(prompts)
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            texts = self.speaker.generate([prompts[i] for i in chosen], max_new_tokens=max_new_tokens)
+            for i, text in zip(chosen, texts, strict=True):
+                answers[i] = text
+        return answers

@@ -1,0 +1,246 @@
+"""A task on a worker -> its facts in the run directory and its reports. The bridge from search to training.
+
+Knows no Ray: both forms of trial, inline and worker group, call `perform` with a `Worker` of their own making.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from raggrid.data.folder import Dataset, read_folder
+from raggrid.evaluation.evaluator import answer_questions, means
+from raggrid.finetune.batches import shard
+from raggrid.finetune.trainer import Trainer, TrainTask
+from raggrid.finetune.workers import Worker
+from raggrid.rag.embedder import Embedder
+from raggrid.rag.generator import Generator, add_lora, load_tuned
+from raggrid.rag.index import Index
+from raggrid.rag.pipeline import Pipeline
+from raggrid.rag.prompt import PromptWriter, passage_text
+from raggrid.records import CurveRecord, LedgerRecord, PredictionRecord
+from raggrid.search.tasks import AnswerTask, IndexTask, PhaseTask, Task, from_config
+from raggrid.space import SearchSpace
+from raggrid.store import append, checkpoint_folder, index_folder, read_space
+from raggrid.strategies import PHASES
+
+VECTORS = "passages.npy"
+
+
+@lru_cache(maxsize=2)
+def inputs(run: Path) -> tuple[SearchSpace, Dataset]:
+    """The space and the data of a study; read once a process."""
+    space = read_space(run)
+    return space, read_folder(Path(space.data.folder), {str(split): n for split, n in space.data.limits.items()})
+
+
+@lru_cache(maxsize=2)
+def passage_index(run: Path) -> Index:
+    """The study's index over the vectors that the index task left; read once a process."""
+    return Index(np.load(index_folder(run) / VECTORS))
+
+
+@dataclass
+class Clock:
+    """Slices of this worker's time by what it did, written to the ledger by the first worker."""
+
+    run: Path
+    worker: Worker
+    device_type: str
+    trial_id: str | None = None
+    pipeline_id: str | None = None
+    slices: list[LedgerRecord] = field(default_factory=list)
+
+    def charge(self, category: str, seconds: float, started_at: float) -> None:
+        """Note ``seconds`` of every worker under ``category``."""
+        workers = self.worker.world_size
+        self.slices.append(
+            LedgerRecord(
+                self.trial_id, self.pipeline_id, category, seconds * workers, seconds, workers, self.device_type,
+                started_at,
+            )
+        )  # fmt: skip
+
+    @contextmanager
+    def during(self, category: str) -> Iterator[None]:
+        """Charge what happens inside to ``category``."""
+        started_at, started = time.time(), time.perf_counter()
+        try:
+            yield
+        finally:
+            self.charge(category, time.perf_counter() - started, started_at)
+
+    def write(self) -> None:
+        """Put the slices into the ledger."""
+        if self.worker.is_first:
+            append(self.run, self.slices)
+        self.slices = []
+
+
+def device_type(device: torch.device) -> str:
+    """``cpu``, or the name of the GPU."""
+    return "cpu" if device.type == "cpu" else torch.cuda.get_device_name(device)
+
+
+def perform(config: dict[str, Any], worker: Worker) -> None:
+    """Do the task of ``config``. What goes wrong is reported as a failed task: no exception crosses a process.
+
+    The last report of every task carries ``status``: completed, diverged, failed, or running for a stopped one.
+    """
+    run, task = Path(config["run_dir"]), from_config(config)
+    clock = Clock(run, worker, device_type(worker.device))
+    try:
+        _perform(run, task, worker, clock)
+    except Exception as error:
+        if worker.world_size > 1:
+            raise  # the other workers wait for this one: let Ray Train end the whole group
+        worker.report({"status": "failed", "error": _told(error), "device_type": clock.device_type})
+    finally:
+        clock.write()
+
+
+def _told(error: Exception) -> str:
+    text = traceback.format_exc()
+    if isinstance(error, torch.OutOfMemoryError):
+        return f"Out of device memory. Lower training.rag.batch_size, retrieval.top_k or prompt.passage_tokens.\n{text}"
+    return text
+
+
+def _perform(run: Path, task: Task, worker: Worker, clock: Clock) -> None:
+    if isinstance(task, IndexTask):
+        _embed_corpus(run, worker, clock)
+    elif isinstance(task, PhaseTask):
+        _run_phase(run, task, worker, clock)
+    else:
+        _answer_split(run, task, worker, clock)
+
+
+def _embed_corpus(run: Path, worker: Worker, clock: Clock) -> None:
+    with clock.during("startup"):
+        space, data = inputs(run)
+        embedder = Embedder.load(space.models.embedder, worker.device)
+    with clock.during("index"):
+        texts = [passage_text(passage) for passage in data.passages]
+        # Texts of like length together, and the parts of all workers put back in the corpus's order.
+        mine = shard(list(range(len(texts))), worker.rank, worker.world_size)
+        parts = worker.gather((mine, embedder.encode([texts[place] for place in mine])))
+        if worker.is_first:
+            _save_vectors(index_folder(run), len(texts), parts)
+        worker.wait()
+    worker.report({"status": "completed", "device_type": clock.device_type})
+
+
+def _save_vectors(folder: Path, count: int, parts: list[tuple[list[int], np.ndarray[Any, Any]]]) -> None:
+    vectors = np.empty((count, parts[0][1].shape[1]), dtype=np.float32)
+    for places, part in parts:
+        vectors[places] = part
+    folder.mkdir(parents=True, exist_ok=True)
+    part_file = folder / f".{VECTORS}"
+    with part_file.open("wb") as file:
+        np.save(file, vectors)
+    part_file.rename(folder / VECTORS)
+
+
+def _run_phase(run: Path, task: PhaseTask, worker: Worker, clock: Clock) -> None:
+    clock.trial_id = task.trial_id
+    with clock.during("startup"):
+        trainer = Trainer(_train_task(run, task, worker), _recording(run, task, worker, clock))
+    before = trainer.progress
+    started_at = time.time()
+    try:
+        trainer.train()
+    finally:
+        after = trainer.progress
+        clock.charge("train", after.train_seconds - before.train_seconds, started_at)
+        clock.charge("evaluate", after.evaluate_seconds - before.evaluate_seconds, started_at)
+
+
+def _train_task(run: Path, task: PhaseTask, worker: Worker) -> TrainTask:
+    space, data = inputs(run)
+    phase = PHASES[task.run.phase]
+    upstream = checkpoint_folder(run, task.run.upstream_trial_id) if task.run.upstream_trial_id else None
+    embedder = Embedder.load(space.models.embedder, worker.device)
+    if phase.needs_labels:
+        generator = None
+    elif phase.trains_generator:
+        generator = _fresh_generator(space, worker, task.run.seed)
+    else:
+        generator = _frozen_generator(space, worker, upstream)
+    pipeline = _pipeline(run, space, data, embedder, generator)
+    train = data.splits["train"]
+    return TrainTask(
+        run=task.run,
+        space=space,
+        train=[question for question in train if question.context_ids] if phase.needs_labels else train,
+        validation=data.splits["validation"],
+        pipeline=pipeline,
+        positions={passage.id: place for place, passage in enumerate(data.passages)},
+        checkpoint=checkpoint_folder(run, task.trial_id),
+    )
+
+
+def _fresh_generator(space: SearchSpace, worker: Worker, seed: int) -> Generator:
+    full = space.training.generator == "full"
+    generator = Generator.load(space.models.generator, space.models, worker.device, masters=full)
+    if not full:
+        add_lora(generator, space.training, seed)
+    return generator
+
+
+def _frozen_generator(space: SearchSpace, worker: Worker, tuned: Path | None) -> Generator:
+    if tuned is None:
+        return Generator.load(space.models.generator, space.models, worker.device)
+    return load_tuned(tuned / "generator", space.models, worker.device)
+
+
+def _pipeline(
+    run: Path, space: SearchSpace, data: Dataset, embedder: Embedder, generator: Generator | None
+) -> Pipeline:
+    cut = generator.cut if generator else (lambda text, _: text)
+    writer = PromptWriter(space.prompt.template, space.prompt.passage_tokens, cut)
+    return Pipeline(embedder, passage_index(run), generator, data.passages, writer)
+
+
+def _recording(run: Path, task: PhaseTask, worker: Worker, clock: Clock) -> Worker:
+    """The worker, its reports kept as curve rows before anybody acts on them."""
+
+    def report(metrics: dict[str, Any]) -> None:
+        seconds = metrics["train_seconds"] * worker.world_size
+        if worker.is_first:
+            row = {name: metrics[name] for name in ("step", "rung", "train_loss", "objective", "recall_at_k")}
+            append(run, [CurveRecord(trial_id=task.trial_id, device_seconds=seconds, **row)])
+        worker.report({**metrics, "num_workers": worker.world_size, "device_type": clock.device_type})
+
+    return Worker(report, worker.should_stop, worker.rank, worker.world_size, worker.device)  # type: ignore[arg-type]
+
+
+def _answer_split(run: Path, task: AnswerTask, worker: Worker, clock: Clock) -> None:
+    clock.pipeline_id = task.pipeline_id
+    with clock.during("startup"):
+        space, data = inputs(run)
+        folders = [
+            checkpoint_folder(run, name) if name else None for name in (task.embedder_trial_id, task.generator_trial_id)
+        ]
+        embedder = Embedder.load(folders[0] / "embedder" if folders[0] else space.models.embedder, worker.device)
+        pipeline = _pipeline(run, space, data, embedder, _frozen_generator(space, worker, folders[1]))
+    with clock.during("evaluate"):
+        questions = data.splits[task.split]
+        mine = [questions[place] for place in shard(list(range(len(questions))), worker.rank, worker.world_size)]
+        parts = worker.gather(answer_questions(pipeline, mine, space))
+    order = {question.id: place for place, question in enumerate(questions)}
+    scored = sorted((row for part in parts for row in part), key=lambda row: order[row.question_id])
+    if worker.is_first:
+        about = (task.pipeline_id, task.strategy, task.loss, space.seed, task.split)
+        append(run, [PredictionRecord(*about, **vars(row)) for row in scored])
+    worker.report(
+        {"status": "completed", "num_questions": len(scored), "device_type": clock.device_type, **means(scored)}
+    )

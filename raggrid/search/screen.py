@@ -1,0 +1,206 @@
+"""A study as it runs, for a person: a live table on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from raggrid.search.state import StudyState
+from raggrid.search.tasks import AnswerTask, PhaseTask, Task
+
+STYLES = {"running": "cyan", "completed": "green", "stopped": "yellow", "diverged": "red", "failed": "bold red"}
+
+
+@dataclass
+class Line:
+    """One task on the screen."""
+
+    task: Task
+    started: float = field(default_factory=time.monotonic)
+    status: str = "running"
+    metrics: dict[str, Any] = field(default_factory=dict)
+    seconds: float | None = None
+
+    def elapsed(self) -> float:
+        """Seconds since the start, or in all once it has ended."""
+        return time.monotonic() - self.started if self.seconds is None else self.seconds
+
+
+def rate(value: float | None) -> str:
+    """A learning rate in the shortest form, a dash for none."""
+    return "-" if value is None else f"{value:.2g}"
+
+
+def duration(seconds: float) -> str:
+    """``45 s``, ``3:07``, ``2:05:09``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    hours, rest = divmod(whole, 3600)
+    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
+
+
+def total_tasks(state: StudyState) -> tuple[int, int]:
+    """(trials, answerings) that the whole study has, as far as is known before it ran."""
+    trials = sum(search.num_trials for search in state.graph.searches.values())
+    finalists = sum(min(search.num_trials, state.space.selection.finalists) for search in state.graph.searches.values())
+    alone = sum(plan.strategy in ("baseline", "independent") for plan in state.graph.pipelines)
+    tested = len(state.graph.pipelines) * (len(state.splits) - 1)
+    return trials, finalists + alone + tested
+
+
+def share_done(state: StudyState, lines: Mapping[str, Line]) -> float:
+    """The share of the study's tasks that is done, running trials counted by their steps; in [0, 1]."""
+    trials, answers = total_tasks(state)
+    done = float(len(state.trials) + len(state.answered))
+    for line in lines.values():
+        if line.status == "running" and isinstance(line.task, PhaseTask):
+            done += line.metrics.get("step", 0) / line.task.run.max_steps
+    return min(1.0, done / max(1, trials + answers))
+
+
+class LiveScreen:
+    """The table on a terminal, redrawn four times a second until the study ends."""
+
+    def __init__(self, state: StudyState, console: Console, name: str) -> None:
+        self.state, self.console, self.name = state, console, name
+        self.lines: dict[str, Line] = {}
+        self.began = time.monotonic()
+        self.live = Live(get_renderable=self._draw, console=console, refresh_per_second=4, transient=False)
+
+    def __enter__(self) -> LiveScreen:
+        self.live.__enter__()
+        return self
+
+    def __exit__(self, *details: Any) -> None:
+        self.live.__exit__(*details)
+
+    def started(self, task: Task) -> None:
+        """A new line."""
+        self.lines[task.key] = Line(task)
+
+    def reported(self, task: Task, metrics: Mapping[str, Any]) -> None:
+        """New numbers in a line."""
+        self.lines[task.key].metrics.update(metrics)
+
+    def finished(self, task: Task, status: str, metrics: Mapping[str, Any]) -> None:
+        """A line's last state."""
+        line = self.lines[task.key]
+        line.metrics.update(metrics)
+        line.status, line.seconds = status, line.elapsed()
+
+    def _draw(self) -> Group:
+        lines = list(self.lines.values())
+        room = max(6, self.console.size.height - 8)
+        hidden = max(0, len(lines) - room)
+        return Group(self._table(lines[hidden:], hidden), self._progress())
+
+    def _table(self, lines: list[Line], hidden: int) -> Table:
+        title = f"raggrid search: {self.name}" + (f"  ({hidden} earlier lines above)" if hidden else "")
+        table = Table(title=title, title_justify="left", expand=False, pad_edge=False)
+        table.add_column("phase", no_wrap=True)
+        for name in ("lr emb", "lr gen", "step", "objective", "time"):
+            table.add_column(name, justify="right", no_wrap=True)
+        table.add_column("state", no_wrap=True)
+        for line in lines:
+            table.add_row(*_cells(line), Text(line.status, style=STYLES.get(line.status, "")))
+        return table
+
+    def _progress(self) -> Table:
+        share, elapsed = share_done(self.state, dict(self.lines)), time.monotonic() - self.began
+        left = f"about {duration(elapsed * (1 - share) / share)} left" if 0.05 < share < 1 else ""
+        trials, _ = total_tasks(self.state)
+        row = Table.grid(padding=(0, 2))
+        row.add_row(
+            ProgressBar(total=1.0, completed=share, width=24),
+            f"{share:.0%}",
+            f"{len(self.state.trials)}/{trials} trials, {len(self.state.answered)} answered",
+            f"{duration(elapsed)} gone",
+            left,
+        )
+        return row
+
+
+def _cells(line: Line) -> list[str]:
+    task, metrics = line.task, line.metrics
+    time_cell = duration(line.elapsed())
+    if isinstance(task, PhaseTask):
+        objective = metrics.get("objective")
+        steps = f"{metrics.get('step', 0)}/{task.run.max_steps}"
+        shown = "" if objective is None else f"{objective:.4f}"
+        return [task.search, rate(task.run.embedder_lr), rate(task.run.generator_lr), steps, shown, time_cell]
+    if isinstance(task, AnswerTask):
+        score = f"F1 {100 * metrics['f1']:.1f}" if "f1" in metrics else ""
+        return [f"answer {task.split}: {_strategy(task)}", "", "", "", score, time_cell]
+    return ["index", "", "", "", "", time_cell]
+
+
+def _strategy(task: AnswerTask) -> str:
+    return f"{task.strategy} ({task.loss})" if task.strategy == "joint" else task.strategy
+
+
+class PlainScreen:
+    """One line an event, for logs and pipes."""
+
+    def __init__(self, state: StudyState, console: Console) -> None:
+        self.state, self.console = state, console
+        self.lines: dict[str, Line] = {}
+        self.began = time.monotonic()
+
+    def __enter__(self) -> PlainScreen:
+        return self
+
+    def __exit__(self, *details: Any) -> None:
+        return None
+
+    def started(self, task: Task) -> None:
+        """Silent: an end says more."""
+        self.lines[task.key] = Line(task)
+
+    def reported(self, task: Task, metrics: Mapping[str, Any]) -> None:
+        """A trial's measurement on its way."""
+        self.lines[task.key].metrics.update(metrics)
+        if isinstance(task, PhaseTask) and metrics.get("status") == "running":
+            self._say(task, "")
+
+    def finished(self, task: Task, status: str, metrics: Mapping[str, Any]) -> None:
+        """A task's end."""
+        line = self.lines[task.key]
+        line.status, line.seconds = status, line.elapsed()
+        line.metrics.update(metrics)
+        self._say(task, status)
+
+    def _say(self, task: Task, status: str) -> None:
+        cells = [cell for cell in _cells(self.lines[task.key]) if cell and cell != "-"]
+        share = share_done(self.state, self.lines)
+        gone = duration(time.monotonic() - self.began)
+        self.console.print(
+            f"[{gone:>7} {share:4.0%}] {'  '.join(cells)}  {status}", markup=False, highlight=False, soft_wrap=True
+        )
+
+
+class NoScreen:
+    """Nothing at all: for callers that read the records."""
+
+    def __enter__(self) -> NoScreen:
+        return self
+
+    def __exit__(self, *details: Any) -> None:
+        return None
+
+    def started(self, task: Task) -> None:
+        """Nothing."""
+
+    def reported(self, task: Task, metrics: Mapping[str, Any]) -> None:
+        """Nothing."""
+
+    def finished(self, task: Task, status: str, metrics: Mapping[str, Any]) -> None:
+        """Nothing."""

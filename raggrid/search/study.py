@@ -1,0 +1,158 @@
+"""One study from its space to its records: check everything, write the identity, let Ray run the phase graph."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console
+
+from raggrid.data.folder import Dataset, read_folder
+from raggrid.errors import DataError, StudyError, StudyInterrupted
+from raggrid.rag.references import prepare
+from raggrid.search.cluster import Allocation, connected
+from raggrid.search.environment import environment
+from raggrid.search.journal import Journal
+from raggrid.search.screen import LiveScreen, NoScreen, PlainScreen
+from raggrid.search.state import StudyState
+from raggrid.space import SearchSpace
+from raggrid.store import create_run
+from raggrid.strategies import STRATEGIES, study_graph, study_key
+
+Screen = LiveScreen | PlainScreen | NoScreen
+
+
+def run_study(
+    space: SearchSpace, run: Path, *, address: str | None = None, plain: bool = False, quiet: bool = False
+) -> None:
+    """Run a whole study into the run directory ``run``.
+
+    Args:
+        space: what to search.
+        run: a new or empty folder; on a cluster one that all nodes see.
+        address: an existing Ray cluster; by default one is started on this machine and ended afterwards.
+        plain: one line an event instead of a live table.
+        quiet: nothing on screen.
+
+    Raises:
+        InputError: wrong data or models; nothing was written.
+        RecordError: ``run`` is taken.
+        StudyError: the study could not answer a single pipeline.
+        StudyInterrupted: Ctrl-C or SIGTERM; what was finished is in ``run``.
+    """
+    console = Console(quiet=quiet)
+    data = checked_data(space)
+    for reference, digest in (
+        (space.models.embedder, space.models.embedder_sha256),
+        (space.models.generator, space.models.generator_sha256),
+    ):
+        prepare(reference, digest, lambda text: console.print(text, highlight=False))
+    run = run.resolve()
+    state = new_state(space, data)
+    create_run(run, space, environment(space, data))
+    screen = _screen(state, console, space.name, plain=plain, quiet=quiet)
+    with connected(address, space.resources) as allocation:
+        journal = Journal(state, run, space.resources.workers, [screen])
+        began = time.time()
+        with screen, _terminated_like_interrupted():
+            _run_trials(journal, allocation)
+        journal.charge_idle(began, allocation.devices)
+    shutil.rmtree(run / "ray", ignore_errors=True)
+    _say_failures(journal, console)
+    _judge(journal)
+
+
+def checked_data(space: SearchSpace) -> Dataset:
+    """The study's data. Raises `DataError` for wrong files, and for missing labels that a strategy needs."""
+    data = read_folder(Path(space.data.folder), {str(split): n for split, n in space.data.limits.items()})
+    needy = [name for name in space.strategies if STRATEGIES[name].needs_labels]
+    unlabelled, total = data.num_unlabelled("train"), len(data.splits["train"])
+    if needy and unlabelled:
+        raise DataError(
+            f"strategy '{needy[0]}' needs context labels; {unlabelled} of {total} training questions have none. "
+            "Label them, or use two_phase or joint."
+        )
+    return data
+
+
+def new_state(space: SearchSpace, data: Dataset) -> StudyState:
+    """The state of a study that has not begun."""
+    splits = tuple(split for split in data.splits if split != "train")
+    return StudyState(space, study_graph(space), study_key(space, data.content_hash), splits)
+
+
+def _screen(state: StudyState, console: Console, name: str, *, plain: bool, quiet: bool) -> Screen:
+    if quiet:
+        return NoScreen()
+    return PlainScreen(state, console) if plain else LiveScreen(state, console, name)
+
+
+def _run_trials(journal: Journal, allocation: Allocation) -> None:
+    """One Tune run over the whole phase graph."""
+    from ray import tune
+
+    from raggrid.search.scheduler import PhaseScheduler
+    from raggrid.search.searcher import StudySearcher
+    from raggrid.search.trials import GroupTrial, resources, run_inline
+
+    state = journal.state
+    inline = allocation.workers == 0
+    # A group's trial only waits for its workers: it takes no CPU, and stays where the driver is.
+    held = resources(allocation.cpus, allocation.gpus) if inline else {"node:__internal_head__": 0.001}
+    tune.Tuner(
+        tune.with_resources(run_inline if inline else GroupTrial, held),
+        param_space={"cpus": allocation.cpus, "gpus": allocation.gpus},
+        tune_config=tune.TuneConfig(
+            search_alg=StudySearcher(journal),
+            scheduler=PhaseScheduler(state.space, state.graph.searches),
+            num_samples=-1,
+            max_concurrent_trials=allocation.slots,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=str(journal.run / "ray"),
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=1),
+        ),
+    ).fit()
+
+
+@contextlib.contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """SIGTERM acts as Ctrl-C, which Tune handles; by itself it would abort with nothing written."""
+    try:
+        earlier = signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    except ValueError:  # not the main thread: the caller's own handling stays
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
+
+
+def _say_failures(journal: Journal, console: Console) -> None:
+    failed = {row.trial_id: row.error or "" for row in journal.state.trials.values() if row.status == "failed"}
+    for name, error in {**failed, **journal.state.failed}.items():
+        last = error.strip().splitlines()[-1] if error.strip() else "unknown"
+        print(f"{name}: failed: {last}", file=sys.stderr)
+
+
+def _judge(journal: Journal) -> None:
+    if not journal.state.is_done():
+        trials, answers = len(journal.state.trials), len(journal.state.answered)
+        raise StudyInterrupted(
+            f"{journal.run}: interrupted after {trials} trials and {answers} answered pipelines, which are kept. "
+            "Look at them with raggrid recommend."
+        )
+    if not journal.state.answered:
+        raise StudyError(
+            f"{journal.run}: no pipeline could be answered; see the error column of trials. Fix the cause."
+        )

@@ -1,0 +1,141 @@
+"""YAML in, a checked SearchSpace out, and every problem of a file said at once."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from raggrid.errors import SpaceError, listed
+from raggrid.space import SearchSpace
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that reads ``1e-6`` as a number and refuses a key written twice."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    keys = [loader.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
+    twice = sorted({str(key) for key in keys if keys.count(key) > 1})
+    if twice:
+        raise yaml.MarkedYAMLError(problem=f"key '{twice[0]}' is written twice", problem_mark=node.start_mark)
+    return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+
+
+def load_space(path: Path, overrides: Sequence[str] = ()) -> SearchSpace:
+    """Read a YAML search space, apply ``KEY.SUB=VALUE`` overrides, check it.
+
+    Raises:
+        SpaceError: the file is missing, no YAML, or wrong; the message lists every problem.
+    """
+    if not path.is_file():
+        raise SpaceError(f"{path}: no such file; expected a search space in YAML.{_similar_file(path)}")
+    raw = _parse(path.read_text(encoding="utf-8", errors="replace"), str(path))
+    if not isinstance(raw, dict):
+        raise SpaceError(f"{path}: got {_shown(raw)}; expected a mapping with 'data', 'models', 'strategies', ...")
+    for override in overrides:
+        _override(raw, override)
+    raw.setdefault("name", path.stem)
+    return parse_space(raw, str(path))
+
+
+def parse_space(raw: Mapping[str, object], where: str = "search space") -> SearchSpace:
+    """A checked space from plain data. Raises `SpaceError` with every problem at once."""
+    try:
+        return SearchSpace.model_validate(raw)
+    except ValidationError as error:
+        lines = [line for problem in error.errors() for line in _problem_lines(dict(problem), raw)]
+        raise SpaceError(listed(where, lines)) from None
+
+
+def dump_space(space: SearchSpace) -> str:
+    """The space as YAML with every default filled in; `load_space` of it gives an equal space."""
+    return yaml.safe_dump(space.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+
+
+def _similar_file(path: Path) -> str:
+    folder = path.parent if path.parent.is_dir() else Path()
+    close = difflib.get_close_matches(path.name, [entry.name for entry in folder.glob("*.yaml")], n=1)
+    return f" Did you mean '{folder / close[0]}'?" if close else ""
+
+
+def _parse(text: str, where: str) -> object:
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise SpaceError(
+            f"{where}{line}: not YAML: {getattr(error, 'problem', None) or error}. Fix the line."
+        ) from None
+
+
+def _override(raw: dict[str, Any], override: str) -> None:
+    key, sign, value = override.partition("=")
+    if not sign or not key.strip():
+        raise SpaceError(f"--set: got '{override}'; expected KEY=VALUE, such as training.rag.steps=24.")
+    *parents, leaf = key.strip().split(".")
+    target = raw
+    for parent in parents:
+        child = target.setdefault(parent, {})
+        if not isinstance(child, dict):
+            raise SpaceError(f"--set {key}: '{parent}' is {_shown(child)}, no section. Check the key.")
+        target = child
+    target[leaf] = _parse(value, f"--set {key}")
+
+
+def _problem_lines(problem: dict[str, Any], raw: Mapping[str, object]) -> list[str]:
+    where = ".".join(str(part) for part in problem["loc"])
+    kind, got, context = problem["type"], problem["input"], problem.get("ctx", {})
+    if kind == "extra_forbidden":
+        return [f"{where}: unknown key.{_did_you_mean(problem['loc'])}"]
+    if kind == "missing":
+        return [f"{where}: missing; it has no default. Add it."]
+    if kind == "value_error" and not where:
+        return str(context["error"]).splitlines()
+    return [f"{where}: got {_shown(got)}; {_expected(kind, context, problem['msg'])}."]
+
+
+def _expected(kind: str, context: Mapping[str, Any], message: str) -> str:
+    bounds = {"greater_than_equal": "at least", "greater_than": "more than", "less_than_equal": "at most"}
+    if kind in bounds:
+        limit = next(iter(context.values()))
+        return f"expected {'an integer of' if isinstance(limit, int) else 'a number of'} {bounds[kind]} {limit}"
+    if kind == "literal_error":
+        return f"expected {context['expected']}"
+    if kind in ("int_from_float", "int_parsing", "int_type"):
+        return "expected an integer"
+    if kind in ("model_type", "dict_type", "model_attributes_type"):
+        return "expected a section (a mapping)"
+    if kind in ("tuple_type", "list_type"):
+        return "expected a list"
+    text = message.removeprefix("Value error, ").removeprefix("Input ")
+    return text[:1].lower() + text[1:]
+
+
+def _did_you_mean(loc: tuple[Any, ...]) -> str:
+    section: Any = SearchSpace
+    for part in loc[:-1]:
+        field = getattr(section, "model_fields", {}).get(part)
+        section = field.annotation if field else None
+    known = list(getattr(section, "model_fields", {}))
+    close = difflib.get_close_matches(str(loc[-1]), known, n=1)
+    return f" Did you mean '{close[0]}'?" if close else f" Known here: {', '.join(known)}." if known else ""
+
+
+def _shown(value: object) -> str:
+    text = "nothing" if value is None else "a mapping" if isinstance(value, dict) else repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

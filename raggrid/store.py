@@ -1,0 +1,154 @@
+"""Run directories: every fact written whole or not at all, and read back.
+
+A table is a folder of small Parquet files. A file is written beside its place, forced to disk and renamed, so
+a reader sees all of it or nothing. A row that is written again (a resumed trial) supersedes the earlier one.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import time
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from types import NoneType
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from raggrid.errors import RecordError
+from raggrid.records import CurveRecord, LedgerRecord, PipelineRecord, PredictionRecord, TrialRecord
+from raggrid.space import SearchSpace
+from raggrid.space_yaml import dump_space, load_space
+
+R = TypeVar("R", TrialRecord, CurveRecord, PipelineRecord, PredictionRecord, LedgerRecord)
+
+TABLES: Mapping[type, str] = {
+    TrialRecord: "trials",
+    CurveRecord: "curves",
+    PipelineRecord: "pipelines",
+    PredictionRecord: "predictions",
+    LedgerRecord: "ledger",
+}
+# What makes a row the same fact as an earlier one; a ledger slice is never written twice.
+KEYS: Mapping[type, tuple[str, ...]] = {
+    TrialRecord: ("trial_id",),
+    CurveRecord: ("trial_id", "step"),
+    PipelineRecord: ("pipeline_id", "split"),
+    PredictionRecord: ("pipeline_id", "split", "question_id"),
+    LedgerRecord: (),
+}
+_counter = itertools.count()
+
+
+def schema(record: type) -> pa.Schema:
+    """The Arrow schema of a record class, declared so that an all-None column keeps its type."""
+    hints = typing.get_type_hints(record)
+    return pa.schema([_field(field.name, hints[field.name]) for field in fields(record)])
+
+
+def _field(name: str, hint: Any) -> pa.Field:
+    options = [option for option in typing.get_args(hint) if option is not NoneType]
+    nullable = NoneType in typing.get_args(hint)
+    base = options[0] if nullable else hint
+    plain = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+    return pa.field(name, plain[base] if base in plain else pa.list_(pa.string()), nullable=nullable)
+
+
+def create_run(run: Path, space: SearchSpace, environment: Mapping[str, object]) -> None:
+    """Make a run directory with its identity and its environment.
+
+    Raises:
+        RecordError: the folder exists and is not empty, or cannot be written.
+    """
+    try:
+        if run.exists() and any(run.iterdir()):
+            raise RecordError(f"{run}: already holds files; expected a new or empty folder. Choose another --run.")
+        run.mkdir(parents=True, exist_ok=True)
+        write_text(run / "environment.json", json.dumps(environment, indent=2) + "\n")
+        write_text(run / "space.yaml", dump_space(space))
+    except OSError as error:
+        raise RecordError(f"{run}: cannot be written: {error.strerror}. Choose another --run.") from error
+
+
+def append(run: Path, rows: Sequence[R]) -> None:
+    """Write ``rows`` (all of one record class) as one new file of their table; nothing when empty."""
+    if not rows:
+        return
+    record = type(rows[0])
+    table = pa.Table.from_pylist([asdict(row) for row in rows], schema=schema(record))
+    folder = run / TABLES[record]
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"{time.time_ns():020d}-{os.getpid()}-{next(_counter)}"
+    part = folder / f".{name}.tmp"
+    with part.open("wb") as file:
+        pq.write_table(table, file)
+        file.flush()
+        os.fsync(file.fileno())
+    part.rename(folder / f"{name}.parquet")
+
+
+def read_table(run: Path, record: type) -> pa.Table:
+    """All rows of a table as Arrow, in the order written, superseded ones included; empty if none."""
+    files = sorted((run / TABLES[record]).glob("*.parquet"))
+    wanted = schema(record)
+    try:
+        tables = [pq.ParquetFile(file).read() for file in files]
+    except (OSError, pa.ArrowInvalid) as error:
+        raise RecordError(f"{run / TABLES[record]}: unreadable: {error}. Restore the file or remove it.") from error
+    aligned = [table.select(wanted.names).cast(wanted) for table in tables]
+    return pa.concat_tables(aligned) if aligned else wanted.empty_table()
+
+
+def read(run: Path, record: type[R]) -> list[R]:
+    """The facts of a table: one record a key, the one written last, in order of first writing."""
+    rows = read_table(run, record).to_pylist()
+    lists = [name for name, hint in typing.get_type_hints(record).items() if typing.get_origin(hint) is tuple]
+    records = [record(**{**row, **{name: tuple(row[name]) for name in lists}}) for row in rows]
+    keys = KEYS[record]
+    if not keys:
+        return records
+    return list({tuple(getattr(row, key) for key in keys): row for row in records}.values())
+
+
+def read_space(run: Path) -> SearchSpace:
+    """The space a run directory was made for.
+
+    Raises:
+        RecordError: ``run`` is no run directory.
+    """
+    if not (run / "space.yaml").is_file():
+        raise RecordError(f"{run}: no run directory (it has no space.yaml). Give the --run of a raggrid search.")
+    return load_space(run / "space.yaml")
+
+
+def read_environment(run: Path) -> dict[str, Any]:
+    """Versions, hardware and data facts noted when the study started; empty if none were."""
+    path = run / "environment.json"
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    part = path.with_name(f".{path.name}.tmp")
+    part.write_text(text, encoding="utf-8")
+    part.rename(path)
+
+
+def checkpoint_folder(run: Path, trial_id: str) -> Path:
+    """Where a trial keeps its ``embedder/`` and ``generator/``."""
+    return run / "checkpoints" / trial_id
+
+
+def index_folder(run: Path) -> Path:
+    """Where the passage vectors of the base embedder lie."""
+    return run / "index"
+
+
+def columns(table: pa.Table, names: Iterable[str]) -> dict[str, Any]:
+    """Some columns of an Arrow table as numpy arrays, by name."""
+    return {name: table[name].to_numpy(zero_copy_only=False) for name in names}
