@@ -13,6 +13,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
+from raggrid.records import PipelineRecord
 from raggrid.space import SearchSpace
 
 
@@ -240,6 +241,12 @@ def _grid(
     left: tuple[float | None, ...] = embedder if phase.trains_embedder else (None,)
     right: tuple[float | None, ...] = generator if phase.trains_generator else (None,)
     return tuple((e, g) for e in left for g in right)
+
+
+def selection_order(answer: PipelineRecord, metric: str, objective: float) -> tuple[float, float, float, str]:
+    """What finalists are sorted by, the winner first: validation ``metric``, the other metric, the objective."""
+    other = answer.f1 if metric == "exact_match" else answer.exact_match
+    return (-getattr(answer, metric), -other, objective, answer.pipeline_id)
 
 
 def selection_plan(search: PhaseSearch, upstream_loss: str) -> PipelinePlan:

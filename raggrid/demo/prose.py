@@ -6,32 +6,32 @@ from random import Random
 
 from raggrid.demo.entities import Entity, Sources
 
-# {s} subject, {v} value, {a} its indefinite article, {his} the possessive. A sentence may open with any of them.
+# {s} the subject as subject (may be a pronoun), {o} in any other place, {v} value, {a} its indefinite article.
 SENTENCES: dict[str, dict[str, tuple[str, ...]]] = {
     "person": {
         "occupation": ("{s} worked as {a} {v}", "{s} was {a} {v} by trade", "{s} earned a living as {a} {v}"),
-        "birthplace": ("{s} was born in {v}", "{s} came from {v}", "the birthplace of {s} was {v}"),
+        "birthplace": ("{s} was born in {v}", "{s} came from {v}", "the birthplace of {o} was {v}"),
         "instrument": ("in the evenings {s} played the {v}", "{s} played the {v}", "{s} was fond of playing the {v}"),
         "collection": ("{s} collected {v}", "{s} owned a large collection of {v}", "at home {s} collected {v}"),
-        "teacher": ("{s} was taught by {v}", "{his} teacher was {v}", "as a pupil {s} learned from {v}"),
+        "teacher": ("{s} was taught by {v}", "the teacher of {o} was {v}", "as a pupil {s} learned from {v}"),
     },
     "place": {
-        "river": ("{s} lies on the {v}", "{s} stands beside the {v}", "the {v} runs through {s}"),
-        "founder": ("{s} was founded by {v}", "its founder was {v}", "the first houses of {s} were founded by {v}"),
+        "river": ("{s} lies on the {v}", "{s} stands beside the {v}", "the {v} runs through {o}"),
+        "founder": ("{s} was founded by {v}", "its founder was {v}", "the first houses of {o} were founded by {v}"),
         "ruler": ("{s} is ruled by {v}", "its present ruler is {v}", "these days {s} is ruled by {v}"),
-        "trade": ("{s} is known for its {v}", "{s} sells {v} far and wide", "traders come to {s} for its {v}"),
+        "trade": ("{s} is known for its {v}", "{s} sells {v} far and wide", "traders come to {o} for its {v}"),
     },
     "work": {
         "author": ("{s} was made by {v}", "{s} is the work of {v}", "its author was {v}"),
-        "year": ("{s} was finished in {v}", "{s} dates from {v}", "{s} was first shown in {v}"),
-        "theme": ("{s} tells of {v}", "{s} is about {v}", "the subject of {s} is {v}"),
-        "patron": ("{s} was paid for by {v}", "its patron was {v}", "the money for {s} came from {v}"),
+        "year": ("{s} was finished in {v}", "{s} dates from {v}", "{s} appeared in {v}"),
+        "theme": ("{s} tells of {v}", "{s} is about {v}", "the subject of {o} is {v}"),
+        "patron": ("{s} was paid for by {v}", "its patron was {v}", "the money for {o} came from {v}"),
     },
     "creature": {
-        "habitat": ("{s} lives in the {v}", "{s} is found in the {v}", "the home of {s} is the {v}"),
+        "habitat": ("{s} lives in the {v}", "{s} is found in the {v}", "the home of {o} is the {v}"),
         "diet": ("{s} feeds on {v}", "{s} eats {v}", "in summer {s} eats little but {v}"),
         "discoverer": ("{s} was discovered by {v}", "its discoverer was {v}", "{s} was first seen by {v}"),
-        "year": ("{s} was described in {v}", "science has known {s} since {v}", "{s} was first drawn in {v}"),
+        "year": ("{s} was described in {v}", "science has known {o} since {v}", "{s} was first drawn in {v}"),
     },
 }
 # Remarks that name other people and values of the same sorts, and answer no question.
@@ -49,7 +49,7 @@ REMARKS: dict[str, tuple[str, ...]] = {
         "the market is small",
     ),
     "work": (
-        "a copy hangs in {town}",
+        "a copy is kept in {town}",
         "{other} praised it",
         "it was nearly lost in {year}",
         "critics were slow to like it",
@@ -61,22 +61,19 @@ REMARKS: dict[str, tuple[str, ...]] = {
         "its call is faint",
     ),
 }
-NAMESAKE_NOTES = ("not to be confused with {namesake}", "often mistaken for {namesake}", "unlike {namesake}")
+NAMESAKE_NOTES = ("{s} is often mistaken for {namesake}", "{s} has nothing to do with {namesake}")
+NUM_FACTS = 4  # of the four or five that an entity has
 NUM_EARLY_FACTS = 3  # only these are asked about, so that a truncated prompt still holds the answer
-REMARK_SHARE, NOTE_SHARE = 0.5, 0.25
+NOTE_SHARE, REMARK_SHARE = 0.25, 0.4  # of passages; the rest end with their last fact
 
 
 def write_passage(entity: Entity, sources: Sources, rng: Random) -> tuple[str, tuple[str, ...]]:
     """The passage's text, and the relations stated early enough in it to be asked about."""
-    relations = tuple(rng.sample(sorted(entity.facts), len(entity.facts)))[: NUM_EARLY_FACTS + 1]
+    relations = rng.sample(sorted(entity.facts), NUM_FACTS)
     sentences = [_fact(entity, relation, rng, is_first=n == 0) for n, relation in enumerate(relations)]
-    if rng.random() < REMARK_SHARE:
-        sentences.insert(rng.randrange(1, len(sentences) + 1), _remark(entity, sources, rng))
-    if rng.random() < NOTE_SHARE:
-        note = rng.choice(NAMESAKE_NOTES).format(namesake=with_the(entity.kind, entity.namesake))
-        sentences[-1] += f", {note}" if sentences[-1].startswith(("it ", "he ", "she ")) else ""
+    sentences += _ending(entity, sources, rng)
     text = " ".join(f"{sentence[0].upper()}{sentence[1:]}." for sentence in sentences)
-    return text, relations[:NUM_EARLY_FACTS]
+    return text, tuple(relations[:NUM_EARLY_FACTS])
 
 
 def with_the(kind: str, name: str) -> str:
@@ -92,11 +89,14 @@ def article(word: str) -> str:
 def _fact(entity: Entity, relation: str, rng: Random, *, is_first: bool) -> str:
     value = entity.facts[relation][0]
     templates = SENTENCES[entity.kind][relation]
-    # A first sentence must name its subject, so it cannot be one that only says 'its' or 'his'.
-    template = rng.choice([text for text in templates if "{s}" in text] if is_first else templates)
-    subject = _introduction(entity) if is_first else _reference(entity, rng)
-    his = {"he": "his", "she": "her", "it": "its"}[entity.pronoun]
-    return template.format(s=subject, v=value, a=article(value), his=his)
+    if is_first:
+        # It must name its subject, so it cannot be a sentence that only says 'its'.
+        template = rng.choice([text for text in templates if "{s}" in text or "{o}" in text])
+        subject = other = _introduction(entity)
+    else:
+        template, other = rng.choice(templates), _short_name(entity)
+        subject = rng.choice((entity.pronoun, other))
+    return template.format(s=subject, o=other, v=value, a=article(value)).rstrip(",")
 
 
 def _introduction(entity: Entity) -> str:
@@ -105,10 +105,17 @@ def _introduction(entity: Entity) -> str:
     return name if entity.kind == "person" else f"{name}, {article(entity.noun)} {entity.noun},"
 
 
-def _reference(entity: Entity, rng: Random) -> str:
-    if rng.random() < 0.5:
-        return entity.pronoun
+def _short_name(entity: Entity) -> str:
     return entity.name.split()[-1] if entity.kind == "person" else f"the {entity.noun}"
+
+
+def _ending(entity: Entity, sources: Sources, rng: Random) -> list[str]:
+    """At most one sentence without a fact; last, because a pronoun after it would point at the wrong person."""
+    chance = rng.random()
+    if chance < NOTE_SHARE:
+        namesake = with_the(entity.kind, entity.namesake)
+        return [rng.choice(NAMESAKE_NOTES).format(s=_short_name(entity), namesake=namesake)]
+    return [_remark(entity, sources, rng)] if chance < NOTE_SHARE + REMARK_SHARE else []
 
 
 def _remark(entity: Entity, sources: Sources, rng: Random) -> str:

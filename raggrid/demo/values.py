@@ -42,7 +42,18 @@ THEMES = (
     *("a burning library", "a deaf king", "a mountain rescue", "the salt tax", "a duel at dawn", "an exiled monk"),
 )
 GROUPS = ("bird", "moth", "lizard", "fish", "beetle", "frog", "rodent", "snake")
-HABITAT_SIDES = ("northern", "southern", "eastern", "western", "upland", "coastal", "flooded", "sunlit", "sandy", "misty")
+HABITAT_SIDES = (
+    "northern",
+    "southern",
+    "eastern",
+    "western",
+    "upland",
+    "coastal",
+    "flooded",
+    "sunlit",
+    "sandy",
+    "misty",
+)
 HABITAT_GROUNDS = ("fens", "cliffs", "dunes", "caves", "heaths", "pinewoods", "meadows", "lagoons", "gorges", "moors")
 DIETS = (
     *("pond snails|snails", "thistle seeds|seeds", "pine resin|resin", "crab eggs|eggs", "rotting fruit|fruit", "moss"),

@@ -19,6 +19,7 @@ from raggrid.strategies import (
     PipelinePlan,
     StudyGraph,
     pipeline_id,
+    selection_order,
     selection_plan,
     trial_id,
 )
@@ -142,14 +143,13 @@ class StudyState:
 
     def _best(self, finalists: list[TrialRecord], answers: Mapping[str, AnswerTask]) -> TrialRecord | None:
         """The finalist whose pipeline answers validation best; ties go to the better objective."""
-        metric, scored = self.space.selection.metric, []
+        scored = []
         for row in finalists:
             task = answers[row.trial_id]
             answer = self.answered.get((task.pipeline_id, task.split))
-            if answer:
-                second = answer.f1 if metric == "exact_match" else answer.exact_match
-                scored.append((-getattr(answer, metric), -second, row.objective, row.trial_id, row))
-        return min(scored)[-1] if scored else None
+            if answer and row.objective is not None:
+                scored.append((selection_order(answer, self.space.selection.metric, row.objective), row))
+        return min(scored)[1] if scored else None
 
     def _finals(self, plan: PipelinePlan, outcomes: Mapping[str, Outcome]) -> Iterator[Task]:
         """Answering by the pipeline of the winners, on every split that is not for training."""

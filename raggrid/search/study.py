@@ -99,14 +99,12 @@ def _run_trials(journal: Journal, allocation: Allocation) -> None:
 
     from raggrid.search.scheduler import PhaseScheduler
     from raggrid.search.searcher import StudySearcher
-    from raggrid.search.trials import GroupTrial, resources, run_inline
+    from raggrid.search.trials import GroupTrial, held_by_trial, run_inline
 
     state = journal.state
-    inline = allocation.workers == 0
-    # A group's trial only waits for its workers: it takes no CPU, and stays where the driver is.
-    held = resources(allocation.cpus, allocation.gpus) if inline else {"node:__internal_head__": 0.001}
+    trainable = run_inline if allocation.workers == 0 else GroupTrial
     tune.Tuner(
-        tune.with_resources(run_inline if inline else GroupTrial, held),
+        tune.with_resources(trainable, held_by_trial),
         param_space={"cpus": allocation.cpus, "gpus": allocation.gpus},
         tune_config=tune.TuneConfig(
             search_alg=StudySearcher(journal),

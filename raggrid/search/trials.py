@@ -80,6 +80,17 @@ def _await_decision(folder: Path, name: str) -> bool:
     return True
 
 
+def _perform_here(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A task that reports once, in this process; its report ends the trial."""
+    from raggrid.finetune.workers import Worker
+    from raggrid.search.perform import perform
+
+    _set_threads(config["cpus"])
+    reports: list[Mapping[str, Any]] = []
+    perform(dict(config), Worker(report=reports.append, device=_device(config)))
+    return {**reports[-1], "done": True}
+
+
 class _Forward(train.UserCallback):
     """Hands rank 0's reports to the Tune trial that started the group."""
 
@@ -90,15 +101,27 @@ class _Forward(train.UserCallback):
         self.queue.put(dict(metrics[0]))
 
 
+def held_by_trial(config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
+    """What a trial's own process holds: one device for what runs inline, next to nothing beside a group."""
+    if config["workers"] == 0 or config["task"]["kind"] != "phase":
+        return tune.PlacementGroupFactory([resources(config["cpus"], config["gpus"])])
+    # The group has a placement group of its own; counted here too, the study would wait for itself.
+    return tune.PlacementGroupFactory([{"node:__internal_head__": 0.001}])
+
+
 class GroupTrial(tune.Trainable):
-    """A Tune trial whose task runs on a Ray Train worker group.
+    """A Tune trial whose phase run trains on a Ray Train worker group.
 
     The class form, with public interfaces only: a stop reaches the workers as a file, so they end by
     themselves and their placement group is freed. (Stopped from outside, it would stay and block the study.)
+    Embedding the corpus and answering train nothing: they run in the trial's own process, on one device.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
         """Start the group in a thread; reports come through a queue."""
+        self.thread: threading.Thread | None = None
+        if config["task"]["kind"] != "phase":
+            return
         self.mailbox = Path(config["run_dir"]) / "ray" / "mail" / f"{self.trial_id}-{uuid.uuid4().hex[:6]}"
         self.mailbox.mkdir(parents=True)
         self.queue = Queue(maxsize=1, actor_options={"num_cpus": 0})
@@ -116,6 +139,8 @@ class GroupTrial(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """The next report. Being asked for it means that Tune lets the trial go on after the last one."""
+        if self.thread is None:
+            return _perform_here(self.config)
         if self.last:
             self._decide("continue", self.last["report"])
         while True:
@@ -141,6 +166,8 @@ class GroupTrial(tune.Trainable):
 
     def cleanup(self) -> None:
         """Early stop, completion or error: ask the workers to end, and keep their reports flowing until they have."""
+        if self.thread is None:
+            return
         self._decide("stop", "")
         deadline = time.monotonic() + STOP_SECONDS
         while self.thread.is_alive() and time.monotonic() < deadline:

@@ -1,0 +1,187 @@
+"""The training loop: it learns, it resumes to the bit, it leaves the frozen side alone, and the audit bites."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from raggrid.finetune import audit, trainer
+from raggrid.finetune.audit import (
+    AuditError,
+    audit_frozen,
+    audit_gradients,
+    audit_loss,
+    audit_score_gradient,
+    fingerprint,
+)
+from raggrid.finetune.batches import batch_positions, shard
+from raggrid.finetune.objectives import rag_forward
+from raggrid.strategies import PHASES
+from tests.conftest import SpaceMaker
+from tests.trials import curve, done, phase_task, prepared_run, train_task, trainer_for
+
+RAG_PHASES = ("generator_rag", "embedder_rag", "joint_rag")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, make_space: SpaceMaker) -> Path:
+    return prepared_run(tmp_path_factory.mktemp("run") / "r", make_space())
+
+
+@pytest.mark.parametrize("phase", ["embedder_labels", *RAG_PHASES])
+def test_every_phase_completes_and_keeps_what_it_tuned(run: Path, phase: str) -> None:
+    reports = done(phase_task(phase, key=f"keeps-{phase}"), run)
+    assert [report["status"] for report in reports] == ["running", "completed"]
+    assert reports[-1]["step"] == 6
+    about = PHASES[phase]
+    kept = {path.name for path in (run / "checkpoints" / f"keeps-{phase}").iterdir()}
+    sides = (("embedder", about.trains_embedder), ("generator", about.trains_generator))
+    assert kept == {side for side, trained in sides if trained}
+
+
+def test_generator_learns_to_copy_from_its_passage(tmp_path: Path, make_space: SpaceMaker) -> None:
+    space = make_space(
+        data={"limits": {"validation": 40}},
+        retrieval={"top_k": 1},
+        strategies=["generator"],
+        training={"rag": {"steps": 260, "batch_size": 16}, "context_loss": 1.0, "warmup_fraction": 0.05},
+    )
+    folder = prepared_run(tmp_path / "r", space)
+    done(phase_task("generator_rag", lr=5e-3, steps=260), folder)
+    losses = [row[1] for row in curve(folder, "t")]
+    assert losses[-1] < 0.6 * losses[0], f"objective went {losses}"
+
+
+def test_embedder_learns_from_labels(tmp_path: Path, make_space: SpaceMaker) -> None:
+    space = make_space(
+        data={"limits": {"validation": 48}}, training={"labels": {"steps": 150, "batch_size": 16}, "generator": "full"}
+    )
+    folder = prepared_run(tmp_path / "r", space)
+    reports = done(phase_task("embedder_labels", lr=2e-3, steps=150), folder)
+    before = done(phase_task("embedder_labels", lr=1e-9, steps=3, key="untuned"), folder)
+    assert reports[-1]["recall_at_k"] >= before[-1]["recall_at_k"] + 0.15
+
+
+@pytest.mark.parametrize("phase", ["embedder_labels", "joint_rag"])
+def test_resumed_run_equals_an_undisturbed_one_to_the_bit(run: Path, phase: str) -> None:
+    straight = phase_task(phase, key=f"straight-{phase}")
+    done(straight, run)
+    broken = replace(straight, key=f"broken-{phase}")
+
+    class Killed(BaseException):
+        pass
+
+    def die(metrics: Any) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        trainer_for(run, broken, die).train()
+    done(broken, run)
+    whole = curve(run, straight.key)
+    assert curve(run, broken.key) == [row for row in whole if row[0] > 2]
+    side = "embedder/model.safetensors"
+    first, second = (run / "checkpoints" / task.key / side for task in (straight, broken))
+    assert first.read_bytes() == second.read_bytes()
+
+
+@pytest.mark.parametrize("phase", ["generator_rag", "embedder_rag"])
+def test_frozen_side_gets_no_gradient_and_keeps_every_bit(run: Path, phase: str) -> None:
+    subject = trainer_for(run, phase_task(phase, key=f"frozen-{phase}"))
+    before = fingerprint(subject.frozen.values())
+    trained = fingerprint(subject.trained.values())
+    subject.train()
+    assert fingerprint(subject.frozen.values()) == before
+    assert fingerprint(subject.trained.values()) != trained
+    assert all(parameter.grad is None for parameter in subject.frozen.values())
+
+
+def test_lora_trains_adapters_alone_and_saves_them_alone(tmp_path: Path, make_space: SpaceMaker) -> None:
+    folder = prepared_run(tmp_path / "r", make_space(training={"generator": "lora", "lora_rank": 4}))
+    subject = trainer_for(folder, phase_task("generator_rag"))
+    assert all("lora_" in name for name in subject.trained)
+    subject.train()
+    kept = {path.name for path in (folder / "checkpoints" / "t" / "generator").iterdir()}
+    assert "adapter_model.safetensors" in kept
+    assert "model.safetensors" not in kept
+
+
+def test_full_tuning_in_bfloat16_keeps_float32_masters(tmp_path: Path, make_space: SpaceMaker) -> None:
+    space = make_space()
+    space = space.model_copy(update={"models": space.models.model_copy(update={"dtype": "bfloat16"})})
+    subject = trainer_for(prepared_run(tmp_path / "r", space), phase_task("generator_rag", lr=1e-5))
+    assert {parameter.dtype for parameter in subject.trained.values()} == {torch.float32}
+    assert subject.task.pipeline.speaker.autocast == torch.bfloat16
+    before = fingerprint(subject.trained.values())
+    assert subject.train() == "completed"
+    assert fingerprint(subject.trained.values()) != before
+
+
+def test_loss_that_is_not_finite_ends_as_diverged(run: Path) -> None:
+    reports = done(phase_task("generator_rag", lr=1.0, key="nan"), run)
+    subject = trainer_for(run, phase_task("generator_rag", key="nan2"))
+    with torch.no_grad():
+        next(iter(subject.trained.values())).fill_(float("nan"))
+    assert subject.train() == "diverged"
+    assert reports[-1]["status"] in ("completed", "diverged")
+
+
+def test_an_exception_becomes_a_failed_report_with_its_traceback(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def explode(*_: Any, **__: Any) -> None:
+        raise RuntimeError("no such luck")
+
+    monkeypatch.setattr(trainer, "validate", explode)
+    reports = done(phase_task("generator_rag", key="boom"), run)
+    assert reports[-1]["status"] == "failed"
+    assert "no such luck" in reports[-1]["error"]
+    assert "Traceback" in reports[-1]["error"]
+
+
+def test_audit_fails_the_trial_when_a_loss_is_wrong(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from raggrid.finetune import objectives
+
+    right = objectives.RAG_LOSSES["rag_token"]
+    wrong = {**objectives.RAG_LOSSES, "rag_token": lambda *a, **k: right(*a, **k) * 1.01}
+    monkeypatch.setattr(objectives, "RAG_LOSSES", wrong)
+    reports = done(phase_task("joint_rag", key="wrong"), run)
+    assert reports[-1]["status"] == "failed"
+    assert "brute-force" in reports[-1]["error"]
+
+
+@pytest.mark.parametrize("loss", ["rag_token", "rag_sequence"])
+def test_score_gradient_is_prior_minus_posterior(run: Path, loss: str) -> None:
+    task = train_task(run, phase_task("joint_rag", loss=loss))
+    for parameter in task.pipeline.embedder.model.parameters():
+        parameter.requires_grad_(True)
+    forward = rag_forward(task.pipeline, PHASES["joint_rag"], loss, task.train[:3], k=2, temperature=0.05)
+    forward.retrieval_scores.retain_grad()
+    forward.nll.mean().backward()
+    gradient = forward.retrieval_scores.grad
+    assert gradient is not None
+    audit_loss(forward, loss, 0.05)
+    audit_score_gradient(forward, gradient, loss, 0.05, 3)
+    with pytest.raises(AuditError, match="gradient of the retrieval scores"):
+        audit_score_gradient(forward, -gradient - 1e-2, loss, 0.05, 3)
+
+
+def test_audit_names_what_it_found() -> None:
+    with pytest.raises(AuditError, match="no gradient reaches a"):
+        audit_gradients({"a": torch.nn.Parameter(torch.ones(1))}, {})
+    with pytest.raises(AuditError, match="frozen tensors"):
+        audit_gradients({}, {"b": torch.nn.Parameter(torch.ones(1))})
+    with pytest.raises(AuditError, match="frozen side changed"):
+        audit_frozen(fingerprint([torch.zeros(2)]), fingerprint([torch.tensor([0.0, -0.0])]))
+    assert audit.UNREACHABLE == ("pooler",)
+
+
+def test_batches_are_full_permutations_and_shards_cover_them() -> None:
+    epoch = [place for step in range(5) for place in batch_positions(20, 4, step, seed=3)]
+    assert sorted(epoch) == list(range(20))
+    assert batch_positions(20, 4, 2, seed=3) == epoch[8:12]
+    assert batch_positions(20, 4, 0, seed=4) != epoch[:4]
+    parts = [shard(epoch, rank, 3) for rank in range(3)]
+    assert sorted(itertools.chain(*parts)) == list(range(20))

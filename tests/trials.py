@@ -1,0 +1,61 @@
+"""A phase run without Ray, for tests: the training loop, handed a worker that collects its reports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from raggrid.finetune.trainer import Trainer, TrainTask
+from raggrid.finetune.workers import Worker
+from raggrid.records import CurveRecord
+from raggrid.search.perform import _train_task, inputs, passage_index, perform
+from raggrid.search.tasks import IndexTask, PhaseTask, Task, to_config
+from raggrid.space import SearchSpace
+from raggrid.store import create_run, read
+from raggrid.strategies import PHASES, PhaseRun
+
+CPU = torch.device("cpu")
+
+
+def prepared_run(run: Path, space: SearchSpace) -> Path:
+    """A run directory with its corpus embedded."""
+    inputs.cache_clear()
+    passage_index.cache_clear()
+    create_run(run, space, {})
+    done(IndexTask(), run)
+    return run
+
+
+def done(task: Task, run: Path) -> list[dict[str, Any]]:
+    """Perform a task in this process and return its reports."""
+    reports: list[dict[str, Any]] = []
+    perform(to_config(task, str(run), 0), Worker(report=lambda metrics: reports.append(dict(metrics))))
+    return reports
+
+
+def phase_task(phase: str, *, loss: str = "rag_token", lr: float = 1e-3, steps: int = 6, key: str = "t") -> PhaseTask:
+    """A task of one phase with the same learning rate for whatever it trains."""
+    about = PHASES[phase]
+    run = PhaseRun(
+        phase, "mnr" if about.needs_labels else loss, 0, lr if about.trains_embedder else None,
+        lr if about.trains_generator else None, steps,
+    )  # fmt: skip
+    return PhaseTask(key, phase, run)
+
+
+def train_task(run: Path, task: PhaseTask) -> TrainTask:
+    """The loaded task, as a trial loads it."""
+    return _train_task(run, task, Worker(report=lambda _: None))
+
+
+def trainer_for(run: Path, task: PhaseTask, report: Callable[[Mapping[str, Any]], None] = lambda _: None) -> Trainer:
+    """A trainer on a loaded task."""
+    return Trainer(train_task(run, task), Worker(report=report))
+
+
+def curve(run: Path, trial: str) -> list[tuple[int, float, float | None]]:
+    """(step, objective, train loss) of a trial."""
+    return [(row.step, row.objective, row.train_loss) for row in read(run, CurveRecord) if row.trial_id == trial]
