@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -99,13 +100,16 @@ def _jsonl(path: Path, note: Note) -> Iterator[tuple[str, Any]]:
 
 
 def _parquet(path: Path) -> Iterator[tuple[str, Any]]:
-    import pyarrow.parquet as pq
+    import datasets
 
-    try:
-        rows = pq.ParquetFile(path).read().to_pylist()
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: unreadable as Parquet: {error}. Write the file again.") from None
-    yield from ((f"{path}: row {number}", row) for number, row in enumerate(rows, start=1))
+    datasets.disable_progress_bars()
+    # Its Arrow copy of the file is made in a folder of its own, which goes away with the rows read.
+    with tempfile.TemporaryDirectory() as cache:
+        try:
+            table = datasets.Dataset.from_parquet(str(path), cache_dir=cache, keep_in_memory=True)
+        except (OSError, ValueError, datasets.exceptions.DatasetGenerationError) as error:
+            raise DataError(f"{path}: unreadable as Parquet: {error}. Write the file again.") from None
+        yield from ((f"{path}: row {number}", row) for number, row in enumerate(table, start=1))
 
 
 def _passages(path: Path, note: Note) -> dict[str, Passage]:

@@ -14,7 +14,7 @@ from raggrid.demo.prose import write_passage
 from raggrid.demo.questions import ask, descriptions_of, name_of
 from raggrid.records import Passage, Question
 
-MIN_ENTITIES, MAX_ENTITIES = 20, 1000  # below, a split may lack a kind; above, the invented names run out
+MIN_ENTITIES, MAX_ENTITIES = 20, 600  # below, a split may lack a kind; above, the invented names run out
 QUESTIONS_PER_ENTITY = 2
 SPLIT_ENDS = {"train": 0.6, "validation": 0.8, "test": 1.0}  # cumulative shares of the entities
 # Share of questions that describe their subject. It sets how much there is to learn for the embedder: the

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from raggrid.data.folder import Dataset, read_folder
 from raggrid.errors import DataError, StudyError, StudyInterrupted
-from raggrid.rag.references import prepare
+from raggrid.rag.references import PREFIX, locate, prepare
 from raggrid.search.cluster import Allocation, connected
 from raggrid.search.environment import environment
 from raggrid.search.journal import Journal
@@ -47,6 +47,7 @@ def run_study(
         StudyInterrupted: Ctrl-C or SIGTERM; what was finished is in ``run``.
     """
     console = Console(quiet=quiet)
+    space = anchored(space)
     data = checked_data(space)
     for reference, digest in (
         (space.models.embedder, space.models.embedder_sha256),
@@ -66,6 +67,15 @@ def run_study(
     shutil.rmtree(run / "ray", ignore_errors=True)
     _say_failures(journal, console)
     _judge(journal)
+
+
+def anchored(space: SearchSpace) -> SearchSpace:
+    """The space with relative paths made absolute: its trials run in other folders than this one."""
+    paths = {side: locate(getattr(space.models, side)) for side in ("embedder", "generator")}
+    given = {side: getattr(space.models, side) for side in paths}
+    local = {side: str(path) for side, path in paths.items() if path is not None and not given[side].startswith(PREFIX)}
+    data = space.data.model_copy(update={"folder": str(Path(space.data.folder).expanduser().absolute())})
+    return space.model_copy(update={"data": data, "models": space.models.model_copy(update=local)})
 
 
 def checked_data(space: SearchSpace) -> Dataset:

@@ -1,0 +1,111 @@
+"""What a search space would run: the trials of every phase, and which strategies share them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from raggrid.space import SearchSpace
+from raggrid.strategies import PhaseSearch, StudyGraph, rungs, study_graph
+
+
+@dataclass(frozen=True)
+class PlannedSearch:
+    """One learning-rate search. ``trials`` are (embedder_lr, generator_lr) in the order in which they start.
+
+    ``rates_from``: the pair is not known yet, but comes from these searches' winners. ``rungs`` are the steps
+    after which early stopping may end a trial.
+    """
+
+    name: str
+    phase: str
+    loss: str
+    num_trials: int
+    steps: int
+    rungs: tuple[int, ...]
+    trials: tuple[tuple[float | None, float | None], ...]
+    after: tuple[str, ...]
+    rates_from: tuple[str, ...]
+    used_by: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PlannedStrategy:
+    """One strategy: what it would need alone, and what it adds to the others. Steps are before early stopping."""
+
+    strategy: str
+    loss: str | None
+    searches: tuple[str, ...]
+    num_trials_alone: int
+    num_steps_alone: int
+    num_trials_added: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study before it runs."""
+
+    name: str
+    searches: tuple[PlannedSearch, ...]
+    strategies: tuple[PlannedStrategy, ...]
+    num_trials: int
+    num_trials_unshared: int
+    num_steps: int
+    num_steps_unshared: int
+    num_answerings_at_most: int
+    workers: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+
+def plan(space: SearchSpace) -> Plan:
+    """The trial list of a space. Reads neither data nor models."""
+    graph = study_graph(space)
+    strategies = tuple(_strategies(graph))
+    searches = tuple(_search(space, graph, search) for search in graph.searches.values())
+    finalists = sum(min(search.num_trials, space.selection.finalists) for search in searches)
+    return Plan(
+        name=space.name,
+        searches=searches,
+        strategies=strategies,
+        num_trials=sum(search.num_trials for search in searches),
+        num_trials_unshared=sum(strategy.num_trials_alone for strategy in strategies),
+        num_steps=sum(search.num_trials * search.steps for search in searches),
+        num_steps_unshared=sum(strategy.num_steps_alone for strategy in strategies),
+        # Finalists on validation; pipelines that no search answers as its finalist; all winners on test.
+        num_answerings_at_most=finalists
+        + sum(p.strategy in ("baseline", "independent") for p in graph.pipelines)
+        + len(graph.pipelines),
+        workers=max(1, space.resources.workers),
+    )
+
+
+def _search(space: SearchSpace, graph: StudyGraph, search: PhaseSearch) -> PlannedSearch:
+    stopping = space.early_stopping
+    levels = rungs(search.max_steps, min_fraction=stopping.min_fraction, reduction_factor=stopping.reduction_factor)
+    used_by = tuple(dict.fromkeys(plan.strategy for plan in graph.pipelines if search.name in graph.needed_by(plan)))
+    return PlannedSearch(
+        search.name, search.phase, search.loss, search.num_trials, search.max_steps,
+        levels if stopping.enabled and search.num_trials > 1 else (), search.grid, search.depends_on,
+        search.rates_from, used_by,
+    )  # fmt: skip
+
+
+def _strategies(graph: StudyGraph) -> list[PlannedStrategy]:
+    rows = []
+    for own in graph.pipelines:
+        needed = [graph.searches[name] for name in graph.needed_by(own)]
+        others = {name for other in graph.pipelines if other != own for name in graph.needed_by(other)}
+        rows.append(
+            PlannedStrategy(
+                own.strategy,
+                own.loss,
+                tuple(search.name for search in needed),
+                sum(search.num_trials for search in needed),
+                sum(search.num_trials * search.max_steps for search in needed),
+                sum(search.num_trials for search in needed if search.name not in others),
+            )
+        )
+    return rows

@@ -1,0 +1,114 @@
+"""A folder of questions and passages: what is right is read, what is wrong is said, all of it at once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raggrid.data.folder import MAX_SHOWN, read_folder
+from raggrid.demo import make_world, write_world
+from raggrid.errors import DataError
+
+PASSAGES = [{"id": "p1", "title": "Ann", "text": "Ann is a painter."}, {"id": "p2", "text": "Bob is a baker."}]
+QUESTION = {"id": "q1", "question": "What is Ann?", "answers": ["painter", " "], "context_ids": ["p1"]}
+
+
+def write(folder: Path, **files: list[Any]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = {
+        "corpus": PASSAGES,
+        "train": [QUESTION],
+        "validation": [{**QUESTION, "id": "q2"}],
+        "test": [{**QUESTION, "id": "q3", "context_ids": []}],
+        **files,
+    }
+    for name, lines in rows.items():
+        text = "\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines)
+        (folder / f"{name}.jsonl").write_text(text)
+    return folder
+
+
+def problems(folder: Path) -> list[str]:
+    with pytest.raises(DataError) as caught:
+        read_folder(folder)
+    return str(caught.value).splitlines()
+
+
+def test_right_files_become_records(tmp_path: Path) -> None:
+    data = read_folder(write(tmp_path))
+    assert [passage.id for passage in data.passages] == ["p1", "p2"]
+    assert data.passages[1].title == ""
+    assert data.splits["train"][0].answers == ("painter",)
+    assert data.splits["train"][0].context_ids == ("p1",)
+    assert data.num_unlabelled("test") == 1
+    (tmp_path / "test.jsonl").unlink()
+    assert set(read_folder(tmp_path).splits) == {"train", "validation"}
+
+
+def test_parquet_reads_as_jsonl_does(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    one, other = write(tmp_path / "jsonl"), write(tmp_path / "parquet")
+    for name, rows in (("corpus", [{"title": "", **row} for row in PASSAGES]), ("train", [QUESTION])):
+        (other / f"{name}.jsonl").unlink()
+        pq.write_table(pa.Table.from_pylist(rows), other / f"{name}.parquet")
+    assert read_folder(other) == read_folder(one)
+    (other / "train.parquet").write_bytes(b"no parquet")
+    with pytest.raises(DataError, match="unreadable as Parquet"):
+        read_folder(other)
+
+
+def test_limits_keep_the_first_and_change_the_hash(tmp_path: Path) -> None:
+    write_world(make_world(0, num_entities=20), tmp_path)
+    whole, cut = read_folder(tmp_path), read_folder(tmp_path, {"train": 3})
+    assert cut.splits["train"] == whole.splits["train"][:3]
+    assert cut.content_hash != whole.content_hash
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"train": [{**QUESTION, "answers": []}]}, "train.jsonl:1: question without answers; expected at least one"),
+        ({"train": [{**QUESTION, "answers": "Ann"}]}, "train.jsonl:1: answers: got 'Ann'; expected a list of strings"),
+        (
+            {"train": [{**QUESTION, "context_ids": ["p9"]}]},
+            "train.jsonl:1: context_ids names 'p9', which is not in corpus.jsonl; drop the id or rebuild the corpus.",
+        ),
+        ({"corpus": [*PASSAGES, PASSAGES[0]]}, "corpus.jsonl:3: id 'p1' stands twice in the corpus"),
+        ({"corpus": [*PASSAGES, {"id": "p3", "text": " "}]}, "corpus.jsonl:3: text: got ' '; a passage needs text"),
+        ({"corpus": [*PASSAGES, "{"]}, "corpus.jsonl:3: not JSON"),
+        ({"corpus": [*PASSAGES, [1]]}, "corpus.jsonl:3: got [1]; expected an object"),
+        ({"train": [QUESTION, {**QUESTION, "question": None}]}, "train.jsonl:2: question: got nothing"),
+        ({"validation": [QUESTION]}, "validation.jsonl:1: question id 'q1' stands in"),
+        ({"train": []}, "train.jsonl: got no rows; expected at least one. Fill the file."),
+    ],
+)
+def test_each_problem_is_named_with_its_line(tmp_path: Path, files: dict[str, list[Any]], expected: str) -> None:
+    assert any(expected in line for line in problems(write(tmp_path, **files))), problems(tmp_path)
+
+
+def test_all_problems_are_told_at_once_up_to_a_limit(tmp_path: Path) -> None:
+    write(tmp_path, corpus=[*PASSAGES, PASSAGES[0]], train=[{**QUESTION, "answers": []}] * 40)
+    (tmp_path / "validation.jsonl").rename(tmp_path / "validations.jsonl")
+    told = problems(tmp_path)
+    assert any("stands twice" in line for line in told)
+    assert any("without answers" in line for line in told)
+    assert any("Did you mean 'validations.jsonl'?" in line for line in told)
+    assert len(told) == MAX_SHOWN + 1
+    assert "more problems" in told[-1]
+
+
+def test_missing_folder_is_one_problem(tmp_path: Path) -> None:
+    assert problems(tmp_path / "nowhere") == [
+        f"{tmp_path / 'nowhere'}: no such folder; expected one with corpus.jsonl, train.jsonl, ... in it. "
+        "Set data.folder."
+    ]
+
+
+def test_bytes_that_are_no_text_are_told(tmp_path: Path) -> None:
+    (write(tmp_path) / "train.jsonl").write_bytes(b"\xff\xfe\n")
+    assert any("no UTF-8" in line for line in problems(tmp_path))
