@@ -1,0 +1,116 @@
+"""The search space: what is accepted, what is refused and in which words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from raggrid.errors import SpaceError
+from raggrid.space_yaml import dump_space, load_space, parse_space
+
+MINIMAL = {
+    "name": "n",
+    "data": {"folder": "d"},
+    "models": {"embedder": "e", "generator": "g"},
+    "learning_rates": {"embedder": [1e-5], "generator": [1e-4]},
+}
+SPACES = Path(__file__).parent.parent / "search_spaces"
+
+
+def problems(text: str, tmp_path: Path, *overrides: str) -> str:
+    path = tmp_path / "space.yaml"
+    path.write_text(text)
+    with pytest.raises(SpaceError) as caught:
+        load_space(path, overrides)
+    return str(caught.value).replace(f"{path}", "space.yaml")
+
+
+@pytest.mark.parametrize("path", sorted(SPACES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_space_we_ship_loads_and_survives_being_written(path: Path, tmp_path: Path) -> None:
+    space = load_space(path)
+    (tmp_path / "again.yaml").write_text(dump_space(space))
+    assert load_space(tmp_path / "again.yaml") == space
+
+
+def test_numbers_in_yaml_without_a_point_are_numbers(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(
+        "data: {folder: d}\nmodels: {embedder: e, generator: g}\nlearning_rates: {embedder: [1e-6], generator: [3E-4]}"
+    )
+    rates = load_space(tmp_path / "s.yaml").learning_rates
+    assert (rates.embedder, rates.generator) == ((1e-6,), (3e-4,))
+
+
+def test_overrides_reach_nested_settings(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(dump_space(parse_space(MINIMAL)))
+    space = load_space(tmp_path / "s.yaml", ["training.rag.steps=7", "learning_rates.generator=[1e-3, 1e-2]"])
+    assert space.training.rag.steps == 7
+    assert space.learning_rates.generator == (1e-3, 1e-2)
+
+
+def test_all_problems_are_told_at_once_in_the_form_we_promise(tmp_path: Path) -> None:
+    text = """
+data: {folder: d}
+models: {embedder: e, generator: g}
+learning_rates: {embeder: [1e-6]}
+retrieval: {top_k: 0}
+"""
+    assert problems(text, tmp_path) == (
+        "space.yaml: 2 problems\n"
+        "  learning_rates.embeder: unknown key. Did you mean 'embedder'?\n"
+        "  retrieval.top_k: got 0; expected an integer of at least 1."
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ("retrieval.top_k=1", "retrieval.top_k: got 1; strategy 'joint' tunes the embedder through the RAG loss"),
+        ("learning_rates.embedder=[]", "learning_rates.embedder: got no values; strategy 'embedder' searches them"),
+        ("learning_rates.embedder=[1e-5, 1e-5]", "expected each value once"),
+        ("strategies=[two_fase]", "strategies.0: got 'two_fase'; expected 'baseline'"),
+        ("strategies=[]", "strategies: got none"),
+        ("strategies=[baseline, baseline]", "strategies: got a name twice"),
+        ("prompt.template=hello", "prompt.template: got no {context}"),
+        ("training.rag.steps=many", "training.rag.steps: got 'many'; expected a number"),
+        ("training.rag.steps=1.5", "training.rag.steps: got 1.5; expected an integer"),
+        ("training.rag.steps=true", "training.rag.steps: got True; expected a number"),
+        ("learning_rates.generator=[2]", "learning_rates.generator.0: got 2; expected a number of at most 1"),
+        ("learning_rates.generator=[.nan]", "learning_rates.generator.0: got nan"),
+        ("data=here", "data: got 'here'; expected a section (a mapping)"),
+        ("losses.joint=[]", "losses.joint: got none"),
+        ("resources.workers=-1", "resources.workers: got -1; expected an integer of at least 0"),
+    ],
+)
+def test_each_mistake_has_its_sentence(tmp_path: Path, change: str, expected: str) -> None:
+    assert expected in problems(dump_space(parse_space(MINIMAL)), tmp_path, change)
+
+
+def test_one_passage_is_enough_where_nothing_is_marginalised() -> None:
+    strategies = ["baseline", "embedder", "generator", "independent"]
+    assert parse_space({**MINIMAL, "retrieval": {"top_k": 1}, "strategies": strategies}).retrieval.top_k == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a: [", "space.yaml:1: not YAML"),
+        ("- a\n- b\n", "space.yaml: got ['a', 'b']; expected a mapping"),
+        ("a: 1\na: 2\n", "key 'a' is written twice"),
+        ("", "space.yaml: got nothing; expected a mapping"),
+        ("models: {generator: g}\ndata: {folder: d}", "models.embedder: missing; it has no default. Add it."),
+    ],
+)
+def test_what_is_no_space_is_refused(tmp_path: Path, text: str, expected: str) -> None:
+    assert expected in problems(text, tmp_path)
+
+
+def test_a_missing_file_names_a_near_one(tmp_path: Path) -> None:
+    (tmp_path / "popqa.yaml").write_text("")
+    with pytest.raises(SpaceError, match=r"Did you mean .*popqa\.yaml"):
+        load_space(tmp_path / "popqaa.yaml")
+
+
+@pytest.mark.parametrize("override", ["training", "=3", "name.x=3"])
+def test_overrides_that_make_no_sense_are_refused(tmp_path: Path, override: str) -> None:
+    assert "--set" in problems(dump_space(parse_space(MINIMAL)), tmp_path, override)
