@@ -67,7 +67,7 @@ def _score_table(result: Recommendation) -> Table:
     seconds = [getattr(row, name) for row in result.table for name in columns]
     unit = unit_for(seconds, result.costs["device_types"])
     title = f"{result.num_questions} {result.split} questions; scores in percent, costs in {unit.name}"
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold", padding=(0, 1))
+    table = _table(title)
     table.add_column("strategy", no_wrap=True)
     k = result.table[0].k
     for name in ("EM", "F1", f"R@{k}", "final", "search", "marginal"):
@@ -117,7 +117,7 @@ def show_frontier(result: Frontier, out: Console) -> None:
     unit = unit_for((point.device_seconds for point in result.points), result.device_types)
     first = result.points[0]
     title = f"{label(result.metric)} in percent against {result.cost} cost in {unit.name}; ● = on the frontier"
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold", padding=(0, 1))
+    table = _table(title)
     several = len({point.run for point in result.points}) > 1
     if several:
         table.add_column("study", no_wrap=True)
@@ -155,36 +155,41 @@ def show_plan(result: Plan, out: Console) -> None:
 
 
 def _search_table(result: Plan) -> Table:
-    table = Table(title="Learning-rate searches, upstream first", title_justify="left", box=None, pad_edge=False,
-                  header_style="bold", padding=(0, 1))  # fmt: skip
-    for name in ("phase", "trials", "steps", "may stop at", "learning rates"):
-        table.add_column(name, justify="right" if name in ("trials", "steps") else "left")
-    table.add_column("for", ratio=1)
+    table = _table("Learning-rate searches; each starts when those above it that it needs have a winner")
+    for name in ("search", "trials", "steps", "may stop at"):
+        table.add_column(name, justify="right" if name in ("trials", "steps") else "left", no_wrap=True)
+    table.add_column("learning rates")
     for search in result.searches:
         table.add_row(
-            search.name, str(search.num_trials), f"{search.steps:,}", ", ".join(map(str, search.rungs)) or "-",
-            _rates(search), ", ".join(search.used_by),
-        )  # fmt: skip
+            search.name,
+            str(search.num_trials),
+            f"{search.steps:,}",
+            ", ".join(map(str, search.rungs)) or "-",
+            _rates(search),
+        )
     return table
 
 
 def _rates(search: PlannedSearch) -> str:
     if search.rates_from:
-        return "the pair found by two_phase"
+        return "the pair that two_phase finds"
     pairs = ["/".join(f"{rate:g}" for rate in pair if rate is not None) for pair in search.trials]
-    after = f" (after {', '.join(search.after)})" if search.after else ""
-    shown = ", ".join(pairs) if len(pairs) <= 9 else f"{len(pairs)} pairs"
-    return shown + after
+    return ", ".join(pairs) if len(pairs) <= 9 else f"{len(pairs)} pairs"
+
+
+def _table(title: str) -> Table:
+    return Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold", padding=(0, 1))
 
 
 def _strategy_table(result: Plan) -> Table:
-    table = Table(title="Strategies", title_justify="left", box=None, pad_edge=False, header_style="bold",
-                  padding=(0, 1))  # fmt: skip
-    for name in ("strategy", "trials alone", "steps alone", "trials it adds"):
-        table.add_column(name, justify="left" if name == "strategy" else "right")
+    table = _table("Strategies, and the searches that they share")
+    for name in ("strategy", "alone: trials", "steps", "adds trials"):
+        table.add_column(name, justify="left" if name == "strategy" else "right", no_wrap=True)
+    table.add_column("searches")
     for row in result.strategies:
         table.add_row(
             display_name(row.strategy, row.loss), str(row.num_trials_alone), f"{row.num_steps_alone:,}",
             str(row.num_trials_added),
+            ", ".join(dict.fromkeys(name.partition("/")[0] for name in row.searches)),
         )  # fmt: skip
     return table

@@ -105,7 +105,9 @@ class LiveScreen:
 
     def _table(self, lines: list[Line], hidden: int) -> Table:
         title = f"raggrid search: {self.name}" + (f"  ({hidden} earlier lines above)" if hidden else "")
-        table = Table(title=title, title_justify="left", expand=False, pad_edge=False)
+        table = Table(
+            title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold"
+        )
         table.add_column("phase", no_wrap=True)
         for name in ("lr emb", "lr gen", "step", "objective", "time"):
             table.add_column(name, justify="right", no_wrap=True)
@@ -139,12 +141,16 @@ def _cells(line: Line) -> list[str]:
         return [task.search, rate(task.run.embedder_lr), rate(task.run.generator_lr), steps, shown, time_cell]
     if isinstance(task, AnswerTask):
         score = f"F1 {100 * metrics['f1']:.1f}" if "f1" in metrics else ""
-        return [f"answer {task.split}: {_strategy(task)}", "", "", "", score, time_cell]
-    return ["index", "", "", "", "", time_cell]
+        return [f"{task.split}: {_strategy(task)}", "", "", "", score, time_cell]
+    return ["index: embed the corpus", "", "", "", "", time_cell]
 
 
 def _strategy(task: AnswerTask) -> str:
-    return f"{task.strategy} ({task.loss})" if task.strategy == "joint" else task.strategy
+    return (
+        f"{task.strategy} ({task.loss.removeprefix('rag_')})"
+        if task.loss and task.strategy == "joint"
+        else task.strategy
+    )
 
 
 class PlainScreen:

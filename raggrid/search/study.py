@@ -8,13 +8,13 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rich.console import Console
 
 from raggrid.data.folder import Dataset, read_folder
-from raggrid.errors import DataError, StudyError, StudyInterrupted
+from raggrid.errors import DataError, InputError, StudyError, StudyInterrupted
 from raggrid.rag.references import PREFIX, locate, prepare
 from raggrid.search.cluster import Allocation, connected
 from raggrid.search.environment import environment
@@ -25,6 +25,7 @@ from raggrid.space import SearchSpace
 from raggrid.store import create_run
 from raggrid.strategies import STRATEGIES, study_graph, study_key
 
+SIDES = ("embedder", "generator")
 Screen = LiveScreen | PlainScreen | NoScreen
 
 
@@ -47,13 +48,9 @@ def run_study(
         StudyInterrupted: Ctrl-C or SIGTERM; what was finished is in ``run``.
     """
     console = Console(quiet=quiet)
-    space = anchored(space)
-    data = checked_data(space)
-    for reference, digest in (
-        (space.models.embedder, space.models.embedder_sha256),
-        (space.models.generator, space.models.generator_sha256),
-    ):
-        prepare(reference, digest, lambda text: console.print(text, highlight=False))
+    space, data = checked_inputs(space)
+    for side in SIDES:
+        prepare(getattr(space.models, side), getattr(space.models, f"{side}_sha256"), _speaker(console))
     run = run.resolve()
     state = new_state(space, data)
     create_run(run, space, environment(space, data))
@@ -69,13 +66,36 @@ def run_study(
     _judge(journal)
 
 
-def anchored(space: SearchSpace) -> SearchSpace:
-    """The space with relative paths made absolute: its trials run in other folders than this one."""
-    paths = {side: locate(getattr(space.models, side)) for side in ("embedder", "generator")}
-    given = {side: getattr(space.models, side) for side in paths}
-    local = {side: str(path) for side, path in paths.items() if path is not None and not given[side].startswith(PREFIX)}
-    data = space.data.model_copy(update={"folder": str(Path(space.data.folder).expanduser().absolute())})
-    return space.model_copy(update={"data": data, "models": space.models.model_copy(update=local)})
+def _speaker(console: Console) -> Callable[[str], None]:
+    return lambda text: console.print(text, highlight=False)
+
+
+def checked_inputs(space: SearchSpace) -> tuple[SearchSpace, Dataset]:
+    """The space with its paths made absolute, since trials run in other folders, and its data.
+
+    Raises:
+        InputError: with the problems of data and models, all at once.
+    """
+    folder = Path(space.data.folder).expanduser().absolute()
+    problems, models, data = [], {}, None
+    space = space.model_copy(update={"data": space.data.model_copy(update={"folder": str(folder)})})
+    try:
+        data = checked_data(space)
+    except InputError as error:
+        problems.append(str(error))
+    for side in SIDES:
+        try:
+            models[side] = _anchored(getattr(space.models, side))
+        except InputError as error:
+            problems.append(str(error))
+    if problems or data is None:
+        raise InputError("\n".join(problems))
+    return space.model_copy(update={"models": space.models.model_copy(update=models)}), data
+
+
+def _anchored(reference: str) -> str:
+    path = locate(reference)
+    return reference if path is None or reference.startswith(PREFIX) else str(path)
 
 
 def checked_data(space: SearchSpace) -> Dataset:

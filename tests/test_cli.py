@@ -1,0 +1,152 @@
+"""The command line as a user meets it: help, exit codes, no torch where none is needed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from raggrid.demo import make_world, write_world
+from raggrid.space_yaml import dump_space
+from tests.records import made_run, made_space
+
+RAGGRID = str(Path(sys.executable).parent / "raggrid")
+VERBS = ("search", "plan", "recommend", "frontier", "demo")
+# Runs a verb, then fails if it pulled in what it must do without.
+PROBE = """
+import sys
+from raggrid.cli import main
+sys.argv = ["raggrid", *sys.argv[1:]]
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+heavy = [name for name in ("torch", "ray", "transformers", "sentence_transformers", "faiss") if name in sys.modules]
+sys.exit(f"imported {heavy}" if heavy else 0)
+"""
+
+
+def raggrid(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([RAGGRID, *map(str, words)], capture_output=True, text=True, check=False, cwd=cwd)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    scores = [1.0] * 30 + [0.0] * 20
+    lines = {("generator", "rag_token"): (scores, 5.0), ("two_phase", "rag_token"): (scores, 9.0)}
+    return made_run(tmp_path_factory.mktemp("run") / "r", lines)
+
+
+@pytest.fixture(scope="module")
+def space(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("space")
+    write_world(make_world(0, num_entities=20), folder / "world")
+    made = made_space(data={"folder": str(folder / "world")}, models={"embedder": "./none", "generator": "./none"})
+    (folder / "space.yaml").write_text(dump_space(made))
+    return folder / "space.yaml"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_each_verb_explains_itself(verb: str) -> None:
+    done = raggrid(verb, "--help")
+    assert done.returncode == 0
+    assert "Usage: raggrid " + verb in done.stdout
+
+
+def test_help_lists_the_verbs_and_version_prints() -> None:
+    listed = raggrid("--help").stdout
+    assert all(verb in listed for verb in VERBS)
+    assert raggrid("--version").stdout.startswith("raggrid ")
+
+
+def test_reading_verbs_import_nothing_heavy(run: Path, space: Path, tmp_path: Path) -> None:
+    for words in (
+        ["--help"],
+        ["plan", space],
+        ["recommend", run],
+        ["recommend", run, "--json"],
+        ["frontier", run, "-o", tmp_path / "f.html", "-o", tmp_path / "f.png"],
+        ["demo", tmp_path / "world", "--entities", "20"],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", PROBE, *map(str, words)], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, (words, done.stderr)
+
+
+def test_json_is_json_alone(run: Path, space: Path) -> None:
+    assert json.loads(raggrid("recommend", run, "--json").stdout)["recommended"]["strategy"] == "generator"
+    assert json.loads(raggrid("frontier", run, "--json").stdout)["metric"] == "f1"
+    assert json.loads(raggrid("plan", space, "--json").stdout)["num_trials"] == 11
+
+
+def test_tables_fit_eighty_columns(run: Path, space: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from io import StringIO
+
+    from rich.console import Console
+
+    from raggrid.analysis.frontier import frontier
+    from raggrid.analysis.plan import plan
+    from raggrid.analysis.recommend import recommend
+    from raggrid.show import show_frontier, show_plan, show_recommendation
+    from raggrid.space_yaml import load_space
+
+    out = Console(file=StringIO(), width=80, no_color=True)
+    show_recommendation(recommend([run]), out)
+    show_frontier(frontier([run, run]), out)
+    show_plan(plan(load_space(space)), out)
+    text = out.file.getvalue()  # type: ignore[attr-defined]
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text
+    assert "Recommended: generator" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["search", "SPACE", "--set", "retrieval.top_k=0"],
+            "retrieval.top_k: got 0; expected an integer of at least 1.",
+        ),
+        (["search", "SPACE", "--set", "data.folder=nowhere"], "nowhere: no such folder"),
+        (["search", "SPACE"], "model './none': no such file or folder"),
+        (["search", "missing.yaml"], "missing.yaml: no such file"),
+        (["plan", "missing.yaml"], "missing.yaml: no such file"),
+        (["recommend", "missing"], "missing: no run directory"),
+        (["frontier", "missing"], "missing: no run directory"),
+        (["demo", "world", "--entities", "5"], "num_entities: got 5"),
+    ],
+)
+def test_wrong_input_ends_with_a_sentence_and_code_2_and_writes_nothing(
+    words: list[str], message: str, space: Path, tmp_path: Path
+) -> None:
+    filled = [str(space) if word == "SPACE" else word for word in words]
+    if words[0] == "search":
+        filled += ["--run", "out"]
+    done = raggrid(*filled, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_labels_that_a_strategy_needs_are_asked_for_before_anything_runs(space: Path, tmp_path: Path) -> None:
+    world = tmp_path / "world"
+    write_world(make_world(0, num_entities=20), world)
+    rows = [json.loads(line) for line in (world / "train.jsonl").read_text().splitlines()]
+    rows[0]["context_ids"] = []
+    (world / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    done = raggrid("search", space, "--set", f"data.folder={world}", "--run", tmp_path / "out")
+    assert done.returncode == 2
+    assert f"needs context labels; 1 of {len(rows)} training questions have none" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_in_use_is_refused(space: Path, run: Path, tiny_models: tuple[Path, Path]) -> None:
+    models = [f"models.embedder={tiny_models[0]}", f"models.generator={tiny_models[1]}"]
+    done = raggrid("search", space, "--set", models[0], "--set", models[1], "--run", run)
+    assert done.returncode == 2
+    assert "already holds files" in done.stderr

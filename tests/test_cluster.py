@@ -1,0 +1,50 @@
+"""cluster.yaml against Ray's own schema, and what raggrid says about a cluster that is too small."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from raggrid.errors import StudyError
+from raggrid.search.cluster import _allocation
+from raggrid.space import Resources
+
+CLUSTER = Path(__file__).parent.parent / "cluster.yaml"
+
+
+def test_cluster_yaml_is_valid_for_ray() -> None:
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    config = yaml.safe_load(CLUSTER.read_text())
+    validate_config(prepare_config(config))
+    with pytest.raises(Exception, match="Additional properties"):
+        validate_config({**config, "no_such_key": 1})
+
+
+def test_cluster_yaml_has_a_head_gpu_workers_shared_storage_and_installs_raggrid() -> None:
+    config = yaml.safe_load(CLUSTER.read_text())
+    types = config["available_node_types"]
+    assert types[config["head_node_type"]]["resources"] == {"CPU": 0}
+    workers = next(node for name, node in types.items() if name != config["head_node_type"])
+    assert workers["resources"]["GPU"] >= 1
+    assert workers["min_workers"] < workers["max_workers"]
+    assert any("/shared" in line for line in config["initialization_commands"])
+    assert any("pip install" in line and "raggrid" in line for line in config["setup_commands"])
+
+
+def test_slots_are_what_the_cluster_holds() -> None:
+    total = {"CPU": 8.0, "GPU": 2.0}
+    assert _allocation(total, Resources(workers=1)).slots == 2
+    assert _allocation(total, Resources(workers=2)).slots == 1
+    assert _allocation(total, Resources(workers=1, gpus_per_worker=0.5)).slots == 4
+    assert _allocation(total, Resources(workers=1, max_concurrent_trials=1)).slots == 1
+    assert _allocation({"CPU": 3.0}, Resources(workers=0)).slots == 3
+
+
+def test_a_cluster_that_cannot_hold_one_trial_is_refused() -> None:
+    with pytest.raises(StudyError, match=r"a trial asks for 4 x \(1 CPU, 0 GPU\); the cluster has 2 CPU"):
+        _allocation({"CPU": 2.0}, Resources(workers=4))
+    with pytest.raises(StudyError, match="1 GPU"):
+        _allocation({"CPU": 2.0}, Resources(workers=1, gpus_per_worker=1))

@@ -1,0 +1,48 @@
+"""What a person sees while a study runs."""
+
+from __future__ import annotations
+
+from io import StringIO
+from pathlib import Path
+
+from rich.console import Console
+
+from raggrid.search.journal import Journal
+from raggrid.search.screen import LiveScreen, PlainScreen, duration
+from raggrid.search.state import StudyState
+from raggrid.store import create_run
+from raggrid.strategies import study_graph
+from tests.records import made_space
+from tests.test_study import outcome, play
+
+
+def played(tmp_path: Path, *, plain: bool, width: int = 80) -> str:
+    space = made_space()
+    create_run(tmp_path / "r", space, {})
+    state = StudyState(space, study_graph(space), "key", ("validation", "test"))
+    out = Console(file=StringIO(), width=width, height=60, force_terminal=not plain, no_color=True)
+    screen: PlainScreen | LiveScreen = PlainScreen(state, out) if plain else LiveScreen(state, out, "made")
+    with screen:
+        play(Journal(state, tmp_path / "r", 0, [screen]), outcome)
+    return str(out.file.getvalue())  # type: ignore[attr-defined]
+
+
+def test_plain_screen_is_one_line_an_event_without_escapes(tmp_path: Path) -> None:
+    lines = played(tmp_path, plain=True).splitlines()
+    assert "\x1b" not in "".join(lines)
+    assert sum("generator_rag/rag_token" in line and "completed" in line for line in lines) == 3
+    assert any("test: joint (sequence)  F1 20.0" in line for line in lines)
+    assert "100%" in lines[-1]
+
+
+def test_live_screen_fits_eighty_columns_and_shows_the_numbers(tmp_path: Path) -> None:
+    text = played(tmp_path, plain=False)
+    last = text.rpartition("raggrid search: made")[2]
+    assert "1.0000" in last
+    assert "3e-04" in last or "0.0003" in last
+    assert "11/11 trials" in last
+    assert max(len(line) for line in last.splitlines() if "\x1b" not in line) <= 80
+
+
+def test_durations_read_easily() -> None:
+    assert [duration(seconds) for seconds in (5, 187, 7509)] == ["5 s", "3:07", "2:05:09"]

@@ -1,0 +1,209 @@
+"""Whole studies through Ray with tiny models: records, equal numbers in both forms, a cluster, an interrupt."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from raggrid.analysis.recommend import recommend
+from raggrid.records import (
+    LEDGER_CATEGORIES,
+    CurveRecord,
+    LedgerRecord,
+    PipelineRecord,
+    PredictionRecord,
+    TrialRecord,
+)
+from raggrid.search.study import run_study
+from raggrid.space_yaml import dump_space
+from raggrid.store import TABLES, read, read_space
+from tests.conftest import SpaceMaker
+
+pytestmark = pytest.mark.slow
+BIN = Path(sys.executable).parent
+SIX = {"baseline", "embedder", "generator", "independent", "two_phase", "joint"}
+
+
+@pytest.fixture(scope="module")
+def finished(
+    tmp_path_factory: pytest.TempPathFactory, make_space: SpaceMaker, world_folder: Path
+) -> tuple[Path, float]:
+    """A study of all six strategies, started from a relative data folder; its run directory and wall seconds."""
+    folder = tmp_path_factory.mktemp("study")
+    (folder / "world").symlink_to(world_folder)
+    space = make_space(data={"folder": "world"}, resources={"max_concurrent_trials": 2})
+    before = Path.cwd()
+    os.chdir(folder)
+    started = time.monotonic()
+    try:
+        run_study(space, Path("run"), quiet=True)
+    finally:
+        os.chdir(before)
+    return folder / "run", time.monotonic() - started
+
+
+def test_all_six_strategies_are_answered_on_both_splits(finished: tuple[Path, float]) -> None:
+    rows = read(finished[0], PipelineRecord)
+    assert {(row.strategy, row.split) for row in rows} == {(name, s) for name in SIX for s in ("validation", "test")}
+    assert {row.loss for row in rows if row.strategy == "joint"} == {"rag_token", "rag_sequence"}
+    assert {row.num_questions for row in rows if row.split == "validation"} == {12}
+    assert {trial.status for trial in read(finished[0], TrialRecord)} <= {"completed", "stopped"}
+
+
+def test_run_directory_is_the_documented_one(finished: tuple[Path, float]) -> None:
+    run = finished[0]
+    assert {path.name for path in run.iterdir()} == {
+        "space.yaml", "environment.json", "checkpoints", "index", *TABLES.values(),
+    }  # fmt: skip
+    for record, name in TABLES.items():
+        for file in (run / name).iterdir():
+            assert pq.read_schema(file).names == [field.name for field in fields(record)]
+    for trial in read(run, TrialRecord):
+        folder = run / "checkpoints" / trial.trial_id
+        sides = {"embedder": trial.embedder_lr, "generator": trial.generator_lr}
+        expected = {side for side, rate in sides.items() if rate is not None} if trial.status == "completed" else set()
+        assert ({path.name for path in folder.iterdir()} if folder.exists() else set()) == expected
+    assert json.loads((run / "environment.json").read_text())["data"]["num_unlabelled"]["train"] == 0
+    assert read_space(run).data.folder.endswith("/world")
+
+
+def test_every_column_is_filled_with_what_was_measured(finished: tuple[Path, float]) -> None:
+    run, _ = finished
+    curves = Counter(row.trial_id for row in read(run, CurveRecord))
+    for trial in read(run, TrialRecord):
+        assert trial.train_device_seconds > 0
+        assert trial.evaluate_device_seconds > 0
+        assert trial.wall_seconds >= trial.train_device_seconds + trial.evaluate_device_seconds
+        assert trial.objective is not None
+        assert (trial.num_workers, trial.device_type, trial.attempts, trial.error) == (1, "cpu", 1, None)
+        assert trial.steps == (6 if trial.status == "completed" else 2)
+        assert curves[trial.trial_id] == (2 if trial.status == "completed" else 1)
+    predictions = Counter((row.pipeline_id, row.split) for row in read(run, PredictionRecord))
+    for row in read(run, PipelineRecord):
+        assert predictions[row.pipeline_id, row.split] == row.num_questions
+    means = {(row.pipeline_id, row.split): row.f1 for row in read(run, PipelineRecord)}
+    for key, mean in means.items():
+        own = [row.f1 for row in read(run, PredictionRecord) if (row.pipeline_id, row.split) == key]
+        assert mean == pytest.approx(sum(own) / len(own))
+
+
+def test_the_ledger_is_the_bill(finished: tuple[Path, float]) -> None:
+    run, wall = finished
+    rows = read(run, LedgerRecord)
+    assert {row.category for row in rows} <= set(LEDGER_CATEGORIES)
+    total = sum(row.device_seconds for row in rows)
+    assert wall < total <= 1.02 * 2 * wall  # two trials at once, and Ray's own start before them
+    trained = sum(row.device_seconds for row in rows if row.category == "train")
+    assert trained == pytest.approx(sum(trial.train_device_seconds for trial in read(run, TrialRecord)), rel=0.01)
+
+
+def test_a_recommendation_comes_out(finished: tuple[Path, float]) -> None:
+    result = recommend([finished[0]])
+    assert result.recommended is not None
+    assert len(result.table) == 7
+    assert result.split == "test"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_worker_groups_give_the_numbers_of_the_inline_form(
+    tmp_path: Path, make_space: SpaceMaker, workers: int
+) -> None:
+    def numbers(count: int) -> list[tuple[object, ...]]:
+        space = make_space(
+            strategies=["independent"],
+            learning_rates={"embedder": [1e-3], "generator": [3e-3]},
+            resources={"workers": count, "max_concurrent_trials": 1},
+        )
+        run = tmp_path / str(count)
+        run_study(space, run, quiet=True)
+        curves = sorted((row.trial_id, row.step, row.objective, row.train_loss) for row in read(run, CurveRecord))
+        answers = sorted((row.strategy, row.split, row.f1, row.recall_at_k or 0.0) for row in read(run, PipelineRecord))
+        assert {row.num_workers for row in read(run, TrialRecord)} == {max(1, count)}
+        return [*curves, *answers]
+
+    inline, group = numbers(0), numbers(workers)
+    if workers == 1:
+        assert group == inline
+    else:  # two workers add up in another order
+        assert [row[:2] for row in group] == [row[:2] for row in inline]
+        for one, other in zip(group, inline, strict=True):
+            assert one[2:] == pytest.approx(other[2:], rel=1e-3)
+
+
+@contextmanager
+def loopback_cluster() -> Iterator[str]:
+    """A Ray cluster of its own on this machine, ended by its process group."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [BIN / "ray", "start", "--head", "--block", f"--port={port}", "--node-ip-address=127.0.0.1"]
+    options = ["--num-cpus=2", "--include-dashboard=false", "--disable-usage-stats"]
+    head = subprocess.Popen(
+        [*command, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        os.killpg(head.pid, signal.SIGTERM)
+        head.wait(30)
+
+
+def test_search_runs_on_a_cluster_that_exists(tmp_path: Path, make_space: SpaceMaker) -> None:
+    space = make_space(strategies=["baseline", "embedder"], learning_rates={"embedder": [1e-3], "generator": []})
+    with loopback_cluster() as address:
+        for _ in range(60):
+            time.sleep(0.5)
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", int(address.partition(":")[2]))) == 0:
+                    break
+        time.sleep(3)
+        run_study(space, tmp_path / "r", address=address, quiet=True)
+    assert {row.strategy for row in read(tmp_path / "r", PipelineRecord)} == {"baseline", "embedder"}
+
+
+def test_nobody_at_the_address_is_said(tmp_path: Path, make_space: SpaceMaker) -> None:
+    space = tmp_path / "space.yaml"
+    space.write_text(dump_space(make_space()))
+    command = [BIN / "raggrid", "search", space, "--run", tmp_path / "r", "--address", "127.0.0.1:1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode == 1
+    assert "no Ray cluster answers there" in done.stderr
+    assert not (tmp_path / "r").exists()
+
+
+def test_interrupt_keeps_what_is_finished_and_ends_every_process(tmp_path: Path, make_space: SpaceMaker) -> None:
+    long = make_space(training={"rag": {"steps": 4000, "batch_size": 2}}, early_stopping={"enabled": False})
+    space, run = tmp_path / "space.yaml", tmp_path / "r"
+    space.write_text(dump_space(long))
+    search = subprocess.Popen(
+        [BIN / "raggrid", "search", space, "--run", run], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 240
+    while not list((run / "trials").glob("*.parquet")) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    search.send_signal(signal.SIGINT)
+    _, told = search.communicate(timeout=120)
+    assert search.returncode == 130, told
+    assert "interrupted after" in told
+    assert "Traceback" not in told
+    assert read(run, TrialRecord)
+    for _ in range(40):
+        left = subprocess.run(["pgrep", "-s", str(search.pid)], capture_output=True, text=True, check=False).stdout
+        if not left:
+            break
+        time.sleep(0.5)
+    assert not left

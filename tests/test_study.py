@@ -1,0 +1,209 @@
+"""The study's state and journal with made-up outcomes in place of training: order, sharing, costs, failures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raggrid.records import CurveRecord, LedgerRecord, PipelineRecord, TrialRecord
+from raggrid.search.journal import Journal
+from raggrid.search.state import StudyState
+from raggrid.search.tasks import AnswerTask, IndexTask, PhaseTask, Task, from_config, to_config
+from raggrid.space import SearchSpace
+from raggrid.store import append, create_run, read
+from raggrid.strategies import middle_out, rungs, study_graph
+from tests.records import made_space, trial
+
+Outcome = Callable[[Task], Mapping[str, Any]]
+TRAIN, EVALUATE = 10.0, 1.0
+
+
+def outcome(task: Task) -> Mapping[str, Any]:
+    """Rates of 1e-5 and 3e-4 are the best ones; every trial trains 10 s and evaluates 1 s."""
+    if isinstance(task, PhaseTask):
+        good = (task.run.embedder_lr in (None, 1e-5)) + (task.run.generator_lr in (None, 3e-4))
+        return {
+            "status": "completed", "step": task.run.max_steps, "objective": 3.0 - good, "train_seconds": TRAIN,
+            "evaluate_seconds": EVALUATE, "num_workers": 1, "device_type": "cpu", "attempts": 1,
+        }  # fmt: skip
+    if isinstance(task, AnswerTask):
+        score = 0.1 * sum(side is not None for side in (task.embedder_trial_id, task.generator_trial_id))
+        return {"status": "completed", "exact_match": score, "f1": score, "recall_at_k": 0.5, "num_questions": 4}
+    return {"status": "completed"}
+
+
+def new_journal(run: Path, space: SearchSpace, splits: tuple[str, ...] = ("validation", "test")) -> Journal:
+    create_run(run, space, {})
+    return Journal(StudyState(space, study_graph(space), "key", splits), run, 0)
+
+
+def play(journal: Journal, decide: Outcome = outcome) -> list[Task]:
+    """Carry out tasks one by one until none is left; returns them in order."""
+    order = []
+    while task := journal.take():
+        order.append(task)
+        journal.reported(task.key, decide(task))
+        journal.finished(task.key)
+    assert journal.state.is_done()
+    return order
+
+
+def test_every_search_runs_once_after_those_it_depends_on(tmp_path: Path) -> None:
+    journal = new_journal(tmp_path / "r", made_space())
+    order = play(journal)
+    assert isinstance(order[0], IndexTask)
+    searches = [task.search for task in order if isinstance(task, PhaseTask)]
+    assert sorted(searches) == sorted(
+        ["embedder_labels"] * 3
+        + ["generator_rag/rag_token"] * 3
+        + ["embedder_rag/rag_token"] * 3
+        + ["joint_rag/rag_token", "joint_rag/rag_sequence"]
+    )
+    last, first = (
+        len(searches) - 1 - searches[::-1].index("generator_rag/rag_token"),
+        searches.index("embedder_rag/rag_token"),
+    )
+    assert last < first
+    assert searches[-2:] == ["joint_rag/rag_token", "joint_rag/rag_sequence"]
+
+
+def test_the_pair_of_two_phase_becomes_the_rates_of_joint(tmp_path: Path) -> None:
+    journal = new_journal(tmp_path / "r", made_space())
+    order = play(journal)
+    joint = [task.run for task in order if isinstance(task, PhaseTask) and task.run.phase == "joint_rag"]
+    assert {(run.embedder_lr, run.generator_lr) for run in joint} == {(1e-5, 3e-4)}
+    upstream = {
+        task.run.upstream_trial_id for task in order if isinstance(task, PhaseTask) and "embedder_rag" in task.search
+    }
+    best = next(row.trial_id for row in read(tmp_path / "r", TrialRecord) if row.generator_lr == 3e-4)
+    assert upstream == {best}
+
+
+def test_the_three_costs_are_the_sums_that_they_claim_to_be(tmp_path: Path) -> None:
+    play(new_journal(tmp_path / "r", made_space()))
+    rows = {(row.strategy, row.loss): row for row in read(tmp_path / "r", PipelineRecord) if row.split == "test"}
+    each = TRAIN + EVALUATE
+    expected = {  # final: the chosen trials' training; search: all its trials; marginal: those that no other needs
+        ("baseline", None): (0, 0, 0),
+        ("embedder", "mnr"): (TRAIN, 3 * each, 0),
+        ("generator", "rag_token"): (TRAIN, 3 * each, 0),
+        ("independent", "rag_token"): (2 * TRAIN, 6 * each, 0),
+        ("two_phase", "rag_token"): (2 * TRAIN, 6 * each, 0),
+        ("joint", "rag_token"): (TRAIN, 7 * each, each),
+        ("joint", "rag_sequence"): (TRAIN, 7 * each, each),
+    }
+    got = {
+        key: (row.final_device_seconds, row.search_device_seconds, row.marginal_device_seconds)
+        for key, row in rows.items()
+    }
+    assert got == expected
+
+
+def test_without_its_neighbours_a_strategy_bears_its_search_alone(tmp_path: Path) -> None:
+    play(new_journal(tmp_path / "r", made_space(strategies=["two_phase"])))
+    row = next(row for row in read(tmp_path / "r", PipelineRecord) if row.split == "test")
+    assert row.search_device_seconds == row.marginal_device_seconds == 6 * (TRAIN + EVALUATE)
+
+
+def test_full_joint_grid_waits_for_nobody(tmp_path: Path) -> None:
+    rates = {**made_space().learning_rates.model_dump(), "joint": "grid"}
+    journal = new_journal(tmp_path / "r", made_space(strategies=["joint"], learning_rates=rates))
+    assert sum(isinstance(task, PhaseTask) for task in play(journal)) == 2 * 9
+
+
+def test_a_search_whose_trials_all_fail_ends_what_hangs_on_it_and_no_more(tmp_path: Path) -> None:
+    def fails(task: Task) -> Mapping[str, Any]:
+        broken = isinstance(task, PhaseTask) and task.run.phase == "generator_rag"
+        return {**outcome(task), "status": "failed", "error": "boom"} if broken else outcome(task)
+
+    journal = new_journal(tmp_path / "r", made_space())
+    order = play(journal, fails)
+    assert {task.search for task in order if isinstance(task, PhaseTask)} == {
+        "embedder_labels",
+        "generator_rag/rag_token",
+    }
+    assert {row.strategy for row in read(tmp_path / "r", PipelineRecord)} == {"baseline", "embedder"}
+    assert {row.error for row in read(tmp_path / "r", TrialRecord) if row.status == "failed"} == {"boom"}
+
+
+def test_a_dead_process_is_a_failed_trial_with_advice(tmp_path: Path) -> None:
+    journal = new_journal(tmp_path / "r", made_space())
+    index = journal.take()
+    assert index is not None
+    journal.reported(index.key, {"status": "completed"})
+    journal.finished(index.key)
+    task = journal.take()
+    assert task is not None
+    journal.finished(task.key, crashed=True)
+    row = read(tmp_path / "r", TrialRecord)[0]
+    assert row.status == "failed"
+    assert "process died" in (row.error or "")
+
+
+def test_stopped_trials_are_no_finalists(tmp_path: Path) -> None:
+    def stops(task: Task) -> Mapping[str, Any]:
+        early = isinstance(task, PhaseTask) and task.run.generator_lr == 3e-4 and task.run.phase == "generator_rag"
+        return {**outcome(task), "status": "running", "step": 8} if early else outcome(task)
+
+    journal = new_journal(tmp_path / "r", made_space(strategies=["generator"]))
+    play(journal, stops)
+    rows = {row.generator_lr: row for row in read(tmp_path / "r", TrialRecord)}
+    assert (rows[3e-4].status, rows[3e-4].steps) == ("stopped", 8)
+    chosen = {row.generator_lr for row in read(tmp_path / "r", PipelineRecord)}
+    assert chosen == {1e-4, 1e-3}
+
+
+def test_the_state_is_a_function_of_the_records(tmp_path: Path) -> None:
+    """A study cut anywhere and continued from its records does the rest, and only the rest."""
+    whole = [task.key for task in play(new_journal(tmp_path / "whole", made_space()))]
+    for cut in range(1, len(whole), 5):
+        run = tmp_path / f"cut{cut}"
+        first = new_journal(run, made_space())
+        for _ in range(cut):
+            task = first.take()
+            assert task is not None
+            first.reported(task.key, outcome(task))
+            first.finished(task.key)
+        state = StudyState(first.state.space, first.state.graph, "key", first.state.splits, indexed=True)
+        state.trials = {row.trial_id: row for row in read(run, TrialRecord)}
+        state.answered = {(row.pipeline_id, row.split): row for row in read(run, PipelineRecord)}
+        rest = [task.key for task in play(Journal(state, run, 0))]
+        assert sorted(rest) == sorted(whole[cut:])
+
+
+def test_tasks_survive_ray_as_plain_data(tmp_path: Path) -> None:
+    for task in play(new_journal(tmp_path / "r", made_space())):
+        assert from_config(to_config(task, "run", 1)) == task
+
+
+def test_idle_time_closes_the_ledger(tmp_path: Path) -> None:
+    import time
+
+    journal = new_journal(tmp_path / "r", made_space())
+    began = time.time() - 100.0
+    append(tmp_path / "r", [LedgerRecord("t", None, "train", 30.0, 30.0, 1, "cpu", began + 1)])
+    journal.charge_idle(began, num_devices=2)
+    rows = read(tmp_path / "r", LedgerRecord)
+    assert sum(row.device_seconds for row in rows) == pytest.approx(200.0, abs=1.0)
+
+
+def test_a_row_written_again_supersedes_and_half_written_files_are_not_seen(tmp_path: Path) -> None:
+    run = tmp_path / "r"
+    create_run(run, made_space(), {})
+    append(run, [trial("a", status="failed"), trial("b")])
+    append(run, [trial("a", status="completed")])
+    (run / "trials" / ".x.tmp").write_bytes(b"half")
+    assert [(row.trial_id, row.status) for row in read(run, TrialRecord)] == [("a", "completed"), ("b", "completed")]
+    curve = CurveRecord("a", 1, None, None, 2.0, None, 3.0)
+    append(run, [curve])
+    assert read(run, CurveRecord) == [curve]
+
+
+def test_rungs_and_order_of_the_grid() -> None:
+    assert rungs(24, min_fraction=1 / 3, reduction_factor=3) == (8,)
+    assert rungs(9, min_fraction=0.34, reduction_factor=2) == (3, 6)
+    assert rungs(1, min_fraction=1 / 3, reduction_factor=3) == ()
+    assert middle_out([3, 1, 2]) == (2, 1, 3)
