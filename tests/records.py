@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from raggrid.records import PipelineRecord, PredictionRecord, TrialRecord
 from raggrid.space import SearchSpace
@@ -51,7 +52,7 @@ def predictions(row: PipelineRecord, scores: Sequence[float]) -> list[Prediction
 
 def made_run(
     run: Path,
-    lines: Mapping[tuple[str, str | None], tuple[Sequence[float], float]],
+    lines: Mapping[Any, tuple[Sequence[float], float]],
     *,
     splits: Sequence[str] = ("validation", "test"),
     unlabelled: int = 0,

@@ -26,7 +26,7 @@ TOKEN = "rag_token"
 
 
 def scores(mean: float, size: int = 2000, seed: int = 0) -> list[float]:
-    return (np.random.default_rng(seed).random(size) < mean).astype(float).tolist()
+    return [float(value) for value in np.random.default_rng(seed).random(size) < mean]
 
 
 def flipped(values: list[float], down: int) -> list[float]:

@@ -12,8 +12,11 @@ from raggrid.data.folder import MAX_SHOWN, read_folder
 from raggrid.demo import make_world, write_world
 from raggrid.errors import DataError
 
-PASSAGES = [{"id": "p1", "title": "Ann", "text": "Ann is a painter."}, {"id": "p2", "text": "Bob is a baker."}]
-QUESTION = {"id": "q1", "question": "What is Ann?", "answers": ["painter", " "], "context_ids": ["p1"]}
+PASSAGES: list[dict[str, Any]] = [
+    {"id": "p1", "title": "Ann", "text": "Ann is a painter."},
+    {"id": "p2", "text": "Bob is a baker."},
+]
+QUESTION: dict[str, Any] = {"id": "q1", "question": "What is Ann?", "answers": ["painter", " "], "context_ids": ["p1"]}
 
 
 def write(folder: Path, **files: list[Any]) -> Path:

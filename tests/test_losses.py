@@ -42,7 +42,8 @@ def theirs(loss: str, logits: Tensor, answers: Tensor, scores: Tensor) -> Tensor
     target = torch.cat([torch.full((len(answers), 1), BOS), answers], 1)
     # Logits of the padded last place: never counted.
     padded = torch.cat([logits, torch.zeros_like(logits[:, :, :1])], 2)
-    return model.get_nll(holder, padded.flatten(0, 1), scores, target)
+    value: Tensor = model.get_nll(holder, padded.flatten(0, 1), scores, target)
+    return value
 
 
 @pytest.mark.parametrize("loss", LOSSES)

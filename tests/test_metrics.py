@@ -7,6 +7,7 @@ One difference: where an answer is empty after normalising, torchmetrics' F1 fol
 from __future__ import annotations
 
 from random import Random
+from typing import Any
 
 import pytest
 from torchmetrics.functional.text import squad
@@ -43,7 +44,7 @@ AWKWARD = [
 
 
 def official(prediction: str, answers: list[str]) -> tuple[float, float]:
-    rows = {"id": "0", "answers": {"text": answers, "answer_start": [0] * len(answers)}}
+    rows: Any = {"id": "0", "answers": {"text": answers, "answer_start": [0] * len(answers)}}
     scores = squad([{"id": "0", "prediction_text": prediction}], [rows])
     if not all(normalize_answer(text) for text in (prediction, *answers)):
         answers = [text for text in answers if normalize_answer(text)]

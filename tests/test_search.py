@@ -149,7 +149,14 @@ def loopback_cluster() -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [BIN / "ray", "start", "--head", "--block", f"--port={port}", "--node-ip-address=127.0.0.1"]
+    command: list[str | Path] = [
+        BIN / "ray",
+        "start",
+        "--head",
+        "--block",
+        f"--port={port}",
+        "--node-ip-address=127.0.0.1",
+    ]
     options = ["--num-cpus=2", "--include-dashboard=false", "--disable-usage-stats"]
     head = subprocess.Popen(
         [*command, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
@@ -177,7 +184,7 @@ def test_search_runs_on_a_cluster_that_exists(tmp_path: Path, make_space: SpaceM
 def test_nobody_at_the_address_is_said(tmp_path: Path, make_space: SpaceMaker) -> None:
     space = tmp_path / "space.yaml"
     space.write_text(dump_space(make_space()))
-    command = [BIN / "raggrid", "search", space, "--run", tmp_path / "r", "--address", "127.0.0.1:1"]
+    command: list[str | Path] = [BIN / "raggrid", "search", space, "--run", tmp_path / "r", "--address", "127.0.0.1:1"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
     assert done.returncode == 1
     assert "no Ray cluster answers there" in done.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 from tempfile import TemporaryDirectory
 
 import torch
@@ -14,6 +15,7 @@ from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM, P
 
 from raggrid.demo.world import World
 from raggrid.rag.prompt import passage_text
+from raggrid.records import Passage, Question
 
 HIDDEN_SIZE = 64  # also the width of the question and passage vectors
 NUM_HEADS = 2
@@ -35,6 +37,24 @@ def make_tiny_models(folder: Path, world: World, seed: int = 0) -> tuple[Path, P
         _save_embedder(embedder, world)
         _save_generator(generator, world)
     return embedder, generator
+
+
+def plain_world(num_people: int, seed: int = 0) -> World:
+    """Who lives where, in one plain sentence each: a tiny model learns to copy the answer from it within a minute.
+
+    What counts is how many different names and towns it sees: with hundreds it learns them by heart instead.
+    """
+    rng = Random(seed)
+    syllables = [head + tail for head in "bdfgklmnprstvz" for tail in "aeiou"]
+    words = {"".join(rng.choices(syllables, k=4)).capitalize() for _ in range(num_people)}
+    passages, questions = [], []
+    for place, name in enumerate(sorted(words)):
+        town = "".join(rng.choices(syllables, k=2)).capitalize()
+        passages.append(Passage(f"p{place}", name, f"{name} lives in {town}."))
+        questions.append(Question(f"q{place}", f"Where does {name} live?", (town,), (f"p{place}",)))
+    rng.shuffle(questions)
+    splits = {"train": questions[120:], "validation": questions[:60], "test": questions[60:120]}
+    return World(tuple(passages), {name: tuple(rows) for name, rows in splits.items()})
 
 
 def texts_of(world: World) -> Iterator[str]:
