@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from raggrid.analysis.frontier import Frontier
-from raggrid.analysis.names import display_name, label
+from raggrid.analysis.names import display_name, label, study_names
 from raggrid.analysis.plan import Plan, PlannedSearch
 from raggrid.analysis.recommend import Compared, Recommendation, TableRow
 from raggrid.analysis.units import Unit, unit_for
@@ -118,7 +118,8 @@ def show_frontier(result: Frontier, out: Console) -> None:
     first = result.points[0]
     title = f"{label(result.metric)} in percent against {result.cost} cost in {unit.name}; ● = on the frontier"
     table = _table(title)
-    several = len({point.run for point in result.points}) > 1
+    studies = study_names([point.run for point in result.points])
+    several = len(studies) > 1
     if several:
         table.add_column("study", no_wrap=True)
     table.add_column("", no_wrap=True)
@@ -131,7 +132,7 @@ def show_frontier(result: Frontier, out: Console) -> None:
             percent(point.quality), f"{percent(point.low)} to {percent(point.high)}",
             f"{100 * point.frontier_probability:.0f}%",
         ]  # fmt: skip
-        table.add_row(*([point.run.rstrip("/").rpartition("/")[2]] if several else []), *cells,
+        table.add_row(*([studies[point.run]] if several else []), *cells,
                       style="" if point.on_frontier else "dim")  # fmt: skip
     out.print()
     out.print(table)

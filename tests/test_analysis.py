@@ -12,6 +12,7 @@ from scipy.stats import binomtest
 
 from raggrid.analysis.charts import save_frontier
 from raggrid.analysis.frontier import frontier, undominated
+from raggrid.analysis.names import study_names
 from raggrid.analysis.plan import plan
 from raggrid.analysis.recommend import recommend
 from raggrid.analysis.rule import paper_rule
@@ -161,6 +162,8 @@ def test_runs_without_results_and_wrong_options_are_refused(tmp_path: Path, clea
         recommend([clear], confidence=1)
     with pytest.raises(InputError, match="no run directory"):
         recommend([])
+    with pytest.raises(InputError, match="given twice"):
+        frontier([clear, clear / ".." / clear.name])
 
 
 def test_bootstrap_interval_agrees_with_the_exact_binomial_one() -> None:
@@ -221,6 +224,15 @@ def test_frontier_and_every_format_of_it(clear: Path, tmp_path: Path) -> None:
     assert "two_phase" in page
     with pytest.raises(InputError, match=r"expected one of \.html"):
         save_frontier(result, tmp_path / "f.pdf")
+
+
+def test_frontiers_of_two_studies_stand_side_by_side(clear: Path, tmp_path: Path) -> None:
+    other = made_run(tmp_path / "deep" / "run", {("generator", TOKEN): (scores(0.4, 100), 7.0)})
+    result = frontier([clear, other])
+    assert {point.run for point in result.points if point.on_frontier} == {str(clear), str(other)}
+    assert len(set(study_names([point.run for point in result.points]).values())) == 2
+    save_frontier(result, tmp_path / "two.svg")
+    assert str(other) in (tmp_path / "two.svg").read_text()
 
 
 def test_plan_shares_what_is_equal() -> None:

@@ -96,7 +96,7 @@ def test_tables_fit_eighty_columns(run: Path, space: Path, monkeypatch: pytest.M
 
     out = Console(file=StringIO(), width=80, no_color=True)
     show_recommendation(recommend([run]), out)
-    show_frontier(frontier([run, run]), out)
+    show_frontier(frontier([run]), out)
     show_plan(plan(load_space(space)), out)
     text = out.file.getvalue()  # type: ignore[attr-defined]
     assert max(map(len, text.splitlines())) <= 80
@@ -145,8 +145,13 @@ def test_labels_that_a_strategy_needs_are_asked_for_before_anything_runs(space: 
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_in_use_is_refused(space: Path, run: Path, tiny_models: tuple[Path, Path]) -> None:
-    models = [f"models.embedder={tiny_models[0]}", f"models.generator={tiny_models[1]}"]
-    done = raggrid("search", space, "--set", models[0], "--set", models[1], "--run", run)
+def test_a_folder_in_use_is_refused(space: Path, run: Path, tiny_models: tuple[Path, Path], tmp_path: Path) -> None:
+    models = ["--set", f"models.embedder={tiny_models[0]}", "--set", f"models.generator={tiny_models[1]}"]
+    done = raggrid("search", space, *models, "--run", run)
+    assert done.returncode == 2
+    assert "holds another study" in done.stderr
+    (tmp_path / "thesis.txt").write_text("mine")
+    done = raggrid("search", space, *models, "--run", tmp_path)
     assert done.returncode == 2
     assert "already holds files" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]

@@ -191,26 +191,68 @@ def test_nobody_at_the_address_is_said(tmp_path: Path, make_space: SpaceMaker) -
     assert not (tmp_path / "r").exists()
 
 
-def test_interrupt_keeps_what_is_finished_and_ends_every_process(tmp_path: Path, make_space: SpaceMaker) -> None:
-    long = make_space(training={"rag": {"steps": 4000, "batch_size": 2}}, early_stopping={"enabled": False})
-    space, run = tmp_path / "space.yaml", tmp_path / "r"
-    space.write_text(dump_space(long))
+def test_interrupted_study_keeps_what_is_finished_and_continues_to_the_same_numbers(
+    tmp_path: Path, make_space: SpaceMaker
+) -> None:
+    space = make_space(
+        strategies=["embedder", "generator"],
+        training={"rag": {"steps": 300, "batch_size": 2}},
+        early_stopping={"min_fraction": 0.02, "reduction_factor": 2, "enabled": False},
+        resources={"max_concurrent_trials": 1},
+    )
+    file, run = tmp_path / "space.yaml", tmp_path / "r"
+    file.write_text(dump_space(space))
+    command: list[str | Path] = [BIN / "raggrid", "search", file, "--run", run]
+    told = interrupted_after_first_trial(command, run)
+    assert "interrupted after" in told
+    assert "The same command continues" in told
+    assert "Traceback" not in told
+    kept = {row.trial_id: row for row in read(run, TrialRecord)}
+    assert kept
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "Recommended" in done.stdout
+    assert {name: row for name, row in by_trial(run).items() if name in kept} == kept
+    run_study(space, tmp_path / "straight", quiet=True)
+    assert curves_of(run) == curves_of(tmp_path / "straight")
+    assert by_trial(run).keys() == by_trial(tmp_path / "straight").keys()
+    again = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert again.returncode == 0
+    assert len(list((run / "trials").iterdir())) == len(by_trial(run))
+    changed = subprocess.run([*command, "--set", "training.rag.steps=9"], capture_output=True, text=True, check=False)
+    assert changed.returncode == 2
+    assert "training.rag.steps: recorded 300, now 9." in changed.stderr
+
+
+def by_trial(run: Path) -> dict[str, TrialRecord]:
+    return {row.trial_id: row for row in read(run, TrialRecord)}
+
+
+def curves_of(run: Path) -> dict[tuple[str, int], tuple[float, float | None]]:
+    return {(row.trial_id, row.step): (row.objective, row.train_loss) for row in read(run, CurveRecord)}
+
+
+def interrupted_after_first_trial(command: list[str | Path], run: Path) -> str:
+    """Start a search, send Ctrl-C when its second trial is on its way, and return what it said on stderr."""
     search = subprocess.Popen(
-        [BIN / "raggrid", "search", space, "--run", run], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        start_new_session=True,
-    )  # fmt: skip
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
     deadline = time.monotonic() + 240
     while not list((run / "trials").glob("*.parquet")) and time.monotonic() < deadline:
-        time.sleep(0.5)
+        time.sleep(0.2)
     search.send_signal(signal.SIGINT)
     _, told = search.communicate(timeout=120)
     assert search.returncode == 130, told
-    assert "interrupted after" in told
-    assert "Traceback" not in told
-    assert read(run, TrialRecord)
+    assert not lingering(search.pid), "a process of the study is still there"
+    return told
+
+
+def lingering(session: int) -> str:
+    """Processes of a session that are still there after a while."""
+    left = ""
     for _ in range(40):
-        left = subprocess.run(["pgrep", "-s", str(search.pid)], capture_output=True, text=True, check=False).stdout
+        left = subprocess.run(["pgrep", "-s", str(session)], capture_output=True, text=True, check=False).stdout
         if not left:
             break
         time.sleep(0.5)
-    assert not left
+    return left

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from raggrid.analysis.frontier import Frontier, Point
-from raggrid.analysis.names import display_name, label
+from raggrid.analysis.names import display_name, label, study_names
 from raggrid.analysis.units import Unit, unit_for
 from raggrid.errors import InputError
 from raggrid.store import write_text
@@ -64,9 +64,10 @@ WRITERS: Mapping[str, Callable[[Frontier, Path], None]] = {
 
 
 def _rows(frontier: Frontier, unit: Unit) -> list[dict[str, Any]]:
+    names = study_names([point.run for point in frontier.points])
     return [
         {
-            "study": Path(point.run).name,
+            "study": names[point.run],
             "strategy": display_name(point.strategy, point.loss),
             "cost": point.device_seconds / unit.seconds,
             "quality": 100 * point.quality,
@@ -93,7 +94,7 @@ def _chart(frontier: Frontier) -> Any:
     base = alt.Chart(alt.Data(values=rows)).encode(
         x=alt.X("cost:Q", title=f"{frontier.cost} cost ({unit.name})", scale=alt.Scale(nice=True)),
         opacity=alt.Opacity(
-            "standing:N", scale=alt.Scale(domain=["on the frontier", "dominated"], range=[1.0, 0.35]), title=None
+            "standing:N", scale=alt.Scale(domain=["on the frontier", "dominated"], range=[1.0, 0.5]), title=None
         ),
     )
     if several:
@@ -111,7 +112,10 @@ def _chart(frontier: Frontier) -> Any:
         alt.Tooltip("probability:Q", format=".0%", title="on the frontier"), alt.Tooltip("rates:N"),
     ]  # fmt: skip
     dots = base.mark_point(filled=True, size=90).encode(y=y, tooltip=tooltip)
-    names = base.mark_text(align="left", dx=9, dy=-7, fontSize=12).encode(y=y, text="strategy:N")
+    # Above for the frontier, below for what it dominates: neighbours in cost do not write over each other.
+    best = base.transform_filter(alt.datum.standing == "on the frontier").mark_text(align="left", dx=9, dy=-9)
+    rest = base.transform_filter(alt.datum.standing != "on the frontier").mark_text(align="left", dx=9, dy=11)
+    names = alt.layer(*(layer.encode(y=y, text="strategy:N") for layer in (best, rest)))
     title = f"{label(frontier.metric)} against {frontier.cost} cost"
     subtitle = f"{frontier.points[0].num_questions} {frontier.points[0].split} questions, 95% intervals over questions"
     return (line + bars + dots + names).properties(

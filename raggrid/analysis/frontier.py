@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from raggrid.analysis.recommend import CostBasis
-from raggrid.analysis.results import Measured, Metric, Results, load_results
+from raggrid.analysis.results import Measured, Metric, Results, load_all
 from raggrid.analysis.statistics import interval, resampled_means
 from raggrid.errors import InputError
 
@@ -66,12 +66,10 @@ def frontier(
         confidence: of the intervals; resampling is over questions.
 
     Raises:
-        InputError: no run directory, or the metric is nowhere to be had.
+        InputError: no run directory, one twice, or the metric is nowhere to be had.
         RecordError: a folder that is no run directory, or has no result yet.
     """
-    if not run_dirs:
-        raise InputError("frontier: got no run directory; expected at least one. Give the --run of a raggrid search.")
-    results = [load_results(Path(run)) for run in run_dirs]
+    results = load_all(run_dirs)
     points = [point for result in results for point in _points(result, metric, cost, confidence, resamples, seed)]
     devices = sorted({device for result in results for device in result.device_types})
     return Frontier(tuple(points), metric, cost, tuple(devices))

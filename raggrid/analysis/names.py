@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 METRICS = {"f1": "F1", "exact_match": "exact match", "recall_at_k": "recall@k"}
 
 
@@ -13,3 +16,9 @@ def label(metric: str) -> str:
 def display_name(strategy: str, loss: str | None) -> str:
     """A strategy's name for a person: the loss only where it tells two lines apart."""
     return f"{strategy} ({loss.removeprefix('rag_')})" if strategy == "joint" and loss else strategy
+
+
+def study_names(runs: Sequence[str]) -> dict[str, str]:
+    """A short name for each run directory: its folder's, or all of its path where two folders are called alike."""
+    folders = [Path(run).name for run in dict.fromkeys(runs)]
+    return {run: Path(run).name if folders.count(Path(run).name) == 1 else run for run in runs}

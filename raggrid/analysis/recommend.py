@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from raggrid.analysis.names import label
-from raggrid.analysis.results import Measured, Metric, Results, load_results, pooled
+from raggrid.analysis.results import Measured, Metric, Results, load_all, pooled
 from raggrid.analysis.rule import Rule, paper_rule
 from raggrid.analysis.statistics import Verdict, compare
 from raggrid.analysis.warnings import warnings_of
@@ -112,11 +112,11 @@ def recommend(
         seed: of the bootstrap.
 
     Raises:
-        InputError: an option outside its range, or no run directory.
+        InputError: an option outside its range, no run directory, or one twice.
         RecordError: a folder that is no run directory, or has no result yet.
     """
-    _check(run_dirs, margin, confidence)
-    results = [load_results(Path(run)) for run in run_dirs]
+    _check(margin, confidence)
+    results = load_all(run_dirs)
     lines = pooled(results)
     if not lines:
         raise InputError("recommend: the runs have no strategy in common; expected at least one. Give them singly.")
@@ -146,9 +146,7 @@ def recommend(
     )
 
 
-def _check(run_dirs: Sequence[Path], margin: float, confidence: float) -> None:
-    if not run_dirs:
-        raise InputError("recommend: got no run directory; expected at least one. Give the --run of a raggrid search.")
+def _check(margin: float, confidence: float) -> None:
     if not 0.0 <= margin <= 1.0:
         raise InputError(f"margin: got {margin}; expected a fraction from 0 to 1, such as 0.01 for one point.")
     if not 0.5 <= confidence < 1.0:

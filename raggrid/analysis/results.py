@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from raggrid.costs import Costs
-from raggrid.errors import RecordError
+from raggrid.errors import InputError, RecordError
 from raggrid.records import PipelineRecord, PredictionRecord, TrialRecord
 from raggrid.space import SearchSpace
 from raggrid.store import read, read_environment, read_space
@@ -77,6 +77,22 @@ class Results:
         """Whether all training questions had context labels."""
         unlabelled = self.environment.get("data", {}).get("num_unlabelled", {})
         return bool(unlabelled.get("train", 0) == 0)
+
+
+def load_all(run_dirs: Sequence[Path]) -> list[Results]:
+    """Read several run directories.
+
+    Raises:
+        InputError: none, or one of them twice.
+        RecordError: as `load_results`.
+    """
+    if not run_dirs:
+        raise InputError("got no run directory; expected at least one. Give the --run of a raggrid search.")
+    runs = [Path(run) for run in run_dirs]
+    twice = [run for place, run in enumerate(runs) if run.resolve() in [other.resolve() for other in runs[:place]]]
+    if twice:
+        raise InputError(f"{twice[0]}: given twice; expected each run directory once. Drop one.")
+    return [load_results(run) for run in runs]
 
 
 def load_results(run: Path) -> Results:

@@ -5,12 +5,14 @@ Losses of different phases do not compare, so one halving over all trials would 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 
+from raggrid.records import CurveRecord
 from raggrid.space import SearchSpace
 from raggrid.strategies import PhaseSearch, rungs
 
@@ -34,6 +36,24 @@ class PhaseScheduler(FIFOScheduler):
         halving = self._of(trial)
         if halving:
             halving.on_trial_add(tune_controller, trial)
+
+    def replay(self, curves: Iterable[CurveRecord], searches: Mapping[str, str]) -> None:
+        """Fill the rungs with what an earlier session measured, in its order; later trials are judged by it too.
+
+        Args:
+            curves: the study's recorded evaluations.
+            searches: the search of each trial, by trial id; trials without one are left out.
+        """
+        known: set[str] = set()
+        for row in curves:
+            halving = self.halvings.get(searches.get(row.trial_id, ""))
+            if halving is None:
+                continue
+            past = SimpleNamespace(trial_id=row.trial_id)
+            if row.trial_id not in known:
+                halving.on_trial_add(None, past)
+                known.add(row.trial_id)
+            halving.on_trial_result(None, past, {"step": row.step, "objective": row.objective})
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Continue or stop. A trial that has ended by itself is left alone."""

@@ -16,13 +16,15 @@ from rich.console import Console
 from raggrid.data.folder import Dataset, read_folder
 from raggrid.errors import DataError, InputError, StudyError, StudyInterrupted
 from raggrid.rag.references import PREFIX, locate, prepare
+from raggrid.records import CurveRecord
 from raggrid.search.cluster import Allocation, connected
 from raggrid.search.environment import environment
 from raggrid.search.journal import Journal
+from raggrid.search.resume import check_same_study, claimed, is_begun, restore, searches_of_trials
 from raggrid.search.screen import LiveScreen, NoScreen, PlainScreen
 from raggrid.search.state import StudyState
 from raggrid.space import SearchSpace
-from raggrid.store import create_run
+from raggrid.store import create_run, read
 from raggrid.strategies import STRATEGIES, study_graph, study_key
 
 SIDES = ("embedder", "generator")
@@ -36,14 +38,15 @@ def run_study(
 
     Args:
         space: what to search.
-        run: a new or empty folder; on a cluster one that all nodes see.
+        run: a new or empty folder, or the run directory of the same study, which is then continued; on a cluster one
+            that all nodes see.
         address: an existing Ray cluster; by default one is started on this machine and ended afterwards.
         plain: one line an event instead of a live table.
         quiet: nothing on screen.
 
     Raises:
         InputError: wrong data or models; nothing was written.
-        RecordError: ``run`` is taken.
+        RecordError: ``run`` holds something else, another study, or a search that is still running.
         StudyError: the study could not answer a single pipeline.
         StudyInterrupted: Ctrl-C or SIGTERM; what was finished is in ``run``.
     """
@@ -52,10 +55,15 @@ def run_study(
     for side in SIDES:
         prepare(getattr(space.models, side), getattr(space.models, f"{side}_sha256"), _speaker(console))
     run = run.resolve()
-    state = new_state(space, data)
-    create_run(run, space, environment(space, data))
+    begun, state = is_begun(run), new_state(space, data)
+    if begun:
+        check_same_study(run, space, data)
+        restore(state, run)
     screen = _screen(state, console, space.name, plain=plain, quiet=quiet)
-    with connected(address, space.resources) as allocation:
+    with connected(address, space.resources) as allocation, contextlib.ExitStack() as held:
+        if not begun:
+            create_run(run, space, environment(space, data))
+        held.enter_context(claimed(run))
         journal = Journal(state, run, space.resources.workers, [screen])
         began = time.time()
         with screen, _terminated_like_interrupted():
@@ -132,13 +140,15 @@ def _run_trials(journal: Journal, allocation: Allocation) -> None:
     from raggrid.search.trials import GroupTrial, held_by_trial, run_inline
 
     state = journal.state
+    scheduler = PhaseScheduler(state.space, state.graph.searches)
+    scheduler.replay(read(journal.run, CurveRecord), searches_of_trials(state))
     trainable = run_inline if allocation.workers == 0 else GroupTrial
     tune.Tuner(
         tune.with_resources(trainable, held_by_trial),
         param_space={"cpus": allocation.cpus, "gpus": allocation.gpus},
         tune_config=tune.TuneConfig(
             search_alg=StudySearcher(journal),
-            scheduler=PhaseScheduler(state.space, state.graph.searches),
+            scheduler=scheduler,
             num_samples=-1,
             max_concurrent_trials=allocation.slots,
             reuse_actors=True,
@@ -178,7 +188,7 @@ def _judge(journal: Journal) -> None:
         trials, answers = len(journal.state.trials), len(journal.state.answered)
         raise StudyInterrupted(
             f"{journal.run}: interrupted after {trials} trials and {answers} answered pipelines, which are kept. "
-            "Look at them with raggrid recommend."
+            "The same command continues; raggrid recommend shows what there is."
         )
     if not journal.state.answered:
         raise StudyError(
