@@ -59,6 +59,12 @@ def _field(name: str, hint: Any) -> pa.Field:
     return pa.field(name, plain[base] if base in plain else pa.list_(pa.string()), nullable=nullable)
 
 
+def check_free(run: Path) -> None:
+    """Raises `RecordError` when a folder holds anything: a run directory starts new or empty."""
+    if run.exists() and (not run.is_dir() or any(run.iterdir())):
+        raise RecordError(f"{run}: already holds files; expected a new or empty folder. Choose another --run.")
+
+
 def create_run(run: Path, space: SearchSpace, environment: Mapping[str, object]) -> None:
     """Make a run directory with its identity and its environment.
 
@@ -66,8 +72,7 @@ def create_run(run: Path, space: SearchSpace, environment: Mapping[str, object])
         RecordError: the folder exists and is not empty, or cannot be written.
     """
     try:
-        if run.exists() and any(run.iterdir()):
-            raise RecordError(f"{run}: already holds files; expected a new or empty folder. Choose another --run.")
+        check_free(run)
         run.mkdir(parents=True, exist_ok=True)
         write_text(run / "environment.json", json.dumps(environment, indent=2) + "\n")
         write_text(run / "space.yaml", dump_space(space))

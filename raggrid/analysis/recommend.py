@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from raggrid.analysis.names import label
+from raggrid.analysis.names import display_name, label
 from raggrid.analysis.results import Measured, Metric, Results, load_all, pooled
 from raggrid.analysis.rule import Rule, paper_rule
 from raggrid.analysis.statistics import Verdict, compare
@@ -17,6 +17,7 @@ from raggrid.analysis.warnings import warnings_of
 from raggrid.errors import InputError
 
 CostBasis = Literal["search", "final", "marginal"]
+Judged = tuple[Measured, Verdict]
 
 
 @dataclass(frozen=True)
@@ -124,19 +125,19 @@ def recommend(
     basis: CostBasis = cost or ("final" if known_learning_rates else "search")
     scores = _scores(lines, metric)
     verdicts = compare(scores, margin=margin, confidence=confidence, resamples=resamples, seed=seed)
+    judged = list(zip(lines, verdicts, strict=True))
     rule = paper_rule(labels=has_labels, known_learning_rates=known_learning_rates)
-    usable = [line.key for line in lines if has_labels or not line.needs_labels]
-    chosen = _chosen(lines, verdicts, basis, usable)
-    grade = _grade(lines, verdicts, chosen, basis)
-    reason = _reason(lines, verdicts, chosen, grade, basis, metric, scores.shape[1]) if chosen else ""
+    chosen = _chosen([pair for pair in judged if has_labels or not pair[0].needs_labels], basis)
     return Recommendation(
-        recommended=Recommended(chosen.strategy, chosen.loss, grade, reason) if chosen else None,
-        **{grade: _compared(lines, verdicts, grade) for grade in ("as_good", "worse", "unresolved")},
+        recommended=_recommended(chosen, judged, basis, metric, scores.shape[1]) if chosen else None,
+        as_good=_compared(judged, "as_good"),
+        worse=_compared(judged, "worse"),
+        unresolved=_compared(judged, "unresolved"),
         rule=rule,
-        agrees=chosen is not None and chosen.strategy == rule.strategy,
+        agrees=chosen is not None and chosen[0].strategy == rule.strategy,
         costs=_costs(lines, results, basis),
         warnings=tuple(warnings_of(results, lines, metric)),
-        table=tuple(_row(line, verdict) for line, verdict in zip(lines, verdicts, strict=True)),
+        table=tuple(_row(line, verdict) for line, verdict in judged),
         metric=metric,
         margin=margin,
         confidence=confidence,
@@ -171,55 +172,52 @@ def _cost(line: Measured, basis: CostBasis) -> float:
     return float(getattr(line.costs, basis))
 
 
-def _chosen(
-    lines: Sequence[Measured], verdicts: Sequence[Verdict], basis: CostBasis, usable: Sequence[tuple[str, str | None]]
-) -> Measured | None:
-    """The cheapest usable one that is not worse; among equally dear ones the better."""
-    able = [pair for pair in zip(lines, verdicts, strict=True) if pair[0].key in usable]
-    standing = [pair for pair in able if pair[1].grade != "worse"] or able
-    if not standing:
-        return None
-    best = max(verdict.difference for _, verdict in able)
-    if all(verdict.grade == "worse" for _, verdict in able):
-        # Only strategies that cannot be used are good: the best of the others, cheapness aside.
-        return next(line for line, verdict in able if verdict.difference == best)
-    return min(standing, key=lambda pair: (_cost(pair[0], basis), -pair[1].difference))[0]
+def _chosen(able: Sequence[Judged], basis: CostBasis) -> Judged | None:
+    """The cheapest that is not worse; among equally dear ones the better. If all are worse, the best of them."""
+    standing = [pair for pair in able if pair[1].grade != "worse"]
+    if standing:
+        return min(standing, key=lambda pair: (_cost(pair[0], basis), -pair[1].difference))
+    return max(able, key=lambda pair: pair[1].difference, default=None)
 
 
-def _grade(lines: Sequence[Measured], verdicts: Sequence[Verdict], chosen: Measured | None, basis: CostBasis) -> str:
+def _recommended(
+    chosen: Judged, judged: Sequence[Judged], basis: CostBasis, metric: str, num_questions: int
+) -> Recommended:
     """The chosen one is the cheapest that stands, so it is ``shown`` exactly when it is as good itself."""
-    grades = {line.key: verdict.grade for line, verdict in zip(lines, verdicts, strict=True)}
-    return "shown" if chosen and grades[chosen.key] == "as_good" else "leaning"
-
-
-def _reason(
-    lines: Sequence[Measured],
-    verdicts: Sequence[Verdict],
-    chosen: Measured,
-    grade: str,
-    basis: CostBasis,
-    metric: str,
-    num_questions: int,
-) -> str:
-    own = next(verdict for line, verdict in zip(lines, verdicts, strict=True) if line.key == chosen.key)
+    line, own = chosen
+    grade = "shown" if own.grade == "as_good" else "leaning"
     gap = f"{abs(own.difference) * 100:.1f} points of {label(metric)}"
     behind = "It has the best score" if own.difference >= 0 else f"It is {gap} below the best"
     if own.grade == "worse":
-        return f"{behind}, and the best of those that your case allows."
-    if grade == "shown":
-        return f"{behind}, within the margin, and every cheaper strategy is worse; {basis} cost decides."
-    needed = f"; about {own.questions_needed} would settle it" if own.questions_needed else ""
-    return (
-        f"{behind}, and it is the cheapest by {basis} cost that is not shown to be worse. "
-        f"{num_questions} questions are too few to show that it is as good{needed}."
-    )
+        reason = f"{behind}, and the best of those that your case allows."
+    elif own.grade == "as_good":
+        reason = f"{behind}, within the margin, and every cheaper strategy is worse; {basis} cost decides."
+    else:
+        reason = (
+            f"{behind}, and it is the cheapest by {basis} cost that is not shown to be worse. {num_questions} "
+            f"questions are too few to show that it is as good{_settled_by(own)}.{_surer(line, judged, basis)}"
+        )
+    return Recommended(line.strategy, line.loss, grade, reason)
 
 
-def _compared(lines: Sequence[Measured], verdicts: Sequence[Verdict], grade: str) -> tuple[Compared, ...]:
-    chosen = [pair for pair in zip(lines, verdicts, strict=True) if pair[1].grade == grade]
-    chosen.sort(key=lambda pair: -pair[1].difference)
+def _settled_by(verdict: Verdict) -> str:
+    return f"; about {verdict.questions_needed:,} would settle it" if verdict.questions_needed else ""
+
+
+def _surer(chosen: Measured, judged: Sequence[Judged], basis: CostBasis) -> str:
+    """The cheapest strategy that is shown to be as good, and its price beside the chosen one's."""
+    good = [line for line, verdict in judged if verdict.grade == "as_good"]
+    if not good or not _cost(chosen, basis):
+        return ""
+    sure = min(good, key=lambda line: _cost(line, basis))
+    ratio = _cost(sure, basis) / _cost(chosen, basis)
+    return f" To be sure, take {display_name(*sure.key)}: it is shown to be as good, at {ratio:.2f} times the cost."
+
+
+def _compared(judged: Sequence[Judged], grade: str) -> tuple[Compared, ...]:
+    same = sorted((pair for pair in judged if pair[1].grade == grade), key=lambda pair: -pair[1].difference)
     return tuple(
-        Compared(line.strategy, line.loss, v.difference, v.low, v.high, v.questions_needed) for line, v in chosen
+        Compared(line.strategy, line.loss, v.difference, v.low, v.high, v.questions_needed) for line, v in same
     )
 
 

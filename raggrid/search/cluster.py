@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from raggrid.errors import StudyError
@@ -27,6 +29,7 @@ QUIET = {
 TRAIN_SETTINGS = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1"}
 # Library settings of every worker: no progress bars, no forks of the tokenizer's threads.
 WORKER_SETTINGS = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "TQDM_DISABLE": "1"}
+KNOCK_SECONDS = 10.0  # a connection that takes longer is as good as none
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,9 @@ def connected(address: str | None, wanted: Resources) -> Iterator[Allocation]:
         StudyError: nothing answers at the address, or the cluster cannot hold a single trial.
     """
     settings = {**QUIET, **TRAIN_SETTINGS, **WORKER_SETTINGS}
+    if address is not None and _has_token():
+        # Without it Ray refuses a cluster that was started with the same token; one without tokens does not mind.
+        settings["RAY_AUTH_MODE"] = "token"
     for name, value in settings.items():
         os.environ.setdefault(name, value)
     import ray
@@ -70,12 +76,28 @@ def _start(ray: Any, address: str | None, wanted: Resources, settings: dict[str,
         ray.init(address="local", include_dashboard=wanted.workers > 0, **options)
         return
     try:
+        _knock(address)
         ray.init(address=address, runtime_env={"env_vars": settings}, **options)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         raise StudyError(
             f"--address {address}: no Ray cluster answers there ({_short(error)}). "
-            "Start one with 'ray start --head' or 'ray up cluster.yaml', or leave --address out."
+            "Start one with 'ray start --head' or 'ray up cluster.yaml', or leave --address out; if it asks for a "
+            "token, put that into RAY_AUTH_TOKEN."
         ) from None
+
+
+def _has_token() -> bool:
+    """Whether this user has a Ray authentication token, in a variable or in a file."""
+    if os.environ.get("RAY_AUTH_TOKEN"):
+        return True
+    return Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token").is_file()
+
+
+def _knock(address: str) -> None:
+    """Raises OSError at once where nothing listens; Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit() and "/" not in host:
+        socket.create_connection((host, int(port)), timeout=KNOCK_SECONDS).close()
 
 
 def _short(error: Exception) -> str:

@@ -153,15 +153,33 @@ def _save_vectors(folder: Path, count: int, parts: list[tuple[list[int], np.ndar
 def _run_phase(run: Path, task: PhaseTask, worker: Worker, clock: Clock) -> None:
     clock.trial_id = task.trial_id
     with clock.during("startup"):
-        trainer = Trainer(_train_task(run, task, worker), _recording(run, task, worker, clock))
-    before = trainer.progress
-    started_at = time.time()
+        trainer = Trainer(_train_task(run, task, worker), worker)
+    meter = _Meter(clock, trainer)
+    trainer.worker = _recording(run, task, worker, meter)
     try:
         trainer.train()
     finally:
-        after = trainer.progress
-        clock.charge("train", after.train_seconds - before.train_seconds, started_at)
-        clock.charge("evaluate", after.evaluate_seconds - before.evaluate_seconds, started_at)
+        meter.read()
+
+
+class _Meter:
+    """Charges what a trainer has done since the last reading, so that a killed trial's time is on the bill too."""
+
+    def __init__(self, clock: Clock, trainer: Trainer) -> None:
+        self.clock, self.trainer = clock, trainer
+        self.last, self.since = trainer.progress, time.time()
+
+    def read(self) -> None:
+        """Write the slices since the last reading to the ledger."""
+        now = self.trainer.progress
+        for category, seconds in (
+            ("train", now.train_seconds - self.last.train_seconds),
+            ("evaluate", now.evaluate_seconds - self.last.evaluate_seconds),
+        ):
+            if seconds > 0:
+                self.clock.charge(category, seconds, self.since)
+        self.clock.write()
+        self.last, self.since = now, time.time()
 
 
 def _train_task(run: Path, task: PhaseTask, worker: Worker) -> TrainTask:
@@ -210,15 +228,16 @@ def _pipeline(
     return Pipeline(embedder, passage_index(run), generator, data.passages, writer)
 
 
-def _recording(run: Path, task: PhaseTask, worker: Worker, clock: Clock) -> Worker:
-    """The worker, its reports kept as curve rows before anybody acts on them."""
+def _recording(run: Path, task: PhaseTask, worker: Worker, meter: _Meter) -> Worker:
+    """The worker, its reports and its time kept as rows before anybody acts on them."""
 
     def report(metrics: dict[str, Any]) -> None:
         seconds = metrics["train_seconds"] * worker.world_size
+        meter.read()
         if worker.is_first:
             row = {name: metrics[name] for name in ("step", "rung", "train_loss", "objective", "recall_at_k")}
             append(run, [CurveRecord(trial_id=task.trial_id, device_seconds=seconds, **row)])
-        worker.report({**metrics, "num_workers": worker.world_size, "device_type": clock.device_type})
+        worker.report({**metrics, "num_workers": worker.world_size, "device_type": meter.clock.device_type})
 
     return Worker(report, worker.should_stop, worker.rank, worker.world_size, worker.device)  # type: ignore[arg-type]
 

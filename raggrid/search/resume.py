@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from raggrid.search.perform import VECTORS
 from raggrid.search.state import StudyState
 from raggrid.search.tasks import PhaseTask
 from raggrid.space import SearchSpace
-from raggrid.store import index_folder, read, read_environment, read_space
+from raggrid.store import check_free, index_folder, read, read_environment, read_space
 
 
 def is_begun(run: Path) -> bool:
@@ -38,6 +39,19 @@ def claimed(run: Path) -> Iterator[None]:
                 f"{run}: another search is writing here. Wait until it ends, or choose another --run."
             ) from None
         yield
+
+
+def opened(run: Path, fresh: StudyState, data: Dataset) -> StudyState:
+    """The state to go on from: ``fresh`` for a free folder, filled with what a begun one holds.
+
+    Raises:
+        RecordError: the folder holds something else, or another study.
+    """
+    if not is_begun(run):
+        check_free(run)
+        return fresh
+    check_same_study(run, fresh.space, data)
+    return restored(fresh, run)
 
 
 def check_same_study(run: Path, space: SearchSpace, data: Dataset) -> None:
@@ -69,11 +83,14 @@ def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def restore(state: StudyState, run: Path) -> None:
-    """Fill a fresh state with the finished facts of a run directory."""
-    state.trials = {row.trial_id: row for row in read(run, TrialRecord)}
-    state.answered = {(row.pipeline_id, row.split): row for row in read(run, PipelineRecord)}
-    state.indexed = (index_folder(run) / VECTORS).is_file()
+def restored(state: StudyState, run: Path) -> StudyState:
+    """A state with the finished facts of a run directory."""
+    return replace(
+        state,
+        trials={row.trial_id: row for row in read(run, TrialRecord)},
+        answered={(row.pipeline_id, row.split): row for row in read(run, PipelineRecord)},
+        indexed=(index_folder(run) / VECTORS).is_file(),
+    )
 
 
 def searches_of_trials(state: StudyState) -> dict[str, str]:

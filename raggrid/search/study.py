@@ -20,7 +20,7 @@ from raggrid.records import CurveRecord
 from raggrid.search.cluster import Allocation, connected
 from raggrid.search.environment import environment
 from raggrid.search.journal import Journal
-from raggrid.search.resume import check_same_study, claimed, is_begun, restore, searches_of_trials
+from raggrid.search.resume import claimed, is_begun, opened, searches_of_trials
 from raggrid.search.screen import LiveScreen, NoScreen, PlainScreen
 from raggrid.search.state import StudyState
 from raggrid.space import SearchSpace
@@ -55,23 +55,28 @@ def run_study(
     for side in SIDES:
         prepare(getattr(space.models, side), getattr(space.models, f"{side}_sha256"), _speaker(console))
     run = run.resolve()
-    begun, state = is_begun(run), new_state(space, data)
-    if begun:
-        check_same_study(run, space, data)
-        restore(state, run)
+    state = opened(run, new_state(space, data), data)
+    if state.is_done():
+        console.print(f"{run}: complete already; nothing is left to run.", highlight=False)
+        return
     screen = _screen(state, console, space.name, plain=plain, quiet=quiet)
-    with connected(address, space.resources) as allocation, contextlib.ExitStack() as held:
-        if not begun:
+    with connected(address, space.resources) as allocation:
+        if not is_begun(run):
             create_run(run, space, environment(space, data))
-        held.enter_context(claimed(run))
-        journal = Journal(state, run, space.resources.workers, [screen])
-        began = time.time()
-        with screen, _terminated_like_interrupted():
-            _run_trials(journal, allocation)
-        journal.charge_idle(began, allocation.devices)
-    shutil.rmtree(run / "ray", ignore_errors=True)
-    _say_failures(journal, console)
-    _judge(journal)
+        with claimed(run), screen:
+            _carry_out(Journal(state, run, space.resources.workers, [screen]), allocation)
+    _say_failures(state)
+    _judge(state, run)
+
+
+def _carry_out(journal: Journal, allocation: Allocation) -> None:
+    """Run what is left, then close the ledger. Ray's own files live in the run directory meanwhile, no longer."""
+    began, scratch = time.time(), journal.run / "ray"
+    shutil.rmtree(scratch, ignore_errors=True)  # what a killed driver left
+    with _terminated_like_interrupted():
+        _run_trials(journal, allocation)
+    journal.charge_idle(began, allocation.devices)
+    shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _speaker(console: Console) -> Callable[[str], None]:
@@ -176,21 +181,18 @@ def _terminated_like_interrupted() -> Iterator[None]:
         signal.signal(signal.SIGTERM, earlier)
 
 
-def _say_failures(journal: Journal, console: Console) -> None:
-    failed = {row.trial_id: row.error or "" for row in journal.state.trials.values() if row.status == "failed"}
-    for name, error in {**failed, **journal.state.failed}.items():
+def _say_failures(state: StudyState) -> None:
+    failed = {row.trial_id: row.error or "" for row in state.trials.values() if row.status == "failed"}
+    for name, error in {**failed, **state.failed}.items():
         last = error.strip().splitlines()[-1] if error.strip() else "unknown"
         print(f"{name}: failed: {last}", file=sys.stderr)
 
 
-def _judge(journal: Journal) -> None:
-    if not journal.state.is_done():
-        trials, answers = len(journal.state.trials), len(journal.state.answered)
+def _judge(state: StudyState, run: Path) -> None:
+    if not state.is_done():
         raise StudyInterrupted(
-            f"{journal.run}: interrupted after {trials} trials and {answers} answered pipelines, which are kept. "
-            "The same command continues; raggrid recommend shows what there is."
+            f"{run}: interrupted after {len(state.trials)} trials and {len(state.answered)} answered pipelines, "
+            "which are kept. The same command continues; raggrid recommend shows what there is."
         )
-    if not journal.state.answered:
-        raise StudyError(
-            f"{journal.run}: no pipeline could be answered; see the error column of trials. Fix the cause."
-        )
+    if not state.answered:
+        raise StudyError(f"{run}: no pipeline could be answered; see the error column of trials. Fix the cause.")
