@@ -31,14 +31,14 @@ def show_recommendation(result: Recommendation, out: Console) -> None:
     if chosen:
         out.print(Text.assemble("Recommended: ", (display_name(chosen.strategy, chosen.loss), "bold green"),
                                 f"  ({chosen.grade})"))  # fmt: skip
-        out.print(Padding(chosen.reason, (0, 0, 0, 2)), highlight=False)
+        out.print(Padding(chosen.reason, (0, 0, 0, 2), expand=False), highlight=False)
     else:
         out.print("[bold]No strategy that your case allows was measured.[/]")
-    out.print(Padding(_rule_line(result), (0, 0, 0, 2)), highlight=False)
+    out.print(Padding(_rule_line(result), (0, 0, 0, 2), expand=False), highlight=False)
     out.print()
     out.print(_score_table(result))
     for line in _pairs(result):
-        out.print(Padding(line, (0, 0, 0, 2)), highlight=False)
+        out.print(Padding(line, (0, 0, 0, 2), expand=False), highlight=False)
     for warning in result.warnings:
         out.print(Text.assemble(("Mind: ", "yellow"), warning), highlight=False)
 

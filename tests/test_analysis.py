@@ -20,8 +20,8 @@ from raggrid.analysis.statistics import compare, holm, interval, resampled_means
 from raggrid.analysis.units import unit_for
 from raggrid.errors import InputError, RecordError
 from raggrid.records import PredictionRecord
-from raggrid.store import create_run, read
-from tests.records import made_run, made_space
+from raggrid.store import append, create_run, read
+from tests.records import made_run, made_space, pipeline, predictions
 
 TOKEN = "rag_token"
 
@@ -148,6 +148,21 @@ def test_warnings_name_what_a_reader_must_mind(tmp_path: Path) -> None:
     assert "selected on the same validation questions" in text
     partial = made_run(tmp_path / "p", {("joint", TOKEN): (scores(0.5, 50), 1.0)})
     assert "partial: no result for joint (sequence)" in " ".join(recommend([partial]).warnings)
+
+
+def test_optimism_is_told_when_chance_does_not_explain_it(tmp_path: Path) -> None:
+    def told(test_mean: float) -> bool:
+        run = tmp_path / str(test_mean)
+        create_run(run, made_space(strategies=["generator"]), {})
+        for split, mean in (("validation", 0.6), ("test", test_mean)):
+            values = scores(mean, 400)
+            row = pipeline("generator", TOKEN, split, values, 1.0)
+            append(run, [row])
+            append(run, predictions(row, values))
+        return "more than chance explains" in " ".join(recommend([run]).warnings)
+
+    assert told(0.4)
+    assert not told(0.58)
 
 
 def test_runs_without_results_and_wrong_options_are_refused(tmp_path: Path, clear: Path) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from raggrid.analysis.names import display_name
 from raggrid.analysis.results import Measured, Results
@@ -31,7 +34,7 @@ def warnings_of(results: Sequence[Results], lines: Sequence[Measured], metric: s
     devices = sorted({device for result in results for device in result.device_types})
     if len(devices) > 1:
         yield f"Costs mix different devices ({', '.join(devices)}): their seconds do not compare."
-    yield "One seed: another seed would move these numbers by more than the questions alone show."
+    yield "One seed: how far another seed would move these numbers was not measured."
 
 
 def _selected_on_reported(result: Results, metric: str) -> Iterator[str]:
@@ -41,14 +44,25 @@ def _selected_on_reported(result: Results, metric: str) -> Iterator[str]:
             "so their scores are too high."
         )
         return
-    gaps = [
-        own - line_mean
-        for line in result.measured
-        if line.validation and metric != "recall_at_k"
-        if (own := float(getattr(line.validation, metric))) is not None and (line_mean := line.mean(metric)) is not None
-    ]
-    if gaps and sum(gaps) / len(gaps) > 0.05:
-        yield f"Validation scores are {100 * sum(gaps) / len(gaps):.1f} points above test on average: an optimism gap."
+    gap, noise = _optimism(result, metric)
+    if gap > 2 * noise:
+        yield f"Validation scores are {100 * gap:.1f} points above test on average, more than chance explains."
+
+
+def _optimism(result: Results, metric: str) -> tuple[float, float]:
+    """(validation minus test, its standard error), averaged over strategies; winners were picked on validation.
+
+    Strategies answer the same questions, so averaging over them is taken to remove no noise.
+    """
+    gaps, errors = [], []
+    for line in result.measured:
+        mean = line.mean(metric)
+        before = getattr(line.validation, metric) if line.validation else None
+        if line.validation and mean is not None and before is not None:
+            gaps.append(before - mean)
+            sizes = 1 / line.validation.num_questions + 1 / len(line.question_ids)
+            errors.append(float(np.nanstd(line.scores[metric])) * math.sqrt(sizes))
+    return (sum(gaps) / len(gaps), sum(errors) / len(errors)) if gaps else (0.0, 0.0)
 
 
 def _missing(result: Results) -> Iterator[str]:
@@ -68,7 +82,8 @@ def _edges(result: Results) -> Iterator[str]:
     """A best learning rate at the end of its grid: a better one may lie beyond."""
     for name, search in result.graph.searches.items():
         for side in _sides(result, search):
-            ends = (min(side.grid), max(side.grid)) if len(side.grid) > 1 else ()
+            # One or two values are all ends: nothing is learnt from the best being one.
+            ends = (min(side.grid), max(side.grid)) if len(side.grid) > 2 else ()
             if side.chosen in ends:
                 which = "smallest" if side.chosen == min(side.grid) else "largest"
                 yield (
