@@ -113,6 +113,9 @@ class Labels(Section):
 
     steps: Count = 60
     batch_size: Annotated[Count, Field(ge=2)] = 8
+    validation_questions: Count | None = None
+    """As ``training.validation_questions``, its default, for this phase alone: here a question costs little, and
+    since it is ranked against the others' passages, few of them make an easy task."""
 
 
 class Rag(Section):

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from raggrid.errors import ModelError
-from raggrid.rag.references import cache_folder, locate, prepare, sha256, verify
+from raggrid.rag.loading import prepare
+from raggrid.rag.references import cache_folder, locate, sha256, verify
 
 
 @pytest.fixture

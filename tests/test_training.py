@@ -197,6 +197,17 @@ def test_audit_names_what_it_found() -> None:
     assert audit.UNREACHABLE == ("pooler",)
 
 
+def test_labels_have_their_own_number_of_validation_questions(tmp_path: Path, make_space: SpaceMaker) -> None:
+    def objective(**labels: int) -> float:
+        space = make_space(training={"labels": {"steps": 1, "batch_size": 4, **labels}})
+        folder = prepared_run(tmp_path / str(labels), space)
+        return float(done(phase_task("embedder_labels", steps=1), folder)[-1]["objective"])
+
+    shared = objective()
+    assert objective(validation_questions=6) == shared
+    assert objective(validation_questions=12) != shared
+
+
 def test_batches_are_full_permutations_and_shards_cover_them() -> None:
     epoch = [place for step in range(5) for place in batch_positions(20, 4, step, seed=3)]
     assert sorted(epoch) == list(range(20))

@@ -35,7 +35,9 @@ def validate(
     worker: Worker,
 ) -> Validation:
     """Measure both with the current weights; every worker does its part and knows the result."""
-    subset = questions[: space.training.validation_questions]
+    training = space.training
+    count = (phase.needs_labels and training.labels.validation_questions) or training.validation_questions
+    subset = questions[:count]
     mine = [subset[place] for place in shard(list(range(len(subset))), worker.rank, worker.world_size)]
     total = torch.zeros(2, dtype=torch.float64)
     with torch.no_grad():

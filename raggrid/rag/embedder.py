@@ -12,7 +12,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
-from raggrid.rag.references import loadable
+from raggrid.rag.loading import loadable
 
 
 class Embedder:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from raggrid.rag.references import loadable
+from raggrid.rag.loading import loadable
 from raggrid.space import Models, Training
 
 warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 from raggrid.errors import ModelError
@@ -90,27 +89,3 @@ def cache_folder() -> Path:
     """Where converted models are kept: $RAGGRID_CACHE, else raggrid/ in the user's cache folder."""
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(os.environ.get("RAGGRID_CACHE") or Path(base) / "raggrid")
-
-
-def prepare(reference: str, expected: str | None, say: Callable[[str], None]) -> None:
-    """Check a model and convert it where it needs converting, once; ``say`` hears what takes long."""
-    path = verify(reference, expected)
-    if path is None or path.suffix != ".gguf":
-        return
-    from raggrid.rag.gguf import convert, converted
-
-    if not converted(path).is_dir():
-        say(f"converting {path.name} to safetensors, once (about half a minute) ...")
-        convert(path)
-
-
-def loadable(reference: str) -> str:
-    """What the model's library is given: a folder (a GGUF file's converted one) or the hub name itself."""
-    path = locate(reference)
-    if path is None:
-        return reference
-    if path.suffix != ".gguf":
-        return str(path)
-    from raggrid.rag.gguf import convert
-
-    return str(convert(path))

@@ -15,7 +15,8 @@ from rich.console import Console
 
 from raggrid.data.folder import Dataset, read_folder
 from raggrid.errors import DataError, InputError, StudyError, StudyInterrupted
-from raggrid.rag.references import PREFIX, locate, prepare
+from raggrid.rag.loading import prepare
+from raggrid.rag.references import PREFIX, locate
 from raggrid.records import CurveRecord
 from raggrid.search.cluster import Allocation, connected
 from raggrid.search.environment import environment
