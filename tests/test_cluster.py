@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from raggrid.errors import StudyError
-from raggrid.search.cluster import _allocation
+from raggrid.search.cluster import _allocation, _has_token, _knock
 from raggrid.space import Resources
 
 CLUSTER = Path(__file__).parent.parent / "cluster.yaml"
@@ -48,3 +48,24 @@ def test_a_cluster_that_cannot_hold_one_trial_is_refused() -> None:
         _allocation({"CPU": 2.0}, Resources(workers=4))
     with pytest.raises(StudyError, match="1 GPU"):
         _allocation({"CPU": 2.0}, Resources(workers=1, gpus_per_worker=1))
+
+
+def test_a_token_is_found_where_ray_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert not _has_token()
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").write_text("secret")
+    assert _has_token()
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "elsewhere"))
+    assert not _has_token()
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "secret")
+    assert _has_token()
+
+
+def test_only_addresses_with_a_port_are_knocked_at() -> None:
+    _knock("auto")
+    _knock("ray://head:10001")
+    with pytest.raises(OSError, match="refused"):
+        _knock("127.0.0.1:1")
