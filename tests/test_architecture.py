@@ -41,8 +41,8 @@ OWNERS = {
     "altair": "analysis/charts.py",
     "scipy": "analysis/statistics.py",
     "safetensors": "finetune/checkpoints.py",
-    "typer": "cli.py",
-    "rich": "show.py search/screen.py search/study.py",
+    "typer": "cli",
+    "rich": "show search/screen.py search/study.py",
     "torch": "rag finetune evaluation search",
 }
 

@@ -91,7 +91,9 @@ def test_tables_fit_eighty_columns(run: Path, space: Path, monkeypatch: pytest.M
     from raggrid.analysis.frontier import frontier
     from raggrid.analysis.plan import plan
     from raggrid.analysis.recommend import recommend
-    from raggrid.show import show_frontier, show_plan, show_recommendation
+    from raggrid.show.frontier import show_frontier
+    from raggrid.show.plan import show_plan
+    from raggrid.show.recommendation import show_recommendation
     from raggrid.space_yaml import load_space
 
     out = Console(file=StringIO(), width=80, no_color=True)

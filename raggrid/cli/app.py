@@ -1,0 +1,34 @@
+"""The command itself: its help, its version, how its errors end."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="raggrid",
+    help="Find the cheapest good way to fine-tune your retrieval-augmented generation (RAG) pipeline.\n\n"
+    "raggrid runs the fine-tuning strategies with their learning-rate searches on Ray, measures what each costs "
+    "and how well its pipeline answers, and recommends the cheapest one that is not measurably worse.\n\n"
+    "Start with:  raggrid demo runs/world  and  raggrid search search_spaces/quickstart.yaml --run runs/demo",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"raggrid {version('raggrid')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    pass

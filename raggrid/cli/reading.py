@@ -1,0 +1,93 @@
+"""Verbs that read records alone: recommend, frontier."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from raggrid.cli.app import app
+from raggrid.cli.options import Cost, Json, Metric, MetricOption, Runs, print_json
+
+
+@app.command()
+def recommend(
+    runs: Runs,
+    metric: MetricOption = Metric.f1,
+    cost: Annotated[
+        Cost | None,
+        typer.Option(
+            help="What cheapest means: the whole learning-rate search, training the chosen configuration once, or what "
+            "the strategy adds to a study that runs the others anyway. "
+            "Default: search, or final with --known-learning-rates."
+        ),
+    ] = None,
+    margin: Annotated[float, typer.Option(help="A difference that does not matter, as a fraction.")] = 0.01,
+    confidence: Annotated[float, typer.Option(help="Confidence of every verdict.")] = 0.95,
+    labels: Annotated[
+        bool | None, typer.Option("--labels/--no-labels", help="Whether you have context labels. Default: as recorded.")
+    ] = None,
+    known_learning_rates: Annotated[
+        bool, typer.Option("--known-learning-rates", help="You know good learning rates and would not search.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Recommend a strategy from the records of a study, finished or not.
+
+    Prints the cheapest strategy that is not measurably worse than the best, the paper's rule for your case, and the
+    measured table: exact match, F1, recall, and the three costs. Verdicts come from a paired bootstrap over questions.
+    """
+    from raggrid.analysis.recommend import recommend as decide
+
+    result = decide(
+        runs,
+        metric=metric.value,
+        cost=cost.value if cost else None,
+        margin=margin,
+        confidence=confidence,
+        labels=labels,
+        known_learning_rates=known_learning_rates,
+    )
+    if as_json:
+        print_json(result.to_json())
+    else:
+        from raggrid.show.recommendation import show_recommendation
+        from raggrid.show.tables import console
+
+        show_recommendation(result, console())
+
+
+@app.command()
+def frontier(
+    runs: Runs,
+    output: Annotated[
+        list[Path] | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write .html, .png, .svg, .csv or .json. Repeatable."),
+    ] = None,
+    metric: MetricOption = Metric.f1,
+    cost: Annotated[Cost, typer.Option(help="Which cost is on the axis.")] = Cost.search,
+    as_json: Json = False,
+) -> None:
+    """Compare cost and quality: which strategies no other beats on both.
+
+    Several run directories stand side by side. The HTML page is self-contained and opens without a network.
+    """
+    from raggrid.analysis.frontier import frontier as find
+
+    result = find(runs, metric=metric.value, cost=cost.value)
+    if output:
+        from raggrid.analysis.charts import save_frontier
+
+        for path in output:
+            save_frontier(result, path)
+    if as_json:
+        print_json(result.to_json())
+        return
+    from raggrid.show.frontier import show_frontier
+    from raggrid.show.tables import console
+
+    out = console()
+    show_frontier(result, out)
+    for path in output or []:
+        out.print(f"Written: {path}", highlight=False)

@@ -1,0 +1,63 @@
+"""A plan as text for a terminal of 80 columns."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from raggrid.analysis.names import display_name
+from raggrid.analysis.plan import Plan, PlannedSearch
+from raggrid.show.tables import new_table
+
+
+def show_plan(result: Plan, out: Console) -> None:
+    """The searches with their trials, then what each strategy takes alone and adds."""
+    out.print()
+    out.print(_search_table(result))
+    out.print()
+    out.print(_strategy_table(result))
+    out.print()
+    workers = "worker" if result.workers == 1 else "workers"
+    out.print(
+        f"{result.num_trials} trials and at most {result.num_steps:,} training steps on {result.workers} {workers} "
+        f"each; {result.num_trials_unshared} trials and {result.num_steps_unshared:,} steps if every strategy ran "
+        f"alone. Then at most {result.num_answerings_at_most} rounds of answering. Early stopping makes it less.",
+        highlight=False,
+    )
+
+
+def _search_table(result: Plan) -> Table:
+    table = new_table("Learning-rate searches; each starts when those above it that it needs have a winner")
+    for name in ("search", "trials", "steps", "may stop at"):
+        table.add_column(name, justify="right" if name in ("trials", "steps") else "left", no_wrap=True)
+    table.add_column("learning rates")
+    for search in result.searches:
+        table.add_row(
+            search.name,
+            str(search.num_trials),
+            f"{search.steps:,}",
+            ", ".join(map(str, search.rungs)) or "-",
+            _rates(search),
+        )
+    return table
+
+
+def _rates(search: PlannedSearch) -> str:
+    if search.rates_from:
+        return "the pair that two_phase finds"
+    pairs = ["/".join(f"{rate:g}" for rate in pair if rate is not None) for pair in search.trials]
+    return ", ".join(pairs) if len(pairs) <= 9 else f"{len(pairs)} pairs"
+
+
+def _strategy_table(result: Plan) -> Table:
+    table = new_table("Strategies, and the searches that they share")
+    for name in ("strategy", "alone: trials", "steps", "adds trials"):
+        table.add_column(name, justify="left" if name == "strategy" else "right", no_wrap=True)
+    table.add_column("searches")
+    for row in result.strategies:
+        table.add_row(
+            display_name(row.strategy, row.loss), str(row.num_trials_alone), f"{row.num_steps_alone:,}",
+            str(row.num_trials_added),
+            ", ".join(dict.fromkeys(name.partition("/")[0] for name in row.searches)),
+        )  # fmt: skip
+    return table
