@@ -16,12 +16,13 @@ from pathlib import Path
 
 from raggrid.finetune.trainer import Trainer
 from raggrid.finetune.workers import Worker
+from raggrid.identity import PhaseRun
 from raggrid.search.perform import _train_task, perform
 from raggrid.search.study import checked_inputs
 from raggrid.search.tasks import IndexTask, PhaseTask, to_config
 from raggrid.space_yaml import load_space
 from raggrid.store import create_run
-from raggrid.strategies import PHASES, PhaseRun
+from raggrid.strategies import PHASES
 
 STEPS = 6
 

@@ -24,21 +24,20 @@ class Costs:
 
 
 def pipeline_costs(
-    graph: StudyGraph, plan: PipelinePlan, chosen: Iterable[str], trials: Mapping[str, Collection[TrialRecord]]
+    graph: StudyGraph, plan: PipelinePlan, chosen: Iterable[TrialRecord], trials: Mapping[str, Collection[TrialRecord]]
 ) -> Costs:
     """The costs of a pipeline.
 
     Args:
         graph: the study's searches and pipelines.
         plan: the pipeline's place in it.
-        chosen: trial ids that make up the pipeline, upstream ones included; each counts once.
-        trials: the finished trials of each search, by the search's name.
+        chosen: the trials that make up the pipeline, upstream ones included; each stands once.
+        trials: the finished trials of each search, by the search's name, of the seed that searched.
     """
     needed = set(graph.needed_by(plan))
     others = {name for other in graph.pipelines if other != plan for name in graph.needed_by(other)}
-    everything = {trial.trial_id: trial for rows in trials.values() for trial in rows}
     return Costs(
-        final=sum(everything[trial_id].train_device_seconds for trial_id in set(chosen)),
+        final=sum(trial.train_device_seconds for trial in chosen),
         search=sum(spent(trial) for name in needed for trial in trials.get(name, ())),
         marginal=sum(spent(trial) for name in needed - others for trial in trials.get(name, ())),
     )

@@ -1,6 +1,6 @@
 """What crosses a process or reaches disk: frozen, flat, no torch.
 
-The field names of the five record classes are the columns of the run directory's tables: public, so add,
+The field names of the record classes are the columns of the run directory's tables: public, so add,
 never rename. All fractions lie in [0, 1], all durations are seconds.
 """
 
@@ -96,7 +96,10 @@ class PipelineRecord:
 
 @dataclass(frozen=True)
 class PredictionRecord:
-    """One answered question; ``recall_at_k`` is None for a question without context labels."""
+    """One answered question; ``recall_at_k`` is None for a question without context labels.
+
+    ``contains_answer``: 1.0 where an accepted answer stands in the prediction, normalised, at word boundaries.
+    """
 
     pipeline_id: str
     strategy: str
@@ -109,6 +112,17 @@ class PredictionRecord:
     f1: float
     recall_at_k: float | None
     retrieved_ids: tuple[str, ...]
+    contains_answer: float | None = None
+
+
+@dataclass(frozen=True)
+class QuestionRecord:
+    """One question that pipelines answer, as it was asked: reports show it long after the data has moved."""
+
+    split: str
+    question_id: str
+    question: str
+    answers: tuple[str, ...]
 
 
 @dataclass(frozen=True)

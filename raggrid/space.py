@@ -1,175 +1,32 @@
-"""A search space: every setting that identifies a study, with its default and its bounds."""
+"""A search space: every setting that identifies a study, checked as a whole."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-StrategyName = Literal["baseline", "embedder", "generator", "independent", "two_phase", "joint"]
-RagLoss = Literal["rag_token", "rag_sequence"]
-
-# The paper's appendix A describes this prompt in words; these are ours in its order.
-DEFAULT_PROMPT = (
-    "You are a helpful general knowledge expert. Answer the question from the relevant context "
-    "in as few words as possible.\n### Context:\n{context}\n### Question:\n{question}\n### Answer:"
+from raggrid.settings import (
+    Answer,
+    Budget,
+    Checkpoints,
+    Data,
+    EarlyStopping,
+    LearningRates,
+    Losses,
+    Models,
+    Natural,
+    Prompt,
+    Rates,
+    Resources,
+    Retrieval,
+    Sampled,
+    Section,
+    Selection,
+    StrategyName,
+    Training,
 )
-
-
-def _number(value: object) -> object:
-    """PyYAML reads ``1e-6`` as a string and ``True`` is an int: take the first, refuse the second."""
-    if isinstance(value, bool):
-        raise ValueError("expected a number")
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            raise ValueError("expected a number") from None
-    return value
-
-
-Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
-Positive = Annotated[Number, Field(gt=0.0)]
-Rate = Annotated[Number, Field(gt=0.0, le=1.0)]
-Count = Annotated[int, BeforeValidator(_number), Field(ge=1)]
-Natural = Annotated[int, BeforeValidator(_number), Field(ge=0)]
-
-
-class Section(BaseModel):
-    """One block of the space: immutable, unknown keys refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Data(Section):
-    """Where corpus and questions lie. Relative paths start at the current directory."""
-
-    folder: str
-    """Holds corpus.jsonl, train.jsonl, validation.jsonl and, if there is one, test.jsonl (or .parquet)."""
-    limits: dict[Literal["train", "validation", "test"], Count] = Field(default_factory=dict)
-    """Use only the first so many questions of a split."""
-
-
-class Models(Section):
-    """Model references: a hub name, a folder, or ``package:IMPORT_NAME/PATH``."""
-
-    embedder: str
-    generator: str
-    embedder_sha256: str | None = None
-    """Expected sha256 of the embedder's model.safetensors; checked before loading."""
-    generator_sha256: str | None = None
-    """Expected sha256 of the generator's weights file (.gguf or model.safetensors); checked before loading."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    attention: Literal["eager", "sdpa"] = "eager"
-    """Eager trains about 1.4 times faster than sdpa on CPU; take sdpa on GPUs."""
-
-
-class Losses(Section):
-    """Which RAG loss each kind of phase uses."""
-
-    phases: RagLoss = "rag_token"
-    """The loss of generator_rag and embedder_rag (the paper's two-phase uses RAG-Token)."""
-    joint: tuple[RagLoss, ...] = ("rag_token", "rag_sequence")
-    """joint_rag runs once for each."""
-
-
-class LearningRates(Section):
-    """The grids, one a model. ``joint: two_phase`` takes the pair that two-phase found, as the paper did."""
-
-    embedder: tuple[Rate, ...] = ()
-    generator: tuple[Rate, ...] = ()
-    joint: Literal["grid", "two_phase"] = "two_phase"
-
-
-class Retrieval(Section):
-    """How passages are found and scored."""
-
-    top_k: Count = 2
-    """Passages that training marginalises over."""
-    temperature: Positive = 0.05
-    """Divides the cosine before the softmax: p(k|x), and the contrastive loss."""
-
-
-class Answer(Section):
-    """How an answer is made."""
-
-    top_k: Count | None = None
-    """Passages concatenated in the answering prompt; default: ``retrieval.top_k``."""
-    max_new_tokens: Count = 16
-    batch_size: Count = 16
-
-
-class Prompt(Section):
-    """The text the generator sees."""
-
-    template: str = DEFAULT_PROMPT
-    passage_tokens: Count = 64
-    """A passage is cut after so many tokens of the generator's tokenizer."""
-
-
-class Labels(Section):
-    """The contrastive phase (embedder_labels): cheap, so it has its own length. Batch 8 is the paper's."""
-
-    steps: Count = 60
-    batch_size: Annotated[Count, Field(ge=2)] = 8
-    validation_questions: Count | None = None
-    """As ``training.validation_questions``, its default, for this phase alone: here a question costs little, and
-    since it is ranked against the others' passages, few of them make an easy task."""
-
-
-class Rag(Section):
-    """The three RAG phases (generator_rag, embedder_rag, joint_rag)."""
-
-    steps: Count = 24
-    batch_size: Count = 4
-
-
-class Training(Section):
-    """How a phase run trains: AdamW, a linear schedule over the full planned length."""
-
-    labels: Labels = Labels()
-    rag: Rag = Rag()
-    generator: Literal["lora", "full"] = "lora"
-    lora_rank: Count = 16
-    lora_alpha: Count = 32
-    lora_targets: Literal["all-linear"] | tuple[str, ...] = "all-linear"
-    """Which layers get an adapter: every linear one but the output (QLoRA's choice), or names such as q_proj."""
-    warmup_fraction: Annotated[Number, Field(ge=0.0, lt=1.0)] = 0.0
-    weight_decay: Annotated[Number, Field(ge=0.0)] = 0.0
-    max_grad_norm: Positive = 1.0
-    context_loss: Annotated[Number, Field(ge=0.0)] = 0.0
-    """Weight of a language-model loss on the prompt, added to the answer loss when the generator trains."""
-    validation_questions: Count = 64
-    """The objective is measured on the first so many validation questions."""
-
-
-class EarlyStopping(Section):
-    """Asynchronous successive halving within one phase. Rungs: min_steps, min_steps x reduction_factor, ..."""
-
-    enabled: bool = True
-    reduction_factor: Annotated[int, BeforeValidator(_number), Field(ge=2)] = 3
-    min_fraction: Annotated[Number, Field(gt=0.0, le=1.0)] = 1 / 3
-    """The first rung, as a share of a phase's steps."""
-
-
-class Selection(Section):
-    """The ``finalists`` with the best objective are answered end to end; the best ``metric`` wins."""
-
-    finalists: Count = 2
-    metric: Literal["f1", "exact_match"] = "f1"
-
-
-class Resources(Section):
-    """What a trial holds."""
-
-    workers: Natural = 0
-    """0: the training loop runs inline in the trial's own reused process. 1..n: a Ray Train worker group."""
-    cpus_per_worker: Count = 1
-    gpus_per_worker: Annotated[Number, Field(ge=0)] | None = None
-    """Default: 1 where the cluster has GPUs, else 0."""
-    max_concurrent_trials: Count | None = None
-    """Default: as many as the cluster holds."""
 
 
 class SearchSpace(Section):
@@ -188,7 +45,12 @@ class SearchSpace(Section):
     early_stopping: EarlyStopping = EarlyStopping()
     selection: Selection = Selection()
     resources: Resources = Resources()
-    seed: Natural = 0
+    budget: Budget = Budget()
+    checkpoints: Checkpoints = Checkpoints()
+    seeds: Annotated[tuple[Natural, ...], Field(min_length=1)] = (0,)
+    """The first seed's search picks the winners; each further seed trains and answers the winners again."""
+    seeds_for: Literal["winners", "grid"] = "winners"
+    """``grid``: every seed runs a whole search of its own."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> SearchSpace:
@@ -204,7 +66,7 @@ class SearchSpace(Section):
 
 
 TUNES_EMBEDDER = frozenset({"embedder", "independent", "two_phase", "joint"})
-TUNES_GENERATOR = frozenset({"generator", "independent", "two_phase", "joint"})
+TUNES_GENERATOR = frozenset({"closed_book", "generator", "independent", "two_phase", "joint"})
 MARGINALISES = frozenset({"two_phase", "joint"})
 
 
@@ -219,8 +81,7 @@ def _contradictions(space: SearchSpace) -> Iterable[str]:
     ):
         if names & wanted and not grid:
             yield f"learning_rates.{key}: got no values; strategy '{min(names & wanted)}' searches them. Add a list."
-        if len(set(grid)) != len(grid):
-            yield f"learning_rates.{key}: got {list(grid)}; expected each value once."
+        yield from _rate_problems(f"learning_rates.{key}", grid)
     if names & MARGINALISES and space.retrieval.top_k < 2:
         yield (
             f"retrieval.top_k: got {space.retrieval.top_k}; strategy '{min(names & MARGINALISES)}' tunes the embedder "
@@ -233,3 +94,15 @@ def _contradictions(space: SearchSpace) -> Iterable[str]:
             yield f"prompt.template: got no {field}; the generator needs to see it."
     if len(set(space.strategies)) != len(space.strategies):
         yield "strategies: got a name twice; expected each once."
+    if len(set(space.seeds)) != len(space.seeds):
+        yield f"seeds: got {list(space.seeds)}; expected each once."
+    if space.budget.dollars and not space.resources.dollars_per_device_hour:
+        yield "budget.dollars: needs resources.dollars_per_device_hour, the price of a device. Add it."
+
+
+def _rate_problems(key: str, rates: Rates) -> Iterable[str]:
+    if isinstance(rates, Sampled):
+        if rates.low >= rates.high:
+            yield f"{key}.low: got {rates.low:g}; expected less than high, {rates.high:g}."
+    elif len(set(rates)) != len(rates):
+        yield f"{key}: got {list(rates)}; expected each value once."

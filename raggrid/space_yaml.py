@@ -12,7 +12,11 @@ import yaml
 from pydantic import ValidationError
 
 from raggrid.errors import SpaceError, listed
+from raggrid.settings import Sampled
 from raggrid.space import SearchSpace
+
+# The forms that learning rates can have: part of pydantic's path to a problem, but not of the user's.
+RATE_FORMS: Mapping[object, type | None] = {"list": None, "drawn": Sampled}
 
 
 class _Loader(yaml.SafeLoader):
@@ -98,7 +102,7 @@ def _override(raw: dict[str, Any], override: str) -> None:
 
 
 def _problem_lines(problem: dict[str, Any], raw: Mapping[str, object]) -> list[str]:
-    where = ".".join(str(part) for part in problem["loc"])
+    where = ".".join(str(part) for part in problem["loc"] if part not in RATE_FORMS)
     kind, got, context = problem["type"], problem["input"], problem.get("ctx", {})
     if kind == "extra_forbidden":
         return [f"{where}: unknown key.{_did_you_mean(problem['loc'])}"]
@@ -129,6 +133,9 @@ def _expected(kind: str, context: Mapping[str, Any], message: str) -> str:
 def _did_you_mean(loc: tuple[Any, ...]) -> str:
     section: Any = SearchSpace
     for part in loc[:-1]:
+        if part in RATE_FORMS:
+            section = RATE_FORMS[part]
+            continue
         field = getattr(section, "model_fields", {}).get(part)
         section = field.annotation if field else None
     known = list(getattr(section, "model_fields", {}))

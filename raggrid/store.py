@@ -6,6 +6,7 @@ a reader sees all of it or nothing. A row that is written again (a resumed trial
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import os
@@ -21,11 +22,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raggrid.errors import RecordError
-from raggrid.records import CurveRecord, LedgerRecord, PipelineRecord, PredictionRecord, TrialRecord
+from raggrid.records import CurveRecord, LedgerRecord, PipelineRecord, PredictionRecord, QuestionRecord, TrialRecord
 from raggrid.space import SearchSpace
 from raggrid.space_yaml import dump_space, load_space
 
-R = TypeVar("R", TrialRecord, CurveRecord, PipelineRecord, PredictionRecord, LedgerRecord)
+R = TypeVar("R", TrialRecord, CurveRecord, PipelineRecord, PredictionRecord, LedgerRecord, QuestionRecord)
 
 TABLES: Mapping[type, str] = {
     TrialRecord: "trials",
@@ -33,6 +34,7 @@ TABLES: Mapping[type, str] = {
     PipelineRecord: "pipelines",
     PredictionRecord: "predictions",
     LedgerRecord: "ledger",
+    QuestionRecord: "questions",
 }
 # What makes a row the same fact as an earlier one; a ledger slice is never written twice.
 KEYS: Mapping[type, tuple[str, ...]] = {
@@ -41,7 +43,10 @@ KEYS: Mapping[type, tuple[str, ...]] = {
     PipelineRecord: ("pipeline_id", "split"),
     PredictionRecord: ("pipeline_id", "split", "question_id"),
     LedgerRecord: (),
+    QuestionRecord: ("split", "question_id"),
 }
+# What a system says when there is no room left: not the fault of what was to be written.
+FULL = (errno.ENOSPC, errno.EDQUOT)
 _counter = itertools.count()
 
 
@@ -90,11 +95,15 @@ def append(run: Path, rows: Sequence[R]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     name = f"{time.time_ns():020d}-{os.getpid()}-{next(_counter)}"
     part = folder / f".{name}.tmp"
-    with part.open("wb") as file:
-        pq.write_table(table, file)
-        file.flush()
-        os.fsync(file.fileno())
-    part.rename(folder / f"{name}.parquet")
+    try:
+        with part.open("wb") as file:
+            pq.write_table(table, file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.rename(folder / f"{name}.parquet")
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def read_table(run: Path, record: type) -> pa.Table:
@@ -105,8 +114,16 @@ def read_table(run: Path, record: type) -> pa.Table:
         tables = [pq.ParquetFile(file).read() for file in files]
     except (OSError, pa.ArrowInvalid) as error:
         raise RecordError(f"{run / TABLES[record]}: unreadable: {error}. Restore the file or remove it.") from error
-    aligned = [table.select(wanted.names).cast(wanted) for table in tables]
+    aligned = [_aligned(table, wanted) for table in tables]
     return pa.concat_tables(aligned) if aligned else wanted.empty_table()
+
+
+def _aligned(table: pa.Table, wanted: pa.Schema) -> pa.Table:
+    """The wanted columns; one that did not exist yet when the file was written is all null."""
+    for field in wanted:
+        if field.name not in table.column_names:
+            table = table.append_column(field, pa.nulls(len(table), field.type))
+    return table.select(wanted.names).cast(wanted)
 
 
 def read(run: Path, record: type[R]) -> list[R]:
@@ -147,6 +164,11 @@ def write_text(path: Path, text: str) -> None:
 def checkpoint_folder(run: Path, trial_id: str) -> Path:
     """Where a trial keeps its ``embedder/`` and ``generator/``."""
     return run / "checkpoints" / trial_id
+
+
+def state_folder(run: Path, trial_id: str) -> Path:
+    """Where a trial that has not ended keeps what its next start needs."""
+    return checkpoint_folder(run, trial_id) / "state"
 
 
 def index_folder(run: Path) -> Path:

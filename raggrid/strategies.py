@@ -7,19 +7,23 @@ A `PhaseSearch` is the learning-rate search of one phase under one loss. Two str
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
+from raggrid.rates import Pair, drawn, middle_out
 from raggrid.records import PipelineRecord
+from raggrid.settings import Rates, Sampled
 from raggrid.space import SearchSpace
 
 
 @dataclass(frozen=True)
 class Phase:
-    """What one phase trains. ``selects_as`` is the strategy whose pipeline its finalists are answered with."""
+    """What one phase trains. ``selects_as`` is the strategy whose pipeline its finalists are answered with.
+
+    ``reads_passages`` is False for the control that answers from memory alone.
+    """
 
     name: str
     trains_embedder: bool
@@ -27,6 +31,7 @@ class Phase:
     needs_labels: bool
     upstream: str | None
     selects_as: str
+    reads_passages: bool = True
 
 
 PHASES: Mapping[str, Phase] = {
@@ -36,8 +41,13 @@ PHASES: Mapping[str, Phase] = {
         Phase("generator_rag", False, True, False, None, "generator"),
         Phase("embedder_rag", True, False, False, "generator_rag", "two_phase"),
         Phase("joint_rag", True, True, False, None, "joint"),
+        Phase("closed_book", False, True, False, None, "closed_book", reads_passages=False),
     )
 }
+
+
+# Phases with one loss of their own, whatever losses.phases says.
+FIXED_LOSS: Mapping[str, str] = {"embedder_labels": "mnr", "closed_book": "closed_book"}
 
 
 @dataclass(frozen=True)
@@ -53,6 +63,11 @@ class Strategy:
         """Whether some phase of it reads context labels."""
         return any(PHASES[phase].needs_labels for phase in (self.embedder_phase, self.generator_phase) if phase)
 
+    @property
+    def reads_passages(self) -> bool:
+        """Whether its pipeline answers from retrieved passages."""
+        return self.name != "closed_book"
+
 
 STRATEGIES: Mapping[str, Strategy] = {
     strategy.name: strategy
@@ -63,6 +78,7 @@ STRATEGIES: Mapping[str, Strategy] = {
         Strategy("independent", "embedder_labels", "generator_rag"),
         Strategy("two_phase", "embedder_rag", "generator_rag"),
         Strategy("joint", "joint_rag", "joint_rag"),
+        Strategy("closed_book", None, "closed_book"),
     )
 }
 
@@ -71,8 +87,10 @@ STRATEGIES: Mapping[str, Strategy] = {
 class PhaseSearch:
     """The learning-rate search of one phase under one loss.
 
-    ``grid`` holds (embedder_lr, generator_lr) pairs in the order in which they are tried. It is empty for a
-    joint search whose pair comes from the winners of ``rates_from`` (embedder's search, generator's search).
+    ``grid`` holds (embedder_lr, generator_lr) pairs in the order in which they are tried. It is empty where pairs
+    become known on the way: those of ``proposed`` (what each side is drawn from, batch by batch), or of a joint
+    search that starts from the winners of ``rates_from`` (embedder's search, generator's search): the ``pair``
+    alone, or its ``neighbours`` too. ``extend_at_most``: how many values may be added at either end of the grid.
     ``upstream`` names the search whose winner is the frozen other side.
     """
 
@@ -80,14 +98,14 @@ class PhaseSearch:
     phase: str
     loss: str
     max_steps: int
-    grid: tuple[tuple[float | None, float | None], ...]
+    grid: tuple[Pair, ...] = ()
     upstream: str | None = None
     rates_from: tuple[str, ...] = ()
-
-    @property
-    def num_trials(self) -> int:
-        """Trials of a full search, early stopping aside."""
-        return len(self.grid) or 1
+    around: Literal["pair", "neighbours"] = "pair"
+    proposed: Mapping[str, Sampled | tuple[float, ...]] = field(default_factory=dict)
+    extend_at_most: int = 0
+    num_trials: int = 1
+    """Trials of a full search, early stopping and extensions aside; for ``neighbours`` the most there can be."""
 
     @property
     def depends_on(self) -> tuple[str, ...]:
@@ -123,47 +141,9 @@ class StudyGraph:
         return tuple(name for name in self.searches if name in wanted)
 
 
-@dataclass(frozen=True)
-class PhaseRun:
-    """One trial before it runs: everything of the study that is particular to it."""
-
-    phase: str
-    loss: str
-    seed: int
-    embedder_lr: float | None
-    generator_lr: float | None
-    max_steps: int
-    upstream_trial_id: str | None = None
-
-
-def middle_out(values: Iterable[float]) -> tuple[float, ...]:
-    """The grid from its middle outwards: asynchronous halving stops more when a good value comes first.
-
-    >>> middle_out([1, 2, 3, 4])
-    (3, 2, 4, 1)
-    """
-    ordered = sorted(values)
-    centre = len(ordered) // 2
-    ranked = sorted(range(len(ordered)), key=lambda index: (abs(index - centre), index))
-    return tuple(ordered[index] for index in ranked)
-
-
-def rungs(steps: int, *, min_fraction: float, reduction_factor: int) -> tuple[int, ...]:
-    """Early-stopping levels below ``steps``, in training steps, lowest first, counted in integers.
-
-    >>> rungs(243, min_fraction=1 / 9, reduction_factor=3)
-    (27, 81)
-    """
-    level, levels = max(1, math.floor(steps * min_fraction + 1e-9)), []
-    while level < steps:
-        levels.append(level)
-        level *= reduction_factor
-    return tuple(levels)
-
-
 def search_name(phase: str, loss: str) -> str:
     """The name of a `PhaseSearch`: the phase, and the loss where a phase can have several."""
-    return phase if phase == "embedder_labels" else f"{phase}/{loss}"
+    return phase if phase in FIXED_LOSS else f"{phase}/{loss}"
 
 
 def study_graph(space: SearchSpace) -> StudyGraph:
@@ -179,28 +159,6 @@ def study_graph(space: SearchSpace) -> StudyGraph:
     return StudyGraph({search.name: search for search in ordered}, tuple(pipelines))
 
 
-def trial_id(run: PhaseRun, study_key: str) -> str:
-    """The name of a phase run: equal for equal identity. ``study_key`` stands for models, data and settings."""
-    return f"{run.phase}-{_digest({**asdict(run), 'study': study_key})}"
-
-
-def pipeline_id(plan: PipelinePlan, embedder_trial_id: str | None, generator_trial_id: str | None, key: str) -> str:
-    """The name of a pipeline: its strategy and the trials that its two sides come from."""
-    parts = {"plan": asdict(plan), "embedder": embedder_trial_id, "generator": generator_trial_id, "study": key}
-    return f"{plan.strategy}-{_digest(parts)}"
-
-
-def study_key(space: SearchSpace, data_hash: str) -> str:
-    """What all phase runs of a study share: models, data, prompt, retrieval and training settings."""
-    shared = space.model_dump(mode="json", include={"models", "retrieval", "prompt", "training"})
-    return _digest({"space": shared, "data": data_hash})
-
-
-def _digest(parts: object) -> str:
-    text = json.dumps(parts, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:10]
-
-
 def _plans(space: SearchSpace, name: str) -> Iterable[PipelinePlan]:
     strategy = STRATEGIES[name]
     losses = space.losses.joint if name == "joint" else (space.losses.phases,)
@@ -210,8 +168,8 @@ def _plans(space: SearchSpace, name: str) -> Iterable[PipelinePlan]:
 
 
 def strategy_loss(strategy: str, rag_loss: str) -> str | None:
-    """The loss a strategy is reported under: none for baseline, ``mnr`` for embedder, else its RAG loss."""
-    return {"baseline": None, "embedder": "mnr"}.get(strategy, rag_loss)
+    """The loss a strategy is reported under: none for baseline, its only phase's where that is fixed, else RAG's."""
+    return {"baseline": None, "embedder": "mnr", "closed_book": "closed_book"}.get(strategy, rag_loss)
 
 
 def _search_of(phase: str | None, loss: str) -> str | None:
@@ -222,25 +180,60 @@ def _add_search(space: SearchSpace, name: str, searches: dict[str, PhaseSearch])
     if name in searches:
         return
     phase_name, _, loss = name.partition("/")
-    phase, rates = PHASES[phase_name], space.learning_rates
+    phase = PHASES[phase_name]
     steps = space.training.labels.steps if phase.needs_labels else space.training.rag.steps
     upstream = search_name(phase.upstream, space.losses.phases) if phase.upstream else None
-    from_pair = phase_name == "joint_rag" and rates.joint == "two_phase"
-    phases = space.losses.phases
-    sources = (search_name("embedder_rag", phases), search_name("generator_rag", phases)) if from_pair else ()
-    grid = () if from_pair else _grid(phase, middle_out(rates.embedder), middle_out(rates.generator))
-    search = PhaseSearch(name, phase_name, loss or "mnr", steps, grid, upstream, sources)
+    search = PhaseSearch(name, phase_name, loss or FIXED_LOSS[phase_name], steps, upstream=upstream)
+    search = _with_rates(space, phase, search)
     for needed in search.depends_on:
         _add_search(space, needed, searches)
     searches[name] = search
 
 
-def _grid(
-    phase: Phase, embedder: tuple[float, ...], generator: tuple[float, ...]
-) -> tuple[tuple[float | None, float | None], ...]:
-    left: tuple[float | None, ...] = embedder if phase.trains_embedder else (None,)
-    right: tuple[float | None, ...] = generator if phase.trains_generator else (None,)
-    return tuple((e, g) for e in left for g in right)
+def _with_rates(space: SearchSpace, phase: Phase, search: PhaseSearch) -> PhaseSearch:
+    """The search with its learning rates: known pairs, or where they come from."""
+    rates = space.learning_rates
+    sides: dict[str, Rates] = {}
+    if phase.trains_embedder:
+        sides["embedder"] = rates.embedder
+    if phase.trains_generator:
+        sides["generator"] = rates.generator
+    if len(sides) == 2 and rates.joint != "grid":
+        return _from_winners(space, search)
+    values = {side: _values(space, side, given) for side, given in sides.items()}
+    known = {side: given for side, given in values.items() if not isinstance(given, Sampled)}
+    count = math.prod(given.count if isinstance(given, Sampled) else len(given) for given in values.values())
+    if len(known) < len(values):
+        return replace(search, proposed=values, num_trials=count)
+    left: tuple[float | None, ...] = known.get("embedder", (None,))
+    right: tuple[float | None, ...] = known.get("generator", (None,))
+    # Draws have no ends, and in two dimensions an end is no single value.
+    extends = rates.extend_grid and [type(given) for given in sides.values()] == [tuple]
+    return replace(
+        search,
+        grid=tuple((e, g) for e in left for g in right),
+        num_trials=count,
+        extend_at_most=rates.extend_at_most if extends else 0,
+    )
+
+
+def _values(space: SearchSpace, side: str, rates: Rates) -> Sampled | tuple[float, ...]:
+    """The values of one side in the order in which they are tried; what Optuna draws is not known yet."""
+    if not isinstance(rates, Sampled):
+        return middle_out(rates)
+    return rates if rates.sample == "optuna" else drawn(rates, space.seeds[0], side)
+
+
+def _from_winners(space: SearchSpace, search: PhaseSearch) -> PhaseSearch:
+    """A joint search around what two-phase found."""
+    rates, phases = space.learning_rates, space.losses.phases
+    sources = (search_name("embedder_rag", phases), search_name("generator_rag", phases))
+    if rates.joint == "two_phase":
+        return replace(search, rates_from=sources)
+    counts = [given.count if isinstance(given, Sampled) else len(given) for given in (rates.embedder, rates.generator)]
+    return replace(
+        search, rates_from=sources, around="neighbours", num_trials=1 + sum(min(2, count - 1) for count in counts)
+    )
 
 
 def selection_order(answer: PipelineRecord, metric: str, objective: float) -> tuple[float, float, float, str]:
@@ -252,6 +245,6 @@ def selection_order(answer: PipelineRecord, metric: str, objective: float) -> tu
 def selection_plan(search: PhaseSearch, upstream_loss: str) -> PipelinePlan:
     """The pipeline that finalists of a search are answered with, whether or not the space lists its strategy."""
     strategy = STRATEGIES[PHASES[search.phase].selects_as]
-    loss = search.loss if search.phase != "embedder_labels" else upstream_loss
+    loss = upstream_loss if search.phase in FIXED_LOSS else search.loss
     sides = [_search_of(phase, loss) for phase in (strategy.embedder_phase, strategy.generator_phase)]
     return PipelinePlan(strategy.name, strategy_loss(strategy.name, loss), *sides)

@@ -9,7 +9,7 @@ import yaml
 
 from raggrid.errors import StudyError
 from raggrid.search.cluster import _allocation, _has_token, _knock
-from raggrid.space import Resources
+from raggrid.settings import Resources
 
 CLUSTER = Path(__file__).parent.parent / "cluster.yaml"
 

@@ -71,10 +71,12 @@ def test_run_directory_is_the_documented_one(finished: tuple[Path, float]) -> No
     for record, name in TABLES.items():
         for file in (run / name).iterdir():
             assert pq.read_schema(file).names == [field.name for field in fields(record)]
+    winners = {side for row in read(run, PipelineRecord) if row.split == "test"
+               for side in (row.embedder_trial_id, row.generator_trial_id)}  # fmt: skip
     for trial in read(run, TrialRecord):
         folder = run / "checkpoints" / trial.trial_id
         sides = {"embedder": trial.embedder_lr, "generator": trial.generator_lr}
-        expected = {side for side, rate in sides.items() if rate is not None} if trial.status == "completed" else set()
+        expected = {side for side, rate in sides.items() if rate is not None} if trial.trial_id in winners else set()
         assert ({path.name for path in folder.iterdir()} if folder.exists() else set()) == expected
     assert json.loads((run / "environment.json").read_text())["data"]["num_unlabelled"]["train"] == 0
     assert read_space(run).data.folder.endswith("/world")

@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 
+from raggrid.rates import middle_out, rungs
 from raggrid.records import CurveRecord, LedgerRecord, PipelineRecord, TrialRecord
 from raggrid.search.journal import Journal
+from raggrid.search.resume import restored
 from raggrid.search.state import StudyState
 from raggrid.search.tasks import AnswerTask, IndexTask, PhaseTask, Task, from_config, to_config
 from raggrid.space import SearchSpace
 from raggrid.store import append, create_run, read
-from raggrid.strategies import middle_out, rungs, study_graph
+from raggrid.strategies import study_graph
 from tests.records import made_space, trial
 
 Outcome = Callable[[Task], Mapping[str, Any]]
@@ -45,8 +47,9 @@ def play(journal: Journal, decide: Outcome = outcome) -> list[Task]:
     order = []
     while task := journal.take():
         order.append(task)
-        journal.reported(task.key, decide(task))
-        journal.finished(task.key)
+        metrics = decide(task)
+        journal.reported(task.key, metrics)
+        journal.finished(task.key, cut_short="stopped" if metrics["status"] == "running" else None)
     assert journal.state.is_done()
     return order
 
@@ -167,9 +170,8 @@ def test_the_state_is_a_function_of_the_records(tmp_path: Path) -> None:
             assert task is not None
             first.reported(task.key, outcome(task))
             first.finished(task.key)
-        state = StudyState(first.state.space, first.state.graph, "key", first.state.splits, indexed=True)
-        state.trials = {row.trial_id: row for row in read(run, TrialRecord)}
-        state.answered = {(row.pipeline_id, row.split): row for row in read(run, PipelineRecord)}
+        state = restored(StudyState(first.state.space, first.state.graph, "key", first.state.splits), run)
+        state.indexed = True
         rest = [task.key for task in play(Journal(state, run, 0))]
         assert sorted(rest) == sorted(whole[cut:])
 

@@ -44,7 +44,7 @@ def test_every_phase_completes_and_keeps_what_it_tuned(run: Path, phase: str) ->
     about = PHASES[phase]
     kept = {path.name for path in (run / "checkpoints" / f"keeps-{phase}").iterdir()}
     sides = (("embedder", about.trains_embedder), ("generator", about.trains_generator))
-    assert kept == {side for side, trained in sides if trained}
+    assert kept == {"state", *(side for side, trained in sides if trained)}  # the state goes once a record is written
 
 
 @pytest.mark.slow
@@ -65,7 +65,7 @@ def test_generator_learns_to_copy_from_its_passage(tmp_path: Path, make_space: S
     folder = prepared_run(tmp_path / "r", space)
     done(phase_task("generator_rag", lr=5e-3, steps=800), folder)
     before, after = (
-        done(AnswerTask(name, name, "generator", "rag_token", "validation", None, tuned), folder)[-1]["exact_match"]
+        done(AnswerTask(name, name, "generator", "rag_token", 0, "validation", None, tuned), folder)[-1]["exact_match"]
         for name, tuned in (("before", None), ("after", "t"))
     )
     assert before == 0.0
@@ -102,7 +102,7 @@ def test_resumed_run_equals_an_undisturbed_one_to_the_bit(run: Path, phase: str)
         trainer_for(run, broken, die).train()
     done(broken, run)
     whole = curve(run, straight.key)
-    assert curve(run, broken.key) == [row for row in whole if row[0] > 2]
+    assert curve(run, broken.key) == whole  # the rung that was saved but not told is told
     side = "embedder/model.safetensors"
     first, second = (run / "checkpoints" / task.key / side for task in (straight, broken))
     assert first.read_bytes() == second.read_bytes()

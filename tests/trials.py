@@ -10,12 +10,13 @@ import torch
 
 from raggrid.finetune.trainer import Trainer, TrainTask
 from raggrid.finetune.workers import Worker
+from raggrid.identity import PhaseRun
 from raggrid.records import CurveRecord
 from raggrid.search.perform import _train_task, inputs, passage_index, perform
 from raggrid.search.tasks import IndexTask, PhaseTask, Task, to_config
 from raggrid.space import SearchSpace
 from raggrid.store import create_run, read
-from raggrid.strategies import PHASES, PhaseRun
+from raggrid.strategies import PHASES
 
 CPU = torch.device("cpu")
 

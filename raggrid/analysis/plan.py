@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from raggrid.rates import rungs
 from raggrid.space import SearchSpace
-from raggrid.strategies import PhaseSearch, StudyGraph, rungs, study_graph
+from raggrid.strategies import PhaseSearch, StudyGraph, study_graph
 
 
 @dataclass(frozen=True)

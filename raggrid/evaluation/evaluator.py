@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from raggrid.evaluation.metrics import exact_match, f1, recall_at_k
+import numpy as np
+
+from raggrid.evaluation.metrics import contains_answer, exact_match, f1, recall_at_k
 from raggrid.rag.pipeline import Pipeline
 from raggrid.records import Question
 from raggrid.space import SearchSpace
@@ -22,19 +25,27 @@ class Scored:
     f1: float
     recall_at_k: float | None
     retrieved_ids: tuple[str, ...]
+    contains_answer: float
 
 
-def answer_questions(pipeline: Pipeline, questions: Sequence[Question], space: SearchSpace) -> list[Scored]:
+def answer_questions(
+    pipeline: Pipeline, questions: Sequence[Question], space: SearchSpace, *, with_passages: bool = True
+) -> list[Scored]:
     """Retrieve, concatenate the top passages in one prompt, decode greedily, score: the paper's appendix A.
 
     ``retrieved_ids`` holds as many passages as training or answering looks at; the answer reads the first
-    ``space.answer_top_k`` of them, and recall is measured at that k.
+    ``space.answer_top_k`` of them, and recall is measured at that k. Without passages nothing is retrieved: the
+    control that shows what the generator knows by itself.
     """
     if not questions:
         return []
     k = space.answer_top_k
     texts = [question.question for question in questions]
-    found = pipeline.retrieve(texts, max(k, space.retrieval.top_k))
+    found = (
+        pipeline.retrieve(texts, max(k, space.retrieval.top_k))
+        if with_passages
+        else np.empty((len(texts), 0), dtype=np.int64)
+    )
     answers = pipeline.answer(
         texts, found[:, :k], max_new_tokens=space.answer.max_new_tokens, batch_size=space.answer.batch_size
     )
@@ -49,8 +60,9 @@ def score(question: Question, prediction: str, retrieved_ids: tuple[str, ...], k
         prediction,
         exact_match(prediction, question.answers),
         f1(prediction, question.answers),
-        recall_at_k(retrieved_ids, question.context_ids, k),
+        recall_at_k(retrieved_ids, question.context_ids, k) if retrieved_ids else None,
         retrieved_ids,
+        contains_answer(prediction, question.answers),
     )
 
 
@@ -66,3 +78,26 @@ def means(rows: Sequence[Scored]) -> dict[str, float | None]:
 def _mean(values: Iterable[float]) -> float | None:
     listed = list(values)
     return fmean(listed) if listed else None
+
+
+def constant_answer(train: Sequence[Question], questions: Sequence[Question]) -> dict[str, object]:
+    """What the most frequent answers of the training questions score on ``questions``, alone and taken together.
+
+    ``answers``: for each first word of a question (who, where, what ...) the training answer that is most frequent
+    after it; ``exact_match`` and ``f1`` their mean scores. What is not above this has learnt the answer prior alone.
+    """
+    counts: dict[str, Counter[str]] = {}
+    for question in train:
+        counts.setdefault(_opening(question), Counter())[question.answers[0]] += 1
+    overall = Counter(question.answers[0] for question in train)
+    best = {opening: found.most_common(1)[0][0] for opening, found in counts.items()}
+    given = [best.get(_opening(question), overall.most_common(1)[0][0]) for question in questions]
+    return {
+        "answers": best,
+        "exact_match": fmean(exact_match(a, q.answers) for a, q in zip(given, questions, strict=True)),
+        "f1": fmean(f1(a, q.answers) for a, q in zip(given, questions, strict=True)),
+    }
+
+
+def _opening(question: Question) -> str:
+    return question.question.split()[0].lower()

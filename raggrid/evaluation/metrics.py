@@ -39,6 +39,13 @@ def _token_f1(prediction: str, answer: str) -> float:
     return 2 * precision * recall / (precision + recall)
 
 
+def contains_answer(prediction: str, answers: Sequence[str]) -> float:
+    """1.0 if a normalised answer stands in the normalised prediction as whole words, else 0.0."""
+    predicted = f" {normalize_answer(prediction)} "
+    normalized = [normalize_answer(answer) for answer in answers]
+    return float(any(answer and f" {answer} " in predicted for answer in normalized))
+
+
 def recall_at_k(retrieved_ids: Sequence[str], context_ids: Sequence[str], k: int) -> float | None:
     """The share of the labelled passages among the first ``k`` retrieved; None for a question without labels.
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -22,7 +24,11 @@ Parameters = Mapping[str, torch.nn.Parameter]
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a phase run has come. Seconds are of one worker, attempts count starts."""
+    """How far a phase run has come. Seconds are of one worker; ``attempts`` counts starts that a fault made needed.
+
+    ``paused``: the run waits here on purpose, so that going on is no further attempt. ``saved_at``: seconds since
+    the epoch; what a worker did after it was lost with it. ``objective`` and ``recall_at_k`` were measured at ``step``.
+    """
 
     step: int = 0
     train_seconds: float = 0.0
@@ -30,6 +36,10 @@ class Progress:
     attempts: int = 1
     loss_sum: float = 0.0
     loss_steps: int = 0
+    objective: float | None = None
+    recall_at_k: float | None = None
+    paused: bool = False
+    saved_at: float = 0.0
 
 
 def save_state(folder: Path, parameters: Parameters, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
@@ -41,7 +51,8 @@ def save_state(folder: Path, parameters: Parameters, optimizer: torch.optim.Opti
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    save_file(tensors, part / "state.safetensors", metadata={"progress": json.dumps(asdict(progress))})
+    stamped = asdict(replace(progress, saved_at=time.time()))
+    save_file(tensors, part / "state.safetensors", metadata={"progress": json.dumps(stamped)})
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)
 
@@ -53,7 +64,7 @@ def load_state(folder: Path, parameters: Parameters, optimizer: torch.optim.Opti
         return None
     with safe_open(file, framework="pt") as state:
         tensors: dict[str, Tensor] = {key: state.get_tensor(key) for key in state.keys()}  # noqa: SIM118
-        progress = Progress(**json.loads(state.metadata()["progress"]))
+        progress = _progress_of(state)
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(tensors[f"parameter/{name}"])
@@ -65,6 +76,14 @@ def load_state(folder: Path, parameters: Parameters, optimizer: torch.optim.Opti
     return progress
 
 
-def drop_state(folder: Path) -> None:
-    """Delete a kept state, if there is one."""
-    shutil.rmtree(folder, ignore_errors=True)
+def saved_progress(folder: Path) -> Progress | None:
+    """How far a kept state has come, without loading it; None if there is none."""
+    file = folder / "state.safetensors"
+    if not file.is_file():
+        return None
+    with safe_open(file, framework="pt") as state:
+        return _progress_of(state)
+
+
+def _progress_of(state: Any) -> Progress:
+    return Progress(**json.loads(state.metadata()["progress"]))

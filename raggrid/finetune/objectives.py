@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -20,7 +21,11 @@ from raggrid.rag.pipeline import Pipeline
 from raggrid.records import Question
 from raggrid.strategies import Phase
 
-RAG_LOSSES: Mapping[str, Callable[..., Tensor]] = {"rag_token": rag_token_nll, "rag_sequence": rag_sequence_nll}
+RAG_LOSSES: Mapping[str, Callable[..., Tensor]] = {
+    "rag_token": rag_token_nll,
+    "rag_sequence": rag_sequence_nll,
+    "closed_book": rag_sequence_nll,
+}
 
 
 @dataclass(frozen=True)
@@ -46,16 +51,19 @@ def rag_forward(
 ) -> RagForward:
     """Retrieve with the current question vectors, score the first answer under each passage, marginalise.
 
-    A frozen side computes without gradient, so that nothing can reach it.
+    A frozen side computes without gradient, so that nothing can reach it. A phase that reads no passages sees one
+    empty context: under either loss that is the answer's own negative log-likelihood.
     """
-    with nullcontext() if phase.trains_embedder else torch.no_grad():
-        vectors = pipeline.embedder.embed([question.question for question in questions])
-    positions = pipeline.index.search(vectors.detach().float().cpu().numpy(), k)
-    passages = torch.from_numpy(pipeline.index.vectors[positions]).to(vectors.device)
-    scores = torch.einsum("bd,bkd->bk", vectors, passages)
+    if phase.reads_passages:
+        scores, positions = _retrieved(pipeline, phase, questions, k)
+    else:
+        scores = torch.zeros(len(questions), 1, device=pipeline.speaker.device)
+        positions = np.zeros((len(questions), 1), dtype=np.int64)
     with nullcontext() if phase.trains_generator else torch.no_grad():
         prompts = [
-            pipeline.prompt(q.question, [p]) for q, row in zip(questions, positions.tolist(), strict=True) for p in row
+            pipeline.prompt(q.question, [p] if phase.reads_passages else [])
+            for q, row in zip(questions, positions.tolist(), strict=True)
+            for p in row
         ]
         answers = [question.answers[0] for question in questions for _ in range(positions.shape[1])]
         scored = pipeline.speaker.score(prompts, answers, with_context=with_context)
@@ -64,6 +72,17 @@ def rag_forward(
     nll = RAG_LOSSES[loss](logprobs, mask, scores, temperature=temperature, reduction="none")
     context = None if scored.context_nll is None else scored.context_nll.unflatten(0, positions.shape).mean(-1)
     return RagForward(logprobs, mask, scores, nll, context)
+
+
+def _retrieved(
+    pipeline: Pipeline, phase: Phase, questions: Sequence[Question], k: int
+) -> tuple[Tensor, npt.NDArray[np.int64]]:
+    """(B, K) cosines with gradient where the embedder trains, and (B, K) places of the passages."""
+    with nullcontext() if phase.trains_embedder else torch.no_grad():
+        vectors = pipeline.embedder.embed([question.question for question in questions])
+    positions = pipeline.index.search(vectors.detach().float().cpu().numpy(), k)
+    passages = torch.from_numpy(pipeline.index.vectors[positions]).to(vectors.device)
+    return torch.einsum("bd,bkd->bk", vectors, passages), positions
 
 
 def labels_loss(

@@ -23,23 +23,27 @@ from raggrid.finetune.audit import (
     fingerprint,
 )
 from raggrid.finetune.batches import batch_positions, shard
-from raggrid.finetune.checkpoints import Progress, drop_state, load_state, save_state
+from raggrid.finetune.checkpoints import Progress, load_state, save_state
 from raggrid.finetune.objectives import labels_loss, rag_forward
-from raggrid.finetune.validation import Validation, validate
+from raggrid.finetune.validation import validate
 from raggrid.finetune.workers import Worker
+from raggrid.identity import PhaseRun
 from raggrid.rag.embedder import Embedder
 from raggrid.rag.generator import Generator
 from raggrid.rag.pipeline import Pipeline
+from raggrid.rates import rungs
 from raggrid.records import Question
 from raggrid.space import SearchSpace
-from raggrid.strategies import PHASES, PhaseRun, rungs
-
-STATE = "state"
+from raggrid.strategies import PHASES
 
 
 @dataclass(frozen=True)
 class TrainTask:
-    """All that a phase run needs. ``generator`` is None for the phase that trains on labels alone."""
+    """All that a phase run needs.
+
+    ``checkpoint`` is where its tuned models go, ``state`` where it keeps what its next start needs. ``pause_at``: the
+    rung at which it ends for now and waits.
+    """
 
     run: PhaseRun
     space: SearchSpace
@@ -48,6 +52,8 @@ class TrainTask:
     pipeline: Pipeline
     positions: dict[str, int]
     checkpoint: Path
+    state: Path
+    pause_at: int | None = None
 
 
 def evaluation_steps(run: PhaseRun, space: SearchSpace) -> tuple[int, ...]:
@@ -66,28 +72,43 @@ class Trainer:
         self.trained, self.frozen = _split_parameters(task)
         self.optimizer = _optimizer(task, self.trained)
         self.progress = Progress()
-        restored = load_state(task.checkpoint / STATE, self.trained, self.optimizer)
+        restored = load_state(task.state, self.trained, self.optimizer)
+        self.lost_since: float | None = None
         if restored:
-            self.progress = replace(restored, attempts=restored.attempts + 1)
+            self.progress = replace(restored, paused=False)
+            if not restored.paused:
+                self.progress = replace(self.progress, attempts=restored.attempts + 1)
+                self.lost_since = restored.saved_at
         self.batch_size = _batch_size(task)
 
     def train(self) -> str:
-        """Train to the last step and return the status: ``completed``, ``stopped`` or ``diverged``."""
+        """Train to the last step and return the status: ``completed``, ``paused``, ``stopped`` or ``diverged``."""
         if self.progress.step == 0:
             self._save()
+        elif self._owes_report():
+            # Saved, but perhaps not told: the worker may have died in between.
+            status = self._status()
+            self._report(status)
+            if status != "running" or self.worker.should_stop():
+                return status if status != "running" else "stopped"
         for step in evaluation_steps(self.task.run, self.task.space):
             if step <= self.progress.step:
                 continue
             self._train_until(step)
-            measured = self._measure()
-            status = self._status(measured)
+            self._measure()
+            status = self._status()
             self._keep(status)
-            self._report(measured, status)
+            self._report(status)
             if status != "running":
                 return status
             if self.worker.should_stop():
                 return "stopped"
         return "completed"
+
+    def _owes_report(self) -> bool:
+        return self.progress.objective is not None and (
+            self.lost_since is not None or self.progress.step == self.task.pause_at
+        )
 
     def _train_until(self, last: int) -> None:
         self.progress = replace(self.progress, loss_sum=0.0, loss_steps=0)
@@ -161,46 +182,53 @@ class Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
-    def _measure(self) -> Validation:
+    def _measure(self) -> None:
         started = time.perf_counter()
         task = self.task
         measured = validate(
             task.pipeline, self.phase, task.run.loss, task.validation, task.positions, task.space, self.worker
         )
         seconds = self.progress.evaluate_seconds + time.perf_counter() - started
-        self.progress = replace(self.progress, evaluate_seconds=seconds)
-        return measured
+        self.progress = replace(
+            self.progress,
+            evaluate_seconds=seconds,
+            objective=measured.objective,
+            recall_at_k=measured.recall_at_k,
+        )
 
-    def _status(self, measured: Validation) -> str:
-        if not math.isfinite(measured.objective) or not math.isfinite(self.progress.loss_sum):
+    def _status(self) -> str:
+        """What the step that was just measured means for the run."""
+        progress = self.progress
+        if not math.isfinite(progress.objective or 0.0) or not math.isfinite(progress.loss_sum):
             return "diverged"
-        return "completed" if self.progress.step >= self.task.run.max_steps else "running"
+        if progress.step >= self.task.run.max_steps:
+            return "completed"
+        return "paused" if progress.step == self.task.pause_at else "running"
 
     def _keep(self, status: str) -> None:
+        """Put on disk what the next start needs. The last state stays until the run's record is written."""
         if not self.worker.is_first:
             return
-        if status == "running":
+        if status in ("running", "paused"):
+            self.progress = replace(self.progress, paused=status == "paused")
             self._save()
-            return
-        if status == "completed":
+        elif status == "completed":
             save_models(self.task)
-        drop_state(self.task.checkpoint / STATE)
 
     def _save(self) -> None:
         if self.worker.is_first:
-            save_state(self.task.checkpoint / STATE, self.trained, self.optimizer, self.progress)
+            save_state(self.task.state, self.trained, self.optimizer, self.progress)
 
-    def _report(self, measured: Validation, status: str) -> None:
+    def _report(self, status: str) -> None:
         progress = self.progress
-        mean = progress.loss_sum / max(1, progress.loss_steps)
         levels = evaluation_steps(self.task.run, self.task.space)[:-1]
         self.worker.report(
             {
                 "step": progress.step,
                 "status": status,
-                "objective": measured.objective,
-                "recall_at_k": measured.recall_at_k,
-                "train_loss": mean,
+                "objective": progress.objective,
+                "recall_at_k": progress.recall_at_k,
+                "train_loss": progress.loss_sum / max(1, progress.loss_steps),
                 "rung": levels.index(progress.step) if progress.step in levels else None,
                 "train_seconds": progress.train_seconds,
                 "evaluate_seconds": progress.evaluate_seconds,

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from raggrid.rag.loading import loadable
-from raggrid.space import Models, Training
+from raggrid.settings import Models, Training
 
 warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from raggrid.errors import StudyError
-from raggrid.space import Resources
+from raggrid.settings import Resources
 
 # Ray reads these when it is imported or when a worker starts.
 QUIET = {

@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from raggrid.data.folder import Dataset
+from raggrid.evaluation.evaluator import constant_answer
 from raggrid.rag.references import locate, sha256, weights_file
 from raggrid.space import SearchSpace
 
@@ -30,6 +31,11 @@ def environment(space: SearchSpace, data: Dataset) -> dict[str, object]:
             "num_passages": len(data.passages),
             "num_questions": {split: len(rows) for split, rows in data.splits.items()},
             "num_unlabelled": {split: data.num_unlabelled(split) for split in data.splits},
+            "constant_answer": {
+                split: constant_answer(data.splits["train"], rows)
+                for split, rows in data.splits.items()
+                if split != "train"
+            },
         },
     }
 

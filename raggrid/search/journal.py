@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from raggrid.costs import pipeline_costs
-from raggrid.records import LedgerRecord, PipelineRecord, TrialRecord
+from raggrid.records import CurveRecord, LedgerRecord, PipelineRecord, TrialRecord
+from raggrid.search.budget import BudgetClock
+from raggrid.search.housekeeping import tidy
 from raggrid.search.state import StudyState
 from raggrid.search.tasks import AnswerTask, PhaseTask, Task
-from raggrid.store import append, checkpoint_folder, read
+from raggrid.store import FULL, append, checkpoint_folder, read, state_folder
 from raggrid.strategies import STRATEGIES
 
 CRASHED = "The worker process died (killed, or out of memory). See Ray's logs; lower the batch or the passages."
@@ -29,32 +31,57 @@ class Watcher(Protocol):
         """A task reported a measurement."""
 
     def finished(self, task: Task, status: str, metrics: Mapping[str, Any]) -> None:
-        """A task ended; ``status`` as in the trials table."""
+        """A task ended; ``status`` as in the trials table, or ``paused``."""
 
 
 @dataclass
 class Journal:
-    """Keeps a study's state true and on disk."""
+    """Keeps a study's state true and on disk.
+
+    ``broken``: why nothing can be written any more; the study then ends, and what was not written is not done.
+    ``roomy``: whether the checkpoints have kept within ``checkpoints.max_gigabytes`` so far.
+    """
 
     state: StudyState
     run: Path
     workers: int
     watchers: Sequence[Watcher] = ()
+    clock: BudgetClock | None = None
     started_at: dict[str, float] = field(default_factory=dict)
     latest: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     device_type: str = "cpu"
+    broken: str | None = None
+    roomy: bool = True
 
     def take(self) -> Task | None:
         """The next task to start, now counted as running; None while there is none."""
-        ready = self.state.ready()
-        if not ready:
+        self.mind_the_budget()
+        self._stop_the_doomed()
+        task = None if self.broken else self.state.take()
+        if task is None:
             return None
-        task = ready[0]
-        self.state.running[task.key] = task
         self.started_at[task.key] = time.time()
         for watcher in self.watchers:
             watcher.started(task)
         return task
+
+    def is_done(self) -> bool:
+        """Nothing runs, and nothing is left that can start."""
+        return self.state.is_done() if not self.broken else not self.state.running
+
+    def closes(self) -> bool:
+        """Whether running training is to end at its next evaluation."""
+        self.mind_the_budget()
+        return self.broken is not None or self.state.closed != "nothing"
+
+    def mind_the_budget(self) -> None:
+        """Start no more training, or nothing more, once the budget says so."""
+        if self.clock and self.state.closed != "all":
+            self.state.close(self.clock.closes(self._answers_left()))
+
+    def _answers_left(self) -> int:
+        plans, seeds, splits = len(self.state.graph.pipelines), len(self.state.space.seeds), len(self.state.splits)
+        return max(1, plans * seeds * splits - len(self.state.answered))
 
     def reported(self, key: str, metrics: Mapping[str, Any]) -> None:
         """A report of a running task."""
@@ -63,17 +90,44 @@ class Journal:
             return
         self.latest[key] = {**self.latest.get(key, {}), **metrics}
         self.device_type = metrics.get("device_type", self.device_type)
+        if isinstance(task, PhaseTask) and metrics.get("objective") is not None:
+            self.state.add_curve(CurveRecord(key, int(metrics["step"]), None, None, metrics["objective"], None, 0.0))
         for watcher in self.watchers:
             watcher.reported(task, metrics)
 
-    def finished(self, key: str, *, crashed: bool = False) -> None:
-        """A running task has ended: write its record, then let the state move on."""
-        task = self.state.running.pop(key, None)
+    def finished(self, key: str, *, crashed: bool = False, cut_short: str | None = None) -> None:
+        """A running task has ended: write its record, then let the state move on.
+
+        Args:
+            key: the task's.
+            crashed: its process died, and was not to be started again.
+            cut_short: the status of a trial that was stopped from outside (``stopped``, ``over_budget``). One that
+                ends while running for any other reason, an interrupt, gets no record: a later session continues it.
+        """
+        task = self.state.running.get(key)
         if task is None:
             return
-        metrics = self.latest.pop(key, {})
+        metrics = dict(self.latest.pop(key, {}))
         status = "failed" if crashed else str(metrics.get("status", "failed"))
-        status = "stopped" if status == "running" else status
+        status = cut_short or "interrupted" if status == "running" else status
+        try:
+            self._keep(task, status, metrics)
+        except OSError as error:
+            self._break(error)
+        if status == "blocked":
+            self.broken = str(metrics.get("error"))
+        self.state.end(task)
+        if status == "completed":
+            self._tidy()
+        for watcher in self.watchers:
+            watcher.finished(task, status, metrics)
+
+    def _tidy(self) -> None:
+        self.roomy = tidy(self.run, self.state.space.checkpoints, self.state.disposable()) and self.roomy
+
+    def _keep(self, task: Task, status: str, metrics: Mapping[str, Any]) -> None:
+        if status in ("interrupted", "blocked", "paused"):
+            return
         if isinstance(task, PhaseTask):
             self._keep_trial(task, status, metrics)
         elif isinstance(task, AnswerTask) and status == "completed":
@@ -81,16 +135,22 @@ class Journal:
         elif status == "completed":
             self.state.indexed = True
         if status == "failed" and not isinstance(task, PhaseTask):
-            self.state.failed[key] = str(metrics.get("error") or CRASHED)
-        for watcher in self.watchers:
-            watcher.finished(task, status, metrics)
+            self.state.failed[task.key] = str(metrics.get("error") or CRASHED)
+
+    def _break(self, error: OSError) -> None:
+        if error.errno not in FULL:
+            raise error
+        self.broken = f"{error.filename or self.run}: {error.strerror}"
 
     def _keep_trial(self, task: PhaseTask, status: str, metrics: Mapping[str, Any]) -> None:
         workers = int(metrics.get("num_workers", max(1, self.workers)))
         wall = time.time() - self.started_at[task.key]
         train, evaluate = (metrics.get(name, 0.0) * workers for name in ("train_seconds", "evaluate_seconds"))
-        attempts = int(metrics.get("attempts", 1))
-        lost = max(0.0, wall * workers - train - evaluate) if attempts > 1 else 0.0
+        attempts, lost = int(metrics.get("attempts", 1)), 0.0
+        if status == "failed" and metrics.get("error") is None:
+            self._charge_crash(task, max(0.0, wall * workers - train - evaluate), workers)
+        if attempts > 1 or status == "failed" or self._in_segments():
+            lost, wall = self._charged(task.trial_id, wall)
         error = (metrics.get("error") or CRASHED) if status == "failed" else None
         run = task.run
         row = TrialRecord(
@@ -98,27 +158,71 @@ class Journal:
             status, int(metrics.get("step", 0)), run.max_steps, metrics.get("objective"), train, evaluate, lost, wall,
             workers, str(metrics.get("device_type", self.device_type)), attempts, error,
         )  # fmt: skip
+        self.keep_row(row)
+
+    def _in_segments(self) -> bool:
+        """Whether trials wait at rungs, so that one record sums up several tasks."""
+        return self.state.space.early_stopping.rungs == "synchronous"
+
+    def keep_row(self, row: TrialRecord) -> None:
+        """Write a trial's record, then drop what only its going on would have needed."""
         append(self.run, [row])
-        if lost:
-            self._charge(task.trial_id, "lost", lost, workers, self.started_at[task.key])
-        if status != "completed":
-            shutil.rmtree(checkpoint_folder(self.run, task.trial_id), ignore_errors=True)
-        self.state.trials[task.trial_id] = row
+        self.state.add_trial(row)
+        if row.status == "completed":
+            shutil.rmtree(state_folder(self.run, row.trial_id), ignore_errors=True)
+        elif row.status != "over_budget":
+            shutil.rmtree(checkpoint_folder(self.run, row.trial_id), ignore_errors=True)
+
+    def _charge_crash(self, task: PhaseTask, seconds: float, workers: int) -> None:
+        if seconds:
+            self._charge(task.trial_id, "lost", seconds, workers, self.started_at[task.key])
+
+    def _charged(self, trial_id: str, at_least: float) -> tuple[float, float]:
+        """(lost device-seconds, wall seconds) of a trial over all its attempts and segments, from the ledger."""
+        own = [row for row in read(self.run, LedgerRecord) if row.trial_id == trial_id]
+        lost = sum(row.device_seconds for row in own if row.category == "lost")
+        return lost, max(at_least, sum(row.wall_seconds for row in own))
+
+    def _stop_the_doomed(self) -> None:
+        """Write the records of trials that a synchronous rung decided against."""
+        for name in self.state.doomed():
+            try:
+                self.stop_at_checkpoint(name)
+            except OSError as error:
+                self._break(error)
+
+    def stop_at_checkpoint(self, trial_id: str) -> None:
+        """Record a trial that waits at its checkpoint, or was cut off there, as stopped; from the curves and ledger."""
+        run = self.state.phase_run(trial_id)
+        curve = max((row for row in read(self.run, CurveRecord) if row.trial_id == trial_id), key=lambda row: row.step)
+        own = [row for row in read(self.run, LedgerRecord) if row.trial_id == trial_id]
+        spent = {name: sum(r.device_seconds for r in own if r.category == name) for name in ("evaluate", "lost")}
+        workers = max((row.num_workers for row in own), default=max(1, self.workers))
+        row = TrialRecord(
+            trial_id, run.phase, run.loss, run.seed, run.embedder_lr, run.generator_lr, run.upstream_trial_id,
+            "stopped", curve.step, run.max_steps, curve.objective, curve.device_seconds, spent["evaluate"],
+            spent["lost"], sum(row.wall_seconds for row in own), workers, self.device_type, 1, None,
+        )  # fmt: skip
+        self.keep_row(row)
 
     def _keep_pipeline(self, task: AnswerTask, metrics: Mapping[str, Any]) -> None:
         state, plan = self.state, self.state.plan_of(task)
+        if self.clock:
+            self.clock.answer_seconds.append(time.time() - self.started_at[task.key])
         sides = (task.embedder_trial_id, task.generator_trial_id)
         embedder, generator = (state.trials[name] if name else None for name in sides)
-        costs = pipeline_costs(state.graph, plan, [name for name in sides if name], state.trials_by_search())
+        trials = state.trials_by_search(task.seed)
+        chosen = [row for row in (embedder, generator) if row]
+        costs = pipeline_costs(state.graph, plan, {row.trial_id: row for row in chosen}.values(), trials)
         row = PipelineRecord(
-            task.pipeline_id, task.strategy, task.loss, state.space.seed, task.split, *sides,
+            task.pipeline_id, task.strategy, task.loss, task.seed, task.split, *sides,
             embedder.embedder_lr if embedder else None, generator.generator_lr if generator else None,
             metrics["exact_match"], metrics["f1"], metrics["recall_at_k"], state.space.answer_top_k,
             metrics["num_questions"], STRATEGIES[task.strategy].needs_labels,
             costs.final, costs.search, costs.marginal,
         )  # fmt: skip
         append(self.run, [row])
-        state.answered[task.pipeline_id, task.split] = row
+        state.add_answer(row)
 
     def _charge(self, trial_id: str | None, category: str, seconds: float, workers: int, started_at: float) -> None:
         row = LedgerRecord(trial_id, None, category, seconds, seconds / workers, workers, self.device_type, started_at)

@@ -9,7 +9,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -28,10 +28,11 @@ from raggrid.rag.index import Index
 from raggrid.rag.pipeline import Pipeline
 from raggrid.rag.prompt import PromptWriter, passage_text
 from raggrid.records import CurveRecord, LedgerRecord, PredictionRecord
+from raggrid.search.sessions import working
 from raggrid.search.tasks import AnswerTask, IndexTask, PhaseTask, Task, from_config
 from raggrid.space import SearchSpace
-from raggrid.store import append, checkpoint_folder, index_folder, read_space
-from raggrid.strategies import PHASES
+from raggrid.store import FULL, append, checkpoint_folder, index_folder, read_space, state_folder
+from raggrid.strategies import PHASES, STRATEGIES
 
 VECTORS = "passages.npy"
 
@@ -98,28 +99,35 @@ def perform(config: dict[str, Any], worker: Worker) -> None:
     """
     run, task = Path(config["run_dir"]), from_config(config)
     clock = Clock(run, worker, device_type(worker.device))
-    try:
-        _perform(run, task, worker, clock)
-    except Exception as error:
-        if worker.world_size > 1:
-            raise  # the other workers wait for this one: let Ray Train end the whole group
-        worker.report({"status": "failed", "error": _told(error), "device_type": clock.device_type})
-    finally:
-        clock.write()
+    # From being handed out to now the trial held its device, and its process came up.
+    since = config.get("handed_out_at", time.time())
+    clock.charge("startup", max(0.0, time.time() - since), since)
+    with working(run):
+        try:
+            _perform(run, task, worker, clock, config.get("session_began", 0.0))
+            clock.write()
+        except Exception as error:
+            if worker.world_size > 1:
+                raise  # the other workers wait for this one: let Ray Train end the whole group
+            full = isinstance(error, OSError) and error.errno in FULL
+            status = "blocked" if full else "failed"
+            worker.report({"status": status, "error": _told(error), "device_type": clock.device_type})
 
 
 def _told(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno in FULL:
+        return f"{error.filename or 'a file of the study'}: {error.strerror}"
     text = traceback.format_exc()
-    if isinstance(error, torch.OutOfMemoryError):
+    if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
         return f"Out of device memory. Lower training.rag.batch_size, retrieval.top_k or prompt.passage_tokens.\n{text}"
     return text
 
 
-def _perform(run: Path, task: Task, worker: Worker, clock: Clock) -> None:
+def _perform(run: Path, task: Task, worker: Worker, clock: Clock, session_began: float) -> None:
     if isinstance(task, IndexTask):
         _embed_corpus(run, worker, clock)
     elif isinstance(task, PhaseTask):
-        _run_phase(run, task, worker, clock)
+        _run_phase(run, task, worker, clock, session_began)
     else:
         _answer_split(run, task, worker, clock)
 
@@ -150,10 +158,16 @@ def _save_vectors(folder: Path, count: int, parts: list[tuple[list[int], np.ndar
     part_file.rename(folder / VECTORS)
 
 
-def _run_phase(run: Path, task: PhaseTask, worker: Worker, clock: Clock) -> None:
+def _run_phase(run: Path, task: PhaseTask, worker: Worker, clock: Clock, session_began: float) -> None:
     clock.trial_id = task.trial_id
+    clock.slices = [replace(row, trial_id=task.trial_id) for row in clock.slices]
+    started_at = time.time()
     with clock.during("startup"):
         trainer = Trainer(_train_task(run, task, worker), worker)
+    if trainer.lost_since and trainer.lost_since >= session_began:
+        # The process that did it died: all since its last checkpoint was done for nothing. (What a killed session
+        # lost is charged by the next one, which knows when it died.)
+        clock.charge("lost", max(0.0, started_at - trainer.lost_since), trainer.lost_since)
     meter = _Meter(clock, trainer)
     trainer.worker = _recording(run, task, worker, meter)
     try:
@@ -203,6 +217,8 @@ def _train_task(run: Path, task: PhaseTask, worker: Worker) -> TrainTask:
         pipeline=pipeline,
         positions={passage.id: place for place, passage in enumerate(data.passages)},
         checkpoint=checkpoint_folder(run, task.trial_id),
+        state=state_folder(run, task.trial_id),
+        pause_at=task.pause_at,
     )
 
 
@@ -254,11 +270,12 @@ def _answer_split(run: Path, task: AnswerTask, worker: Worker, clock: Clock) -> 
     with clock.during("evaluate"):
         questions = data.splits[task.split]
         mine = [questions[place] for place in shard(list(range(len(questions))), worker.rank, worker.world_size)]
-        parts = worker.gather(answer_questions(pipeline, mine, space))
+        reads = STRATEGIES[task.strategy].reads_passages
+        parts = worker.gather(answer_questions(pipeline, mine, space, with_passages=reads))
     order = {question.id: place for place, question in enumerate(questions)}
     scored = sorted((row for part in parts for row in part), key=lambda row: order[row.question_id])
     if worker.is_first:
-        about = (task.pipeline_id, task.strategy, task.loss, space.seed, task.split)
+        about = (task.pipeline_id, task.strategy, task.loss, task.seed, task.split)
         append(run, [PredictionRecord(*about, **vars(row)) for row in scored])
     worker.report(
         {"status": "completed", "num_questions": len(scored), "device_type": clock.device_type, **means(scored)}

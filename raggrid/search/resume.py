@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from raggrid.data.folder import Dataset
 from raggrid.errors import RecordError, listed
-from raggrid.records import PipelineRecord, TrialRecord
+from raggrid.records import CurveRecord, PipelineRecord, TrialRecord
 from raggrid.search.perform import VECTORS
 from raggrid.search.state import StudyState
-from raggrid.search.tasks import PhaseTask
 from raggrid.space import SearchSpace
 from raggrid.store import check_free, index_folder, read, read_environment, read_space
+
+# What does not change a single number of a study: it may differ from session to session.
+FREE = ("budget.", "checkpoints.", "resources.max_concurrent_trials", "resources.dollars_per_device_hour")
+# Lists to which ``--extend`` may add; what is new is run, and nothing else.
+GROWING = ("learning_rates.embedder", "learning_rates.generator", "losses.joint", "seeds", "strategies")
+GROWING_COUNTS = ("learning_rates.embedder.count", "learning_rates.generator.count")
 
 
 def is_begun(run: Path) -> bool:
@@ -24,24 +26,7 @@ def is_begun(run: Path) -> bool:
     return (run / "space.yaml").is_file()
 
 
-@contextmanager
-def claimed(run: Path) -> Iterator[None]:
-    """Hold the run directory for this process; the system lets go of it when the process ends, however it ends.
-
-    Raises:
-        RecordError: another search holds it.
-    """
-    with (run / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise RecordError(
-                f"{run}: another search is writing here. Wait until it ends, or choose another --run."
-            ) from None
-        yield
-
-
-def opened(run: Path, fresh: StudyState, data: Dataset) -> StudyState:
+def opened(run: Path, fresh: StudyState, data: Dataset, *, extend: bool) -> StudyState:
     """The state to go on from: ``fresh`` for a free folder, filled with what a begun one holds.
 
     Raises:
@@ -50,30 +35,47 @@ def opened(run: Path, fresh: StudyState, data: Dataset) -> StudyState:
     if not is_begun(run):
         check_free(run)
         return fresh
-    check_same_study(run, fresh.space, data)
+    check_same_study(run, fresh.space, data, extend=extend)
     return restored(fresh, run)
 
 
-def check_same_study(run: Path, space: SearchSpace, data: Dataset) -> None:
+def check_same_study(run: Path, space: SearchSpace, data: Dataset, *, extend: bool) -> None:
     """Refuse to continue a run directory with another space or other data.
 
     Raises:
         RecordError: with the list of what changed.
     """
-    changes = list(differences(read_space(run), space))
-    recorded = read_environment(run).get("data", {}).get("content_hash")
-    if recorded != data.content_hash:
+    recorded = read_space(run)
+    added = {line for key, line in _differences(recorded, space) if _only_adds(key, recorded, space)}
+    changes = [line for line in differences(recorded, space) if not (extend and line in added)]
+    if read_environment(run).get("data", {}).get("content_hash") != data.content_hash:
         changes.append(f"data.folder: the files in {space.data.folder} have changed since the study began.")
     if changes:
-        raise RecordError(listed(f"{run}: holds another study", [*changes, "Restore it, or choose another --run."]))
+        only_adds = set(changes) <= added
+        advice = "This only adds: --extend runs what is new." if only_adds else "Restore it, or choose another --run."
+        raise RecordError(listed(f"{run}: holds another study", [*changes, advice]))
 
 
 def differences(recorded: SearchSpace, given: SearchSpace) -> Iterator[str]:
-    """One line for each setting that differs."""
+    """One line for each setting that differs and may change a number."""
+    yield from (line for _, line in _differences(recorded, given))
+
+
+def _differences(recorded: SearchSpace, given: SearchSpace) -> Iterator[tuple[str, str]]:
     before, now = _flat(recorded.model_dump(mode="json")), _flat(given.model_dump(mode="json"))
     for key in sorted(before.keys() | now.keys()):
-        if before.get(key) != now.get(key):
-            yield f"{key}: recorded {before.get(key)!r}, now {now.get(key)!r}."
+        if before.get(key) != now.get(key) and not key.startswith(FREE):
+            yield key, f"{key}: recorded {before.get(key)!r}, now {now.get(key)!r}."
+
+
+def _only_adds(key: str, recorded: SearchSpace, given: SearchSpace) -> bool:
+    before, now = (_flat(space.model_dump(mode="json")).get(key) for space in (recorded, given))
+    if key in GROWING_COUNTS:
+        return isinstance(before, int) and isinstance(now, int) and now > before
+    if key not in GROWING or not (isinstance(before, list) and isinstance(now, list)):
+        return False
+    # The first seed's search picks the winners: it has to stay the first.
+    return set(before) <= set(now) and (key != "seeds" or before[0] == now[0])
 
 
 def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -84,16 +86,20 @@ def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def restored(state: StudyState, run: Path) -> StudyState:
-    """A state with the finished facts of a run directory."""
-    return replace(
-        state,
-        trials={row.trial_id: row for row in read(run, TrialRecord)},
-        answered={(row.pipeline_id, row.split): row for row in read(run, PipelineRecord)},
-        indexed=(index_folder(run) / VECTORS).is_file(),
-    )
+    """A fresh state, filled with the finished facts of a run directory."""
+    state.indexed = (index_folder(run) / VECTORS).is_file()
+    for trial in read(run, TrialRecord):
+        state.add_trial(trial)
+    for curve in read(run, CurveRecord):
+        state.add_curve(curve)
+    for answer in read(run, PipelineRecord):
+        state.add_answer(answer)
+    return state
 
 
-def searches_of_trials(state: StudyState) -> dict[str, str]:
-    """The search of every trial that has finished or can start, by trial id."""
-    finished = {row.trial_id: name for name in state.graph.searches for row in state.trials_of(name)}
-    return finished | {task.key: task.search for task in state.ready() if isinstance(task, PhaseTask)}
+def searches_of_trials(state: StudyState) -> dict[str, tuple[str, int]]:
+    """The search and the seed of every trial that has finished or is known by now, by trial id."""
+    names = {(search.phase, search.loss): name for name, search in state.graph.searches.items()}
+    finished = {row.trial_id: (names[row.phase, row.loss], row.seed) for row in state.trials.values()
+                if (row.phase, row.loss) in names}  # fmt: skip
+    return finished | state.unfinished()

@@ -5,16 +5,17 @@ Losses of different phases do not compare, so one halving over all trials would 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 
+from raggrid.rates import rungs
 from raggrid.records import CurveRecord
 from raggrid.space import SearchSpace
-from raggrid.strategies import PhaseSearch, rungs
+from raggrid.strategies import PhaseSearch
 
 
 class PhaseScheduler(FIFOScheduler):
@@ -26,10 +27,23 @@ class PhaseScheduler(FIFOScheduler):
 
     def __init__(self, space: SearchSpace, searches: Mapping[str, PhaseSearch]) -> None:
         super().__init__()
-        self.halvings = {name: halving for name, search in searches.items() if (halving := _halving(space, search))}
+        searching = space.seeds if space.seeds_for == "grid" else space.seeds[:1]
+        self.halvings = {
+            (name, seed): halving
+            for name, search in searches.items()
+            for seed in searching
+            if (halving := _halving(space, search))
+        }
+        self.closes: Callable[[], bool] = lambda: False
+        self.cut_short: dict[str, str] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing to pickle: Tune keeps a copy for a restore of its own, which raggrid does not use."""
+        return {}
 
     def _of(self, trial: Trial) -> ASHAScheduler | None:
-        return self.halvings.get(trial.config["task"].get("search", ""))
+        task = trial.config["task"]
+        return self.halvings.get((task["search"], task["run"]["seed"])) if task["kind"] == "phase" else None
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
         """Let the trial's halving know it."""
@@ -37,37 +51,50 @@ class PhaseScheduler(FIFOScheduler):
         if halving:
             halving.on_trial_add(tune_controller, trial)
 
-    def replay(self, curves: Iterable[CurveRecord], searches: Mapping[str, str]) -> None:
+    def replay(self, curves: Iterable[CurveRecord], searches: Mapping[str, tuple[str, int]]) -> set[str]:
         """Fill the rungs with what an earlier session measured, in its order; later trials are judged by it too.
 
         Args:
             curves: the study's recorded evaluations.
-            searches: the search of each trial, by trial id; trials without one are left out.
+            searches: the search and seed of each trial, by trial id; trials without one are left out.
+
+        Returns:
+            Trials that the rungs stop; where an earlier session died before it could say so, that is still to be done.
         """
+        stopped: set[str] = set()
         known: set[str] = set()
         for row in curves:
-            halving = self.halvings.get(searches.get(row.trial_id, ""))
+            halving = self.halvings.get(searches.get(row.trial_id, ("", 0)))
             if halving is None:
                 continue
             past = SimpleNamespace(trial_id=row.trial_id)
             if row.trial_id not in known:
                 halving.on_trial_add(None, past)
                 known.add(row.trial_id)
-            halving.on_trial_result(None, past, {"step": row.step, "objective": row.objective})
+            decision = halving.on_trial_result(None, past, {"step": row.step, "objective": row.objective})
+            if decision == FIFOScheduler.STOP:
+                stopped.add(row.trial_id)
+        return stopped
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        """Continue or stop. A trial that has ended by itself is left alone."""
-        halving = self._of(trial)
-        if halving is None or result.get("status") != "running":
+        """Continue or stop, and why. A trial that has ended by itself is left alone."""
+        if result.get("status") != "running":
             return str(FIFOScheduler.CONTINUE)
-        return str(halving.on_trial_result(tune_controller, trial, result))
+        halving = self._of(trial)
+        decision = halving.on_trial_result(tune_controller, trial, result) if halving else FIFOScheduler.CONTINUE
+        if decision == FIFOScheduler.STOP:
+            self.cut_short[trial.trial_id] = "stopped"
+        elif self.closes():
+            self.cut_short[trial.trial_id] = "over_budget"
+            decision = FIFOScheduler.STOP
+        return str(decision)
 
 
 def _halving(space: SearchSpace, search: PhaseSearch) -> ASHAScheduler | None:
     """Ray's ASHA over a search's rungs; None where there is nothing to stop."""
     stopping = space.early_stopping
     levels = rungs(search.max_steps, min_fraction=stopping.min_fraction, reduction_factor=stopping.reduction_factor)
-    if not stopping.enabled or not levels or search.num_trials < 2:
+    if not stopping.enabled or stopping.rungs == "synchronous" or not levels or search.num_trials < 2:
         return None
     return ASHAScheduler(
         time_attr="step",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ray.tune.search import Searcher
@@ -13,9 +14,9 @@ from raggrid.search.tasks import to_config
 class StudySearcher(Searcher):
     """Tune asks it for the next trial and tells it how trials go; the `Journal` decides and remembers."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, cut_short: Mapping[str, str], session_began: float = 0.0) -> None:
         super().__init__()  # no metric: not every task has an objective
-        self.journal = journal
+        self.journal, self.cut_short, self.session_began = journal, cut_short, session_began
         self.keys: dict[str, str] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -26,9 +27,10 @@ class StudySearcher(Searcher):
         """The next task as a trial's config; None while all that is left waits for running ones."""
         task = self.journal.take()
         if task is None:
-            return Searcher.FINISHED if self.journal.state.is_done() else None
+            return Searcher.FINISHED if self.journal.is_done() else None
         self.keys[trial_id] = task.key
-        return to_config(task, str(self.journal.run), self.journal.workers)
+        config = to_config(task, str(self.journal.run), self.journal.workers)
+        return {**config, "handed_out_at": self.journal.started_at[task.key], "session_began": self.session_began}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """A report of a running trial."""
@@ -39,7 +41,7 @@ class StudySearcher(Searcher):
         if result:
             # A stopped trial's last report comes here alone, never through on_trial_result.
             self.journal.reported(self.keys[trial_id], result)
-        self.journal.finished(self.keys[trial_id], crashed=error)
+        self.journal.finished(self.keys[trial_id], crashed=error, cut_short=self.cut_short.get(trial_id))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the run directory is the truth, and a study continues from that."""

@@ -15,25 +15,36 @@ from rich.console import Console
 
 from raggrid.data.folder import Dataset, read_folder
 from raggrid.errors import DataError, InputError, StudyError, StudyInterrupted
+from raggrid.identity import study_key
 from raggrid.rag.loading import prepare
 from raggrid.rag.references import PREFIX, locate
-from raggrid.records import CurveRecord
+from raggrid.records import CurveRecord, LedgerRecord, QuestionRecord
+from raggrid.search.budget import BudgetClock
 from raggrid.search.cluster import Allocation, connected
 from raggrid.search.environment import environment
 from raggrid.search.journal import Journal
-from raggrid.search.resume import claimed, is_begun, opened, searches_of_trials
+from raggrid.search.resume import is_begun, opened, searches_of_trials
 from raggrid.search.screen import LiveScreen, NoScreen, PlainScreen
+from raggrid.search.sessions import Session, claimed, close_books, session
 from raggrid.search.state import StudyState
 from raggrid.space import SearchSpace
-from raggrid.store import create_run, read
-from raggrid.strategies import STRATEGIES, study_graph, study_key
+from raggrid.space_yaml import dump_space
+from raggrid.store import FULL, append, check_free, create_run, read, write_text
+from raggrid.strategies import STRATEGIES, study_graph
 
 SIDES = ("embedder", "generator")
+MAX_FAILURES = 3  # starts of a trial anew after its process died
 Screen = LiveScreen | PlainScreen | NoScreen
 
 
 def run_study(
-    space: SearchSpace, run: Path, *, address: str | None = None, plain: bool = False, quiet: bool = False
+    space: SearchSpace,
+    run: Path,
+    *,
+    address: str | None = None,
+    extend: bool = False,
+    plain: bool = False,
+    quiet: bool = False,
 ) -> None:
     """Run a whole study into the run directory ``run``.
 
@@ -42,13 +53,14 @@ def run_study(
         run: a new or empty folder, or the run directory of the same study, which is then continued; on a cluster one
             that all nodes see.
         address: an existing Ray cluster; by default one is started on this machine and ended afterwards.
+        extend: accept a space that adds to the recorded one (learning rates, seeds, strategies, joint losses).
         plain: one line an event instead of a live table.
         quiet: nothing on screen.
 
     Raises:
         InputError: wrong data or models; nothing was written.
         RecordError: ``run`` holds something else, another study, or a search that is still running.
-        StudyError: the study could not answer a single pipeline.
+        StudyError: the study could not answer a single pipeline, or the disk is full.
         StudyInterrupted: Ctrl-C or SIGTERM; what was finished is in ``run``.
     """
     console = Console(quiet=quiet)
@@ -56,28 +68,60 @@ def run_study(
     for side in SIDES:
         prepare(getattr(space.models, side), getattr(space.models, f"{side}_sha256"), _speaker(console))
     run = run.resolve()
-    state = opened(run, new_state(space, data), data)
-    if state.is_done():
+    if not is_begun(run):
+        check_free(run)
+    elif _nothing_to_do(run, space, data, extend=extend):
         console.print(f"{run}: complete already; nothing is left to run.", highlight=False)
         return
-    screen = _screen(state, console, space.name, plain=plain, quiet=quiet)
     with connected(address, space.resources) as allocation:
         if not is_begun(run):
             create_run(run, space, environment(space, data))
-        with claimed(run), screen:
-            _carry_out(Journal(state, run, space.resources.workers, [screen]), allocation)
+            append(run, list(asked(data)))
+        with claimed(run):
+            state = opened(run, new_state(space, data), data, extend=extend)
+            write_text(run / "space.yaml", dump_space(space))
+            journal = Journal(state, run, space.resources.workers)
+            with _screen(state, console, space.name, plain=plain, quiet=quiet) as screen:
+                journal.watchers = [screen]
+                _carry_out(journal, allocation)
     _say_failures(state)
-    _judge(state, run)
+    if not journal.roomy:
+        console.print("Checkpoints took more than checkpoints.max_gigabytes: all that were left are still needed.")
+    _judge(journal)
+
+
+def _nothing_to_do(run: Path, space: SearchSpace, data: Dataset, *, extend: bool) -> bool:
+    return opened(run, new_state(space, data), data, extend=extend).is_done()
 
 
 def _carry_out(journal: Journal, allocation: Allocation) -> None:
     """Run what is left, then close the ledger. Ray's own files live in the run directory meanwhile, no longer."""
-    began, scratch = time.time(), journal.run / "ray"
+    scratch = journal.run / "ray"
     shutil.rmtree(scratch, ignore_errors=True)  # what a killed driver left
-    with _terminated_like_interrupted():
-        _run_trials(journal, allocation)
-    journal.charge_idle(began, allocation.devices)
-    shutil.rmtree(scratch, ignore_errors=True)
+    try:
+        close_books(journal.run, journal.state.unfinished())
+        with session(journal.run, allocation.devices, allocation.workers) as now:
+            journal.clock = _budget_clock(journal, now)
+            with _terminated_like_interrupted():
+                _run_trials(journal, allocation, now)
+            journal.charge_idle(now.began, allocation.devices)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        journal.broken = journal.broken or f"{error.filename or journal.run}: {error.strerror}"
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _budget_clock(journal: Journal, now: Session) -> BudgetClock:
+    rows = read(journal.run, LedgerRecord)
+    used = sum(row.device_seconds for row in rows)
+    # What the ledger holds of earlier sessions adds up to all devices' time; they were held side by side.
+    resources = journal.state.space.resources
+    return BudgetClock(
+        journal.state.space.budget, now.devices, now.began, time.time, resources.dollars_per_device_hour,
+        used, used / now.devices,
+    )  # fmt: skip
 
 
 def _speaker(console: Console) -> Callable[[str], None]:
@@ -125,6 +169,14 @@ def checked_data(space: SearchSpace) -> Dataset:
     return data
 
 
+def asked(data: Dataset) -> Iterator[QuestionRecord]:
+    """The questions that pipelines will answer, for the records."""
+    for split, questions in data.splits.items():
+        if split != "train":
+            for row in questions:
+                yield QuestionRecord(split, row.id, row.question, row.answers)
+
+
 def new_state(space: SearchSpace, data: Dataset) -> StudyState:
     """The state of a study that has not begun."""
     splits = tuple(split for split in data.splits if split != "train")
@@ -137,7 +189,7 @@ def _screen(state: StudyState, console: Console, name: str, *, plain: bool, quie
     return PlainScreen(state, console) if plain else LiveScreen(state, console, name)
 
 
-def _run_trials(journal: Journal, allocation: Allocation) -> None:
+def _run_trials(journal: Journal, allocation: Allocation, now: Session) -> None:
     """One Tune run over the whole phase graph."""
     from ray import tune
 
@@ -147,13 +199,17 @@ def _run_trials(journal: Journal, allocation: Allocation) -> None:
 
     state = journal.state
     scheduler = PhaseScheduler(state.space, state.graph.searches)
-    scheduler.replay(read(journal.run, CurveRecord), searches_of_trials(state))
+    stopped = scheduler.replay(read(journal.run, CurveRecord), searches_of_trials(state))
+    for name in sorted(stopped & state.unfinished().keys()):
+        journal.stop_at_checkpoint(name)
+    state.restart()
+    scheduler.closes = journal.closes
     trainable = run_inline if allocation.workers == 0 else GroupTrial
     tune.Tuner(
         tune.with_resources(trainable, held_by_trial),
         param_space={"cpus": allocation.cpus, "gpus": allocation.gpus},
         tune_config=tune.TuneConfig(
-            search_alg=StudySearcher(journal),
+            search_alg=StudySearcher(journal, scheduler.cut_short, now.began),
             scheduler=scheduler,
             num_samples=-1,
             max_concurrent_trials=allocation.slots,
@@ -163,7 +219,7 @@ def _run_trials(journal: Journal, allocation: Allocation) -> None:
             name="tune",
             storage_path=str(journal.run / "ray"),
             verbose=0,
-            failure_config=tune.FailureConfig(max_failures=1),
+            failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
         ),
     ).fit()
 
@@ -189,11 +245,18 @@ def _say_failures(state: StudyState) -> None:
         print(f"{name}: failed: {last}", file=sys.stderr)
 
 
-def _judge(state: StudyState, run: Path) -> None:
+def _judge(journal: Journal) -> None:
+    state, run = journal.state, journal.run
+    kept = f"{len(state.trials)} trials and {len(state.answered)} answered pipelines"
+    if journal.broken:
+        raise StudyError(
+            f"{run}: stopped, nothing more can be written ({journal.broken}). {kept} are kept. Free some space; the "
+            "same command continues."
+        )
     if not state.is_done():
         raise StudyInterrupted(
-            f"{run}: interrupted after {len(state.trials)} trials and {len(state.answered)} answered pipelines, "
-            "which are kept. The same command continues; raggrid recommend shows what there is."
+            f"{run}: interrupted after {kept}, which are kept. The same command continues; raggrid recommend shows "
+            "what there is."
         )
     if not state.answered:
         raise StudyError(f"{run}: no pipeline could be answered; see the error column of trials. Fix the cause.")

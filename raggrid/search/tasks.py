@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from raggrid.strategies import PhaseRun
+from raggrid.identity import PhaseRun
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,12 @@ class IndexTask:
 
 @dataclass(frozen=True)
 class PhaseTask:
-    """Train one phase run. ``search`` names the `PhaseSearch` it belongs to."""
+    """Train one phase run, up to ``pause_at`` where that is given. ``search`` names the `PhaseSearch` it belongs to."""
 
     key: str
     search: str
     run: PhaseRun
+    pause_at: int | None = None
     kind: str = "phase"
 
     @property
@@ -40,6 +41,7 @@ class AnswerTask:
     pipeline_id: str
     strategy: str
     loss: str | None
+    seed: int
     split: str
     embedder_trial_id: str | None
     generator_trial_id: str | None

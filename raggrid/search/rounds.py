@@ -1,0 +1,286 @@
+"""One search of one seed, round by round: train, decide rungs, extend the grid, answer the finalists, pick the winner.
+
+Every round is worked out from the facts alone; see `next_round`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from raggrid.identity import PhaseRun, pipeline_id, trial_id
+from raggrid.rates import Pair, beyond, neighbourhood, rungs
+from raggrid.records import PipelineRecord, TrialRecord
+from raggrid.search.proposals import proposed_pairs
+from raggrid.search.tasks import AnswerTask, PhaseTask, Task
+from raggrid.space import SearchSpace
+from raggrid.strategies import PHASES, PhaseSearch, StudyGraph, selection_order, selection_plan
+
+
+class SearchKey(NamedTuple):
+    """A search under one seed."""
+
+    name: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where a search stands: ``settled`` when nothing of it is left to do; ``winner`` None if it found none."""
+
+    settled: bool
+    winner: TrialRecord | None = None
+
+
+OPEN = Outcome(False)
+
+
+class Facts:
+    """What is known of a study: trials, measurements on the way, answers."""
+
+    def __init__(self, space: SearchSpace, graph: StudyGraph, key: str) -> None:
+        self.space, self.graph, self.key = space, graph, key
+        self.trials: dict[str, TrialRecord] = {}
+        self.measured: dict[str, dict[int, float]] = {}
+        self.answered: dict[tuple[str, str], PipelineRecord] = {}
+        self._by_search: dict[tuple[str, str, int], dict[str, TrialRecord]] = {}
+
+    def add_trial(self, row: TrialRecord) -> None:
+        """A trial's record; a later one of the same trial supersedes it."""
+        self.trials[row.trial_id] = row
+        self._by_search.setdefault((row.phase, row.loss, row.seed), {})[row.trial_id] = row
+
+    def trials_of(self, name: str, seed: int) -> list[TrialRecord]:
+        """The finished trials of a search."""
+        search = self.graph.searches[name]
+        return list(self._by_search.get((search.phase, search.loss, seed), {}).values())
+
+    def ended(self, name: str) -> TrialRecord | None:
+        """The record of a trial that is not to go on; one that a used-up budget cut short is."""
+        row = self.trials.get(name)
+        return None if row is None or row.status == "over_budget" else row
+
+
+@dataclass
+class Progress:
+    """A search of one seed: its tasks to start and under way, and where it stands."""
+
+    key: SearchKey
+    waiting: deque[Task] = field(default_factory=deque)
+    open: set[str] = field(default_factory=set)
+    outcome: Outcome = OPEN
+    doomed: list[str] = field(default_factory=list)
+    runs: dict[str, PhaseRun] = field(default_factory=dict)
+    """The phase runs known so far, by trial id."""
+
+    def drop_waiting(self, *, training_only: bool) -> None:
+        """Forget what was to start."""
+        self.waiting = deque(task for task in self.waiting if training_only and isinstance(task, AnswerTask))
+
+    def losers(self, facts: Facts) -> Iterator[str]:
+        """Completed trials that can win no more."""
+        done = finalists(facts, self.runs, len(self.runs))
+        if self.outcome.winner:
+            yield from (row.trial_id for row in done if row.trial_id != self.outcome.winner.trial_id)
+        elif not self.outcome.settled:
+            yield from (row.trial_id for row in done[facts.space.selection.finalists :])
+
+
+def next_round(
+    progress: Progress,
+    facts: Facts,
+    outcomes: Mapping[SearchKey, Outcome],
+    failed: Mapping[str, str],
+    *,
+    closed: str,
+) -> None:
+    """Put the tasks of the next round into ``progress.waiting``, or settle the search's outcome."""
+    search = facts.graph.searches[progress.key.name]
+    needed = [outcomes[key] for key in _dependencies(progress.key, search, facts.space)]
+    if not all(outcome.settled for outcome in needed):
+        return
+    if any(outcome.winner is None for outcome in needed):
+        progress.outcome = Outcome(True)
+        return
+    progress.runs = _runs(progress.key, search, facts, outcomes)
+    if closed == "nothing":
+        progress.waiting.extend(_training(progress, search, facts))
+    if progress.waiting or progress.doomed:
+        return
+    best = finalists(facts, progress.runs, facts.space.selection.finalists)
+    if _repeats(progress.key, facts.space):
+        progress.outcome = Outcome(True, best[0] if best else None)
+        return
+    answers = {row.trial_id: _finalist_task(search, row, facts) for row in best}
+    unanswered = [task for task in answers.values() if _unanswered(task, facts, failed)]
+    if unanswered and closed != "all":
+        progress.waiting.extend(unanswered)
+        return
+    progress.outcome = Outcome(True, _winner(best, answers, facts))
+    # The winner may stand at an end of the grid though the objective preferred a value further in.
+    if closed == "nothing" and progress.outcome.winner and search.extend_at_most:
+        extended = _runs(progress.key, search, facts, outcomes, winner=progress.outcome.winner)
+        if extended.keys() - progress.runs.keys():
+            progress.runs, progress.outcome = extended, OPEN
+            progress.waiting.extend(_training(progress, search, facts))
+
+
+def _repeats(key: SearchKey, space: SearchSpace) -> bool:
+    """Whether this seed trains the first seed's winner again instead of searching."""
+    return key.seed != space.seeds[0] and space.seeds_for == "winners"
+
+
+def _dependencies(key: SearchKey, search: PhaseSearch, space: SearchSpace) -> list[SearchKey]:
+    if _repeats(key, space):
+        upstream = [SearchKey(search.upstream, key.seed)] if search.upstream else []
+        return [SearchKey(key.name, space.seeds[0]), *upstream]
+    return [SearchKey(name, key.seed) for name in search.depends_on]
+
+
+# Which learning rates
+
+
+def _runs(
+    key: SearchKey,
+    search: PhaseSearch,
+    facts: Facts,
+    outcomes: Mapping[SearchKey, Outcome],
+    winner: TrialRecord | None = None,
+) -> dict[str, PhaseRun]:
+    """The phase runs that are known by now, by trial id, in the order in which they are tried."""
+    above = outcomes[SearchKey(search.upstream, key.seed)].winner if search.upstream else None
+
+    def run(pair: Pair) -> tuple[str, PhaseRun]:
+        upstream = above.trial_id if above else None
+        made = PhaseRun(search.phase, search.loss, key.seed, *pair, search.max_steps, upstream)
+        return trial_id(made, facts.key), made
+
+    if _repeats(key, facts.space):
+        first = outcomes[SearchKey(key.name, facts.space.seeds[0])].winner
+        return dict([run((first.embedder_lr, first.generator_lr))] if first else [])
+    if search.rates_from:
+        return dict(run(pair) for pair in _around(key, search, facts, outcomes))
+    if search.proposed:
+        pairs = proposed_pairs(search, key.seed, lambda pair: facts.ended(run(pair)[0]))
+        return dict(run(pair) for pair in pairs)
+    runs = dict(run(pair) for pair in search.grid)
+    while (pair := _extension(search, runs, facts, winner)) is not None:
+        name, made = run(pair)
+        runs[name] = made
+        if facts.ended(name) is None:
+            break
+    return runs
+
+
+def _around(key: SearchKey, search: PhaseSearch, facts: Facts, outcomes: Mapping[SearchKey, Outcome]) -> Sequence[Pair]:
+    """The pair that the one-dimensional searches found, and its neighbours where they are wanted."""
+    embedder, generator = (outcomes[SearchKey(name, key.seed)].winner for name in search.rates_from)
+    centre = (embedder.embedder_lr if embedder else None, generator.generator_lr if generator else None)
+    if search.around == "pair":
+        return (centre,)
+    tried = [facts.trials_of(name, key.seed) for name in search.rates_from]
+    return neighbourhood(
+        centre,
+        {row.embedder_lr for row in tried[0] if row.embedder_lr is not None},
+        {row.generator_lr for row in tried[1] if row.generator_lr is not None},
+    )
+
+
+def _extension(
+    search: PhaseSearch, runs: Mapping[str, PhaseRun], facts: Facts, winner: TrialRecord | None
+) -> Pair | None:
+    """The next pair beyond the grid, while the best value tried is an end of it; None when there is none to try."""
+    if not search.extend_at_most or not all(facts.ended(name) for name in runs):
+        return None
+    best = winner or next(iter(finalists(facts, runs, 1)), None)
+    if best is None:
+        return None
+    side = 0 if best.embedder_lr is not None else 1
+    rates = [(run.embedder_lr, run.generator_lr)[side] or 0.0 for run in runs.values()]
+    given = [pair[side] or 0.0 for pair in search.grid]
+    for end, added in (
+        (max(rates), sum(rate > max(given) for rate in rates)),
+        (min(rates), sum(rate < min(given) for rate in rates)),
+    ):
+        known = _known_beyond(search, facts, runs, side, end)
+        at_end = (best.embedder_lr, best.generator_lr)[side] == end
+        if added < search.extend_at_most and (at_end or known):
+            following = beyond(rates, end)
+            if following is not None:
+                return (following, None) if side == 0 else (None, following)
+    return None
+
+
+def _known_beyond(search: PhaseSearch, facts: Facts, runs: Mapping[str, PhaseRun], side: int, end: float) -> bool:
+    """Whether a value beyond ``end`` was tried before: an extension stays, whatever was found since."""
+    some = next(iter(runs.values()))
+    rows = facts.trials_of(search.name, some.seed)
+    same = [row for row in rows if row.upstream_trial_id == some.upstream_trial_id and row.trial_id not in runs]
+    following = beyond([(run.embedder_lr, run.generator_lr)[side] or 0.0 for run in runs.values()], end)
+    return any((row.embedder_lr, row.generator_lr)[side] == following for row in same)
+
+
+# Training, and the rungs of synchronous halving
+
+
+def _training(progress: Progress, search: PhaseSearch, facts: Facts) -> list[Task]:
+    """The runs that have not ended, as tasks. With synchronous rungs only up to the next rung of the hindmost."""
+    unfinished = [name for name in progress.runs if facts.ended(name) is None]
+    stopping = facts.space.early_stopping
+    levels = rungs(search.max_steps, min_fraction=stopping.min_fraction, reduction_factor=stopping.reduction_factor)
+    halving = stopping.enabled and stopping.rungs == "synchronous" and len(progress.runs) > 1 and levels
+    if not unfinished or not halving:
+        return [PhaseTask(name, search.name, progress.runs[name]) for name in unfinished]
+    reached = {name: max((s for s in facts.measured.get(name, {}) if s in levels), default=0) for name in unfinished}
+    hindmost = min(reached.values())
+    there = [name for name in unfinished if reached[name] == hindmost]
+    if hindmost:
+        kept = _survivors(progress, facts, hindmost)
+        progress.doomed = [name for name in there if name not in kept]
+        there = [name for name in there if name in kept]
+    following = next((level for level in levels if level > hindmost), None)
+    return [PhaseTask(name, search.name, progress.runs[name], pause_at=following) for name in there]
+
+
+def _survivors(progress: Progress, facts: Facts, level: int) -> set[str]:
+    """The best share of all the search's trials that came to a rung: 1 / reduction_factor, rounded up."""
+    at_rung = {name: facts.measured[name][level] for name in progress.runs if level in facts.measured.get(name, {})}
+    ranked = sorted(at_rung, key=lambda name: (at_rung[name], name))
+    return set(ranked[: math.ceil(len(ranked) / facts.space.early_stopping.reduction_factor)])
+
+
+# Finalists and the winner
+
+
+def finalists(facts: Facts, runs: Mapping[str, PhaseRun], count: int) -> list[TrialRecord]:
+    """The completed runs with the best objective, best first."""
+    rows = [row for name in runs if (row := facts.trials.get(name)) is not None]
+    done = [row for row in rows if row.status == "completed" and row.objective is not None]
+    return sorted(done, key=lambda row: (row.objective, row.trial_id))[:count]
+
+
+def _finalist_task(search: PhaseSearch, row: TrialRecord, facts: Facts) -> AnswerTask:
+    phase, plan = PHASES[search.phase], selection_plan(search, facts.space.losses.phases)
+    embedder = row.trial_id if phase.trains_embedder else None
+    generator = row.trial_id if phase.trains_generator else row.upstream_trial_id
+    name = pipeline_id(plan.strategy, plan.loss, row.seed, embedder, generator, facts.key)
+    key = f"{name}@validation"
+    return AnswerTask(key, name, plan.strategy, plan.loss, row.seed, "validation", embedder, generator)
+
+
+def _unanswered(task: AnswerTask, facts: Facts, failed: Mapping[str, str]) -> bool:
+    return (task.pipeline_id, task.split) not in facts.answered and task.key not in failed
+
+
+def _winner(best: Sequence[TrialRecord], answers: Mapping[str, AnswerTask], facts: Facts) -> TrialRecord | None:
+    """The finalist whose pipeline answers validation best; ties go to the better objective."""
+    scored = []
+    for row in best:
+        task = answers[row.trial_id]
+        answer = facts.answered.get((task.pipeline_id, task.split))
+        if answer and row.objective is not None:
+            scored.append((selection_order(answer, facts.space.selection.metric, row.objective), row))
+    return min(scored, key=lambda pair: pair[0])[1] if scored else None
