@@ -45,7 +45,7 @@ KEYS: Mapping[type, tuple[str, ...]] = {
     LedgerRecord: (),
     QuestionRecord: ("split", "question_id"),
 }
-# What a system says when there is no room left: not the fault of what was to be written.
+# What a system says when there is no room left.
 FULL = (errno.ENOSPC, errno.EDQUOT)
 _counter = itertools.count()
 
@@ -159,6 +159,15 @@ def write_text(path: Path, text: str) -> None:
     part = path.with_name(f".{path.name}.tmp")
     part.write_text(text, encoding="utf-8")
     part.rename(path)
+
+
+def is_full_disk(error: BaseException) -> bool:
+    """Whether an error means that there is no room left: not the fault of what was to be written.
+
+    Libraries that write by themselves, such as safetensors, have the system's words in errors of their own.
+    """
+    known = isinstance(error, OSError) and error.errno in FULL
+    return known or any(os.strerror(code) in str(error) for code in FULL)
 
 
 def checkpoint_folder(run: Path, trial_id: str) -> Path:

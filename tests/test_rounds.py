@@ -62,7 +62,9 @@ def play(
     journal: Journal, objective: Objective = bowl, *, slots: int = 1, rng: Random | None = None, cut: int | None = None
 ) -> list[Task]:
     """Carry out a study with ``slots`` tasks at once, in an order that ``rng`` picks; ``cut`` ends it after so many."""
-    rng, running, order = rng or Random(0), [], []
+    rng = rng or Random(0)
+    running: list[Task] = []
+    order: list[Task] = []
     while not journal.is_done() and (cut is None or len(order) < cut):
         while len(running) < slots and (task := journal.take()):
             running.append(task)

@@ -15,11 +15,24 @@ from raggrid.cli.options import Json, Override, Space, print_json
 @app.command()
 def search(
     space: Space,
-    run: Annotated[Path, typer.Option(metavar="DIR", help="New folder for the records; on a cluster, a shared one.")],
+    run: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR", help="Folder for the records, new or of the same study; on a cluster, a shared one."
+        ),
+    ],
     set_: Override = None,
     address: Annotated[
         str | None,
         typer.Option(metavar="ADDR", help="Existing Ray cluster: HOST:PORT, or auto. Default: start one here."),
+    ] = None,
+    extend: Annotated[
+        bool, typer.Option(help="Accept a space that only adds to the one in DIR, and run just what is new.")
+    ] = False,
+    device_hours: Annotated[float | None, typer.Option(help="Budget: hours of all devices together.")] = None,
+    wall_hours: Annotated[float | None, typer.Option(help="Budget: hours by the clock.")] = None,
+    dollars: Annotated[
+        float | None, typer.Option(help="Budget in money; needs resources.dollars_per_device_hour.")
     ] = None,
     plain: Annotated[bool, typer.Option(help="One line an event instead of a live table.")] = False,
     as_json: Json = False,
@@ -27,14 +40,23 @@ def search(
     """Run a study: every strategy with its learning-rate search, then recommend.
 
     Fine-tunes and evaluates real models on Ray, keeps every result in the run directory as it comes, and ends with
-    the recommendation. Ctrl-C stops it; what is finished stays readable.
+    the bill and the recommendation. Ctrl-C stops it, a second one at once; the same command continues.
     """
     from raggrid.cli.reading import recommend
     from raggrid.search.study import run_study
     from raggrid.space_yaml import load_space
 
-    checked = load_space(space, set_ or [])
-    run_study(checked, run, address=address, plain=plain or not sys.stdout.isatty(), quiet=as_json)
+    budget = {"device_hours": device_hours, "wall_hours": wall_hours, "dollars": dollars}
+    limits = [f"budget.{name}={value}" for name, value in budget.items() if value is not None]
+    checked = load_space(space, [*(set_ or []), *limits])
+    plain = plain or not sys.stdout.isatty()
+    run_study(checked, run, address=address, extend=extend, plain=plain, quiet=as_json)
+    if not as_json:
+        from raggrid.analysis.ledger import bill
+        from raggrid.show.ledger import show_bill
+        from raggrid.show.tables import console
+
+        show_bill(bill(run), console())
     recommend([run], as_json=as_json)
 
 

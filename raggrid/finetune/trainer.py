@@ -83,9 +83,8 @@ class Trainer:
 
     def train(self) -> str:
         """Train to the last step and return the status: ``completed``, ``paused``, ``stopped`` or ``diverged``."""
-        if self.progress.step == 0:
-            self._save()
-        elif self._owes_report():
+        self._save()  # this start counts, and what comes after it can be lost
+        if self._owes_report():
             # Saved, but perhaps not told: the worker may have died in between.
             status = self._status()
             self._report(status)

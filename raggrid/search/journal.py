@@ -15,7 +15,7 @@ from raggrid.search.budget import BudgetClock
 from raggrid.search.housekeeping import tidy
 from raggrid.search.state import StudyState
 from raggrid.search.tasks import AnswerTask, PhaseTask, Task
-from raggrid.store import FULL, append, checkpoint_folder, read, state_folder
+from raggrid.store import append, checkpoint_folder, is_full_disk, read, state_folder
 from raggrid.strategies import STRATEGIES
 
 CRASHED = "The worker process died (killed, or out of memory). See Ray's logs; lower the batch or the passages."
@@ -138,9 +138,9 @@ class Journal:
             self.state.failed[task.key] = str(metrics.get("error") or CRASHED)
 
     def _break(self, error: OSError) -> None:
-        if error.errno not in FULL:
+        if not is_full_disk(error):
             raise error
-        self.broken = f"{error.filename or self.run}: {error.strerror}"
+        self.broken = str(error)
 
     def _keep_trial(self, task: PhaseTask, status: str, metrics: Mapping[str, Any]) -> None:
         workers = int(metrics.get("num_workers", max(1, self.workers)))
@@ -201,9 +201,17 @@ class Journal:
         row = TrialRecord(
             trial_id, run.phase, run.loss, run.seed, run.embedder_lr, run.generator_lr, run.upstream_trial_id,
             "stopped", curve.step, run.max_steps, curve.objective, curve.device_seconds, spent["evaluate"],
-            spent["lost"], sum(row.wall_seconds for row in own), workers, self.device_type, 1, None,
+            spent["lost"], sum(row.wall_seconds for row in own), workers, self.device_type,
+            self._attempts(trial_id), None,
         )  # fmt: skip
         self.keep_row(row)
+
+    def _attempts(self, trial_id: str) -> int:
+        """Starts of a trial that waits at its checkpoint."""
+        from raggrid.finetune.checkpoints import saved_progress
+
+        saved = saved_progress(state_folder(self.run, trial_id))
+        return saved.attempts if saved else 1
 
     def _keep_pipeline(self, task: AnswerTask, metrics: Mapping[str, Any]) -> None:
         state, plan = self.state, self.state.plan_of(task)

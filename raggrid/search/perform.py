@@ -31,7 +31,7 @@ from raggrid.records import CurveRecord, LedgerRecord, PredictionRecord
 from raggrid.search.sessions import working
 from raggrid.search.tasks import AnswerTask, IndexTask, PhaseTask, Task, from_config
 from raggrid.space import SearchSpace
-from raggrid.store import FULL, append, checkpoint_folder, index_folder, read_space, state_folder
+from raggrid.store import append, checkpoint_folder, index_folder, is_full_disk, read_space, state_folder
 from raggrid.strategies import PHASES, STRATEGIES
 
 VECTORS = "passages.npy"
@@ -109,14 +109,13 @@ def perform(config: dict[str, Any], worker: Worker) -> None:
         except Exception as error:
             if worker.world_size > 1:
                 raise  # the other workers wait for this one: let Ray Train end the whole group
-            full = isinstance(error, OSError) and error.errno in FULL
-            status = "blocked" if full else "failed"
+            status = "blocked" if is_full_disk(error) else "failed"
             worker.report({"status": status, "error": _told(error), "device_type": clock.device_type})
 
 
 def _told(error: Exception) -> str:
-    if isinstance(error, OSError) and error.errno in FULL:
-        return f"{error.filename or 'a file of the study'}: {error.strerror}"
+    if is_full_disk(error):
+        return str(error)
     text = traceback.format_exc()
     if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
         return f"Out of device memory. Lower training.rag.batch_size, retrieval.top_k or prompt.passage_tokens.\n{text}"

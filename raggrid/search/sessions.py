@@ -1,6 +1,6 @@
 """The sessions of a run directory: who holds it now, since when, and the books of one that was killed.
 
-A study's driver says every second that it is alive. After a kill, that is how a later session knows when the devices
+A study's driver says twice a second that it is alive. After a kill, that is how a later session knows when the devices
 were let go of, and charges what nobody was charged for.
 """
 
@@ -21,7 +21,7 @@ from raggrid.records import LedgerRecord
 from raggrid.store import append, read, state_folder, write_text
 
 FILE, HELD, WORKING = ".session.json", ".lock", ".working"
-BEAT_SECONDS = 1.0
+BEAT_SECONDS = 0.5
 # Ray ends the processes of a killed driver within ten seconds or so.
 PATIENCE_SECONDS = 60.0
 
@@ -77,7 +77,7 @@ def _wait_for_workers(run: Path) -> None:
 
 @contextmanager
 def session(run: Path, devices: int, workers: int) -> Iterator[Session]:
-    """A session with its sign of life; its file goes when it ends by itself."""
+    """A session with its sign of life. After an error or an interrupt its file stays, for `close_books` of the next."""
     opened = Session(time.time(), time.time(), devices, max(1, workers))
     _write(run, opened)
     over = threading.Event()
@@ -88,7 +88,7 @@ def session(run: Path, devices: int, workers: int) -> Iterator[Session]:
     finally:
         over.set()
         beat.join()
-        (run / FILE).unlink(missing_ok=True)
+    (run / FILE).unlink(missing_ok=True)
 
 
 def _beat(run: Path, opened: Session, over: threading.Event) -> None:

@@ -29,7 +29,7 @@ from raggrid.search.sessions import Session, claimed, close_books, session
 from raggrid.search.state import StudyState
 from raggrid.space import SearchSpace
 from raggrid.space_yaml import dump_space
-from raggrid.store import FULL, append, check_free, create_run, read, write_text
+from raggrid.store import append, check_free, create_run, is_full_disk, read, write_text
 from raggrid.strategies import STRATEGIES, study_graph
 
 SIDES = ("embedder", "generator")
@@ -73,17 +73,20 @@ def run_study(
     elif _nothing_to_do(run, space, data, extend=extend):
         console.print(f"{run}: complete already; nothing is left to run.", highlight=False)
         return
-    with connected(address, space.resources) as allocation:
+    with contextlib.ExitStack() as held:
+        if is_begun(run):
+            held.enter_context(claimed(run))  # before a cluster is started for nothing
+        allocation = held.enter_context(connected(address, space.resources))
         if not is_begun(run):
             create_run(run, space, environment(space, data))
             append(run, list(asked(data)))
-        with claimed(run):
-            state = opened(run, new_state(space, data), data, extend=extend)
-            write_text(run / "space.yaml", dump_space(space))
-            journal = Journal(state, run, space.resources.workers)
-            with _screen(state, console, space.name, plain=plain, quiet=quiet) as screen:
-                journal.watchers = [screen]
-                _carry_out(journal, allocation)
+            held.enter_context(claimed(run))
+        state = opened(run, new_state(space, data), data, extend=extend)
+        write_text(run / "space.yaml", dump_space(space))
+        journal = Journal(state, run, space.resources.workers)
+        with _screen(state, console, space.name, plain=plain, quiet=quiet) as screen:
+            journal.watchers = [screen]
+            _carry_out(journal, allocation)
     _say_failures(state)
     if not journal.roomy:
         console.print("Checkpoints took more than checkpoints.max_gigabytes: all that were left are still needed.")
@@ -105,10 +108,12 @@ def _carry_out(journal: Journal, allocation: Allocation) -> None:
             with _terminated_like_interrupted():
                 _run_trials(journal, allocation, now)
             journal.charge_idle(now.began, allocation.devices)
+    except KeyboardInterrupt:
+        return  # the second Ctrl-C: `_judge` says what is kept
     except OSError as error:
-        if error.errno not in FULL:
+        if not is_full_disk(error):
             raise
-        journal.broken = journal.broken or f"{error.filename or journal.run}: {error.strerror}"
+        journal.broken = journal.broken or str(error)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -198,7 +203,9 @@ def _run_trials(journal: Journal, allocation: Allocation, now: Session) -> None:
     from raggrid.search.trials import GroupTrial, held_by_trial, run_inline
 
     state = journal.state
-    scheduler = PhaseScheduler(state.space, state.graph.searches)
+    # A process that a worker group's trial leaves idle would hold a device that the next group needs.
+    kept = allocation.slots if allocation.workers == 0 else 0
+    scheduler = PhaseScheduler(state.space, state.graph.searches, processes=kept)
     stopped = scheduler.replay(read(journal.run, CurveRecord), searches_of_trials(state))
     for name in sorted(stopped & state.unfinished().keys()):
         journal.stop_at_checkpoint(name)

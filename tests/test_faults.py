@@ -1,0 +1,235 @@
+"""Faults, done for real: killed workers and drivers, a full disk, no memory, losses that are no numbers, Ctrl-C."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from raggrid.records import LedgerRecord, PipelineRecord
+from raggrid.search.study import checked_inputs, new_state, run_study
+from raggrid.space import SearchSpace
+from raggrid.store import read
+from tests.conftest import SpaceMaker
+from tests.processes import (
+    charged,
+    command,
+    curves,
+    finish,
+    kill,
+    kill_driver,
+    lingering,
+    results,
+    start,
+    trainers,
+    trials,
+    wait_until,
+)
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def steady(make_space: SpaceMaker) -> SearchSpace:
+    """A study of some seconds a trial, with a checkpoint every few, that repeats exactly."""
+    return make_space(
+        strategies=["two_phase"],
+        training={"rag": {"steps": 400, "batch_size": 2}},
+        early_stopping={"min_fraction": 0.1, "reduction_factor": 2, "rungs": "synchronous"},
+        resources={"max_concurrent_trials": 1},
+    )
+
+
+@pytest.fixture(scope="module")
+def undisturbed(steady: SearchSpace, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("undisturbed") / "r"
+    run_study(steady, run, quiet=True)
+    return run
+
+
+def training(run: Path) -> bool:
+    """A trial is past its first checkpoint."""
+    return any((run / "checkpoints").glob("*/state/*")) and any((run / "curves").glob("*.parquet"))
+
+
+def test_a_killed_worker_goes_on_from_its_checkpoint(tmp_path: Path, steady: SearchSpace, undisturbed: Path) -> None:
+    search = start(command(steady, tmp_path / "r"))
+    wait_until(lambda: training(tmp_path / "r") and trainers(search.pid), "a trial trains")
+    time.sleep(0.4)
+    for pid in trainers(search.pid):
+        kill(pid)
+    _, told = search.communicate(timeout=240)
+    assert search.returncode == 0, told
+    assert not lingering(search.pid)
+    assert results(tmp_path / "r") == results(undisturbed)
+    struck = [row for row in trials(tmp_path / "r").values() if row.attempts > 1]
+    assert len(struck) == 1
+    assert 0 < struck[0].lost_device_seconds == pytest.approx(charged(tmp_path / "r", "lost"))
+    assert charged(undisturbed, "lost") == 0
+
+
+def test_a_killed_worker_of_a_group_goes_on_too(tmp_path: Path, make_space: SpaceMaker) -> None:
+    space = make_space(
+        strategies=["generator"],
+        learning_rates={"generator": [3e-3]},
+        training={"rag": {"steps": 400, "batch_size": 2}},
+        early_stopping={"min_fraction": 0.1, "reduction_factor": 2},
+        resources={"workers": 1, "max_concurrent_trials": 1},
+    )
+    search = start(command(space, tmp_path / "r"))
+    wait_until(lambda: training(tmp_path / "r"), "a trial trains")
+    for pid in trainers(search.pid):
+        kill(pid)
+    _, told = search.communicate(timeout=300)
+    assert search.returncode == 0, told
+    assert not lingering(search.pid)
+    row = next(iter(trials(tmp_path / "r").values()))
+    assert (row.status, row.attempts) == ("completed", 2)
+    assert row.lost_device_seconds > 0
+
+
+def test_a_killed_driver_leaves_what_the_next_one_needs(tmp_path: Path, steady: SearchSpace, undisturbed: Path) -> None:
+    run, words = tmp_path / "r", command(steady, tmp_path / "r")
+    began, killed = time.time(), []
+    for moment in (0.3, 1.1):
+        search = start(words)
+        known = len(curves(run))
+        wait_until(lambda known=known: training(run) and len(curves(run)) > known, "a trial trains")  # type: ignore[misc]
+        time.sleep(moment)
+        kill_driver(search)
+        killed.append(search.pid)
+        wait_until(lambda search=search: not trainers(search.pid), "the killed study's workers end")  # type: ignore[misc]
+        time.sleep(1.5)  # nobody holds a device now, and nobody is charged
+    done = finish(words)
+    assert done.returncode == 0, done.stderr
+    assert results(run) == results(undisturbed)
+    total = sum(row.device_seconds for row in read(run, LedgerRecord))
+    assert charged(run, "lost") > 0
+    assert total <= time.time() - began - 2 * 1.5
+    assert not any(map(lingering, killed))
+
+
+def test_ctrl_c_twice_ends_at_once(tmp_path: Path, steady: SearchSpace) -> None:
+    search = start(command(steady, tmp_path / "r"))
+    wait_until(lambda: training(tmp_path / "r") and trainers(search.pid), "a trial trains")
+    search.send_signal(signal.SIGINT)
+    time.sleep(0.1)
+    search.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    _, told = search.communicate(timeout=60)
+    assert search.returncode == 130, told
+    assert time.monotonic() - began < 15
+    assert "Traceback" not in told
+    assert "The same command continues" in told
+    assert not lingering(search.pid)
+
+
+def test_a_second_search_on_a_directory_is_refused(tmp_path: Path, steady: SearchSpace) -> None:
+    words = command(steady, tmp_path / "r")
+    search = start(words)
+    wait_until(lambda: training(tmp_path / "r"), "a trial trains")
+    second = finish(words)
+    assert second.returncode == 2
+    assert "another search is writing here" in second.stderr
+    search.send_signal(signal.SIGINT)
+    search.communicate(timeout=60)
+    assert not lingering(search.pid)
+
+
+def test_an_exception_in_a_trial_is_kept_and_the_study_goes_on(tmp_path: Path, make_space: SpaceMaker) -> None:
+    space, data = checked_inputs(make_space(strategies=["generator"]))
+    state = new_state(space, data)
+    state.indexed = True
+    blocked = tmp_path / "r" / "checkpoints" / state.ready()[0].key
+    search = start(command(space, tmp_path / "r"))
+    wait_until((tmp_path / "r" / "space.yaml").exists, "the study begins")
+    blocked.parent.mkdir(exist_ok=True)
+    blocked.write_text("a file where the trial wants its folder")
+    _, told = search.communicate(timeout=240)
+    assert search.returncode == 0, told
+    rows = trials(tmp_path / "r")
+    assert sorted(row.status for row in rows.values()) == ["completed", "failed"]
+    assert "Traceback" in (rows[blocked.name].error or "")
+    assert f"{blocked.name}: failed" in told
+    assert {row.strategy for row in read(tmp_path / "r", PipelineRecord)} == {"generator"}
+
+
+def test_a_loss_that_is_no_number_ends_its_trial_alone(tmp_path: Path, make_space: SpaceMaker) -> None:
+    """A rate of one blows the embedder's weights up until their squares are beyond float32."""
+    space = make_space(
+        strategies=["generator"], learning_rates={"generator": [1.0, 1e-3]},
+        training={"rag": {"steps": 60, "batch_size": 2}, "max_grad_norm": 1e30, "weight_decay": 1000.0},
+    )  # fmt: skip
+    run_study(space, tmp_path / "r", quiet=True)
+    status = {row.generator_lr: row.status for row in trials(tmp_path / "r").values()}
+    assert status == {1.0: "diverged", 1e-3: "completed"}
+
+
+OUT_OF_MEMORY = """
+import resource, sys
+from pathlib import Path
+from tests.trials import done, phase_task
+from raggrid.search.perform import passage_index
+import torch, transformers, peft
+torch.set_num_threads(1)
+run = Path(sys.argv[1])
+done(phase_task("generator_rag", key="warm", steps=1), run)
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 20_000_000, -1))
+print(done(phase_task("generator_rag", key="hungry", steps=1), run)[-1])
+"""
+
+
+def test_no_memory_is_a_failed_trial_with_advice(tmp_path: Path, make_space: SpaceMaker) -> None:
+    """A process that may have 20 MB more, and a batch that needs more than that."""
+    from tests.trials import prepared_run
+
+    space = make_space(training={"rag": {"steps": 1, "batch_size": 64}}, prompt={"passage_tokens": 200})
+    run = prepared_run(tmp_path / "r", space)
+    done = subprocess.run([sys.executable, "-c", OUT_OF_MEMORY, run], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "'status': 'failed'" in done.stdout
+    assert "Out of device memory. Lower training.rag.batch_size" in done.stdout
+
+
+@contextmanager
+def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
+    """A file system of so many megabytes, which the test fills up."""
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", folder], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs the right to mount a small file system")
+def test_a_full_disk_stops_the_study_clearly_and_more_room_continues_it(
+    tmp_path: Path, steady: SearchSpace, undisturbed: Path
+) -> None:
+    with small_disk(tmp_path / "disk", 40) as disk:
+        words = command(steady, disk / "r")
+        ballast = disk / "ballast"
+        search = start(words)
+        wait_until(lambda: training(disk / "r"), "a trial trains")
+        free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_bsize
+        ballast.write_bytes(b"x" * (free - 20_000))
+        _, told = search.communicate(timeout=240)
+        assert search.returncode == 1, told
+        assert "nothing more can be written" in told
+        assert "Free some space; the same command continues." in told
+        assert not lingering(search.pid)
+        before = trials(disk / "r")  # readable
+        assert all(row.status != "failed" for row in before.values())
+        ballast.unlink()
+        done = finish(words)
+        assert done.returncode == 0, done.stderr
+        assert results(disk / "r") == results(undisturbed)
