@@ -42,7 +42,7 @@ def steady(make_space: SpaceMaker) -> SearchSpace:
     """A study of some seconds a trial, with a checkpoint every few, that repeats exactly."""
     return make_space(
         strategies=["two_phase"],
-        training={"rag": {"steps": 400, "batch_size": 2}},
+        training={"rag": {"steps": 1000, "batch_size": 2}},
         early_stopping={"min_fraction": 0.1, "reduction_factor": 2, "rungs": "synchronous"},
         resources={"max_concurrent_trials": 1},
     )
@@ -60,10 +60,15 @@ def training(run: Path) -> bool:
     return any((run / "checkpoints").glob("*/state/*")) and any((run / "curves").glob("*.parquet"))
 
 
+def has_much_to_lose(run: Path) -> bool:
+    """The last checkpoint was written a while ago."""
+    states = [file.stat().st_mtime for file in (run / "checkpoints").glob("*/state/*.safetensors")]
+    return bool(states) and 1.0 < time.time() - max(states) < 10 and any((run / "curves").glob("*.parquet"))
+
+
 def test_a_killed_worker_goes_on_from_its_checkpoint(tmp_path: Path, steady: SearchSpace, undisturbed: Path) -> None:
     search = start(command(steady, tmp_path / "r"))
-    wait_until(lambda: training(tmp_path / "r") and trainers(search.pid), "a trial trains")
-    time.sleep(0.4)
+    wait_until(lambda: has_much_to_lose(tmp_path / "r") and trainers(search.pid), "a trial trains")
     for pid in trainers(search.pid):
         kill(pid)
     _, told = search.communicate(timeout=240)
@@ -99,11 +104,13 @@ def test_a_killed_worker_of_a_group_goes_on_too(tmp_path: Path, make_space: Spac
 def test_a_killed_driver_leaves_what_the_next_one_needs(tmp_path: Path, steady: SearchSpace, undisturbed: Path) -> None:
     run, words = tmp_path / "r", command(steady, tmp_path / "r")
     began, killed = time.time(), []
-    for moment in (0.3, 1.1):
+    for _ in range(2):
         search = start(words)
         known = len(curves(run))
-        wait_until(lambda known=known: training(run) and len(curves(run)) > known, "a trial trains")  # type: ignore[misc]
-        time.sleep(moment)
+        wait_until(
+            lambda p=search.pid, n=known: len(curves(run)) > n and has_much_to_lose(run) and trainers(p),  # type: ignore[misc]
+            "a trial trains and its last checkpoint is old",
+        )
         kill_driver(search)
         killed.append(search.pid)
         wait_until(lambda search=search: not trainers(search.pid), "the killed study's workers end")  # type: ignore[misc]
@@ -211,6 +218,13 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
         subprocess.run(["umount", "-l", folder], check=True)
 
 
+def fill(file: Path) -> None:
+    """Write until there is no room left."""
+    with contextlib.suppress(OSError), file.open("wb", buffering=0) as ballast:
+        while True:
+            ballast.write(b"x" * 4096)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs the right to mount a small file system")
 def test_a_full_disk_stops_the_study_clearly_and_more_room_continues_it(
     tmp_path: Path, steady: SearchSpace, undisturbed: Path
@@ -220,8 +234,7 @@ def test_a_full_disk_stops_the_study_clearly_and_more_room_continues_it(
         ballast = disk / "ballast"
         search = start(words)
         wait_until(lambda: training(disk / "r"), "a trial trains")
-        free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_bsize
-        ballast.write_bytes(b"x" * (free - 20_000))
+        fill(ballast)
         _, told = search.communicate(timeout=240)
         assert search.returncode == 1, told
         assert "nothing more can be written" in told
