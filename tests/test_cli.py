@@ -14,7 +14,7 @@ from raggrid.space_yaml import dump_space
 from tests.records import made_run, made_space
 
 RAGGRID = str(Path(sys.executable).parent / "raggrid")
-VERBS = ("search", "plan", "recommend", "frontier", "demo")
+VERBS = ("search", "plan", "recommend", "frontier", "report", "demo")
 # Runs a verb, then fails if it pulled in what it must do without.
 PROBE = """
 import sys
@@ -69,6 +69,7 @@ def test_reading_verbs_import_nothing_heavy(run: Path, space: Path, tmp_path: Pa
         ["recommend", run],
         ["recommend", run, "--json"],
         ["frontier", run, "-o", tmp_path / "f.html", "-o", tmp_path / "f.png"],
+        ["report", run, "-o", tmp_path / "r.html"],
         ["demo", tmp_path / "world", "--entities", "20"],
     ):
         done = subprocess.run(
@@ -119,6 +120,8 @@ def test_tables_fit_eighty_columns(run: Path, space: Path, monkeypatch: pytest.M
         (["plan", "missing.yaml"], "missing.yaml: no such file"),
         (["recommend", "missing"], "missing: no run directory"),
         (["frontier", "missing"], "missing: no run directory"),
+        (["report", "missing"], "missing: no run directory"),
+        (["report", "missing", "-o", "r.pdf"], "r.pdf: got '.pdf'; expected .html"),
         (["demo", "world", "--entities", "5"], "num_entities: got 5"),
     ],
 )
