@@ -170,7 +170,8 @@ def levels_of(space: SearchSpace, search: PhaseSearch) -> tuple[int, ...]:
 def _ends(space: SearchSpace, search: PhaseSearch, scenario: str) -> tuple[float, ...]:
     """Trials of a search that end at each rung, and in the last place at the last step."""
     stopping, num_rungs = space.early_stopping, len(levels_of(space, search))
-    low = 1 if search.around == "neighbours" else search.num_trials
+    # A winner in a corner of the grid has half the neighbours.
+    low = 1 + search.num_trials // 2 if search.around == "neighbours" else search.num_trials
     count = low if scenario == "low" else search.num_trials
     if scenario == "high":
         return no_ends(count + 2 * search.extend_at_most, num_rungs)
@@ -217,7 +218,9 @@ def _wall(
     workers = max(1, space.resources.workers)
     slots = max(1, sizes.num_devices // workers)
     slots = min(slots, space.resources.max_concurrent_trials or slots)
-    return Range(*(wall_seconds(_batches(space, graph, searches, units, sizes, name), slots) for name in SCENARIOS))
+    return Range(
+        *(wall_seconds(list(_batches(space, graph, searches, units, sizes, name)), slots) for name in SCENARIOS)
+    )
 
 
 def _batches(

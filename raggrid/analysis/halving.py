@@ -22,7 +22,7 @@ def expected_ends(num_trials: int, num_rungs: int, reduction_factor: int) -> tup
     """
     rng, totals = np.random.default_rng(0), np.zeros(num_rungs + 1)
     for _ in range(DRAWS):
-        totals += _ends(rng.permutation(num_trials), num_rungs, reduction_factor)
+        totals += _ends(rng.permutation(num_trials).tolist(), num_rungs, reduction_factor)
     return tuple(float(value) for value in totals / DRAWS)
 
 

@@ -1,0 +1,226 @@
+"""The verb that tells before anything runs what it would cost: plan."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from raggrid.cli.app import app
+from raggrid.cli.options import Json, Override, print_json
+from raggrid.errors import DataError, InputError
+
+if TYPE_CHECKING:
+    from raggrid.analysis.plan import Plan
+    from raggrid.analysis.workload import Workload
+    from raggrid.space import SearchSpace
+
+
+@app.command()
+def plan(
+    spaces: Annotated[
+        list[Path], typer.Argument(metavar="SPACE...", help="Search spaces in YAML; several are summed.")
+    ],
+    set_: Override = None,
+    device: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="What a worker runs on, such as A10 or H100. Default: cpu, or A10 for GPUs."),
+    ] = None,
+    devices: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Devices at once. Default: this machine's cores, or one trial's GPUs."),
+    ] = None,
+    price: Annotated[
+        float | None,
+        typer.Option(
+            "--price", metavar="DOLLARS", help="Of a device-hour. Default: resources.dollars_per_device_hour."
+        ),
+    ] = None,
+    pilot: Annotated[
+        bool, typer.Option("--pilot", help="Measure a few real steps of each phase on this machine.")
+    ] = False,
+    seconds_per_step: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PHASE=SECONDS", help="Use this step time, such as generator_rag=1.2. Repeatable."),
+    ] = None,
+    step_times: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Step times as JSON: by study, then by phase or search.")
+    ] = None,
+    weight_bits: Annotated[
+        int | None,
+        typer.Option(
+            metavar="BITS", help="Of a frozen generator weight on the device, 4 for QLoRA. Default: as models.dtype."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what a search would run and cost: trials, device-hours, money, memory, disk, wall time.
+
+    Low, expected and high differ in what early stopping does. The numbers come from a cost model (parameters, tokens,
+    throughput), or with --pilot from real steps. Refuses what cannot run. Without --pilot nothing is loaded or trained.
+    """
+    from raggrid.space_yaml import load_space
+
+    times = _given_times(seconds_per_step or [], step_times)
+    plans = []
+    for path in spaces:
+        space = load_space(path, set_ or [])
+        given = times.get(space.name, times.get("", {}))
+        plans.append(_plan(space, device, devices, price, pilot=pilot, given=given, weight_bits=weight_bits))
+    if as_json:
+        print_json(plans[0].to_json() if len(plans) == 1 else {"plans": [plan.to_json() for plan in plans]})
+        return
+    from raggrid.show.plan import show_plan, show_plans
+    from raggrid.show.tables import console
+
+    if len(plans) == 1:
+        show_plan(plans[0], console())
+    else:
+        show_plans(plans, console())
+
+
+def _plan(
+    space: SearchSpace, device: str | None, devices: int | None, price: float | None, *, pilot: bool,
+    given: Mapping[str, float], weight_bits: int | None,
+) -> Plan:  # fmt: skip
+    from raggrid.analysis.cost_model import Setting, unit_costs
+    from raggrid.analysis.devices import device_named
+    from raggrid.analysis.plan import plan as make_plan
+    from raggrid.analysis.pricing import check_memory
+    from raggrid.analysis.pricing import price as make_pricing
+    from raggrid.analysis.unit_costs import with_step_seconds
+    from raggrid.rag.sizes import model_size
+    from raggrid.strategies import study_graph
+
+    if pilot:
+        space = _ready_for_pilot(space)
+    work = _workload(space)
+    sizes = [model_size(reference) for reference in (space.models.embedder, space.models.generator)]
+    if sizes[0] is None or sizes[1] is None:
+        unknown = space.models.embedder if sizes[0] is None else space.models.generator
+        if pilot or given:
+            raise InputError(f"model '{unknown}': its size is not known here; download it first, or name its folder.")
+        return make_plan(space)
+    on_gpus = bool(space.resources.gpus_per_worker)
+    target = device_named(device or ("A10" if on_gpus else "cpu"))
+    if device is None:  # an assumed device refuses nothing
+        target = replace(target, memory_bytes=None)
+    bits = weight_bits or (16 if space.models.dtype == "bfloat16" else 32)
+    setting = Setting(space, sizes[0], sizes[1], work, target, bits)
+    units = unit_costs(setting)
+    if pilot:
+        from raggrid.search.pilot import pilot as measure
+
+        units = measure(space)
+    if given:
+        units = with_step_seconds(units, given, study_graph(space))
+    workers = max(1, space.resources.workers)
+    pricing = make_pricing(
+        setting,
+        units,
+        num_devices=devices or (workers if target.name != "cpu" else max(workers, _cores(space))),
+        dollars_per_device_hour=price or space.resources.dollars_per_device_hour,
+        notes=tuple(_notes(setting, assumed=device is None, pilot=pilot)),
+    )
+    check_memory(pricing)
+    return make_plan(space, pricing)
+
+
+def _cores(space: SearchSpace) -> int:
+    return max(1, (os.cpu_count() or 1) // space.resources.cpus_per_worker)
+
+
+def _notes(setting: Any, *, assumed: bool, pilot: bool) -> list[str]:
+    sizes = {f"{side} {model.parameters / 1e6:,.0f} M parameters from {model.source}"
+             for side, model in (("embedder", setting.embedder), ("generator", setting.generator))}  # fmt: skip
+    notes = [f"Models: {', '.join(sorted(sizes))}.", f"{setting.workload.source.capitalize()}."]
+    if pilot:
+        return [*notes, "Step times are measured on this machine, on the data of the first steps."]
+    if assumed:
+        notes.append(f"Device {setting.device.name} is assumed; name yours with --device.")
+    return [*notes, "The cost model is good to about a factor of two; --pilot measures."]
+
+
+def _workload(space: SearchSpace) -> Workload:
+    """From the data where they lie at hand, else assumed.
+
+    Raises:
+        DataError: wrong data, or labels missing that a strategy needs.
+    """
+    from raggrid.analysis.workload import assumed_workload, workload_of
+
+    folder = Path(space.data.folder).expanduser()
+    if not folder.is_dir():
+        return assumed_workload(space)
+    from raggrid.data.folder import read_folder
+    from raggrid.rag.prompt import passage_text
+    from raggrid.strategies import STRATEGIES
+
+    data = read_folder(folder, {str(split): count for split, count in space.data.limits.items()})
+    needy = [name for name in space.strategies if STRATEGIES[name].needs_labels]
+    unlabelled, train = data.num_unlabelled("train"), data.splits["train"]
+    if needy and unlabelled:
+        raise DataError(
+            f"strategy '{needy[0]}' needs context labels; {unlabelled} of {len(train)} training questions have none. "
+            "Label them, or use two_phase or joint."
+        )
+    return workload_of(
+        space,
+        [passage_text(passage) for passage in data.passages],
+        [question.question for question in train],
+        [question.answers[0] for question in train],
+        {split: len(rows) for split, rows in data.splits.items()},
+    )
+
+
+def _ready_for_pilot(space: SearchSpace) -> SearchSpace:
+    """Data and models checked and made ready, as before a search."""
+    from raggrid.rag.loading import prepare
+    from raggrid.search.study import SIDES, checked_inputs
+
+    checked, _ = checked_inputs(space)
+    for side in SIDES:
+        prepare(
+            getattr(checked.models, side),
+            getattr(checked.models, f"{side}_sha256"),
+            lambda text: print(text, flush=True),
+        )
+    return checked
+
+
+def _given_times(words: list[str], path: Path | None) -> dict[str, dict[str, float]]:
+    """Step times by study name, then phase or search; an empty name stands for every study."""
+    times = _times_of_file(path) if path else {}
+    common = dict(_one_time(word) for word in words)
+    if not common:
+        return times
+    return {"": common, **{study: {**own, **common} for study, own in times.items()}}
+
+
+def _one_time(word: str) -> tuple[str, float]:
+    name, _, number = word.partition("=")
+    try:
+        return name.strip(), float(number)
+    except ValueError:
+        raise InputError(
+            f"--seconds-per-step: got '{word}'; expected PHASE=SECONDS, such as generator_rag=1.2."
+        ) from None
+
+
+def _times_of_file(path: Path) -> dict[str, dict[str, float]]:
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        return {
+            study: {name: float(value) for name, value in own.items()} for study, own in raw["seconds_per_step"].items()
+        }
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}. Check --step-times.") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise InputError(
+            f'{path}: expected JSON such as {{"seconds_per_step": {{"STUDY": {{"generator_rag": 1.2}}}}}}. Correct it.'
+        ) from None
