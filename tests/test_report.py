@@ -14,9 +14,9 @@ import pytest
 from raggrid.analysis.report.contents import charged_to, rate_text, read_study
 from raggrid.analysis.report.figures import common_step, response_figures
 from raggrid.analysis.report.page import json_for_script, render, write_report
-from raggrid.analysis.report.sections import differing
+from raggrid.analysis.report.sections import differing, question_texts
 from raggrid.errors import InputError, RecordError
-from raggrid.records import CurveRecord, LedgerRecord, PredictionRecord
+from raggrid.records import CurveRecord, LedgerRecord, PredictionRecord, QuestionRecord
 from raggrid.store import append, create_run
 from tests.records import made_space, pipeline, trial
 
@@ -152,6 +152,16 @@ def test_questions_that_split_the_strategies_come_first_and_agreed_ones_not_at_a
         (("joint (token)",), 1.0),
         (("baseline",), 0.0),
     ]
+
+
+def test_questions_are_told_where_the_study_kept_them(run: Path) -> None:
+    assert question_texts(read_study(run)) == {}
+    append(run, [QuestionRecord("test", "q0", f"Who? {EVIL}", ("me",)), QuestionRecord("validation", "q2", "No", ())])
+    study = read_study(run)
+    assert list(question_texts(study)) == ["q0"]
+    text = render(study)
+    assert "<strong>Who? &lt;/script&gt;" in text
+    assert "Right: me" in text
 
 
 def test_rates_are_short() -> None:

@@ -240,10 +240,17 @@ def _batches(
         seconds = getattr(bill.device_seconds + bill.repeat_device_seconds, scenario) / workers
         after = [f"{needed} answered" for needed in search.depends_on] or ["index"]
         yield Batch(name, [start + seconds / trials] * trials, after)
-        finalists = round(min(getattr(bill.completed, scenario), space.selection.finalists))
         one = units.answer_startup_seconds + sizes.questions["validation"] * units.answer_seconds
-        yield Batch(f"{name} answered", [one] * finalists, [name])
-    rounds = answering_rounds(space, graph, searches)
-    finals = round(getattr(rounds["test"], scenario))
-    one = units.answer_startup_seconds + sizes.questions["test"] * units.answer_seconds
-    yield Batch("winners answered", [one] * finals, [f"{name} answered" for name in graph.searches] or ["index"])
+        yield Batch(f"{name} answered", [one] * round(_finalists(space, bill, scenario)), [name])
+    rounds = {split: getattr(count, scenario) for split, count in answering_rounds(space, graph, searches).items()}
+    rounds["validation"] -= sum(_finalists(space, bill, scenario) for bill in searches.values())
+    finals = [
+        units.answer_startup_seconds + sizes.questions[split] * units.answer_seconds
+        for split, count in rounds.items()
+        for _ in range(round(count))
+    ]
+    yield Batch("winners answered", finals, [f"{name} answered" for name in graph.searches] or ["index"])
+
+
+def _finalists(space: SearchSpace, bill: SearchBill, scenario: str) -> float:
+    return min(float(getattr(bill.completed, scenario)), space.selection.finalists)

@@ -14,9 +14,9 @@ from raggrid.strategies import PHASES, study_graph
 
 GIGABYTE = 1e9
 CHOICES = (
-    ("joint", "two_phase", "joint: the pair of two_phase"),
-    ("joint", "separable", "joint: that pair and its neighbours"),
-    ("joint", "grid", "joint: every pair"),
+    ("joint", "two_phase", "joint: two_phase"),
+    ("joint", "separable", "joint: separable"),
+    ("joint", "grid", "joint: grid"),
     ("stopping", True, "early stopping on"),
     ("stopping", False, "early stopping off"),
 )

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from statistics import fmean
 
@@ -26,17 +27,19 @@ from raggrid.analysis.unit_costs import PhaseCosts, UnitCosts
 from raggrid.evaluation.evaluator import answer_questions
 from raggrid.finetune.trainer import Trainer
 from raggrid.finetune.workers import CPU, Worker
+from raggrid.identity import PhaseRun
 from raggrid.rag.embedder import Embedder
 from raggrid.search.cluster import WORKER_SETTINGS
 from raggrid.search.perform import _frozen_generator, _pipeline, _train_task, inputs, perform
 from raggrid.search.tasks import IndexTask, PhaseTask, to_config
 from raggrid.space import SearchSpace
 from raggrid.store import create_run
-from raggrid.strategies import PHASES, PhaseRun, study_graph
+from raggrid.strategies import PHASES, study_graph
 
 # Enough for a mean that one slow batch does not spoil; a step on labels is short and gets more.
 RAG_STEPS, LABEL_STEPS = 5, 16
 NUM_ANSWERED = 16  # a batch of answers at its default size
+WAIT_SECONDS = 300.0  # for a process that is still starting
 RATE = 1e-5  # small: the models hardly move while they are timed
 
 
@@ -72,11 +75,9 @@ def pilot(space: SearchSpace) -> UnitCosts:
         run = Path(folder) / "run"
         create_run(run, of_one_worker(space), {})
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(
-            slots, mp_context=context, initializer=torch.set_num_threads, initargs=(threads,)
-        ) as pool:
+        together = context.Barrier(slots)
+        with ProcessPoolExecutor(slots, context, initializer=_set_up, initargs=(threads, together)) as pool:
             index_seconds = pool.submit(_index, run).result()
-            # One task a process at a time: all of them measure the same thing side by side.
             samples = {phase: list(pool.map(_measure, [run] * slots, [phase] * slots)) for phase in phases}
             answers = list(pool.map(_answer, [run] * slots))
     return UnitCosts(
@@ -119,6 +120,15 @@ def of_one_worker(space: SearchSpace) -> SearchSpace:
     return space.model_copy(update={"training": training.model_copy(update=parts)})
 
 
+# In a measuring process: where it waits for the others, so that each takes one task and all work side by side.
+_together: list[Barrier] = []
+
+
+def _set_up(threads: int, together: Barrier) -> None:
+    torch.set_num_threads(threads)
+    _together.append(together)
+
+
 def _phase_costs(samples: Sequence[Sample]) -> PhaseCosts:
     later = fmean(fmean(sample.step_seconds[1:]) for sample in samples)
     first = fmean(sample.step_seconds[0] for sample in samples)
@@ -145,6 +155,7 @@ def _index(run: Path) -> float:
 
 def _measure(run: Path, phase: str) -> Sample:
     """The first steps of a trial, an evaluation after them. The first step carries the audit."""
+    _together[0].wait(WAIT_SECONDS)
     about, space = PHASES[phase], inputs(run)[0]
     rates = (RATE if about.trains_embedder else None, RATE if about.trains_generator else None)
     length = space.training.labels.steps if about.needs_labels else space.training.rag.steps
@@ -182,6 +193,7 @@ def _peak_bytes(worker: Worker) -> float:
 
 def _answer(run: Path) -> Answering:
     """The un-tuned pipeline on a batch of validation questions."""
+    _together[0].wait(WAIT_SECONDS)
     space, data = inputs(run)
     worker, clock = _worker(space), _clock(space)
     began = clock()

@@ -142,4 +142,6 @@ def _time(seconds: float) -> str:
     """Hours and minutes, or minutes and seconds."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes_left = divmod(minutes, 60)
-    return f"{hours:,} h {minutes_left:02} min" if hours else f"{minutes} min {rest:02} s"
+    if hours >= 100:
+        return f"{seconds / 3600:,.0f} h"
+    return f"{hours} h {minutes_left:02} min" if hours else f"{minutes} min {rest:02} s"

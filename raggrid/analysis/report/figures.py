@@ -9,8 +9,9 @@ from typing import Any
 
 from raggrid.analysis.names import display_name, label
 from raggrid.analysis.report.contents import Study, charged_to, distinct, rate_text, rates, rates_text
+from raggrid.rates import rungs
 from raggrid.records import CurveRecord, TrialRecord
-from raggrid.strategies import PhaseSearch, rungs
+from raggrid.strategies import PhaseSearch
 
 MOST_COLOURS = 10  # as many as tableau10 tells apart
 ENDS = {"completed": "circle", "stopped": "cross", "diverged": "triangle-up", "failed": "square",

@@ -85,7 +85,7 @@ def _view(study: Study) -> dict[str, Any]:
         "strategy_rows": strategy_rows,
         "trial_head": trial_head,
         "trial_rows": trial_rows,
-        "differing": sections.differing(study, {}),
+        "differing": sections.differing(study, sections.question_texts(study)),
         "space_yaml": (results.run / "space.yaml").read_text(encoding="utf-8"),
         "environment": list(sections.environment_rows(results.environment)),
         "groups": groups,

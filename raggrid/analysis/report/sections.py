@@ -11,8 +11,8 @@ import numpy as np
 from raggrid.analysis.names import display_name, label
 from raggrid.analysis.report.contents import Study, rate_text, rates
 from raggrid.analysis.results import Measured
-from raggrid.records import PredictionRecord
-from raggrid.store import read_table
+from raggrid.records import PredictionRecord, QuestionRecord
+from raggrid.store import read, read_table
 
 VERDICTS = {"as_good": "as good", "worse": "worse", "unresolved": "unresolved"}
 MOST_PREDICTIONS = 20
@@ -105,6 +105,12 @@ def trial_rows(study: Study) -> tuple[list[str], list[list[str]]]:
         for row in sorted(study.trials_of(search), key=lambda row: (row.seed, *rates(row)))
     ]  # fmt: skip
     return head, rows
+
+
+def question_texts(study: Study) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """(question, answers) of the reported split by question id; empty where the run directory does not keep them."""
+    rows = read(study.results.run, QuestionRecord)
+    return {row.question_id: (row.question, row.answers) for row in rows if row.split == study.verdict.split}
 
 
 def differing(study: Study, texts: Mapping[str, tuple[str, tuple[str, ...]]]) -> list[Differing]:
