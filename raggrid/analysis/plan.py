@@ -57,14 +57,15 @@ class Plan:
     num_answerings_at_most: int
     workers: int
     pricing: Pricing | None = None
+    unpriced_because: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
         return asdict(self)
 
 
-def plan(space: SearchSpace, pricing: Pricing | None = None) -> Plan:
-    """The trial list of a space, with its bill where there is one. Reads neither data nor models."""
+def plan(space: SearchSpace, pricing: Pricing | None = None, *, unpriced_because: str | None = None) -> Plan:
+    """The trial list of a space, with its bill or the reason why there is none. Reads neither data nor models."""
     graph = study_graph(space)
     strategies = tuple(_strategies(graph))
     searches = tuple(_search(space, graph, search) for search in graph.searches.values())
@@ -83,6 +84,7 @@ def plan(space: SearchSpace, pricing: Pricing | None = None) -> Plan:
         + len(graph.pipelines),
         workers=max(1, space.resources.workers),
         pricing=pricing,
+        unpriced_because=unpriced_because,
     )
 
 

@@ -13,9 +13,10 @@ import typer
 
 from raggrid.cli.app import app
 from raggrid.cli.options import Json, Override, print_json
-from raggrid.errors import DataError, InputError
+from raggrid.errors import DataError, InputError, ModelError
 
 if TYPE_CHECKING:
+    from raggrid.analysis.cost_model import ModelSize
     from raggrid.analysis.plan import Plan
     from raggrid.analysis.workload import Workload
     from raggrid.space import SearchSpace
@@ -94,24 +95,23 @@ def _plan(
     from raggrid.analysis.pricing import check_memory
     from raggrid.analysis.pricing import price as make_pricing
     from raggrid.analysis.unit_costs import with_step_seconds
-    from raggrid.rag.sizes import model_size
     from raggrid.strategies import study_graph
 
     if pilot:
         space = _ready_for_pilot(space)
     work = _workload(space)
-    sizes = [model_size(reference) for reference in (space.models.embedder, space.models.generator)]
-    if sizes[0] is None or sizes[1] is None:
-        unknown = space.models.embedder if sizes[0] is None else space.models.generator
+    try:
+        embedder, generator = _size(space.models.embedder), _size(space.models.generator)
+    except ModelError as error:
         if pilot or given:
-            raise InputError(f"model '{unknown}': its size is not known here; download it first, or name its folder.")
-        return make_plan(space)
+            raise
+        return make_plan(space, unpriced_because=str(error))
     on_gpus = bool(space.resources.gpus_per_worker)
     target = device_named(device or ("A10" if on_gpus else "cpu"))
     if device is None:  # an assumed device refuses nothing
         target = replace(target, memory_bytes=None)
     bits = weight_bits or (16 if space.models.dtype == "bfloat16" else 32)
-    setting = Setting(space, sizes[0], sizes[1], work, target, bits)
+    setting = Setting(space, embedder, generator, work, target, bits)
     units = unit_costs(setting)
     if pilot:
         from raggrid.search.pilot import pilot as measure
@@ -131,6 +131,17 @@ def _plan(
     return make_plan(space, pricing)
 
 
+def _size(reference: str) -> ModelSize:
+    from raggrid.rag.sizes import model_size
+
+    size = model_size(reference)
+    if size is None:
+        raise ModelError(
+            f"model '{reference}': its size is not known here. Download it, or name a folder that holds it."
+        )
+    return size
+
+
 def _cores(space: SearchSpace) -> int:
     return max(1, (os.cpu_count() or 1) // space.resources.cpus_per_worker)
 
@@ -143,7 +154,11 @@ def _notes(setting: Any, *, assumed: bool, pilot: bool) -> list[str]:
         return [*notes, "Step times are measured on this machine, on the data of the first steps."]
     if assumed:
         notes.append(f"Device {setting.device.name} is assumed; name yours with --device.")
-    return [*notes, "The cost model is good to about a factor of two; --pilot measures."]
+    return [
+        *notes,
+        "The cost model counts matrix products at large batches. Real steps take longer where batches are small or "
+        "weights are unpacked from few bits; --pilot measures.",
+    ]
 
 
 def _workload(space: SearchSpace) -> Workload:

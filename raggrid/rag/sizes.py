@@ -90,9 +90,11 @@ def _shapes(file: Path) -> dict[str, list[int]]:
     try:
         with file.open("rb") as stream:
             (length,) = struct.unpack("<Q", stream.read(8))
-            header: dict[str, Any] = json.loads(stream.read(length)) if length <= HEADER_LIMIT else {}
+            if length > HEADER_LIMIT:
+                raise ValueError(f"a header of {length} bytes")
+            header: dict[str, Any] = json.loads(stream.read(length))
         return {name: about["shape"] for name, about in header.items() if name != "__metadata__"}
-    except (OSError, ValueError, struct.error, KeyError, TypeError) as error:
+    except (OSError, ValueError, struct.error, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"model '{file}': no safetensors file ({error}). Download it again.") from None
 
 

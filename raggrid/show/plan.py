@@ -29,10 +29,8 @@ def show_plan(result: Plan, out: Console) -> None:
     )
     if result.pricing:
         show_bill(result.pricing, out)
-    else:
-        out.print(
-            "No bill: the size of a model is not known here. Download it, or name a local folder.", highlight=False
-        )
+    elif result.unpriced_because:
+        out.print(f"No bill: {result.unpriced_because}", highlight=False)
 
 
 def show_plans(results: Sequence[Plan], out: Console) -> None:
