@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from raggrid.search.pilot import of_one_worker, phases_of, pilot, trials_at_once
+from raggrid.search.pilot import Sample, _told_of_others, of_one_worker, phases_of, pilot, trials_at_once
 from raggrid.search.study import checked_inputs
 from raggrid.strategies import study_graph
 from tests.conftest import SpaceMaker
@@ -48,3 +48,10 @@ def test_one_of_several_workers_gets_its_share() -> None:
     assert (training.rag.batch_size, training.labels.batch_size, training.validation_questions) == (2, 3, 22)
     alone = made_space()
     assert of_one_worker(alone) == alone
+
+
+def test_a_busy_machine_is_told() -> None:
+    alone, crowded = (Sample((1.0, 1.0), 1.0, 1.0, 1e9, granted) for granted in (0.98, 0.52))
+    assert _told_of_others({"joint_rag": [alone, alone]}) == ""
+    assert "other programs left them 75% of their cores" in _told_of_others({"joint_rag": [alone, crowded]})
+    assert _told_of_others({}) == ""

@@ -14,7 +14,7 @@ import os
 import resource
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.synchronize import Barrier
@@ -40,17 +40,22 @@ from raggrid.strategies import PHASES, study_graph
 RAG_STEPS, LABEL_STEPS = 5, 16
 NUM_ANSWERED = 16  # a batch of answers at its default size
 WAIT_SECONDS = 300.0  # for a process that is still starting
+BUSY_BELOW = 0.9  # of the cores that the trials ask for; what is missing below it is worth telling
 RATE = 1e-5  # small: the models hardly move while they are timed
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What one process measured of one phase: seconds of every step, of an evaluation, of loading; memory."""
+    """What one process measured of one phase: seconds of every step, of an evaluation, of loading; memory.
+
+    ``granted`` is the share of the time on the wall in which the process was let work: below 1 beside other programs.
+    """
 
     step_seconds: tuple[float, ...]
     evaluate_seconds: float
     startup_seconds: float
     peak_bytes: float
+    granted: float
 
 
 @dataclass(frozen=True)
@@ -86,8 +91,15 @@ def pilot(space: SearchSpace) -> UnitCosts:
         fmean(row.startup_seconds for row in answers),
         index_seconds,
         {phase: max(row.peak_bytes for row in rows) for phase, rows in samples.items()},
-        f"measured here, {slots} trial{'s' if slots > 1 else ''} at once",
+        f"measured here, {slots} trial{'s' if slots > 1 else ''} at once{_told_of_others(samples)}",
     )
+
+
+def _told_of_others(samples: Mapping[str, Sequence[Sample]]) -> str:
+    """A warning where other programs took part of the cores: a study beside them takes longer by as much."""
+    shares = [sample.granted for rows in samples.values() for sample in rows]
+    share = fmean(shares) if shares else 1.0
+    return f"; other programs left them {100 * share:.0f}% of their cores" if share < BUSY_BELOW else ""
 
 
 def phases_of(space: SearchSpace) -> tuple[str, ...]:
@@ -168,13 +180,15 @@ def _measure(run: Path, phase: str) -> Sample:
     trainer = Trainer(_train_task(run, task, worker), worker)
     startup = clock() - began
     count = max(2, min(length, LABEL_STEPS if about.needs_labels else RAG_STEPS))
-    ticks = [clock()]
+    ticks, on_the_wall = [clock()], time.perf_counter()
     for step in range(count):
         trainer._step(step)
         ticks.append(clock())
     trainer._measure()
     steps = tuple(end - start for start, end in itertools.pairwise(ticks))
-    return Sample(steps, clock() - ticks[-1], startup, _peak_bytes(worker))
+    evaluated = clock()
+    granted = (evaluated - ticks[0]) / (time.perf_counter() - on_the_wall)
+    return Sample(steps, evaluated - ticks[-1], startup, _peak_bytes(worker), min(1.0, granted))
 
 
 def _clock(space: SearchSpace) -> Callable[[], float]:
