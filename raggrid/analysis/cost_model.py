@@ -3,7 +3,7 @@
 Matrix products dominate: 2 operations a parameter and token forward, twice that backward where weights train, once
 that where a gradient only passes through (Kaplan et al. 2020, arXiv 2001.08361, section 2.1; a frozen weight needs no
 gradient of its own, Hu et al. 2021, arXiv 2106.09685). Attention over short prompts adds little and is left out.
-Within a quarter on the CPU that it was tried on. Not for everything: the paper's QLoRA steps on eight A10 took 7 s where
+Within a quarter on the CPU that it was tried on. Not everywhere: the paper's QLoRA steps on eight A10 took 7 s where
 this says 1 s, with lengths and batches that it does not state. A pilot measures.
 """
 
