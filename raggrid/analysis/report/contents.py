@@ -29,9 +29,9 @@ class Study:
 
     @property
     def unit(self) -> Unit:
-        """The unit of all costs on the page."""
-        costs = [row.search_device_seconds for row in self.verdict.table]
-        return unit_for(costs, self.results.device_types)
+        """The unit of all costs on the page. A table of somebody else's results may not know a cost."""
+        costs = [cost for row in self.verdict.table for cost in (row.final_device_seconds, row.search_device_seconds)]
+        return unit_for([cost for cost in costs if cost is not None], self.results.device_types)
 
     def trials_of(self, search: PhaseSearch) -> list[TrialRecord]:
         """The recorded trials of a search."""

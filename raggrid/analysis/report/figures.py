@@ -183,7 +183,7 @@ def _heat_map(search: PhaseSearch, trials: dict[str, TrialRecord], points: Seque
         y=alt.Y("generator:O", sort=orders[1][::-1], title="generator learning rate"),
         tooltip=["embedder:O", "generator:O", alt.Tooltip("mean(objective):Q", format=".4f"), "status:N"],
     )
-    colour = alt.Color("mean(objective):Q", scale=alt.Scale(scheme="viridis", reverse=True),
+    colour = alt.Color("mean(objective):Q", scale=alt.Scale(scheme="blues", reverse=True),
                        legend=alt.Legend(title="validation loss", orient="bottom", gradientLength=200))  # fmt: skip
     losses = [row.objective for row in points if row.step == step]
     middle = (min(losses) + max(losses)) / 2

@@ -53,8 +53,8 @@ def facts(study: Study) -> list[tuple[str, str]]:
         "Embedder": space.models.embedder,
         "Generator": space.models.generator,
         "Strategies": ", ".join(dict.fromkeys(display_name(p.strategy, p.loss) for p in study.results.graph.pipelines)),
-        "Trials": f"{len(study.results.trials)} trained on {', '.join(study.results.device_types)}",
-        "Reported on": f"{study.verdict.num_questions:,} {study.verdict.split} questions",
+        "Trials": f"{len(study.results.trials) or 'none'} recorded; device: {', '.join(study.results.device_types)}",
+        "Reported on": f"{study.verdict.num_questions or 'an unknown number of'} {study.verdict.split} questions",
     }
     return list(rows.items())
 
@@ -65,12 +65,12 @@ def strategy_rows(study: Study) -> tuple[list[str], list[tuple[list[str], str, b
     k = verdict.table[0].k
     head = ["strategy", "EM", "F1", f"R@{k}", "final", "search", "marginal", f"{label(verdict.metric)} verdict"]
     rows = []
-    for row in sorted(verdict.table, key=lambda row: row.search_device_seconds):
+    for row in sorted(verdict.table, key=lambda row: row.search_device_seconds or row.final_device_seconds or 0.0):
         costs = (row.final_device_seconds, row.search_device_seconds, row.marginal_device_seconds)
         cells = [
             display_name(row.strategy, row.loss),
             *(_percent(value) for value in (row.exact_match, row.f1, row.recall_at_k)),
-            *(unit.text(cost) for cost in costs),
+            *("-" if cost is None else unit.text(cost) for cost in costs),
             VERDICTS.get(row.verdict, row.verdict),
         ]
         chosen = verdict.recommended
