@@ -68,6 +68,7 @@ def test_reading_verbs_import_nothing_heavy(run: Path, space: Path, tmp_path: Pa
     for words in (
         ["--help"],
         ["plan", space],
+        ["plan", space, *LLAMA],
         ["recommend", run],
         ["recommend", run, "--json"],
         ["frontier", run, "-o", tmp_path / "f.html", "-o", tmp_path / "f.png"],
@@ -123,6 +124,7 @@ def test_tables_fit_eighty_columns(run: Path, space: Path, monkeypatch: pytest.M
         (["plan", "SPACE", "--set", "models.embedder=a/b", "--pilot"], "model './none': no such file or folder"),
         (["plan", "SPACE", *LLAMA, "--device", "T4"], "device memory: got T4 with 16 GB; expected about"),
         (["plan", "SPACE", *LLAMA, "--device", "K80"], "device: got 'K80'; expected one of cpu, T4"),
+        (["plan", "SPACE", "--pilot", "--device", "A10"], "--device A10: got it with --pilot"),
         (["plan", "SPACE", "--seconds-per-step", "joint_rag"], "got 'joint_rag'; expected PHASE=SECONDS"),
         (["plan", "SPACE", "--step-times", "none.json"], "none.json: cannot be read: No such file"),
         (["plan", "SPACE", *LLAMA, "--seconds-per-step", "x=1"], "seconds per step: got 'x'; expected one of"),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,8 +16,11 @@ from raggrid.cli.options import Json, Override, print_json
 from raggrid.errors import DataError, InputError, ModelError
 
 if TYPE_CHECKING:
-    from raggrid.analysis.cost_model import ModelSize
+    from raggrid.analysis.cost_model import ModelSize, Setting
+    from raggrid.analysis.devices import Device
     from raggrid.analysis.plan import Plan
+    from raggrid.analysis.pricing import Pricing
+    from raggrid.analysis.unit_costs import UnitCosts
     from raggrid.analysis.workload import Workload
     from raggrid.space import SearchSpace
 
@@ -67,12 +70,14 @@ def plan(
     """
     from raggrid.space_yaml import load_space
 
+    if pilot and device:
+        raise InputError(f"--device {device}: got it with --pilot, which measures this machine; expected one of them.")
+    case = _Case(device, devices, price, pilot, weight_bits)
     times = _given_times(seconds_per_step or [], step_times)
     plans = []
     for path in spaces:
         space = load_space(path, set_ or [])
-        given = times.get(space.name, times.get("", {}))
-        plans.append(_plan(space, device, devices, price, pilot=pilot, given=given, weight_bits=weight_bits))
+        plans.append(_plan(space, case, times.get(space.name, times.get("", {}))))
     if as_json:
         print_json(plans[0].to_json() if len(plans) == 1 else {"plans": [plan.to_json() for plan in plans]})
         return
@@ -85,50 +90,83 @@ def plan(
         show_plans(plans, console())
 
 
-def _plan(
-    space: SearchSpace, device: str | None, devices: int | None, price: float | None, *, pilot: bool,
-    given: Mapping[str, float], weight_bits: int | None,
-) -> Plan:  # fmt: skip
-    from raggrid.analysis.cost_model import Setting, unit_costs
-    from raggrid.analysis.devices import device_named
-    from raggrid.analysis.plan import plan as make_plan
-    from raggrid.analysis.pricing import check_memory
-    from raggrid.analysis.pricing import price as make_pricing
-    from raggrid.analysis.unit_costs import with_step_seconds
-    from raggrid.strategies import study_graph
+@dataclass(frozen=True)
+class _Case:
+    """What the user says about the machines; None where nothing was said."""
 
-    if pilot:
+    device: str | None
+    num_devices: int | None
+    price: float | None
+    pilot: bool
+    weight_bits: int | None
+
+
+def _plan(space: SearchSpace, case: _Case, given: Mapping[str, float]) -> Plan:
+    """The plan with its bill, or with the reason why it has none."""
+    from raggrid.analysis.plan import plan as make_plan
+
+    if case.pilot:
         space = _ready_for_pilot(space)
     work = _workload(space)
     try:
         embedder, generator = _size(space.models.embedder), _size(space.models.generator)
     except ModelError as error:
-        if pilot or given:
+        if case.pilot or given:
             raise
         return make_plan(space, unpriced_because=str(error))
-    on_gpus = bool(space.resources.gpus_per_worker)
-    target = device_named(device or ("A10" if on_gpus else "cpu"))
-    if device is None:  # an assumed device refuses nothing
-        target = replace(target, memory_bytes=None)
-    bits = weight_bits or (16 if space.models.dtype == "bfloat16" else 32)
-    setting = Setting(space, embedder, generator, work, target, bits)
-    units = unit_costs(setting)
-    if pilot:
-        from raggrid.search.pilot import pilot as measure
+    return make_plan(space, _pricing(space, case, given, work, embedder, generator))
 
-        units = measure(space)
-    if given:
-        units = with_step_seconds(units, given, study_graph(space))
-    workers = max(1, space.resources.workers)
-    pricing = make_pricing(
+
+def _pricing(
+    space: SearchSpace,
+    case: _Case,
+    given: Mapping[str, float],
+    work: Workload,
+    embedder: ModelSize,
+    generator: ModelSize,
+) -> Pricing:
+    from raggrid.analysis.cost_model import Setting, unit_costs
+    from raggrid.analysis.pricing import check_memory, price
+    from raggrid.analysis.unit_costs import with_step_seconds
+    from raggrid.strategies import study_graph
+
+    device, here = _device(space, case)
+    bits = case.weight_bits or (16 if space.models.dtype == "bfloat16" else 32)
+    setting = Setting(space, embedder, generator, work, device, bits)
+    units = _measured(space) if case.pilot else unit_costs(setting)
+    pricing = price(
         setting,
-        units,
-        num_devices=devices or (workers if target.name != "cpu" else max(workers, _cores(space))),
-        dollars_per_device_hour=price or space.resources.dollars_per_device_hour,
-        notes=tuple(_notes(setting, assumed=device is None, pilot=pilot)),
+        with_step_seconds(units, given, study_graph(space)) if given else units,
+        num_devices=case.num_devices or max(here, space.resources.workers, 1),
+        dollars_per_device_hour=case.price or space.resources.dollars_per_device_hour,
+        notes=tuple(_notes(setting, case)),
     )
     check_memory(pricing)
-    return make_plan(space, pricing)
+    return pricing
+
+
+def _device(space: SearchSpace, case: _Case) -> tuple[Device, int]:
+    """What a worker runs on, and how many of them this machine is known to have."""
+    from raggrid.analysis.devices import device_named
+
+    cores = max(1, (os.cpu_count() or 1) // space.resources.cpus_per_worker)
+    if case.pilot:
+        from raggrid.search.pilot import gpus_here
+
+        name, memory_bytes, count = gpus_here(space)
+        device = replace(device_named("cpu"), name=name, memory_bytes=memory_bytes)
+        return device, count or cores
+    assumed = "A10" if space.resources.gpus_per_worker else "cpu"
+    device = device_named(case.device or assumed)
+    if case.device is None:  # what is assumed refuses nothing
+        device = replace(device, memory_bytes=None)
+    return device, cores if device.name == "cpu" else 0
+
+
+def _measured(space: SearchSpace) -> UnitCosts:
+    from raggrid.search.pilot import pilot
+
+    return pilot(space)
 
 
 def _size(reference: str) -> ModelSize:
@@ -142,23 +180,21 @@ def _size(reference: str) -> ModelSize:
     return size
 
 
-def _cores(space: SearchSpace) -> int:
-    return max(1, (os.cpu_count() or 1) // space.resources.cpus_per_worker)
-
-
-def _notes(setting: Any, *, assumed: bool, pilot: bool) -> list[str]:
-    sizes = {f"{side} {model.parameters / 1e6:,.0f} M parameters from {model.source}"
-             for side, model in (("embedder", setting.embedder), ("generator", setting.generator))}  # fmt: skip
-    notes = [f"Models: {', '.join(sorted(sizes))}.", f"{setting.workload.source.capitalize()}."]
-    if pilot:
-        return [*notes, "Step times are measured on this machine, on the data of the first steps."]
-    if assumed:
-        notes.append(f"Device {setting.device.name} is assumed; name yours with --device.")
-    return [
-        *notes,
+def _notes(setting: Setting, case: _Case) -> Iterator[str]:
+    """What the numbers rest on."""
+    sides = (("embedder", setting.embedder), ("generator", setting.generator))
+    sizes = [f"{side} {model.parameters / 1e6:,.0f} M parameters from {model.source}" for side, model in sides]
+    yield f"Models: {', '.join(sizes)}."
+    if case.pilot:
+        yield "Seconds are measured on this machine, on the data of the first steps; disk is from the cost model."
+        return
+    yield f"{setting.workload.source.capitalize()}."
+    if case.device is None:
+        yield f"Device {setting.device.name} is assumed; name yours with --device."
+    yield (
         "The cost model counts matrix products at large batches. Real steps take longer where batches are small or "
-        "weights are unpacked from few bits; --pilot measures.",
-    ]
+        "weights are unpacked from few bits; --pilot measures."
+    )
 
 
 def _workload(space: SearchSpace) -> Workload:

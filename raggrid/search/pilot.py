@@ -119,6 +119,14 @@ def trials_at_once(space: SearchSpace) -> int:
     return min(fits, wanted.max_concurrent_trials or fits)
 
 
+def gpus_here(space: SearchSpace) -> tuple[str, float | None, int]:
+    """The device that trials of this space would get here: its name, its memory, and how many; ``cpu``, None and 0."""
+    if not torch.cuda.is_available() or space.resources.gpus_per_worker == 0:
+        return "cpu", None, 0
+    device = torch.cuda.get_device_properties(0)
+    return str(device.name), float(device.total_memory), torch.cuda.device_count()
+
+
 def of_one_worker(space: SearchSpace) -> SearchSpace:
     """The space as one of a trial's workers sees it: its share of every batch and of the validation questions."""
     workers, training = max(1, space.resources.workers), space.training

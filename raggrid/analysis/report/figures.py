@@ -130,7 +130,7 @@ def response_figures(study: Study) -> Iterator[Figure]:
         points = [row for row in study.curves if row.trial_id in trials and math.isfinite(row.objective)]
         embedder = distinct(row.embedder_lr for row in trials.values())
         generator = distinct(row.generator_lr for row in trials.values())
-        if len(embedder) > 1 and len(generator) > 1:
+        if points and len(embedder) > 1 and len(generator) > 1:
             yield _heat_map(search, trials, points)
         elif points and max(len(embedder), len(generator)) > 1:
             yield _response(search, "embedder" if len(embedder) > 1 else "generator", trials, points)
