@@ -176,6 +176,8 @@ def test_plan_takes_step_times_devices_and_prices(tiny_models: tuple[Path, Path]
     both = json.loads(raggrid("plan", space, space, *words, "--json").stdout)
     assert len(both["plans"]) == 2
     assert "all" in raggrid("plan", space, space, *words).stdout
+    other = raggrid("plan", space, *words, "--set", "name=other")
+    assert "got no step times of 'other'; expected some. It has made." in other.stderr
 
 
 def test_plan_without_known_models_still_lists_the_trials(space: Path) -> None:

@@ -162,6 +162,14 @@ def test_money_is_hours_times_the_price() -> None:
     assert priced(made_space()).total_dollars is None
 
 
+def test_a_budget_that_does_not_reach_is_told() -> None:
+    assert priced(made_space(budget={"device_hours": 100})).notes == ("Made up.",)
+    tight = made_space(budget={"device_hours": 0.1, "dollars": 0.2}, resources={"dollars_per_device_hour": 4})
+    notes = priced(tight, dollars=4.0).notes
+    assert [note.partition("budget.")[2].partition(" ")[0] for note in notes[:-1]] == ["device_hours", "dollars"]
+    assert "ends it at 0.1, incomplete" in notes[0]
+
+
 def test_wall_time_is_the_schedules() -> None:
     assert wall_seconds([Batch("a", [3.0, 1.0, 1.0])], 2) == 3.0
     assert wall_seconds([Batch("a", [2.0]), Batch("b", [1.0], ["a"]), Batch("c", [4.0])], 2) == 4.0

@@ -99,7 +99,7 @@ def price(
         dollars_per_device_hour,
         bill.total_device_seconds.times(hourly) if hourly else None,
         tuple(_money(bill, hourly)) if hourly else (),
-        notes,
+        (*_over_budget(space, bill, hourly), *notes),
     )
 
 
@@ -118,6 +118,18 @@ def check_memory(pricing: Pricing) -> None:
             "Lower training.rag.batch_size, retrieval.top_k or prompt.passage_tokens, raise resources.workers, or take "
             "a larger device."
         )
+
+
+def _over_budget(space: SearchSpace, bill: Bill, hourly: float) -> Iterator[str]:
+    """A sentence for each limit that the expected study would pass; idle time, which budgets count, comes on top."""
+    hours = bill.total_device_seconds.expected / 3600
+    for name, limit, needed in (
+        ("device_hours", space.budget.device_hours, hours),
+        ("wall_hours", space.budget.wall_hours, bill.wall_seconds.expected / 3600),
+        ("dollars", space.budget.dollars, hourly * 3600 * hours),
+    ):
+        if limit is not None and needed > limit:
+            yield f"The expected study takes {needed:,.1f} {name}; budget.{name} ends it at {limit:g}, incomplete."
 
 
 def _choices(space: SearchSpace, units: UnitCosts, sizes: Sizes) -> Iterator[Choice]:

@@ -42,7 +42,7 @@ def plan(
     price: Annotated[
         float | None,
         typer.Option(
-            "--price", metavar="DOLLARS", help="Of a device-hour. Default: resources.dollars_per_device_hour."
+            "--price", metavar="DOLLARS", min=0.0, help="Of a device-hour. Default: resources.dollars_per_device_hour."
         ),
     ] = None,
     pilot: Annotated[
@@ -58,7 +58,10 @@ def plan(
     weight_bits: Annotated[
         int | None,
         typer.Option(
-            metavar="BITS", help="Of a frozen generator weight on the device, 4 for QLoRA. Default: as models.dtype."
+            metavar="BITS",
+            min=1,
+            max=32,
+            help="Of a frozen generator weight on the device, 4 for QLoRA. Default: as models.dtype.",
         ),
     ] = None,
     as_json: Json = False,
@@ -77,6 +80,10 @@ def plan(
     plans = []
     for path in spaces:
         space = load_space(path, set_ or [])
+        if step_times and space.name not in times:
+            raise InputError(
+                f"{step_times}: got no step times of '{space.name}'; expected some. It has {', '.join(times)}."
+            )
         plans.append(_plan(space, case, times.get(space.name, times.get("", {}))))
     if as_json:
         print_json(plans[0].to_json() if len(plans) == 1 else {"plans": [plan.to_json() for plan in plans]})
