@@ -29,7 +29,7 @@ class Device:
 # Of the peak: Llama 3 reports 38 to 43% on H100 (arXiv 2407.21783, table 4), PaLM 46% on TPU v4 (arXiv 2204.02311,
 # section 4.1), both at far larger batches than a fine-tuning trial's.
 GPU_UTILISATION = 0.4
-# One core's matrix products through oneDNN: measured here, training steps of SmolLM2-135M, 82 of 96 Gflop/s.
+# One core's matrix products through oneDNN: training steps of SmolLM2-135M on an AMD EPYC reached 82 of 96 Gflop/s.
 CPU_UTILISATION = 0.85
 
 
