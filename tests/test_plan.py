@@ -1,4 +1,4 @@
-"""The bill before anything runs: counts by hand and by brute force, the paper's hours, what other settings would cost."""
+"""The bill before anything runs: counts by hand and by brute force, and what other settings would cost."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 from dataclasses import replace
 from io import StringIO
 from itertools import permutations
-from pathlib import Path
 
 import numpy as np
 import pytest
