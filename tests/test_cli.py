@@ -14,7 +14,9 @@ from raggrid.space_yaml import dump_space
 from tests.records import made_run, made_space
 
 RAGGRID = str(Path(sys.executable).parent / "raggrid")
-VERBS = ("search", "plan", "recommend", "frontier", "demo")
+VERBS = ("search", "plan", "recommend", "frontier", "report", "demo")
+LLAMA = ["--set", "models.embedder=BAAI/bge-base-en-v1.5", "--set", "models.dtype=bfloat16",
+         "--set", "models.generator=meta-llama/Llama-3.1-8B-Instruct"]  # fmt: skip
 # Runs a verb, then fails if it pulled in what it must do without.
 PROBE = """
 import sys
@@ -66,9 +68,11 @@ def test_reading_verbs_import_nothing_heavy(run: Path, space: Path, tmp_path: Pa
     for words in (
         ["--help"],
         ["plan", space],
+        ["plan", space, *LLAMA],
         ["recommend", run],
         ["recommend", run, "--json"],
         ["frontier", run, "-o", tmp_path / "f.html", "-o", tmp_path / "f.png"],
+        ["report", run, "-o", tmp_path / "r.html"],
         ["demo", tmp_path / "world", "--entities", "20"],
     ):
         done = subprocess.run(
@@ -117,8 +121,17 @@ def test_tables_fit_eighty_columns(run: Path, space: Path, monkeypatch: pytest.M
         (["search", "SPACE"], "model './none': no such file or folder"),
         (["search", "missing.yaml"], "missing.yaml: no such file"),
         (["plan", "missing.yaml"], "missing.yaml: no such file"),
+        (["plan", "SPACE", "--set", "models.embedder=a/b", "--pilot"], "model './none': no such file or folder"),
+        (["plan", "SPACE", *LLAMA, "--device", "T4"], "device memory: got T4 with 16 GB; expected about"),
+        (["plan", "SPACE", *LLAMA, "--device", "K80"], "device: got 'K80'; expected one of cpu, T4"),
+        (["plan", "SPACE", "--pilot", "--device", "A10"], "--device A10: got it with --pilot"),
+        (["plan", "SPACE", "--seconds-per-step", "joint_rag"], "got 'joint_rag'; expected PHASE=SECONDS"),
+        (["plan", "SPACE", "--step-times", "none.json"], "none.json: cannot be read: No such file"),
+        (["plan", "SPACE", *LLAMA, "--seconds-per-step", "x=1"], "seconds per step: got 'x'; expected one of"),
         (["recommend", "missing"], "missing: no run directory"),
         (["frontier", "missing"], "missing: no run directory"),
+        (["report", "missing"], "missing: no run directory"),
+        (["report", "missing", "-o", "r.pdf"], "r.pdf: got '.pdf'; expected .html"),
         (["demo", "world", "--entities", "5"], "num_entities: got 5"),
     ],
 )
@@ -141,10 +154,37 @@ def test_labels_that_a_strategy_needs_are_asked_for_before_anything_runs(space: 
     rows = [json.loads(line) for line in (world / "train.jsonl").read_text().splitlines()]
     rows[0]["context_ids"] = []
     (world / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    done = raggrid("search", space, "--set", f"data.folder={world}", "--run", tmp_path / "out")
-    assert done.returncode == 2
-    assert f"needs context labels; 1 of {len(rows)} training questions have none" in done.stderr
+    for words in (["search", space, "--run", tmp_path / "out"], ["plan", space]):
+        done = raggrid(*words, "--set", f"data.folder={world}")
+        assert done.returncode == 2
+        assert f"needs context labels; 1 of {len(rows)} training questions have none" in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_plan_takes_step_times_devices_and_prices(tiny_models: tuple[Path, Path], space: Path, tmp_path: Path) -> None:
+    models = ["--set", f"models.embedder={tiny_models[0]}", "--set", f"models.generator={tiny_models[1]}"]
+    times = tmp_path / "times.json"
+    times.write_text(json.dumps({"seconds_per_step": {"made": {"generator_rag": 7.0, "joint_rag": 5.0}}}))
+    words = [*models, "--device", "h100", "--devices", "4", "--price", "2", "--step-times", times]
+    done = raggrid("plan", space, *words, "--seconds-per-step", "joint_rag/rag_token=9", "--json")
+    pricing = json.loads(done.stdout)["pricing"]
+    finals = {(row["strategy"], row["loss"]): row["final_device_seconds"] for row in pricing["bill"]["strategies"]}
+    assert finals["generator", "rag_token"] == pytest.approx(24 * 7)
+    assert finals["joint", "rag_token"] == pytest.approx(24 * 9)
+    assert finals["joint", "rag_sequence"] == pytest.approx(24 * 5)
+    assert (pricing["device"], pricing["num_devices"], pricing["dollars_per_device_hour"]) == ("H100", 4, 2.0)
+    both = json.loads(raggrid("plan", space, space, *words, "--json").stdout)
+    assert len(both["plans"]) == 2
+    assert "all" in raggrid("plan", space, space, *words).stdout
+    other = raggrid("plan", space, *words, "--set", "name=other")
+    assert "got no step times of 'other'; expected some. It has made." in other.stderr
+
+
+def test_plan_without_known_models_still_lists_the_trials(space: Path) -> None:
+    unknown = ["--set", "models.embedder=some/thing", "--set", "models.generator=some/thing"]
+    assert json.loads(raggrid("plan", space, *unknown, "--json").stdout)["pricing"] is None
+    assert "No bill: model 'some/thing': its size is not known here" in raggrid("plan", space, *unknown).stdout
+    assert "No bill: model './none': no such file or folder" in raggrid("plan", space).stdout
 
 
 def test_a_folder_in_use_is_refused(space: Path, run: Path, tiny_models: tuple[Path, Path], tmp_path: Path) -> None:

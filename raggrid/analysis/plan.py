@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from raggrid.analysis.pricing import Pricing
 from raggrid.rates import rungs
 from raggrid.space import SearchSpace
 from raggrid.strategies import PhaseSearch, StudyGraph, study_graph
@@ -44,7 +45,7 @@ class PlannedStrategy:
 
 @dataclass(frozen=True)
 class Plan:
-    """A study before it runs."""
+    """A study before it runs. ``pricing`` is None where nothing tells what its models take."""
 
     name: str
     searches: tuple[PlannedSearch, ...]
@@ -55,14 +56,16 @@ class Plan:
     num_steps_unshared: int
     num_answerings_at_most: int
     workers: int
+    pricing: Pricing | None = None
+    unpriced_because: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
         return asdict(self)
 
 
-def plan(space: SearchSpace) -> Plan:
-    """The trial list of a space. Reads neither data nor models."""
+def plan(space: SearchSpace, pricing: Pricing | None = None, *, unpriced_because: str | None = None) -> Plan:
+    """The trial list of a space, with its bill or the reason why there is none. Reads neither data nor models."""
     graph = study_graph(space)
     strategies = tuple(_strategies(graph))
     searches = tuple(_search(space, graph, search) for search in graph.searches.values())
@@ -80,6 +83,8 @@ def plan(space: SearchSpace) -> Plan:
         + sum(p.strategy in ("baseline", "independent") for p in graph.pipelines)
         + len(graph.pipelines),
         workers=max(1, space.resources.workers),
+        pricing=pricing,
+        unpriced_because=unpriced_because,
     )
 
 

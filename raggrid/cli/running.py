@@ -1,4 +1,4 @@
-"""Verbs that run something or prepare it: search, plan, demo."""
+"""Verbs that run something or prepare it: search, demo."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from raggrid.cli.app import app
-from raggrid.cli.options import Json, Override, Space, print_json
+from raggrid.cli.options import Json, Override, Space
 
 
 @app.command()
@@ -58,25 +58,6 @@ def search(
 
         show_bill(bill(run), console())
     recommend([run], as_json=as_json)
-
-
-@app.command()
-def plan(space: Space, set_: Override = None, as_json: Json = False) -> None:
-    """Show what a search would run: the trials of every phase, and which strategies share them.
-
-    Reads the search space alone; nothing is loaded or trained.
-    """
-    from raggrid.analysis.plan import plan as make_plan
-    from raggrid.space_yaml import load_space
-
-    result = make_plan(load_space(space, set_ or []))
-    if as_json:
-        print_json(result.to_json())
-    else:
-        from raggrid.show.plan import show_plan
-        from raggrid.show.tables import console
-
-        show_plan(result, console())
 
 
 @app.command()

@@ -17,6 +17,7 @@ KNOWN_SHA256 = {
     ),
 }
 PREFIX = "package:"
+FILE_SUFFIXES = (".gguf", ".safetensors", ".bin", ".pt", ".pth", ".onnx")
 
 
 def locate(reference: str) -> Path | None:
@@ -30,7 +31,8 @@ def locate(reference: str) -> Path | None:
     path = Path(reference).expanduser()
     if path.exists():
         return path.resolve()
-    if reference.startswith((".", "/", "~")) or path.suffix or reference.count("/") > 1:
+    # A hub name may look as if it had a suffix: Llama-3.1-8B, Mistral-7B-v0.1.
+    if reference.startswith((".", "/", "~")) or path.suffix in FILE_SUFFIXES or reference.count("/") > 1:
         raise ModelError(f"model '{reference}': no such file or folder. Check the path (it starts at {Path.cwd()}).")
     return None
 

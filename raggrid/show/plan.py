@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Console
 from rich.table import Table
 
 from raggrid.analysis.names import display_name
 from raggrid.analysis.plan import Plan, PlannedSearch
+from raggrid.show.bill import show_bill, study_rows
 from raggrid.show.tables import new_table
 
 
 def show_plan(result: Plan, out: Console) -> None:
-    """The searches with their trials, then what each strategy takes alone and adds."""
+    """The searches with their trials, what each strategy takes alone and adds, then the bill."""
     out.print()
     out.print(_search_table(result))
     out.print()
@@ -24,6 +27,16 @@ def show_plan(result: Plan, out: Console) -> None:
         f"alone. Then at most {result.num_answerings_at_most} rounds of answering. Early stopping makes it less.",
         highlight=False,
     )
+    if result.pricing:
+        show_bill(result.pricing, out)
+    elif result.unpriced_because:
+        out.print(f"No bill: {result.unpriced_because}", highlight=False)
+
+
+def show_plans(results: Sequence[Plan], out: Console) -> None:
+    """Several studies, one line each, and their sum."""
+    out.print()
+    out.print(study_rows(results))
 
 
 def _search_table(result: Plan) -> Table:
@@ -44,8 +57,10 @@ def _search_table(result: Plan) -> Table:
 
 def _rates(search: PlannedSearch) -> str:
     if search.rates_from:
-        return "the pair that two_phase finds"
+        return "from two_phase's winners"
     pairs = ["/".join(f"{rate:g}" for rate in pair if rate is not None) for pair in search.trials]
+    if not pairs:
+        return f"{search.num_trials} drawn on the way"
     return ", ".join(pairs) if len(pairs) <= 9 else f"{len(pairs)} pairs"
 
 

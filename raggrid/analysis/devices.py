@@ -1,0 +1,70 @@
+"""What devices can do: peak throughput, memory and its bandwidth, as their makers state them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from raggrid.errors import InputError
+
+GIGA = 1e9
+
+
+@dataclass(frozen=True)
+class Device:
+    """A GPU, or one CPU core.
+
+    ``flops``: dense matrix products a second in the precision that training uses (16 bit on GPUs, float32 on CPUs).
+    ``utilisation``: the share of it that training reaches. ``memory_bytes`` is None where it is not the device's own.
+    """
+
+    name: str
+    flops: float
+    bytes_per_second: float
+    memory_bytes: float | None
+    utilisation: float
+
+
+# Of the peak: Llama 3 reports 38 to 43% on H100 (arXiv 2407.21783, table 4), PaLM 46% on TPU v4 (arXiv 2204.02311,
+# section 4.1), both at far larger batches than a fine-tuning trial's.
+GPU_UTILISATION = 0.4
+# One core's matrix products through oneDNN: training steps of SmolLM2-135M on an AMD EPYC reached 82 of 96 Gflop/s.
+CPU_UTILISATION = 0.85
+
+
+def _gpu(name: str, teraflops: float, gigabytes_per_second: float, gigabytes: float) -> Device:
+    return Device(name, 1e12 * teraflops, GIGA * gigabytes_per_second, GIGA * gigabytes, GPU_UTILISATION)
+
+
+# Peaks without sparsity, from NVIDIA's data sheets. CPU: a core with two AVX2 multiply-add units at 3 GHz, and an even
+# share of a server's memory bandwidth.
+DEVICES: Mapping[str, Device] = {
+    device.name: device
+    for device in (
+        Device("cpu", 96e9, 10 * GIGA, None, CPU_UTILISATION),
+        _gpu("T4", 65, 320, 16),
+        _gpu("L4", 121, 300, 24),
+        _gpu("A10", 125, 600, 24),
+        _gpu("A10G", 70, 600, 24),
+        _gpu("L40S", 362, 864, 48),
+        _gpu("A100-40GB", 312, 1555, 40),
+        _gpu("A100-80GB", 312, 2039, 80),
+        _gpu("H100", 989, 3350, 80),
+        _gpu("H200", 989, 4800, 141),
+    )
+}
+
+
+def device_named(name: str) -> Device:
+    """A device of the table, whatever its name's case.
+
+    Raises:
+        InputError: another name.
+    """
+    known = {device.lower(): device for device in DEVICES}
+    if name.lower() in known:
+        return DEVICES[known[name.lower()]]
+    close = difflib.get_close_matches(name.lower(), known, n=1)
+    hint = f"Did you mean '{known[close[0]]}'?" if close else "Take the nearest one, or measure with --pilot."
+    raise InputError(f"device: got '{name}'; expected one of {', '.join(DEVICES)}. {hint}")

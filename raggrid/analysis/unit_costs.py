@@ -1,0 +1,72 @@
+"""What one of each thing costs: a training step, an evaluation, an answer. The bill multiplies these numbers.
+
+All seconds are those of one trial's own clock. On ``w`` workers they cost ``w`` times as many device-seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from raggrid.errors import InputError
+from raggrid.strategies import StudyGraph
+
+
+@dataclass(frozen=True)
+class PhaseCosts:
+    """One phase. ``first_step_seconds`` is what the first step takes longer: it carries the gradient audit.
+
+    ``evaluate_seconds`` is one measurement of the objective, ``startup_seconds`` the loading before the first step.
+    """
+
+    step_seconds: float
+    evaluate_seconds: float
+    first_step_seconds: float = 0.0
+    startup_seconds: float = 0.0
+
+    def train_seconds(self, steps: float) -> float:
+        """Training alone: what `final` counts."""
+        return self.first_step_seconds + steps * self.step_seconds
+
+
+@dataclass(frozen=True)
+class UnitCosts:
+    """Costs by phase, or by search (``joint_rag/rag_sequence``) where a phase's losses differ.
+
+    ``peak_bytes`` is the device memory that a worker of a phase takes, where known. ``source`` says whose
+    numbers these are.
+    """
+
+    phases: Mapping[str, PhaseCosts]
+    answer_seconds: float
+    answer_startup_seconds: float
+    index_seconds: float
+    peak_bytes: Mapping[str, float]
+    source: str
+
+    def of(self, search: str) -> PhaseCosts:
+        """The costs of a search: its own, else its phase's."""
+        return self.phases.get(search) or self.phases[search.partition("/")[0]]
+
+
+def with_step_seconds(units: UnitCosts, given: Mapping[str, float], graph: StudyGraph) -> UnitCosts:
+    """The same with step times that somebody else measured, by phase or by search.
+
+    The first step's audit is taken out where a step time is given: it is part of what was measured.
+
+    Raises:
+        InputError: a name that the study has no such search or phase of, or a time that is not positive.
+    """
+    known = [*graph.searches, *dict.fromkeys(search.phase for search in graph.searches.values())]
+    for name, seconds in given.items():
+        if name not in known:
+            raise InputError(f"seconds per step: got '{name}'; expected one of {', '.join(known)}. Correct the name.")
+        if not seconds > 0:
+            raise InputError(f"seconds per step of {name}: got {seconds:g}; expected more than 0. Correct the number.")
+    phases = dict(units.phases)
+    # Phases first, so that a search's own time wins over its phase's.
+    for name in sorted(given, key=lambda name: "/" in name):
+        for search in graph.searches.values():
+            if name in (search.name, search.phase):
+                phases[search.name] = replace(units.of(search.name), step_seconds=given[name], first_step_seconds=0.0)
+    return replace(units, phases=phases, source=f"{units.source}; step times as given")

@@ -1,0 +1,199 @@
+"""The report: every part of a study is on the page, no text of it is run, and a real browser draws it all."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from raggrid.analysis.report.contents import charged_to, rate_text, read_study
+from raggrid.analysis.report.figures import common_step, response_figures
+from raggrid.analysis.report.page import json_for_script, render, write_report
+from raggrid.analysis.report.sections import differing, question_texts
+from raggrid.errors import InputError, RecordError
+from raggrid.records import CurveRecord, LedgerRecord, PredictionRecord, QuestionRecord
+from raggrid.store import append, create_run
+from tests.records import made_space, pipeline, trial
+
+EVIL = "</script><script>document.body.dataset.pwned='yes'</script><img src=x onerror=alert(1)>"
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), ""
+)
+VOID = {"meta", "br", "img", "link", "input", "hr"}
+
+
+class Balanced(HTMLParser):
+    """Fails on a tag that closes another one; collects script elements with what stands in them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.scripts: list[tuple[dict[str, str | None], str]] = []
+        self.seen: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append(tag)
+        if tag == "script":
+            self.scripts.append((dict(attrs), ""))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] == "script":
+            about, text = self.scripts[-1]
+            self.scripts[-1] = (about, text + data)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A study with all kinds of trials, a joint grid, a bill, and texts that would like to be scripts."""
+    folder = tmp_path / "run"
+    rates = {"embedder": [1e-5, 1e-4], "generator": [1e-4, 1e-3], "joint": "grid"}
+    space = made_space(name=EVIL, learning_rates=rates, losses={"joint": ["rag_token"]})
+    create_run(folder, space, {"data": {"num_questions": {"test": 4}, "num_passages": 9}, "versions": {EVIL: None}})
+    rows = [
+        trial("g1", status="stopped", steps=8, generator_lr=1e-4),
+        trial("g2", generator_lr=1e-3),
+        trial("e1", "embedder_labels", "mnr", embedder_lr=1e-5, generator_lr=None),
+        trial("e2", "embedder_labels", "mnr", embedder_lr=1e-4, generator_lr=None, status="diverged", objective=None),
+        *(trial(f"j{i}{j}", "joint_rag", embedder_lr=e, generator_lr=g)
+          for i, e in enumerate((1e-5, 1e-4)) for j, g in enumerate((1e-4, 1e-3))),
+    ]  # fmt: skip
+    append(folder, rows)
+    for number, row in enumerate(rows):
+        append(folder, [CurveRecord(row.trial_id, 8, 0, 3.0, 2.5 + number / 10, 0.5, 4.0)])
+        last = float("nan") if row.status == "diverged" else 2.0 + number / 10
+        if row.status != "stopped":
+            append(folder, [CurveRecord(row.trial_id, 24, None, 2.0, last, 0.5, 10.0)])
+        append(folder, [LedgerRecord(row.trial_id, None, "train", 10.0, 10.0, 1, "cpu", 0.0)])
+    append(folder, [LedgerRecord(None, None, "idle", 3.0, 3.0, 1, "cpu", 0.0)])
+    append(folder, [LedgerRecord(None, "joint-rag_token", "evaluate", 2.0, 2.0, 1, "cpu", 0.0)])
+    for strategy, loss, scores in (("baseline", None, [0.0] * 4), ("joint", "rag_token", [1.0, 0.0, 0.5, 0.0])):
+        for split in ("validation", "test"):
+            line = pipeline(strategy, loss, split, scores, 40.0 if loss else 0.0)
+            append(folder, [line])
+            append(folder, [
+                PredictionRecord(line.pipeline_id, strategy, loss, 0, split, f"q{place}", EVIL if loss else "", f1, f1,
+                                 1.0, ("p1",))
+                for place, f1 in enumerate(scores)
+            ])  # fmt: skip
+    return folder
+
+
+def test_no_text_of_a_study_becomes_markup(run: Path) -> None:
+    page = Balanced()
+    text = render(read_study(run))
+    page.feed(text)
+    assert page.open == []
+    assert "img" not in page.seen
+    data = [(about, content) for about, content in page.scripts if about.get("type") == "application/json"]
+    assert len(page.scripts) == len(data) + 2, "a script beside the charts' data, the library and the page's own"
+    assert all(json.loads(content)["$schema"] for _, content in data)
+    assert "&lt;/script&gt;&lt;script&gt;" in text
+
+
+def test_json_cannot_leave_its_script() -> None:
+    text = json_for_script({"a": "</script><!--", "b": "&"})
+    assert not set("<>&") & set(text)
+    assert json.loads(text) == {"a": "</script><!--", "b": "&"}
+    with pytest.raises(ValueError, match="JSON compliant"):
+        json_for_script(float("nan"))
+
+
+def test_every_part_is_on_the_page(run: Path) -> None:
+    text = render(read_study(run))
+    for title in ("Recommendation", "What was studied", "Strategies", "Cost against quality", "Learning curves",
+                  "Response to the learning rate", "Where the time went", "Where the strategies differ", "All trials",
+                  "The exact search space", "Environment"):  # fmt: skip
+        assert f"<h2>{title}</h2>" in text
+    charts = re.findall(r'data-chart="([^"]+)"', text)
+    assert charts == [
+        "frontier", "curves-embedder-labels", "curves-generator-rag-rag-token", "curves-joint-rag-rag-token",
+        "response-embedder-labels", "response-generator-rag-rag-token", "response-joint-rag-rag-token", "ledger",
+    ]  # fmt: skip
+    assert all(f'id="{name}"' in text for name in charts)
+    assert text.count("<td>diverged</td>") == 1
+    assert "reduction_factor: 3" in text
+
+
+def test_two_rates_make_a_heat_map_at_a_common_step(run: Path) -> None:
+    study = read_study(run)
+    figure = {figure.name: figure for figure in response_figures(study)}["response-joint-rag-rag-token"]
+    assert figure.title == "joint_rag/rag_token, after step 24"
+    rows = next(iter(figure.spec["datasets"].values())) if "datasets" in figure.spec else figure.spec["data"]["values"]
+    assert {(row["embedder"], row["generator"]) for row in rows} == {
+        ("1e-5", "1e-4"), ("1e-5", "1e-3"), ("1e-4", "1e-4"), ("1e-4", "1e-3"),
+    }  # fmt: skip
+    uneven = [CurveRecord(name, step, None, None, 1.0, None, 1.0) for name, step in (("a", 8), ("b", 8), ("a", 24))]
+    assert common_step(uneven) == 8
+
+
+def test_the_bill_sums_to_the_ledger_and_names_who_is_charged(run: Path) -> None:
+    bill = charged_to(read_study(run))
+    assert sum(seconds for _, _, seconds in bill) == 8 * 10 + 3 + 2
+    assert ("joint_rag/rag_token", "train", 40.0) in bill
+    assert ("answering: joint (token)", "evaluate", 2.0) in bill
+    assert bill[-1] == ("the whole study", "idle", 3.0)
+
+
+def test_questions_that_split_the_strategies_come_first_and_agreed_ones_not_at_all(run: Path) -> None:
+    rows = differing(read_study(run), {"q0": ("Who?", ("me", "I"))})
+    assert [row.question_id for row in rows] == ["q0", "q2"]
+    assert (rows[0].question, rows[0].answers, rows[1].question) == ("Who?", ("me", "I"), None)
+    assert [(said.strategies, said.f1) for said in rows[0].predictions] == [
+        (("joint (token)",), 1.0),
+        (("baseline",), 0.0),
+    ]
+
+
+def test_questions_are_told_where_the_study_kept_them(run: Path) -> None:
+    assert question_texts(read_study(run)) == {}
+    append(run, [QuestionRecord("test", "q0", f"Who? {EVIL}", ("me",)), QuestionRecord("validation", "q2", "No", ())])
+    study = read_study(run)
+    assert list(question_texts(study)) == ["q0"]
+    text = render(study)
+    assert "<strong>Who? &lt;/script&gt;" in text
+    assert "Right: me" in text
+
+
+def test_rates_are_short() -> None:
+    assert [rate_text(rate) for rate in (1e-5, 3e-4, 0.0015, 1.0, None)] == ["1e-5", "3e-4", "1.5e-3", "1e0", "-"]
+
+
+def test_what_cannot_be_reported_is_refused(run: Path, tmp_path: Path) -> None:
+    create_run(tmp_path / "empty", made_space(), {})
+    with pytest.raises(RecordError, match="no pipeline was answered yet"):
+        write_report(tmp_path / "empty", tmp_path / "r.html")
+    with pytest.raises(InputError, match=r"expected \.html"):
+        write_report(run, tmp_path / "r.pdf")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        write_report(run, tmp_path / "file" / "r.html")
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="no chromium on this machine to open the page in")
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_browser_draws_every_chart_without_network_or_complaint(run: Path, tmp_path: Path, width: int) -> None:
+    path = tmp_path / "page" / "report.html"
+    write_report(run, path)
+    done = subprocess.run(
+        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",
+         f"--window-size={width},2000", "--virtual-time-budget=20000", "--enable-logging=stderr", "--v=0",
+         "--host-resolver-rules=MAP * ~NOTFOUND", "--dump-dom", path.as_uri()],
+        capture_output=True, text=True, check=True, timeout=120,
+    )  # fmt: skip
+    assert [line for line in done.stderr.splitlines() if "CONSOLE" in line] == []
+    charts = re.findall(r'<div class="chart[^"]*" id="([^"]+)"[^>]*>.*?<svg[^>]*width="(\d+)"', done.stdout, re.S)
+    assert len(charts) == 8
+    assert f'data-drawn="{len(charts)}"' in done.stdout
+    # A headless window is never narrower than 500 pixels: the phone's layout, not its width.
+    assert all(100 < int(drawn) < max(width, 500) for _, drawn in charts)
+    assert "data-pwned" not in done.stdout
