@@ -1,6 +1,6 @@
 """What a study of all strategies costs: separate full grids, the paper's practice, and raggrid.
 
-    python benchmarks/study_cost.py [--seeds 0 1 2]
+    python -m benchmarks.study_cost [--seeds 0 1 2]
 
 Five learning rates a side, tiny models on a plain world. All in training device-seconds:
   grids    every strategy searched alone, joint over 5 x 5 pairs under both losses, nothing stopped early
