@@ -3,9 +3,9 @@
     python benchmarks/coverage.py            # the table: 500 repetitions at 10,000 and 20,000 questions, 2 minutes
     python benchmarks/coverage.py 50         # fewer repetitions
 
-A study: several equally good strategies, dearer one by one, and a cheaper one that is 3 points worse. Whether a strategy
-answers a question is a threshold on a latent normal ability; two strategies' abilities correlate at 0.64, since easy
-questions are easy for all. With several seeds, each seed of a strategy has a shift of its own. The margin is 0.02.
+A study: several equally good strategies, dearer one by one, and a cheaper one that is 3 points worse. Whether a
+strategy answers a question is a threshold on a latent normal ability; two strategies' abilities correlate at 0.64, since
+easy questions are easy for all. With several seeds, each seed of a strategy has a shift of its own. Margin: 0.02.
 """
 
 from __future__ import annotations
@@ -63,7 +63,9 @@ TRUTHS = (
 def simulate(truth: Truth, rng: np.random.Generator) -> np.ndarray[Any, Any]:
     """(S, seeds, Q) exact-match scores."""
     shape = (len(truth.means), truth.num_seeds, truth.num_questions)
-    latent = np.sqrt(CORRELATION) * rng.standard_normal(shape[2]) + np.sqrt(1 - CORRELATION) * rng.standard_normal(shape)
+    latent = np.sqrt(CORRELATION) * rng.standard_normal(shape[2]) + np.sqrt(1 - CORRELATION) * rng.standard_normal(
+        shape
+    )
     shift = rng.standard_normal((*shape[:2], 1)) * truth.seed_points / 100
     return (latent < ndtri(truth.means[:, None, None] + shift)).astype(float)
 

@@ -69,7 +69,8 @@ class Resampled:
         """(P,) variance of the difference of means over other questions."""
         cov = self.covariance
         variances = cov[first, first] + cov[second, second] - 2 * cov[first, second]
-        return np.clip(variances, 0.0, None)
+        clipped: Array = np.clip(variances, 0.0, None)
+        return clipped
 
     def seed_variances(self, first: Places, second: Places) -> Array:
         """(P,) variance that other seeds add to the difference of means."""
@@ -180,7 +181,8 @@ def _seed_level(cube: Array, resamples: int, rng: np.random.Generator) -> Seeds:
 
 def _stretch(freedom: int, resamples: int, rng: np.random.Generator) -> Array:
     """(R, 1) factors that make normal draws Student's."""
-    return np.sqrt(freedom / rng.chisquare(freedom, (resamples, 1)))
+    stretch: Array = np.sqrt(freedom / rng.chisquare(freedom, (resamples, 1)))
+    return stretch
 
 
 def _pair_variances(spread: Array, explained: Array) -> Array:

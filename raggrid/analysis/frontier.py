@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from raggrid.analysis.recommend import CostBasis
 from raggrid.analysis.results import Measured, Metric, Results, load_all
+from raggrid.analysis.standing import CostBasis
 from raggrid.analysis.statistics import interval, resampled_means
 from raggrid.errors import InputError
 

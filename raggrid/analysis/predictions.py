@@ -62,9 +62,7 @@ def _spread(column: Any, lines: Any, columns: Any, shape: tuple[int, int]) -> np
 
 def distinct_passages(run: Path, split: str) -> dict[str, tuple[int, int]]:
     """By pipeline: how many different passages its first questions retrieved, and how many questions those are."""
-    table = read_columns(
-        run, PredictionRecord, ["pipeline_id", "retrieved_ids"], split=split, first_rows=COLLAPSE_ROWS
-    )
+    table = read_columns(run, PredictionRecord, ["pipeline_id", "retrieved_ids"], split=split, first_rows=COLLAPSE_ROWS)
     found: dict[str, tuple[set[str], int]] = {}
     for row in table.to_pylist():
         seen, questions = found.get(row["pipeline_id"], (set(), 0))

@@ -181,9 +181,11 @@ def _measured_lines(
 def _measured(
     rows: Sequence[PipelineRecord], validation: PipelineRecord, answers: Answered, places: list[int]
 ) -> Measured:
-    first, answered = rows[0], answers.answered[places].all(0)
+    first, answered = rows[0], np.all(answers.answered[places], axis=0)
     whole = bool(answered.all())
-    by_seed = {name: values[places] if whole else values[places][:, answered] for name, values in answers.scores.items()}
+    by_seed = {
+        name: values[places] if whole else values[places][:, answered] for name, values in answers.scores.items()
+    }
     names = answers.question_ids
     final = tuple(row.final_device_seconds for row in rows)
     return Measured(
@@ -191,7 +193,7 @@ def _measured(
         loss=first.loss,
         needs_labels=first.needs_labels,
         split=first.split,
-        question_ids=names if whole else tuple(n for n, kept in zip(names, answered, strict=True) if kept),
+        question_ids=names if whole else tuple(n for n, kept in zip(names, answered.tolist(), strict=True) if kept),
         scores={name: values[0] if len(places) == 1 else values.mean(0) for name, values in by_seed.items()},
         costs=Costs(sum(final) / len(final), first.search_device_seconds, first.marginal_device_seconds),
         winner=first,
@@ -222,7 +224,9 @@ def pooled(results: Sequence[Results]) -> tuple[Measured, ...]:
         InputError: some runs are imported tables and some are not.
     """
     if len({result.imported is None for result in results}) > 1:
-        raise InputError("got imported tables beside studies; expected one kind, since they do not pool. Give them singly.")
+        raise InputError(
+            "got imported tables beside studies; expected one kind, since they do not pool. Give them singly."
+        )
     tables = [{line.key: line for line in result.measured} for result in results]
     shared = [key for key in tables[0] if all(key in table for table in tables)]
     join = _averaged if results[0].imported else _side_by_side

@@ -133,19 +133,18 @@ def _paired(drawn: Resampled, num_questions: int, margin: float, confidence: flo
     errors, spread = np.sqrt(questions + seeds), np.sqrt(questions * num_questions)
     tails = [(1.0 - confidence) / 2.0, 1.0 - (1.0 - confidence) / 2.0]
     low, high = np.quantile(draws, tails, axis=0)
+    falls_short = [_falls_short(sign * draws, sign * difference, num_questions, margin) for sign in (1, -1)]
+    keeps_up = [_keeps_up(sign * draws, sign * difference, errors, num_questions) for sign in (1, -1)]
+    half = _joint_quantile(draws - difference, errors, confidence) * errors
 
-    def square(upper: Any, lower: Any, diagonal: float = 0.0) -> Array:
+    def square(upper: Array, lower: Array, diagonal: float = 0.0) -> Array:
         full = np.full((size, size), diagonal)
         full[first, second], full[second, first] = upper, lower
         return full
 
     return _Pairs(
         square(difference, -difference),
-        square(_falls_short(draws, difference, num_questions, margin),
-               _falls_short(-draws, -difference, num_questions, margin)),
-        square(_keeps_up(draws, difference, errors, num_questions),
-               _keeps_up(-draws, -difference, errors, num_questions), 1.0),
-        square(*[_joint_quantile(draws - difference, errors, confidence) * errors] * 2),
+        square(falls_short[0], falls_short[1]), square(keeps_up[0], keeps_up[1], 1.0), square(half, half),
         square(spread, spread), square(seeds, seeds),
         np.stack([square(low, -high), square(high, -low)]), num_questions,
     )  # fmt: skip
@@ -167,19 +166,21 @@ def _falls_short(draws: Array, difference: Array, num_questions: int, margin: fl
     under that variance (the restricted one of Tango's score test, 1998).
     """
     least = math.sqrt(max(margin * (1.0 - margin), 1e-12) / num_questions)
-    return np.maximum(_share(draws <= -margin), ndtr(-(difference + margin) / least))
+    tail: Array = ndtr(-(difference + margin) / least)
+    return np.maximum(_share(draws <= -margin), tail)
 
 
 def _keeps_up(draws: Array, difference: Array, errors: Array, num_questions: int) -> Array:
     """(P,) p-values of "not worse", no smaller than under the variance that equality implies (McNemar 1947)."""
     under_equality = np.sqrt(errors**2 + difference**2 / num_questions)
-    tail = ndtr(difference / np.where(under_equality > 0, under_equality, 1.0))
+    tail: Array = ndtr(difference / np.where(under_equality > 0, under_equality, 1.0))
     return np.maximum(_share(draws >= 0), tail)
 
 
 def _share(hits: np.ndarray[Any, np.dtype[np.bool_]]) -> Array:
     """Bootstrap p-values: never zero, since the data at hand are one of the samples (Davison, Hinkley 1997)."""
-    return (hits.sum(0) + 1.0) / (len(hits) + 1.0)
+    shares: Array = (hits.sum(0) + 1.0) / (len(hits) + 1.0)
+    return shares
 
 
 def _verdicts(means: Array, pairs: _Pairs, margin: float, confidence: float) -> list[Verdict]:
