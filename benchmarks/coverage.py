@@ -4,7 +4,7 @@
     python benchmarks/coverage.py 50         # fewer repetitions
 
 A study: several equally good strategies, dearer one by one, and a cheaper one that is 3 points worse. Whether a
-strategy answers a question is a threshold on a latent normal ability; two strategies' abilities correlate at 0.64, since
+strategy answers a question is a threshold on a latent normal ability; the abilities of two correlate at 0.64:
 easy questions are easy for all. With several seeds, each seed of a strategy has a shift of its own. Margin: 0.02.
 """
 

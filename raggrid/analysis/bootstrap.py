@@ -63,7 +63,8 @@ class Resampled:
         if self.seeds is None:
             return drawn
         units = (self.seeds.units[:, first] - self.seeds.units[:, second]) / np.sqrt(2.0)
-        return drawn + units * np.sqrt(self.seeds.variances[first, second])
+        drawn += units * np.sqrt(self.seeds.variances[first, second])
+        return drawn
 
     def question_variances(self, first: Places, second: Places) -> Array:
         """(P,) variance of the difference of means over other questions."""
@@ -151,7 +152,9 @@ def by_rows(rows: Array, counts: np.ndarray[Any, Any], resamples: int, rng: np.r
 def by_limit(scores: Array, resamples: int, rng: np.random.Generator) -> Array:
     """What the plain bootstrap tends to: normal means with the covariance of the (S, Q) scores, over Q."""
     size = scores.shape[1]
-    return scores.mean(1) + rng.standard_normal((resamples, len(scores))) @ _root(_covariance(scores) / size).T
+    drawn: Array = rng.standard_normal((resamples, len(scores))) @ _root(_covariance(scores) / size).T
+    drawn += scores.mean(1)
+    return drawn
 
 
 def _root(covariance: Array) -> Array:

@@ -80,7 +80,7 @@ def disagreement(rule: Rule, chosen: Judged | None, judged: Sequence[Judged], ba
 def _dearer(line: Measured, chosen: Measured, basis: CostBasis) -> str:
     ours, theirs, name = cost_of(chosen, basis), cost_of(line, basis), display_name(*chosen.key)
     if theirs > ours:
-        ratio = f" ({theirs / ours:.1f} times the {basis} cost)" if ours else ""
+        ratio = f" ({theirs / ours:.2f} times the {basis} cost)" if ours else ""
         return f"dearer than {name}{ratio}"
     return f"no dearer than {name}, but your case or its score rules it out"
 

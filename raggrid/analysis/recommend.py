@@ -103,6 +103,7 @@ def recommend(
         case={
             "labels": has_labels, "known_learning_rates": known_learning_rates, "have": have,
             "max_device_hours": max_device_hours, "max_dollars": max_dollars,
+            "means_only": bool(lines[0].aggregates),
         },
         notes=tuple(note for result in results for note in (result.imported or {}).get("notes", ())),
     )  # fmt: skip

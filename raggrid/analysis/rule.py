@@ -46,5 +46,5 @@ def paper_rule(*, labels: bool, known_learning_rates: bool, have: InHand | None 
 
 
 def order_is_in_question(rule: str, recommended: str | None) -> bool:
-    """Whether rule and measurement differ over two_phase and joint, which the paper prices in two ways."""
-    return rule != recommended and bool({rule, recommended} <= {"two_phase", "joint"})
+    """Whether rule and measurement differ, and over two_phase or joint, whose order the paper prices in two ways."""
+    return rule != recommended and bool({rule, recommended} & {"two_phase", "joint"})

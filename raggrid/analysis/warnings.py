@@ -35,7 +35,8 @@ def warnings_of(results: Sequence[Results], lines: Sequence[Measured], metric: s
     devices = sorted({device for result in results for device in result.device_types})
     if len(devices) > 1:
         yield f"Costs mix different devices ({', '.join(devices)}): their seconds do not compare."
-    yield from _few_seeds(lines)
+    if not any(line.aggregates for line in lines):
+        yield from _few_seeds(lines)
 
 
 def _of_study(result: Results, metric: str) -> Iterator[str]:

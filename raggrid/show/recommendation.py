@@ -72,7 +72,7 @@ def _order(row: TableRow, basis: str) -> float:
 def _title(result: Recommendation, unit: Unit) -> str:
     size = f"{result.num_questions:,} {result.split} questions" if result.num_questions else f"{result.split} split"
     seeds = f", {result.num_seeds} seeds" if result.num_seeds > 1 else ""
-    hand = f" without the {result.case['have']} in hand" if result.case["have"] else ""
+    hand = f", {result.case['have']} in hand" if result.case["have"] else ""
     return f"{size}{seeds}; percent; {unit.name}{hand}"
 
 
@@ -92,7 +92,8 @@ def _pairs(result: Recommendation) -> Iterator[str]:
     level = f"{100 * result.confidence:g}%"
     for row in result.unresolved:
         if row.difference < 0:
-            needed = f"; about {row.questions_needed:,} questions would settle it" if row.questions_needed else ""
+            about = "at most" if result.case["means_only"] else "about"
+            needed = f"; {about} {row.questions_needed:,} questions would settle it" if row.questions_needed else ""
             yield (
                 f"{display_name(row.strategy, row.loss)}: {_points(row)}, {level} interval {_interval(row)}{needed}."
             )
@@ -111,9 +112,8 @@ def _controls(result: Recommendation) -> Iterator[str]:
     constant, book = result.controls.constant_answer, result.controls.closed_book
     parts = []
     if constant:
-        parts.append(
-            f'the constant answer "{constant.answer}" scores {percent(constant.exact_match)} EM, {percent(constant.f1)} F1'
-        )
+        scores = f"{percent(constant.exact_match)} EM, {percent(constant.f1)} F1"
+        parts.append(f'the constant answer "{constant.answer}" scores {scores}')
     if book:
         parts.append(
             f"a generator tuned without passages {percent(book.exact_match)} EM, {percent(book.f1)} F1 (closed_book)"
