@@ -67,7 +67,8 @@ def simulate(truth: Truth, rng: np.random.Generator) -> np.ndarray[Any, Any]:
         shape
     )
     shift = rng.standard_normal((*shape[:2], 1)) * truth.seed_points / 100
-    return (latent < ndtri(truth.means[:, None, None] + shift)).astype(float)
+    answered: np.ndarray[Any, Any] = (latent < ndtri(truth.means[:, None, None] + shift)).astype(float)
+    return answered
 
 
 def check(truth: Truth, seed: int, *, resamples: int = 10_000) -> Held:

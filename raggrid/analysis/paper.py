@@ -1,4 +1,4 @@
-"""The paper's tables (Lawton et al., Findings of EMNLP 2025, Figures 3, 6 and 7) as rows that `raggrid import` takes."""
+"""The paper's tables (Lawton et al., Findings of EMNLP 2025, Figures 3, 6 and 7) as rows for `raggrid import`."""
 
 from __future__ import annotations
 

@@ -87,21 +87,25 @@ def frontier(
         typer.Option("--output", "-o", metavar="FILE", help="Write .html, .png, .svg, .csv or .json. Repeatable."),
     ] = None,
     metric: MetricOption = Metric.f1,
-    cost: Annotated[Cost, typer.Option(help="Which cost is on the axis.")] = Cost.search,
+    cost: Annotated[
+        Cost | None,
+        typer.Option(help="Which cost is on the axis. Default: search, or final for a table that says no other."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Compare cost and quality: which strategies no other beats on both.
 
-    Several run directories stand side by side. The HTML page is self-contained and opens without a network.
+    Several run directories stand side by side. A second view shows what searching buys: the expected best quality
+    against the device time spent on trials. The HTML page is self-contained and opens without a network.
     """
     from raggrid.analysis.frontier import frontier as find
 
-    result = find(runs, metric=metric.value, cost=cost.value)
+    written: list[Path] = []
+    result = find(runs, metric=metric.value, cost=cost.value if cost else None)
     if output:
         from raggrid.analysis.charts import save_frontier
 
-        for path in output:
-            save_frontier(result, path)
+        written = [path for name in output for path in save_frontier(result, name)]
     if as_json:
         print_json(result.to_json())
         return
@@ -110,5 +114,5 @@ def frontier(
 
     out = console()
     show_frontier(result, out)
-    for path in output or []:
+    for path in written:
         out.print(f"Written: {path}", highlight=False)
