@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from raggrid.analysis.frontier import Frontier, Point
+from raggrid.analysis.labelling import OFFSETS, label_offsets
 from raggrid.analysis.names import display_name, label, study_names
 from raggrid.analysis.units import Unit, unit_for
 from raggrid.errors import InputError
@@ -101,10 +102,13 @@ def frontier_chart(frontier: Frontier) -> Any:
 
 
 def _point_rows(frontier: Frontier, unit: Unit, names: Mapping[str, str]) -> list[dict[str, Any]]:
+    texts = [(p.device_seconds, p.quality, display_name(p.strategy, p.loss)) for p in frontier.points]
+    offsets = label_offsets(texts, width=WIDTH, height=HEIGHT)
     return [
         {
             "study": names[point.run],
             "strategy": display_name(point.strategy, point.loss),
+            "offset": offset,
             "cost": point.device_seconds / unit.seconds,
             "cheap": point.cost_low / unit.seconds,
             "dear": point.cost_high / unit.seconds,
@@ -115,7 +119,7 @@ def _point_rows(frontier: Frontier, unit: Unit, names: Mapping[str, str]) -> lis
             "probability": point.frontier_probability,
             "rates": f"embedder {_rate(point.embedder_lr)}, generator {_rate(point.generator_lr)}",
         }
-        for point in frontier.points
+        for point, offset in zip(frontier.points, offsets, strict=True)
     ]
 
 
@@ -137,10 +141,14 @@ def _points_chart(alt: Any, frontier: Frontier, unit: Unit, names: Mapping[str, 
     across = base.mark_rule().encode(x="cheap:Q", x2="dear:Q", y=y)
     upright = base.mark_rule().encode(y="low:Q", y2="high:Q")
     dots = base.mark_point(filled=True, size=90).encode(y=y, tooltip=_point_tooltip(alt, unit))
-    # Above for the frontier, below for what it dominates: neighbours in cost do not write over each other.
-    best = base.transform_filter(on_it).mark_text(align="left", dx=9, dy=-9)
-    rest = base.transform_filter(alt.datum.standing == STANDINGS[1]).mark_text(align="left", dx=9, dy=11)
-    texts = alt.layer(*(layer.encode(y=y, text="strategy:N") for layer in (best, rest)))
+    texts = alt.layer(
+        *(
+            base.transform_filter(alt.datum.offset == offset)
+            .mark_text(align="left", dx=9, dy=offset)
+            .encode(y=y, text="strategy:N")
+            for offset in OFFSETS
+        )
+    )
     title = alt.TitleParams(
         f"{label(frontier.metric)} against {frontier.cost} cost", subtitle=_subtitle(frontier), anchor="start"
     )
@@ -190,9 +198,10 @@ def _search_chart(alt: Any, frontier: Frontier, unit: Unit, names: Mapping[str, 
         for curve in frontier.search_curves
         for step in curve.steps
     ]
+    strategies = list(dict.fromkeys(str(row["strategy"]) for row in rows))
     base = alt.Chart(alt.Data(values=rows)).encode(
         x=alt.X("cost:Q", title=f"{unit.name} spent on searching"),
-        color=alt.Color("strategy:N", title="strategy"),
+        color=alt.Color("strategy:N", title="strategy", legend=alt.Legend(symbolOpacity=1), sort=strategies),
         detail="study:N",
     )
     y = alt.Y("low:Q", title=f"expected best {label(frontier.metric)} (percent)", scale=alt.Scale(zero=False))
@@ -202,8 +211,15 @@ def _search_chart(alt: Any, frontier: Frontier, unit: Unit, names: Mapping[str, 
         alt.Tooltip("trials:Q"), alt.Tooltip("cost:Q", format=",.2f", title=unit.name),
         alt.Tooltip("low:Q", format=".1f", title="at least"), alt.Tooltip("high:Q", format=".1f", title="at most"),
     ]  # fmt: skip
-    band = base.mark_area(opacity=0.12).encode(y=y, y2="high:Q")
-    line = base.mark_line().encode(y=y, **dash)
+    # Steps, since half a trial gives nothing. Strategies share trials, and so parts of their lines: later ones are
+    # drawn wider and beneath.
+    band = base.mark_area(opacity=0.12, interpolate="step-after").encode(y=y, y2="high:Q")
+    lines = [
+        base.transform_filter(alt.datum.strategy == name)
+        .mark_line(interpolate="step-after", strokeWidth=2 + 2 * place)
+        .encode(y=y, **dash)
+        for place, name in reversed(list(enumerate(strategies)))
+    ]
     dots = base.mark_point(filled=True, size=36).encode(y=y, tooltip=tooltip)
     censored = sum(curve.num_censored for curve in frontier.search_curves)
     subtitle = ["Best so far on validation, trials in random order, exact expectation."]
@@ -213,4 +229,4 @@ def _search_chart(alt: Any, frontier: Frontier, unit: Unit, names: Mapping[str, 
             "up to the worst finalist."
         )
     title = alt.TitleParams("What searching buys", subtitle=subtitle, anchor="start")
-    return (band + line + dots).properties(width=WIDTH, height=HEIGHT - 80, title=title)
+    return alt.layer(band, *lines, dots).properties(width=WIDTH, height=HEIGHT - 80, title=title)
