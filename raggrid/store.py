@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from raggrid.errors import RecordError
@@ -209,21 +210,23 @@ def read_columns(
     except (OSError, pa.ArrowInvalid) as error:
         raise RecordError(f"{run / TABLES[record]}: unreadable: {error}. Restore the file or remove it.") from error
     found = [part for part in parts if part is not None]
-    empty = _encoded(pa.table({name: pa.array([], wanted.field(name).type) for name in names}))
-    return pa.concat_tables(found or [empty]).unify_dictionaries()
+    return pa.concat_tables(found or [_encoded(wanted.empty_table().select(list(names)))]).unify_dictionaries()
 
 
 def _part(file: Path, wanted: pa.Schema, names: Sequence[str], split: str, first_rows: int | None) -> pa.Table | None:
     strings = [field.name for field in wanted if field.type == pa.string()]
     source = pq.ParquetFile(file, read_dictionary=strings)
-    if split not in source.read(["split"])["split"].unique().to_pylist():
+    splits = source.read(["split"])["split"].unique().to_pylist()
+    if split not in splits:
         return None
-    present = ["split", *(name for name in names if name in source.schema_arrow.names)]
+    mixed = len(splits) > 1
+    present = [*(["split"] if mixed else []), *(name for name in names if name in source.schema_arrow.names)]
     if first_rows is None:
         table = source.read(present)
     else:
         table = pa.Table.from_batches([next(source.iter_batches(first_rows, columns=present))])
-    table = table.filter(pa.array(table["split"].to_numpy(zero_copy_only=False) == split)) if len(table) else table
+    if mixed:
+        table = table.filter(pc.equal(table["split"].cast(pa.string()), split))
     filled = [table[name] if name in present else pa.nulls(len(table), wanted.field(name).type) for name in names]
     return _encoded(pa.table(filled, names=list(names)))
 
@@ -238,5 +241,20 @@ def codes(table: pa.Table, name: str) -> tuple[Any, list[str]]:
     """A string column of `read_columns`: (rows,) places in the list of its values, and that list."""
     chunks = table[name].chunks
     values = chunks[0].dictionary.to_pylist() if chunks else []
-    places = [chunk.indices.to_numpy(zero_copy_only=False) for chunk in chunks]
-    return np.concatenate(places) if places else np.empty(0, dtype=np.int32), values
+    # By DLPack, since Arrow's own way to numpy imports pandas, which takes longer than reading a small study.
+    places = [np.from_dlpack(chunk.indices) for chunk in chunks if len(chunk)]
+    return np.concatenate([np.empty(0, dtype=np.int32), *places]), values
+
+
+def numbers(table: pa.Table, name: str) -> Any:
+    """A numeric column of `read_columns` as (rows,) floats; nan for null."""
+    column = table[name].cast(pa.float64())
+    return np.concatenate([np.empty(0), *(_floats(chunk) for chunk in column.chunks)])
+
+
+def _floats(chunk: pa.Array) -> Any:
+    if not chunk.null_count:
+        return np.from_dlpack(chunk)
+    values = np.full(len(chunk), np.nan)
+    values[np.from_dlpack(chunk.is_valid().cast(pa.int8())).astype(bool)] = np.from_dlpack(chunk.drop_null())
+    return values

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtrit
 
 from raggrid.analysis.results import Measured, Results
 from raggrid.analysis.standing import CostBasis, cost_of
@@ -64,6 +63,8 @@ def relative_spread(trials: Iterable[TrialRecord]) -> tuple[float, int]:
 
 
 def _t(freedom: int, confidence: float) -> float:
+    from scipy.special import stdtrit  # a quarter of a second, which not every command needs to wait
+
     return float(stdtrit(freedom, 1.0 - (1.0 - confidence) / 2.0))
 
 

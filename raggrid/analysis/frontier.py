@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtri
 
 from raggrid.analysis.bootstrap import resample
 from raggrid.analysis.cost_spread import cost_interval
 from raggrid.analysis.results import Measured, Metric, Results, load_all
 from raggrid.analysis.search_curves import SearchCurve, search_curves
 from raggrid.analysis.standing import ASSUMED_QUESTIONS, CostBasis, cost_basis, cost_of, score_cube
-from raggrid.analysis.statistics import interval
+from raggrid.analysis.statistics import NORMAL, interval
 from raggrid.errors import InputError
 from raggrid.strategies import STRATEGIES
 
@@ -210,7 +209,7 @@ def _quality_interval(study: _Study, place: int, confidence: float) -> tuple[flo
         return interval(study.draws[:, place], confidence)
     # A mean of scores in [0, 1] has no larger variance than that of right and wrong answers (Bhatia and Davis 2000).
     mean, size = float(study.quality[place]), study.num_questions or ASSUMED_QUESTIONS
-    half = float(ndtri(1.0 - (1.0 - confidence) / 2.0)) * math.sqrt(mean * (1.0 - mean) / size)
+    half = NORMAL.inv_cdf(1.0 - (1.0 - confidence) / 2.0) * math.sqrt(mean * (1.0 - mean) / size)
     return max(0.0, mean - half), min(1.0, mean + half)
 
 

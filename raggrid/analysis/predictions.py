@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from raggrid.records import PredictionRecord
-from raggrid.store import codes, read_columns
+from raggrid.store import codes, numbers, read_columns
 
 SCORES = ("f1", "exact_match", "recall_at_k", "contains_answer")
 COLLAPSE_ROWS = 500  # of each file: enough to see whether all questions retrieve the same few passages
@@ -32,7 +32,7 @@ class Answered:
 def read_answers(run: Path, split: str) -> Answered:
     """All scores of a split. A question that was answered twice counts as it was answered last."""
     known = [name for name in SCORES if name in PredictionRecord.__dataclass_fields__]
-    table = read_columns(run, PredictionRecord, ["pipeline_id", "seed", "question_id", *known], split=split)
+    table = read_columns(run, PredictionRecord, ["pipeline_id", "seed", "question_id"], split=split)
     places, names = codes(table, "question_id")
     order = sorted(range(len(names)), key=names.__getitem__)
     rank = np.empty(len(names), dtype=np.int64)
@@ -42,21 +42,28 @@ def read_answers(run: Path, split: str) -> Answered:
     shape = (len(rows), len(names))
     answered = np.zeros(shape, dtype=bool)
     answered[lines, columns] = True
-    scores = {name: _spread(table[name], lines, columns, shape) for name in known}
+    # One column after another, so that two are never in memory beside each other.
+    scores = {
+        name: _spread(numbers(read_columns(run, PredictionRecord, [name], split=split), name), lines, columns, shape)
+        for name in known
+    }
     return Answered(rows, tuple(names[place] for place in order), scores, answered)
 
 
 def _rows(table: Any) -> tuple[np.ndarray[Any, Any], dict[tuple[str, int], int]]:
     pipelines, names = codes(table, "pipeline_id")
-    seeds, of_seed = np.unique(table["seed"].to_numpy(), return_inverse=True)
-    pairs, lines = np.unique(pipelines.astype(np.int64) * max(1, len(seeds)) + of_seed, return_inverse=True)
-    keys = [(names[pair // len(seeds)], int(seeds[pair % len(seeds)])) for pair in pairs]
-    return lines, {key: row for row, key in enumerate(keys)}
+    seeds = sorted(table["seed"].unique().to_pylist())
+    of_seed = np.searchsorted(seeds, numbers(table, "seed"))
+    pairs = pipelines.astype(np.int64) * max(1, len(seeds)) + of_seed
+    # Counting, since sorting millions of rows to find a few dozen pipelines would take longer than all the rest.
+    present = np.flatnonzero(np.bincount(pairs))
+    keys = [(names[pair // len(seeds)], seeds[pair % len(seeds)]) for pair in present]
+    return np.searchsorted(present, pairs), {key: row for row, key in enumerate(keys)}
 
 
-def _spread(column: Any, lines: Any, columns: Any, shape: tuple[int, int]) -> np.ndarray[Any, Any]:
+def _spread(column: np.ndarray[Any, Any], lines: Any, columns: Any, shape: tuple[int, int]) -> np.ndarray[Any, Any]:
     values = np.full(shape, np.nan)
-    values[lines, columns] = column.to_numpy(zero_copy_only=False).astype(np.float64)
+    values[lines, columns] = column
     return values
 
 
