@@ -192,8 +192,13 @@ def columns(table: pa.Table, names: Iterable[str]) -> dict[str, Any]:
     return {name: table[name].to_numpy(zero_copy_only=False) for name in names}
 
 
+def table_files(run: Path, record: type) -> list[Path]:
+    """The files of a table, in the order written."""
+    return sorted((run / TABLES[record]).glob("*.parquet"))
+
+
 def read_columns(
-    run: Path, record: type, names: Sequence[str], *, split: str, first_rows: int | None = None
+    files: Sequence[Path], record: type, names: Sequence[str], *, split: str, first_rows: int | None = None
 ) -> pa.Table:
     """Some columns of a table's rows of one split, without a Python object a row: for tables of millions.
 
@@ -201,14 +206,14 @@ def read_columns(
     column (see `codes`); a column that a file lacks, since it was written before the column was added, is null.
 
     Args:
+        files: of `table_files`, listed once for several reads: a study that goes on adds some meanwhile.
         first_rows: at most so many rows of each file.
     """
     wanted = schema(record)
-    files = sorted((run / TABLES[record]).glob("*.parquet"))
     try:
         parts = [_part(file, wanted, names, split, first_rows) for file in files]
     except (OSError, pa.ArrowInvalid) as error:
-        raise RecordError(f"{run / TABLES[record]}: unreadable: {error}. Restore the file or remove it.") from error
+        raise RecordError(f"{files[0].parent}: unreadable: {error}. Restore the file or remove it.") from error
     found = [part for part in parts if part is not None]
     return pa.concat_tables(found or [_encoded(wanted.empty_table().select(list(names)))]).unify_dictionaries()
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from raggrid.records import PredictionRecord
-from raggrid.store import codes, numbers, read_columns
+from raggrid.store import codes, numbers, read_columns, table_files
 
 SCORES = ("f1", "exact_match", "recall_at_k", "contains_answer")
 COLLAPSE_ROWS = 500  # of each file: enough to see whether all questions retrieve the same few passages
@@ -32,7 +32,8 @@ class Answered:
 def read_answers(run: Path, split: str) -> Answered:
     """All scores of a split. A question that was answered twice counts as it was answered last."""
     known = [name for name in SCORES if name in PredictionRecord.__dataclass_fields__]
-    table = read_columns(run, PredictionRecord, ["pipeline_id", "seed", "question_id"], split=split)
+    files = table_files(run, PredictionRecord)
+    table = read_columns(files, PredictionRecord, ["pipeline_id", "seed", "question_id"], split=split)
     places, names = codes(table, "question_id")
     order = sorted(range(len(names)), key=names.__getitem__)
     rank = np.empty(len(names), dtype=np.int64)
@@ -44,7 +45,7 @@ def read_answers(run: Path, split: str) -> Answered:
     answered[lines, columns] = True
     # One column after another, so that two are never in memory beside each other.
     scores = {
-        name: _spread(numbers(read_columns(run, PredictionRecord, [name], split=split), name), lines, columns, shape)
+        name: _spread(numbers(read_columns(files, PredictionRecord, [name], split=split), name), lines, columns, shape)
         for name in known
     }
     return Answered(rows, tuple(names[place] for place in order), scores, answered)
@@ -69,7 +70,8 @@ def _spread(column: np.ndarray[Any, Any], lines: Any, columns: Any, shape: tuple
 
 def distinct_passages(run: Path, split: str) -> dict[str, tuple[int, int]]:
     """By pipeline: how many different passages its first questions retrieved, and how many questions those are."""
-    table = read_columns(run, PredictionRecord, ["pipeline_id", "retrieved_ids"], split=split, first_rows=COLLAPSE_ROWS)
+    files, names = table_files(run, PredictionRecord), ["pipeline_id", "retrieved_ids"]
+    table = read_columns(files, PredictionRecord, names, split=split, first_rows=COLLAPSE_ROWS)
     found: dict[str, tuple[set[str], int]] = {}
     for row in table.to_pylist():
         seen, questions = found.get(row["pipeline_id"], (set(), 0))
