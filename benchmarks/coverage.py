@@ -110,19 +110,30 @@ def _normal_shows(scores: np.ndarray[Any, Any]) -> bool:
     return bool(holm([float(p) for p in ndtr(-(gaps.mean(1) + MARGIN) / errors)])[1] < 0.05)
 
 
+COLUMNS = {
+    "all hold": "the 95% intervals of all differences to the best hold together (93 to 97 wanted)",
+    "own holds": "the 95% interval of one strategy's own score holds (93 to 97 wanted)",
+    "good!": "the worse strategy is called as good (at most 5 wanted)",
+    "worse!": "some equal strategy is called worse (at most 5 wanted)",
+    "shown": "the cheapest of the equals is recommended, and shown (85 at 10,000, 95 at 20,000 wanted; one seed)",
+    "(plain)": "for scale: intervals that look at one pair alone all hold",
+    "(normal)": "for scale: plain z tests against the observed best, Holm-corrected, show the cheapest equal one",
+}
+
+
 def main() -> None:
     """Print the table."""
     repetitions = int(sys.argv[1]) if len(sys.argv) > 1 else 500
     print(f"{repetitions} repetitions, margin {MARGIN}, latent correlation {CORRELATION}; percent of repetitions\n")
-    names = ("all 95% intervals hold", "own 95% interval holds", "worse called as good", "an equal called worse",
-             "cheapest equal shown", "(plain intervals hold)", "(plain normal, Holm)")  # fmt: skip
-    print(f"{'study':34}" + "".join(f"{name:>25}" for name in names))
+    print(f"{'study':42}" + "".join(f"{name:>10}" for name in COLUMNS))
     for truth in TRUTHS:
         held = repeat(truth, repetitions)
-        numbers = [getattr(held, field.name) for field in fields(Held)]
-        seeds = f", {truth.num_seeds} seeds +-{truth.seed_points:g}" if truth.num_seeds > 1 else ""
+        seeds = f", {truth.num_seeds} seeds apart by {truth.seed_points:g}" if truth.num_seeds > 1 else ""
         study = f"{truth.num_questions:,} questions, {truth.num_equal}+1{seeds}"
-        print(f"{study:34}" + "".join(f"{100 * number:25.1f}" for number in numbers), flush=True)
+        print(f"{study:42}" + "".join(f"{100 * getattr(held, f.name):10.1f}" for f in fields(Held)), flush=True)
+    print()
+    for name, meaning in COLUMNS.items():
+        print(f"{name:10}{meaning}")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from raggrid.analysis.names import display_name
 from raggrid.analysis.recommendation import Recommended
 from raggrid.analysis.results import Measured
-from raggrid.analysis.rule import TWO_WAYS_OF_COUNTING, Rule, order_is_in_question
+from raggrid.analysis.rule import TWO_WAYS_OF_COUNTING, InHand, Rule, order_is_in_question
 from raggrid.analysis.standing import CostBasis, Judged, cost_of, points
 from raggrid.analysis.statistics import Verdict
 from raggrid.analysis.units import Unit
@@ -57,7 +57,9 @@ def _surer(chosen: Measured, judged: Sequence[Judged], basis: CostBasis) -> str:
     return f" To be sure, take {display_name(*sure.key)}: it is shown to be as good, at {ratio:.2f} times the cost."
 
 
-def disagreement(rule: Rule, chosen: Judged | None, judged: Sequence[Judged], basis: CostBasis) -> str:
+def disagreement(
+    rule: Rule, chosen: Judged | None, judged: Sequence[Judged], basis: CostBasis, have: InHand | None
+) -> str:
     """Why the measurement does not say what the rule says; empty where it does."""
     if chosen is None or chosen[0].strategy == rule.strategy:
         return ""
@@ -72,7 +74,7 @@ def disagreement(rule: Rule, chosen: Judged | None, judged: Sequence[Judged], ba
         "unresolved": "not shown to be worse",
     }[verdict.grade]
     sentence = f"Measured here {name} is {quality}, and {_dearer(line, chosen[0], basis)}."
-    if order_is_in_question(rule.strategy, chosen[0].strategy):
+    if have is None and order_is_in_question(rule.strategy, chosen[0].strategy):
         sentence += f" {TWO_WAYS_OF_COUNTING}"
     return sentence
 

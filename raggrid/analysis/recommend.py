@@ -96,7 +96,7 @@ def recommend(
         num_questions=size,
         runs=tuple(str(run) for run in run_dirs),
         none_because=None if chosen else none_because(judged, able, limit, basis, unit),
-        disagreement=disagreement(rule, chosen, judged, basis),
+        disagreement=disagreement(rule, chosen, judged, basis, have),
         label_value=label_value(judged, results, basis, price) if has_labels and have != "embedder" else None,
         controls=controls,
         num_seeds=max(len(line.seeds) for line in lines),
@@ -105,7 +105,7 @@ def recommend(
             "max_device_hours": max_device_hours, "max_dollars": max_dollars,
             "means_only": bool(lines[0].aggregates),
         },
-        notes=tuple(note for result in results for note in (result.imported or {}).get("notes", ())),
+        notes=tuple(dict.fromkeys(note for result in results for note in (result.imported or {}).get("notes", ()))),
     )  # fmt: skip
 
 

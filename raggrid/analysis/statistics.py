@@ -85,9 +85,9 @@ def compare(
     best on these questions gets no privilege, since the largest of several noisy means is too large on average.
     Both families are Holm-corrected over strategies; within ``worse``, over the opponents by Bonferroni.
 
-    For the same reason the intervals of the differences to the best are joint ones: half-widths are the
-    ``confidence`` quantile of the largest studentised deviation over all pairs of strategies (Romano and Wolf 2005),
-    so that they hold together, whichever strategy came out best. With two strategies they are the plain ones.
+    For the same reason the intervals of the differences to the best are joint ones: they hold together, whichever
+    strategy came out best (a studentised maximum as in Romano and Wolf 2005, with the best picked anew in each draw,
+    see `_joint_quantile`). With two strategies they are the plain ones.
 
     Args:
         scores: (S, Q) in [0, 1], or (S, seeds, Q).
@@ -136,27 +136,45 @@ def _paired(drawn: Resampled, num_questions: int, margin: float, confidence: flo
     low, high = np.quantile(draws, tails, axis=0)
     falls_short = [_falls_short(sign * draws, sign * difference, num_questions, margin) for sign in (1, -1)]
     keeps_up = [_keeps_up(sign * draws, sign * difference, errors, num_questions) for sign in (1, -1)]
-    half = _joint_quantile(draws - difference, errors, confidence) * errors
 
     def square(upper: Array, lower: Array, diagonal: float = 0.0) -> Array:
         full = np.full((size, size), diagonal)
         full[first, second], full[second, first] = upper, lower
         return full
 
+    kept = square(keeps_up[0], keeps_up[1], 1.0)
+    contends = np.array(_worse(kept)) >= 1.0 - confidence
+    deviations = np.zeros((len(draws), size, size))
+    deviations[:, first, second] = draws - difference
+    deviations -= deviations.transpose(0, 2, 1)
+    half = _joint_quantile(deviations, square(errors, errors), contends, confidence) * errors
     return _Pairs(
         square(difference, -difference),
-        square(falls_short[0], falls_short[1]), square(keeps_up[0], keeps_up[1], 1.0), square(half, half),
+        square(falls_short[0], falls_short[1]), kept, square(half, half),
         square(spread, spread), square(seeds, seeds),
         np.stack([square(low, -high), square(high, -low)]), num_questions,
     )  # fmt: skip
 
 
-def _joint_quantile(deviations: Array, errors: Array, confidence: float) -> float:
-    """How many standard errors all deviations (R, P) stay within together; 0 where nothing varies."""
-    varies = errors > 0
-    if not varies.any():
-        return 0.0
-    return float(np.quantile(np.abs(deviations[:, varies] / errors[varies]).max(1), confidence))
+def _joint_quantile(
+    deviations: Array, errors: Array, contends: np.ndarray[Any, np.dtype[np.bool_]], level: float
+) -> float:
+    """How many standard errors the differences to the best stay within together.
+
+    The best is picked by the same questions, so its own deviation is the highest of all that contend, those not shown
+    to be worse. Taken as equally good, which is the least favourable case, the one with the highest deviation in a draw
+    is its best, and the largest deviation of a difference to it is what the intervals must hold.
+
+    Args:
+        deviations: (R, S, S) of all differences, antisymmetric.
+        errors: (S, S) standard errors; 0 where nothing varies.
+        contends: (S,).
+    """
+    lead = np.where(contends, deviations[:, :, contends].sum(2), -np.inf).argmax(1)
+    own = np.take_along_axis(deviations, lead[:, None, None], axis=2)[:, :, 0]
+    scale = errors[:, lead].T
+    varies = scale > 0
+    return float(np.quantile(np.abs(np.where(varies, own / np.where(varies, scale, 1.0), 0.0)).max(1), level))
 
 
 def _falls_short(draws: Array, difference: Array, num_questions: int, margin: float) -> Array:
@@ -194,8 +212,7 @@ def _verdicts(means: Array, pairs: _Pairs, margin: float, confidence: float) -> 
     size, best, alpha = len(means), int(means.argmax()), 1.0 - confidence
     opponents = ~np.eye(size, dtype=bool)
     as_good = holm([float(pairs.falls_short[i].max(where=opponents[i], initial=0.0)) for i in range(size)])
-    lowest = [float(pairs.keeps_up[i].min(where=opponents[i], initial=1.0)) for i in range(size)]
-    worse = holm([min(1.0, (size - 1) * p) for p in lowest])
+    worse = _worse(pairs.keeps_up)
     verdicts = []
     for place in range(size):
         difference, half = float(pairs.difference[place, best]), float(pairs.half_width[place, best])
@@ -205,6 +222,12 @@ def _verdicts(means: Array, pairs: _Pairs, margin: float, confidence: float) -> 
         low, high = (float(end) for end in pairs.alone[:, place, best])
         verdicts.append(Verdict(difference, difference - half, difference + half, low, high, grade, needed))
     return verdicts
+
+
+def _worse(keeps_up: Array) -> list[float]:
+    """Adjusted p-values of "worse than no other", from (S, S) ones of "not worse than" with 1 on the diagonal."""
+    size = len(keeps_up)
+    return holm([min(1.0, (size - 1) * float(row.min())) for row in keeps_up])
 
 
 def _questions_needed(pairs: _Pairs, place: int, margin: float, alpha: float) -> int | None:
