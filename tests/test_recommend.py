@@ -121,11 +121,11 @@ def test_labels_worth_nothing_or_more_than_any_price(tmp_path: Path, equal: Path
 
 
 def test_controls_stand_beside_the_scores_and_warn(tmp_path: Path) -> None:
-    control = {"answer": ["Paris"], "exact_match": 0.6, "f1": 0.61}
+    control = {"answers": {"where": "Paris", "who": "Paris"}, "exact_match": 0.6, "f1": 0.61}
     run = study(tmp_path / "r", EQUAL, environment={"data": {"constant_answer": {"test": control}}}, contains=True)
     result = recommend([run])
     assert result.controls.constant_answer is not None
-    assert result.controls.constant_answer.answer == "Paris"
+    assert result.controls.constant_answer.answers == ("Paris",)
     assert any("most frequent training answer" in text and "retrieval helps" in text for text in result.warnings)
     row = next(row for row in result.table if row.strategy == "joint")
     assert row.contains_answer == pytest.approx((row.f1 or 0.0) + 0.25 * (1 - (row.f1 or 0.0)))

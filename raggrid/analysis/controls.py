@@ -11,9 +11,12 @@ from raggrid.analysis.results import Measured, Results
 
 @dataclass(frozen=True)
 class ConstantAnswer:
-    """The training questions' most frequent answer, given to every reported question. Scores in [0, 1]."""
+    """The training questions' most frequent answers, given without reading anything. Scores in [0, 1].
 
-    answer: str
+    ``answers``: the different ones, one for each first word that questions begin with (who, where, what ...).
+    """
+
+    answers: tuple[str, ...]
     exact_match: float
     f1: float
 
@@ -49,13 +52,9 @@ def _constant(results: Sequence[Results]) -> ConstantAnswer | None:
             return None
         found.append((own, result.measured[0].num_questions or 1))
     total = sum(size for _, size in found)
-    answers = dict.fromkeys(answer for own, _ in found for answer in _listed(own["answer"]))
+    answers = tuple(dict.fromkeys(str(answer) for own, _ in found for answer in own["answers"].values()))
     scores = {name: sum(float(own[name]) * size for own, size in found) / total for name in ("exact_match", "f1")}
-    return ConstantAnswer(", ".join(answers), scores["exact_match"], scores["f1"])
-
-
-def _listed(answer: object) -> list[str]:
-    return [answer] if isinstance(answer, str) else [str(part) for part in answer]  # type: ignore[attr-defined]
+    return ConstantAnswer(answers, scores["exact_match"], scores["f1"])
 
 
 def no_better_than_controls(controls: Controls, chosen: Measured, metric: str, margin: float) -> Iterator[str]:
@@ -64,7 +63,7 @@ def no_better_than_controls(controls: Controls, chosen: Measured, metric: str, m
     if score is None:
         return
     for name, control in (
-        ("the most frequent training answer, given to every question", controls.constant_answer),
+        ("the most frequent training answer, given without reading anything", controls.constant_answer),
         ("a generator tuned without passages", controls.closed_book),
     ):
         own = getattr(control, metric, None)

@@ -113,7 +113,8 @@ def _controls(result: Recommendation) -> Iterator[str]:
     parts = []
     if constant:
         scores = f"{percent(constant.exact_match)} EM, {percent(constant.f1)} F1"
-        parts.append(f'the constant answer "{constant.answer}" scores {scores}')
+        quoted = f' ("{constant.answers[0]}")' if len(constant.answers) == 1 else ""
+        parts.append(f"the most frequent training answer to such a question{quoted} scores {scores}")
     if book:
         parts.append(
             f"a generator tuned without passages {percent(book.exact_match)} EM, {percent(book.f1)} F1 (closed_book)"
