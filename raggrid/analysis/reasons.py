@@ -20,7 +20,8 @@ def recommended(chosen: Judged, judged: Sequence[Judged], basis: CostBasis, metr
     if own.grade == "worse":
         reason = f"{behind}, and the best of those that your case allows."
     elif own.grade == "as_good":
-        reason = f"{behind}, within the margin, and every cheaper strategy {_cheaper(line, judged, basis)}."
+        within = f"{behind}, within the margin" if own.difference < 0 else behind
+        reason = f"{within}, and {_cheaper(line, judged, basis)}."
     else:
         reason = (
             f"{behind}, and it is the cheapest by {basis} cost that is not shown to be worse. "
@@ -32,10 +33,11 @@ def recommended(chosen: Judged, judged: Sequence[Judged], basis: CostBasis, metr
 def _cheaper(chosen: Measured, judged: Sequence[Judged], basis: CostBasis) -> str:
     """What is true of the strategies that cost less: they are worse, or the case rules them out."""
     cheaper = [v for line, v in judged if cost_of(line, basis) < cost_of(chosen, basis)]
+    if not cheaper:
+        return f"it is the cheapest by {basis} cost"
     ruled_out = any(verdict.grade != "worse" for verdict in cheaper)
-    return (
-        f"is worse or ruled out by your case; {basis} cost decides" if ruled_out else f"is worse; {basis} cost decides"
-    )
+    state = "is worse or ruled out by your case" if ruled_out else "is worse"
+    return f"every cheaper strategy {state}; {basis} cost decides"
 
 
 def _too_little(line: Measured, verdict: Verdict, size: int) -> str:
