@@ -26,6 +26,13 @@ class Cost(StrEnum):
     marginal = "marginal"
 
 
+class Model(StrEnum):
+    """What may be tuned already."""
+
+    generator = "generator"
+    embedder = "embedder"
+
+
 Space = Annotated[Path, typer.Argument(metavar="SPACE", help="Search space in YAML, such as search_spaces/popqa.yaml.")]
 Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories of raggrid search.")]
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON instead of text.")]
