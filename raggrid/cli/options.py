@@ -40,7 +40,9 @@ Override = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as training.rag.steps=24. Repeatable."),
 ]
-MetricOption = Annotated[Metric, typer.Option(help="What quality is measured in.")]
+MetricOption = Annotated[
+    Metric, typer.Option(metavar="METRIC", help="What quality is measured in: f1, exact_match or recall_at_k.")
+]
 
 
 def print_json(data: dict[str, Any]) -> None:

@@ -18,13 +18,15 @@ def recommend(
     cost: Annotated[
         Cost | None,
         typer.Option(
-            help="What cheapest means: the whole learning-rate search, training the chosen configuration once, or what "
-            "the strategy adds to a study that runs the others anyway. "
-            "Default: search, or final with --known-learning-rates."
+            metavar="COST",
+            help="What cheapest means: search (the whole learning-rate search), final (training the chosen "
+            "configuration once) or marginal (what it adds to a study that runs the others anyway). Default: search, or final with --known-learning-rates.",
         ),
     ] = None,
-    margin: Annotated[float, typer.Option(help="A difference that does not matter, as a fraction.")] = 0.01,
-    confidence: Annotated[float, typer.Option(help="Confidence of every verdict.")] = 0.95,
+    margin: Annotated[
+        float, typer.Option(metavar="FRACTION", help="A difference that does not matter, as a fraction.")
+    ] = 0.01,
+    confidence: Annotated[float, typer.Option(metavar="FRACTION", help="Confidence of every verdict.")] = 0.95,
     labels: Annotated[
         bool | None, typer.Option("--labels/--no-labels", help="Whether you have context labels. Default: as recorded.")
     ] = None,
@@ -33,7 +35,10 @@ def recommend(
     ] = False,
     have: Annotated[
         Model | None,
-        typer.Option(help="A model that is tuned already: costs and the paper's rule then leave its phase out."),
+        typer.Option(
+            metavar="MODEL",
+            help="generator or embedder, if it is tuned already: costs and the paper's rule then leave its phase out.",
+        ),
     ] = None,
     max_device_hours: Annotated[
         float | None, typer.Option(metavar="HOURS", help="Recommend nothing that costs more device-hours.")
@@ -89,7 +94,11 @@ def frontier(
     metric: MetricOption = Metric.f1,
     cost: Annotated[
         Cost | None,
-        typer.Option(help="Which cost is on the axis. Default: search, or final for a table that says no other."),
+        typer.Option(
+            metavar="COST",
+            help="Which cost is on the axis: search, final or marginal. Default: search, or final for a table that "
+            "says no other.",
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
