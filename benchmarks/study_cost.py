@@ -7,7 +7,7 @@ Five learning rates a side, tiny models on a plain world. All in training device
   paper    every strategy searched alone, joint at the pair that two-phase found, nothing stopped early
   raggrid  one study: equal trials shared, early stopping, joint around two-phase's pair (separable)
 The first two are added up from one study without early stopping, whose trials are the ones that they would run; the
-third is run by itself. F1 is the recommended strategy's on test. About ten minutes a seed on two cores.
+third is run by itself, with asynchronous and with synchronous rungs. F1 is the recommended strategy's on test. About ten minutes a seed on two cores.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,9 @@ class Row:
     raggrid_f1: float
     joint_separable_f1: float
     joint_grid_f1: float
+    synchronous: float
+    wall_seconds: float
+    synchronous_wall_seconds: float
 
 
 def trained(rows: Iterable[TrialRecord]) -> float:
@@ -97,7 +101,8 @@ def measure(seed: int, folder: Path) -> Row:
     places = prepared(folder, seed=seed)
     full = study(places, seed=seed, learning_rates={"joint": "grid"}, early_stopping={"enabled": False})
     lean = study(places, seed=seed)
-    run_study(lean, folder / "lean", plain=True)
+    wall = timed(lean, folder / "lean")
+    synchronous_wall = timed(study(places, seed=seed, early_stopping={"rungs": "synchronous"}), folder / "synchronous")
     run_study(full, folder / "full", plain=True)
     return Row(
         seed,
@@ -108,7 +113,17 @@ def measure(seed: int, folder: Path) -> Row:
         recommended_f1(folder / "lean"),
         joint_f1(folder / "lean"),
         joint_f1(folder / "full"),
+        trained(read(folder / "synchronous", TrialRecord)),
+        wall,
+        synchronous_wall,
     )
+
+
+def timed(space: SearchSpace, run: Path) -> float:
+    """Run a study; its wall seconds."""
+    began = time.monotonic()
+    run_study(space, run, plain=True)
+    return time.monotonic() - began
 
 
 def main() -> None:
@@ -127,6 +142,11 @@ def main() -> None:
             f"{row.seed:4} {row.grids:8.1f} {row.paper:8.1f} {row.raggrid:8.1f} {row.raggrid / row.grids:14.3f} "
             f"{row.raggrid / row.paper:14.3f} {100 * row.grids_f1:9.1f} {100 * row.raggrid_f1:11.1f} "
             f"{100 * row.joint_grid_f1:14.1f} {100 * row.joint_separable_f1:10.1f}"
+        )
+    for row in rows:
+        print(
+            f"{row.seed:4} synchronous rungs: {row.synchronous / row.raggrid:.2f} x the training of asynchronous ones, "
+            f"{row.synchronous_wall_seconds / row.wall_seconds:.2f} x the wall time ({row.wall_seconds:.0f} s)"
         )
     print(f"median raggrid/grids {statistics.median(row.raggrid / row.grids for row in rows):.3f} (at most 0.2), "
           f"raggrid/paper {statistics.median(row.raggrid / row.paper for row in rows):.3f} (at most 0.45)")  # fmt: skip
