@@ -7,7 +7,8 @@ Five learning rates a side, tiny models on a plain world. All in training device
   paper    every strategy searched alone, joint at the pair that two-phase found, nothing stopped early
   raggrid  one study: equal trials shared, early stopping, joint around two-phase's pair (separable)
 The first two are added up from one study without early stopping, whose trials are the ones that they would run; the
-third is run by itself, with asynchronous and with synchronous rungs. F1 is the recommended strategy's on test. About ten minutes a seed on two cores.
+third is run by itself, with asynchronous and with synchronous rungs. F1 is the recommended strategy's on test. About
+five minutes a seed on two cores.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ def recommend(
         typer.Option(
             metavar="COST",
             help="What cheapest means: search (the whole learning-rate search), final (training the chosen "
-            "configuration once) or marginal (what it adds to a study that runs the others anyway). Default: search, or "
-            "final with --known-learning-rates.",
+            "configuration once) or marginal (what it adds to a study that runs the others anyway). Default: search, "
+            "or final with --known-learning-rates.",
         ),
     ] = None,
     margin: Annotated[
