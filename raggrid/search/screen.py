@@ -63,8 +63,13 @@ def total_tasks(state: StudyState) -> tuple[int, int]:
     return trials, answers - (len(space.seeds) - 1) * untrained * len(state.splits)
 
 
-def share_done(state: StudyState, lines: Mapping[str, Line]) -> float:
-    """The share of the study's tasks that is done, running trials counted by their steps; in [0, 1]."""
+def share_done(state: StudyState, lines: Mapping[str, Line], *, complete: bool = False) -> float:
+    """The share of the study's tasks that is done, running trials counted by their steps; in [0, 1].
+
+    ``complete``: nothing is left, though fewer pairs than there might have been were tried.
+    """
+    if complete:
+        return 1.0
     trials, answers = total_tasks(state)
     done = float(len(state.trials) + len(state.answered))
     for line in lines.values():
@@ -80,6 +85,7 @@ class LiveScreen:
         self.state, self.console, self.name = state, console, name
         self.lines: dict[str, Line] = {}
         self.began = time.monotonic()
+        self.complete = False
         self.live = Live(get_renderable=self._draw, console=console, refresh_per_second=4, transient=False)
 
     def __enter__(self) -> LiveScreen:
@@ -87,6 +93,7 @@ class LiveScreen:
         return self
 
     def __exit__(self, *details: Any) -> None:
+        self.complete = self.state.is_done()
         self.live.__exit__(*details)
 
     def started(self, task: Task) -> None:
@@ -123,9 +130,10 @@ class LiveScreen:
         return table
 
     def _progress(self) -> Table:
-        share, elapsed = share_done(self.state, dict(self.lines)), time.monotonic() - self.began
+        share = share_done(self.state, dict(self.lines), complete=self.complete)
+        elapsed = time.monotonic() - self.began
         left = f"about {duration(elapsed * (1 - share) / share)} left" if 0.05 < share < 1 else ""
-        trials, _ = total_tasks(self.state)
+        trials = len(self.state.trials) if self.complete else total_tasks(self.state)[0]
         row = Table.grid(padding=(0, 2))
         row.add_row(
             ProgressBar(total=1.0, completed=share, width=24),
