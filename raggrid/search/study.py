@@ -74,12 +74,14 @@ def run_study(
         console.print(f"{run}: complete already; nothing is left to run.", highlight=False)
         return
     with contextlib.ExitStack() as held:
-        if is_begun(run):
+        fresh = not is_begun(run)
+        if not fresh:
             held.enter_context(claimed(run))  # before a cluster is started for nothing
         allocation = held.enter_context(connected(address, space.resources))
-        if not is_begun(run):
-            create_run(run, space, environment(space, data))
-            append(run, list(asked(data)))
+        if fresh:
+            if not is_begun(run):  # another search may have begun it meanwhile
+                create_run(run, space, environment(space, data))
+                append(run, list(asked(data)))
             held.enter_context(claimed(run))
         state = opened(run, new_state(space, data), data, extend=extend)
         write_text(run / "space.yaml", dump_space(space))
