@@ -2,8 +2,8 @@
 
     python -m benchmarks.chaos [--studies 20] [--seed 0]
 
-Each study (tiny models, two strategies) runs in processes of its own. At random moments, further and further apart, the
-driver or a working process gets SIGKILL; a killed driver is started again with the same command. Half of the studies
+Each study (tiny models, two strategies) runs in processes of its own. At random moments after its work has begun, further and
+further apart, the driver or a working process gets SIGKILL; a killed driver is started again with the same command. Half of the studies
 decide rungs synchronously: all their records must equal the undisturbed study's, cost aside. The others decide
 asynchronously: their trials' curves must agree with it as far as both go.
 """
@@ -26,7 +26,7 @@ from raggrid.store import read
 from tests.processes import charged, command, curves, kill, kill_driver, lingering, results, start, trainers
 from tests.tiny import make_tiny_models
 
-FIRST_SECONDS, GROWTH = 12.0, 1.3  # moments between kills: random up to this, which grows so that studies can end
+FIRST_SECONDS, GROWTH = 6.0, 1.5  # work between kills: random up to this, which grows so that studies can end
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def space_of(folder: Path, rungs: str) -> SearchSpace:
             "prompt": {"passage_tokens": 60, "template": "{context}\n{question}\nA:"},
             "training": {
                 "labels": {"steps": 100, "batch_size": 4},
-                "rag": {"steps": 400, "batch_size": 2},
+                "rag": {"steps": 300, "batch_size": 2},
                 "generator": "full",
                 "validation_questions": 6,
             },
@@ -70,9 +70,11 @@ def tormented(space: SearchSpace, run: Path, rng: Random, sessions: list[int]) -
     search = start(words)
     while True:
         sessions.append(search.pid)
-        due = time.monotonic() + rng.uniform(2.0, limit)
-        while search.poll() is None and time.monotonic() < due:
+        while search.poll() is None and not trainers(search.pid):
             time.sleep(0.1)
+        due = time.monotonic() + rng.uniform(0.0, limit)
+        while search.poll() is None and time.monotonic() < due:
+            time.sleep(0.05)
         if search.poll() is not None:
             search.communicate()
             break
