@@ -2,9 +2,9 @@
 
     python -m benchmarks.chaos [--studies 20] [--seed 0]
 
-Each study (tiny models, two strategies) runs in processes of its own. At random moments after its work has begun, further and
-further apart, the driver or a working process gets SIGKILL; a killed driver is started again with the same command. Half of the studies
-decide rungs synchronously: all their records must equal the undisturbed study's, cost aside. The others decide
+Each study (tiny models) runs in processes of its own. At random moments after its work has begun, further and further
+apart, the driver or a working process gets SIGKILL; a killed driver is started again with the same command. Half of the
+studies decide rungs synchronously: all their records must equal the undisturbed study's, cost aside. The others decide
 asynchronously: their trials' curves must agree with it as far as both go.
 """
 
