@@ -6,9 +6,11 @@ Every round is worked out from the facts alone; see `next_round`.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import NamedTuple
 
 from raggrid.identity import PhaseRun, pipeline_id, trial_id
@@ -47,21 +49,42 @@ class Facts:
         self.measured: dict[str, dict[int, float]] = {}
         self.answered: dict[tuple[str, str], PipelineRecord] = {}
         self._by_search: dict[tuple[str, str, int], dict[str, TrialRecord]] = {}
+        self._ranked: dict[tuple[str, str, int], list[tuple[float, str]]] = {}
 
     def add_trial(self, row: TrialRecord) -> None:
         """A trial's record; a later one of the same trial supersedes it."""
+        earlier = self.trials.get(row.trial_id)
+        if earlier is not None and (place := _place(earlier)) is not None:
+            ranked = self.ranked(earlier)
+            del ranked[bisect_left(ranked, place)]
         self.trials[row.trial_id] = row
         self._by_search.setdefault((row.phase, row.loss, row.seed), {})[row.trial_id] = row
+        if (place := _place(row)) is not None:
+            insort(self.ranked(row), place)
 
     def trials_of(self, name: str, seed: int) -> list[TrialRecord]:
         """The finished trials of a search."""
         search = self.graph.searches[name]
         return list(self._by_search.get((search.phase, search.loss, seed), {}).values())
 
+    def ranked(self, like: TrialRecord | PhaseRun) -> list[tuple[float, str]]:
+        """(objective, trial id) of all completed trials of the same phase, loss and seed, best first.
+
+        Kept in order as trials come in: sorting them at each completion would grow with the study.
+        """
+        return self._ranked.setdefault((like.phase, like.loss, like.seed), [])
+
     def ended(self, name: str) -> TrialRecord | None:
         """The record of a trial that is not to go on; one that a used-up budget cut short is."""
         row = self.trials.get(name)
         return None if row is None or row.status == "over_budget" else row
+
+
+def _place(row: TrialRecord) -> tuple[float, str] | None:
+    """Where a trial stands among those that may win; None for one that may not."""
+    if row.status != "completed" or row.objective is None or not math.isfinite(row.objective):
+        return None
+    return row.objective, row.trial_id
 
 
 @dataclass
@@ -80,13 +103,15 @@ class Progress:
         """Forget what was to start."""
         self.waiting = deque(task for task in self.waiting if training_only and isinstance(task, AnswerTask))
 
-    def losers(self, facts: Facts) -> Iterator[str]:
-        """Completed trials that can win no more."""
-        done = finalists(facts, self.runs, len(self.runs))
+    def losers(self, facts: Facts, among: Sequence[str]) -> list[str]:
+        """Those of ``among``, completed trials of this search, that can win no more."""
+        known = [name for name in among if name in self.runs]
         if self.outcome.winner:
-            yield from (row.trial_id for row in done if row.trial_id != self.outcome.winner.trial_id)
-        elif not self.outcome.settled:
-            yield from (row.trial_id for row in done[facts.space.selection.finalists :])
+            return [name for name in known if name != self.outcome.winner.trial_id]
+        if self.outcome.settled:
+            return []
+        best = {row.trial_id for row in finalists(facts, self.runs, facts.space.selection.finalists)}
+        return [name for name in known if name not in best]
 
 
 def next_round(
@@ -257,9 +282,10 @@ def _survivors(progress: Progress, facts: Facts, level: int) -> set[str]:
 
 def finalists(facts: Facts, runs: Mapping[str, PhaseRun], count: int) -> list[TrialRecord]:
     """The completed runs with the best objective, best first."""
-    rows = [row for name in runs if (row := facts.trials.get(name)) is not None]
-    done = [row for row in rows if row.status == "completed" and row.objective is not None]
-    return sorted(done, key=lambda row: (row.objective, row.trial_id))[:count]
+    if not runs:
+        return []
+    own = (name for _, name in facts.ranked(next(iter(runs.values()))) if name in runs)
+    return [facts.trials[name] for name in islice(own, count)]
 
 
 def _finalist_task(search: PhaseSearch, row: TrialRecord, facts: Facts) -> AnswerTask:

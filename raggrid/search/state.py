@@ -8,7 +8,7 @@ is running now; so a study that starts on a directory with records continues it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from raggrid.identity import PhaseRun, pipeline_id
@@ -41,6 +41,7 @@ class StudyState:
 
     def __post_init__(self) -> None:
         self.facts = Facts(self.space, self.graph, self.key)
+        self._names = {(search.phase, search.loss): name for name, search in self.graph.searches.items()}
         waiting = {name: self._waiting_for(name) for name in self.graph.searches}
         self._urgency = sorted(
             self._search_keys(), key=lambda key: (self.space.seeds.index(key.seed), -waiting[key.name])
@@ -211,9 +212,18 @@ class StudyState:
             if self.facts.ended(name) is None
         }
 
-    def disposable(self) -> list[str]:
-        """Finished trials whose checkpoints nothing can need any more: neither winners nor possible finalists."""
-        return [name for progress in self.progress.values() for name in progress.losers(self.facts)]
+    def disposable(self, among: Iterable[str]) -> list[str]:
+        """Those of some trials that finished and can be needed no more: neither winners nor possible finalists.
+
+        By search, and within one the worst last.
+        """
+        own: dict[SearchKey, list[tuple[float, str]]] = {}
+        for name in among:
+            row = self.facts.trials.get(name)
+            if row is not None and row.status == "completed" and row.objective is not None:
+                own.setdefault(SearchKey(self._names.get((row.phase, row.loss), ""), row.seed), []).append((row.objective, name))
+        known = {key: [name for _, name in sorted(own[key])] for key in self._search_keys() if key in own}
+        return [name for key, names in known.items() for name in self.progress[key].losers(self.facts, names)]
 
     def _waiting_for(self, name: str) -> int:
         """How many searches wait for this one, directly or not."""
