@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 from raggrid.identity import PhaseRun, pipeline_id
 from raggrid.records import CurveRecord, PipelineRecord, TrialRecord
-from raggrid.search.rounds import Facts, Outcome, Progress, SearchKey, next_round
+from raggrid.search.facts import Facts
+from raggrid.search.rounds import Outcome, Progress, SearchKey, next_round
 from raggrid.search.tasks import AnswerTask, IndexTask, Task
 from raggrid.space import SearchSpace
 from raggrid.strategies import PipelinePlan, StudyGraph, selection_plan
@@ -221,7 +222,8 @@ class StudyState:
         for name in among:
             row = self.facts.trials.get(name)
             if row is not None and row.status == "completed" and row.objective is not None:
-                own.setdefault(SearchKey(self._names.get((row.phase, row.loss), ""), row.seed), []).append((row.objective, name))
+                key = SearchKey(self._names.get((row.phase, row.loss), ""), row.seed)
+                own.setdefault(key, []).append((row.objective, name))
         known = {key: [name for _, name in sorted(own[key])] for key in self._search_keys() if key in own}
         return [name for key, names in known.items() for name in self.progress[key].losers(self.facts, names)]
 
