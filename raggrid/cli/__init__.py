@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from raggrid.cli import planning, reading, reporting, running  # noqa: F401  (they register their verbs)
+from raggrid.cli import planning, reading, reporting, running, simulating  # noqa: F401  (they register their verbs)
 from raggrid.cli.app import app
 from raggrid.errors import RaggridError
 

@@ -6,13 +6,14 @@ import shutil
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from raggrid.records import CurveRecord, LedgerRecord
 from raggrid.search.housekeeping import tidy
 from raggrid.settings import Checkpoints
 from raggrid.store import R, append, checkpoint_folder, read, state_folder
 
+Charged = TypeVar("Charged", CurveRecord, LedgerRecord)
 Disposable = Callable[[Iterable[str]], list[str]]
 """Those of some trials whose checkpoints nothing can need any more, the worst last."""
 
@@ -83,10 +84,9 @@ class RunDirectory:
         return saved.attempts if saved else 1
 
 
-def _by_trial(rows: Iterable[R], names: Collection[str]) -> dict[str, list[R]]:
-    found: dict[str, list[R]] = {}
+def _by_trial(rows: Iterable[Charged], names: Collection[str]) -> dict[str, list[Charged]]:
+    found: dict[str, list[Charged]] = {}
     for row in rows:
-        name = getattr(row, "trial_id", None)
-        if name in names:
-            found.setdefault(name, []).append(row)
+        if row.trial_id is not None and row.trial_id in names:
+            found.setdefault(row.trial_id, []).append(row)
     return found
