@@ -64,6 +64,8 @@ class Journal:
         self.mind_the_budget()
         self._stop_the_doomed()
         task = None if self.broken else self.state.take()
+        while task is None and self._stop_the_doomed():
+            task = self.state.take()
         if task is None:
             return None
         self.started_at[task.key] = self.now()
@@ -189,12 +191,14 @@ class Journal:
         lost = sum(row.device_seconds for row in own if row.category == "lost")
         return lost, max(at_least, sum(row.wall_seconds for row in own))
 
-    def _stop_the_doomed(self) -> None:
-        """Write the records of trials that a synchronous rung decided against."""
+    def _stop_the_doomed(self) -> bool:
+        """Write the records of trials that a synchronous rung decided against; whether there were any."""
+        names = self.state.doomed()
         try:
-            self.stop_at_checkpoint(*self.state.doomed())
+            self.stop_at_checkpoint(*names)
         except OSError as error:
             self._break(error)
+        return bool(names) and self.broken is None
 
     def stop_at_checkpoint(self, *trial_ids: str) -> None:
         """Record trials that wait at their checkpoint, or were cut off there, as stopped; from curves and ledger."""

@@ -76,7 +76,7 @@ def next_round(
 ) -> None:
     """Put the tasks of the next round into ``progress.waiting``, or settle the search's outcome."""
     search = facts.graph.searches[progress.key.name]
-    needed = [outcomes[key] for key in _dependencies(progress.key, search, facts.space)]
+    needed = [outcomes[key] for key in dependencies(progress.key, search, facts.space)]
     if not all(outcome.settled for outcome in needed):
         return
     if any(outcome.winner is None for outcome in needed):
@@ -110,7 +110,8 @@ def _repeats(key: SearchKey, space: SearchSpace) -> bool:
     return key.seed != space.seeds[0] and space.seeds_for == "winners"
 
 
-def _dependencies(key: SearchKey, search: PhaseSearch, space: SearchSpace) -> list[SearchKey]:
+def dependencies(key: SearchKey, search: PhaseSearch, space: SearchSpace) -> list[SearchKey]:
+    """The searches that must be settled before this one can start."""
     if _repeats(key, space):
         upstream = [SearchKey(search.upstream, key.seed)] if search.upstream else []
         return [SearchKey(key.name, space.seeds[0]), *upstream]
