@@ -1,6 +1,6 @@
 """How well a pilot predicts a study that has run: training device-seconds, predicted and recorded, by phase.
 
-    python benchmarks/pilot.py runs/demo
+    python -m benchmarks.pilot runs/demo
 
 The pilot runs now, on this machine, from the run directory's own space; the steps are those that each trial really ran,
 so that what early stopping did is no part of the comparison.

@@ -1,6 +1,6 @@
 """What a training step of each phase costs on this machine, and how the phases compare.
 
-    python benchmarks/steps.py search_spaces/quickstart.yaml
+    python -m benchmarks.steps search_spaces/quickstart.yaml
 
 Prints the median and the range of CPU seconds a step, and the ratio to generator_rag in the same run. The first step is
 left out: it carries the audit. Needs the data and the models of the space; trains nothing that is kept.

@@ -42,7 +42,7 @@ OWNERS = {
     "altair": "analysis/charts.py analysis/report/figures.py",
     "vl_convert": "analysis/report/figures.py",
     "jinja2": "analysis/report/page.py",
-    "scipy": "analysis/statistics.py",
+    "scipy": "analysis/cost_spread.py",
     "safetensors": "finetune/checkpoints.py",
     "optuna": "search/proposals.py",
     "typer": "cli",

@@ -12,9 +12,10 @@ import pytest
 from raggrid.demo import make_world, write_world
 from raggrid.space_yaml import dump_space
 from tests.records import made_run, made_space
+from tests.studies import WINNERS, answers, study
 
 RAGGRID = str(Path(sys.executable).parent / "raggrid")
-VERBS = ("search", "plan", "recommend", "frontier", "report", "demo")
+VERBS = ("search", "plan", "recommend", "frontier", "report", "import", "demo")
 LLAMA = ["--set", "models.embedder=BAAI/bge-base-en-v1.5", "--set", "models.dtype=bfloat16",
          "--set", "models.generator=meta-llama/Llama-3.1-8B-Instruct"]  # fmt: skip
 # Runs a verb, then fails if it pulled in what it must do without.
@@ -73,6 +74,8 @@ def test_reading_verbs_import_nothing_heavy(run: Path, space: Path, tmp_path: Pa
         ["recommend", run, "--json"],
         ["frontier", run, "-o", tmp_path / "f.html", "-o", tmp_path / "f.png"],
         ["report", run, "-o", tmp_path / "r.html"],
+        ["import", "paper", "--run", tmp_path / "paper"],
+        ["recommend", tmp_path / "paper" / "popqa", "--have", "generator", "--price", "2"],
         ["demo", tmp_path / "world", "--entities", "20"],
     ):
         done = subprocess.run(
@@ -87,12 +90,13 @@ def test_json_is_json_alone(run: Path, space: Path) -> None:
     assert json.loads(raggrid("plan", space, "--json").stdout)["num_trials"] == 11
 
 
-def test_tables_fit_eighty_columns(run: Path, space: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_fit_eighty_columns(run: Path, space: Path, tmp_path: Path) -> None:
     from io import StringIO
 
     from rich.console import Console
 
     from raggrid.analysis.frontier import frontier
+    from raggrid.analysis.importing import import_results
     from raggrid.analysis.plan import plan
     from raggrid.analysis.recommend import recommend
     from raggrid.show.frontier import show_frontier
@@ -101,8 +105,12 @@ def test_tables_fit_eighty_columns(run: Path, space: Path, monkeypatch: pytest.M
     from raggrid.space_yaml import load_space
 
     out = Console(file=StringIO(), width=80, no_color=True)
-    show_recommendation(recommend([run]), out)
-    show_frontier(frontier([run]), out)
+    table, whole = tmp_path / "paper", study(tmp_path / "whole", {key: [answers(0.5, 60, 3)] * 3 for key in WINNERS})
+    import_results("paper", table, dataset="hotpotqa")
+    for one in (run, table, whole):
+        show_recommendation(recommend([one], have="generator", price=2.0), out)
+        show_frontier(frontier([one]), out)
+    show_frontier(frontier([table, whole]), out)
     show_plan(plan(load_space(space)), out)
     text = out.file.getvalue()  # type: ignore[attr-defined]
     assert max(map(len, text.splitlines())) <= 80
@@ -132,6 +140,9 @@ def test_tables_fit_eighty_columns(run: Path, space: Path, monkeypatch: pytest.M
         (["frontier", "missing"], "missing: no run directory"),
         (["report", "missing"], "missing: no run directory"),
         (["report", "missing", "-o", "r.pdf"], "r.pdf: got '.pdf'; expected .html"),
+        (["import", "missing.csv", "--run", "out"], "missing.csv: cannot be read"),
+        (["import", "paper", "--dataset", "nq", "--run", "out"], "dataset: got 'nq'; expected hotpotqa or popqa"),
+        (["recommend", "missing", "--max-device-hours", "-1"], "max_device_hours: got -1"),
         (["demo", "world", "--entities", "5"], "num_entities: got 5"),
     ],
 )

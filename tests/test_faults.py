@@ -35,6 +35,7 @@ from tests.processes import (
 )
 
 pytestmark = pytest.mark.slow
+KILLED: list[int] = []  # sessions whose driver was killed; Ray's agents outlive it by a minute
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +104,7 @@ def test_a_killed_worker_of_a_group_goes_on_too(tmp_path: Path, make_space: Spac
 
 def test_a_killed_driver_leaves_what_the_next_one_needs(tmp_path: Path, steady: SearchSpace, undisturbed: Path) -> None:
     run, words = tmp_path / "r", command(steady, tmp_path / "r")
-    began, killed = time.time(), []
+    began = time.time()
     for _ in range(2):
         search = start(words)
         known = len(curves(run))
@@ -112,7 +113,7 @@ def test_a_killed_driver_leaves_what_the_next_one_needs(tmp_path: Path, steady: 
             "a trial trains and its last checkpoint is old",
         )
         kill_driver(search)
-        killed.append(search.pid)
+        KILLED.append(search.pid)
         wait_until(lambda search=search: not trainers(search.pid), "the killed study's workers end")  # type: ignore[misc]
         time.sleep(1.5)  # nobody holds a device now, and nobody is charged
     done = finish(words)
@@ -121,7 +122,6 @@ def test_a_killed_driver_leaves_what_the_next_one_needs(tmp_path: Path, steady: 
     total = sum(row.device_seconds for row in read(run, LedgerRecord))
     assert charged(run, "lost") > 0
     assert total <= time.time() - began - 2 * 1.5
-    assert not any(map(lingering, killed))
 
 
 def test_ctrl_c_twice_ends_at_once(tmp_path: Path, steady: SearchSpace) -> None:
@@ -246,3 +246,8 @@ def test_a_full_disk_stops_the_study_clearly_and_more_room_continues_it(
         done = finish(words)
         assert done.returncode == 0, done.stderr
         assert results(disk / "r") == results(undisturbed)
+
+
+def test_nothing_is_left_of_studies_whose_driver_was_killed() -> None:
+    """Last, so that it need not wait."""
+    assert not any(map(lingering, KILLED))

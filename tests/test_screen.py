@@ -5,10 +5,11 @@ from __future__ import annotations
 from io import StringIO
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from raggrid.search.journal import Journal
-from raggrid.search.screen import LiveScreen, PlainScreen, duration
+from raggrid.search.screen import LiveScreen, PlainScreen, duration, total_tasks
 from raggrid.search.state import StudyState
 from raggrid.store import create_run
 from raggrid.strategies import study_graph
@@ -42,6 +43,29 @@ def test_live_screen_fits_eighty_columns_and_shows_the_numbers(tmp_path: Path) -
     assert "3e-04" in last or "0.0003" in last
     assert "11/11 trials" in last
     assert max(len(line) for line in last.splitlines() if "\x1b" not in line) <= 80
+
+
+def test_a_study_that_needed_less_than_it_might_ends_at_a_hundred_percent(tmp_path: Path) -> None:
+    rates = {"embedder": [1e-6, 1e-5], "generator": [3e-4, 1e-3], "joint": "separable"}
+    space = made_space(learning_rates=rates)
+    create_run(tmp_path / "r", space, {})
+    state = StudyState(space, study_graph(space), "key", ("validation", "test"))
+    out = Console(file=StringIO(), width=80, height=60, force_terminal=True, no_color=True)
+    with LiveScreen(state, out, "made") as screen:
+        play(Journal(state, tmp_path / "r", 0, [screen]), outcome)
+    last = out.file.getvalue().rpartition("raggrid search: made")[2]  # type: ignore[attr-defined]
+    assert "100%" in last
+    assert f"{len(state.trials)}/{len(state.trials)} trials" in last
+
+
+@pytest.mark.parametrize("changes", [{}, {"seeds": [0, 1, 2]}, {"seeds": [0, 1], "seeds_for": "grid"}])
+def test_totals_are_known_before_anything_runs(tmp_path: Path, changes: dict[str, object]) -> None:
+    space = made_space(**changes)
+    create_run(tmp_path / "r", space, {})
+    state = StudyState(space, study_graph(space), "key", ("validation", "test"))
+    expected = total_tasks(state)
+    play(Journal(state, tmp_path / "r", 0), outcome)
+    assert (len(state.trials), len(state.answered)) == expected
 
 
 def test_durations_read_easily() -> None:

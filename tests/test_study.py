@@ -8,12 +8,16 @@ from typing import Any
 
 import pytest
 
+from raggrid.data.folder import Dataset
+from raggrid.errors import RecordError
 from raggrid.rates import middle_out, rungs
 from raggrid.records import CurveRecord, LedgerRecord, PipelineRecord, TrialRecord
+from raggrid.search.housekeeping import gigabytes, tidy
 from raggrid.search.journal import Journal
-from raggrid.search.resume import restored
+from raggrid.search.resume import check_same_study, restored
 from raggrid.search.state import StudyState
 from raggrid.search.tasks import AnswerTask, IndexTask, PhaseTask, Task, from_config, to_config
+from raggrid.settings import Checkpoints
 from raggrid.space import SearchSpace
 from raggrid.store import append, create_run, read
 from raggrid.strategies import study_graph
@@ -209,3 +213,91 @@ def test_rungs_and_order_of_the_grid() -> None:
     assert rungs(9, min_fraction=0.34, reduction_factor=2) == (3, 6)
     assert rungs(1, min_fraction=1 / 3, reduction_factor=3) == ()
     assert middle_out([3, 1, 2]) == (2, 1, 3)
+
+
+# Going on with another space
+
+
+@pytest.mark.parametrize(
+    ("changes", "adds"),
+    [
+        ({"seeds": [0, 1]}, True),
+        ({"seeds": [1, 0]}, False),
+        ({"learning_rates": {"embedder": [1e-6, 1e-5, 1e-4, 1e-3], "generator": [1e-4, 3e-4, 1e-3]}}, True),
+        ({"learning_rates": {"embedder": [1e-6, 1e-5], "generator": [1e-4, 3e-4, 1e-3]}}, False),
+        ({"learning_rates": {**made_space().learning_rates.model_dump(), "joint": "separable"}}, True),
+        (
+            {"strategies": ["baseline", "embedder", "generator", "independent", "two_phase", "joint", "closed_book"]},
+            True,
+        ),
+        ({"strategies": ["baseline"]}, False),
+        ({"training": {"rag": {"steps": 9}}}, False),
+    ],
+)
+def test_what_only_adds_can_extend_a_study_and_the_rest_is_refused(
+    tmp_path: Path, changes: dict[str, object], adds: bool
+) -> None:
+    data = Dataset((), {"train": (), "validation": ()}, "hash")
+    create_run(tmp_path / "r", made_space(), {"data": {"content_hash": "hash"}})
+    given = made_space(**changes)
+    with pytest.raises(RecordError, match="holds another study") as refused:
+        check_same_study(tmp_path / "r", given, data, extend=False)
+    assert ("--extend runs what is new" in str(refused.value)) == adds
+    if adds:
+        check_same_study(tmp_path / "r", given, data, extend=True)
+    else:
+        with pytest.raises(RecordError, match="recorded"):
+            check_same_study(tmp_path / "r", given, data, extend=True)
+
+
+def test_budgets_and_prices_are_no_part_of_a_study(tmp_path: Path) -> None:
+    data = Dataset((), {"train": (), "validation": ()}, "hash")
+    create_run(tmp_path / "r", made_space(), {"data": {"content_hash": "hash"}})
+    free = {"budget": {"wall_hours": 2}, "resources": {"dollars_per_device_hour": 1.5}, "checkpoints": {"keep": "all"}}
+    check_same_study(tmp_path / "r", made_space(**free), data, extend=False)
+
+
+def test_an_extended_study_runs_just_what_is_new(tmp_path: Path) -> None:
+    first = new_journal(tmp_path / "r", made_space())
+    before = {task.key for task in play(first)}
+    rates = {**made_space().learning_rates.model_dump(), "generator": [1e-4, 3e-4, 1e-3, 3e-3], "joint": "grid"}
+    more = made_space(learning_rates=rates, seeds=[0, 1])
+    state = restored(StudyState(more, study_graph(more), "key", ("validation", "test")), tmp_path / "r")
+    state.indexed = True
+    after = play(Journal(state, tmp_path / "r", 0))
+    assert not before & {task.key for task in after}
+    trained = [task for task in after if isinstance(task, PhaseTask)]
+    # One new generator rate, joint's other eleven pairs under two losses, and all winners with another seed.
+    assert sum(task.run.seed == 0 for task in trained) == 1 + 2 * 11
+    assert sum(task.run.seed == 1 for task in trained) == 5
+
+
+# What is kept
+
+
+def test_only_what_can_still_win_keeps_its_checkpoint(tmp_path: Path) -> None:
+    journal = new_journal(tmp_path / "r", made_space())
+
+    def saves(task: Task) -> Mapping[str, Any]:
+        if isinstance(task, PhaseTask):
+            (tmp_path / "r" / "checkpoints" / task.key / "generator").mkdir(parents=True)
+        return outcome(task)
+
+    play(journal, saves)
+    kept = {folder.name for folder in (tmp_path / "r" / "checkpoints").iterdir()}
+    rows = [row for row in read(tmp_path / "r", PipelineRecord) if row.split == "test"]
+    assert kept == {side for row in rows for side in (row.embedder_trial_id, row.generator_trial_id) if side}
+
+
+def test_all_is_kept_on_demand_and_within_its_bounds(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoints"
+    for name in ("best", "good", "bad"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "model").write_bytes(b"x" * 1000)
+    assert gigabytes(folder) == pytest.approx(3e-6)
+    assert tidy(tmp_path, Checkpoints(keep="all"), ["good", "bad"])
+    assert len(list(folder.iterdir())) == 3
+    assert tidy(tmp_path, Checkpoints(keep="all", max_gigabytes=2.5e-6), ["good", "bad"])
+    assert {path.name for path in folder.iterdir()} == {"best", "good"}
+    assert not tidy(tmp_path, Checkpoints(max_gigabytes=0.5e-6), ["good"])
+    assert {path.name for path in folder.iterdir()} == {"best"}

@@ -1,23 +1,34 @@
-"""Cost against quality: which strategies no other beats on both."""
+"""Cost against quality: which strategies no other beats on both, and what searching buys."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from raggrid.analysis.recommend import CostBasis
+from raggrid.analysis.bootstrap import resample
+from raggrid.analysis.cost_spread import cost_interval
 from raggrid.analysis.results import Measured, Metric, Results, load_all
-from raggrid.analysis.statistics import interval, resampled_means
+from raggrid.analysis.search_curves import SearchCurve, search_curves
+from raggrid.analysis.standing import ASSUMED_QUESTIONS, CostBasis, cost_basis, cost_of, score_cube
+from raggrid.analysis.statistics import NORMAL, interval
 from raggrid.errors import InputError
+from raggrid.strategies import STRATEGIES
 
 
 @dataclass(frozen=True)
 class Point:
-    """One strategy of one study. Quality is a fraction, with its bootstrap interval over questions."""
+    """One strategy of one study.
+
+    Quality is a fraction, with its bootstrap interval over questions (and seeds); of an imported table, with the
+    bound that a score in [0, 1] keeps whatever the questions were. ``frontier_probability``: the share of resamples in
+    which no other beats it, None for a table. ``cost_low`` and ``cost_high`` are device-seconds, and
+    ``cost_interval`` says what they rest on: ``seeds``, ``trials`` or ``unknown``.
+    """
 
     run: str
     strategy: str
@@ -29,9 +40,26 @@ class Point:
     low: float
     high: float
     on_frontier: bool
-    frontier_probability: float
+    frontier_probability: float | None
     embedder_lr: float | None
     generator_lr: float | None
+    cost_low: float
+    cost_high: float
+    cost_interval: str
+    num_seeds: int
+
+
+@dataclass(frozen=True)
+class Hypervolume:
+    """The area under a study's frontier, as a share of the rectangle up to the dearest point of all studies and up to
+    quality 1: the quality in hand, averaged over budgets from nothing to ``reference_device_seconds``. In [0, 1]; low
+    and high are its bootstrap interval, None for a table."""
+
+    run: str
+    value: float
+    low: float | None
+    high: float | None
+    reference_device_seconds: float
 
 
 @dataclass(frozen=True)
@@ -42,37 +70,72 @@ class Frontier:
     metric: str
     cost: str
     device_types: tuple[str, ...]
+    hypervolumes: tuple[Hypervolume, ...]
+    search_curves: tuple[SearchCurve, ...]
+    notes: tuple[str, ...]
+    confidence: float
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class _Study:
+    """A study's lines by rising cost, their qualities, and draws of these (R, S); None for a table."""
+
+    result: Results
+    lines: list[Measured]
+    costs: np.ndarray[Any, Any]
+    quality: np.ndarray[Any, Any]
+    draws: np.ndarray[Any, Any] | None
+    num_questions: int
+
+
 def frontier(
     run_dirs: Sequence[Path],
     *,
     metric: Metric = "f1",
-    cost: CostBasis = "search",
+    cost: CostBasis | None = None,
     confidence: float = 0.95,
     resamples: int = 10_000,
     seed: int = 0,
 ) -> Frontier:
-    """The cost-accuracy points of one or more studies.
+    """The cost-accuracy points of one or more studies, and their search curves.
 
     Args:
         run_dirs: run directories; each keeps its own frontier, for comparison side by side.
         metric: the quality.
-        cost: which of the three costs.
-        confidence: of the intervals; resampling is over questions.
+        cost: which of the three costs; by default ``search``, or ``final`` where a table says nothing else.
+        confidence: of the intervals; resampling is over questions and seeds. Costs stay as measured in it.
 
     Raises:
-        InputError: no run directory, one twice, or the metric is nowhere to be had.
+        InputError: no run directory, one twice, or the metric or the cost is nowhere to be had.
         RecordError: a folder that is no run directory, or has no result yet.
     """
     results = load_all(run_dirs)
-    points = [point for result in results for point in _points(result, metric, cost, confidence, resamples, seed)]
-    devices = sorted({device for result in results for device in result.device_types})
-    return Frontier(tuple(points), metric, cost, tuple(devices))
+    kept = [replace(result, measured=tuple(_choices(result))) for result in results]
+    basis = cost_basis([line for result in kept for line in result.measured], cost, known_learning_rates=False)
+    studies = [_study(result, metric, basis, resamples, seed) for result in kept]
+    reference = max(float(study.costs.max()) for study in studies)
+    return Frontier(
+        points=tuple(point for study in studies for point in _points(study, basis, confidence)),
+        metric=metric,
+        cost=basis,
+        device_types=tuple(sorted({device for result in results for device in result.device_types})),
+        hypervolumes=tuple(_hypervolume(study, reference, confidence) for study in studies),
+        search_curves=tuple(curve for result in kept for curve in search_curves(result, metric)),
+        notes=tuple(_notes(results, cost, basis)),
+        confidence=confidence,
+    )
+
+
+def _choices(result: Results) -> Iterator[Measured]:
+    """What can be chosen: a control that reads no passages is none."""
+    choices = [line for line in result.measured if STRATEGIES[line.strategy].reads_passages]
+    if not choices:
+        raise InputError(f"{result.run}: has a control alone; expected a strategy that reads passages. Let it go on.")
+    yield from choices
 
 
 def undominated(costs: np.ndarray[Any, Any], quality: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -90,29 +153,79 @@ def undominated(costs: np.ndarray[Any, Any], quality: np.ndarray[Any, Any]) -> n
     return np.logical_not(beaten.any(-2))
 
 
-def _points(
-    result: Results, metric: Metric, cost: CostBasis, confidence: float, resamples: int, seed: int
-) -> Iterator[Point]:
-    lines = sorted(result.measured, key=lambda line: float(getattr(line.costs, cost)))
-    scores = np.stack([line.scores[metric] for line in lines])
-    scores = scores[:, ~np.isnan(scores).any(0)]
-    if not scores.shape[1]:
-        raise InputError(f"metric: got {metric}; no question of {result.run} has it. Use f1.")
-    costs = np.array([getattr(line.costs, cost) for line in lines])
-    samples = resampled_means(scores, resamples=resamples, seed=seed)
-    best = undominated(costs, scores.mean(1))
-    probabilities = np.concatenate([undominated(costs, part) for part in np.array_split(samples, 20)]).mean(0)
-    for place, line in enumerate(lines):
-        low, high = interval(samples[:, place], confidence)
-        yield _point(result, line, scores.shape[1], float(costs[place]), float(scores[place].mean()), low, high,
-                     bool(best[place]), float(probabilities[place]))  # fmt: skip
+def hypervolume(costs: np.ndarray[Any, Any], quality: np.ndarray[Any, Any], reference: float) -> np.ndarray[Any, Any]:
+    """The best quality that a budget buys, averaged over budgets from 0 to ``reference``; nothing bought counts 0.
+
+    Args:
+        costs: (S,) in rising order, none above ``reference``.
+        quality: (..., S) in [0, 1].
+        reference: the largest budget; with 0 all is free and the best quality counts alone.
+    """
+    best = np.maximum.accumulate(quality, axis=-1)
+    if reference <= 0.0:
+        return np.asarray(best[..., -1])
+    return np.asarray((best * np.diff([*costs, reference])).sum(-1) / reference)
 
 
-def _point(
-    result: Results, line: Measured, num_questions: int, cost: float, quality: float, low: float, high: float,
-    on_frontier: bool, probability: float,
-) -> Point:  # fmt: skip
-    return Point(
-        str(result.run), line.strategy, line.loss, line.split, num_questions, cost, quality, low, high, on_frontier,
-        probability, line.winner.embedder_lr, line.winner.generator_lr,
-    )  # fmt: skip
+def _study(result: Results, metric: Metric, basis: CostBasis, resamples: int, seed: int) -> _Study:
+    lines = sorted(result.measured, key=lambda line: cost_of(line, basis))
+    costs = np.array([cost_of(line, basis) for line in lines])
+    if result.imported:
+        means = [line.mean(metric) for line in lines]
+        if any(mean is None for mean in means):
+            raise InputError(f"metric: got {metric}; the table {result.run} lacks it for some strategy. Use another.")
+        quality = np.array(means, dtype=np.float64)
+        return _Study(result, lines, costs, quality, None, min(line.num_questions for line in lines))
+    try:
+        scores = score_cube(lines, metric)
+    except InputError as error:
+        raise InputError(f"{result.run}: {error}") from None
+    drawn = resample(scores, resamples=resamples, seed=seed)
+    return _Study(result, lines, costs, drawn.means, drawn.draws(), scores.shape[-1])
+
+
+def _points(study: _Study, basis: CostBasis, confidence: float) -> Iterator[Point]:
+    best = undominated(study.costs, study.quality)
+    chances = _probabilities(study)
+    for place, line in enumerate(study.lines):
+        low, high = _quality_interval(study, place, confidence)
+        price = cost_interval(study.result, line, basis, confidence)
+        yield Point(
+            str(study.result.run), line.strategy, line.loss, line.split, study.num_questions, float(study.costs[place]),
+            float(study.quality[place]), low, high, bool(best[place]), chances[place], line.winner.embedder_lr,
+            line.winner.generator_lr, price.low, price.high, price.source, len(line.seeds),
+        )  # fmt: skip
+
+
+def _probabilities(study: _Study) -> list[float | None]:
+    if study.draws is None:
+        return [None] * len(study.lines)
+    parts = [undominated(study.costs, part) for part in np.array_split(study.draws, 20)]
+    return [float(share) for share in np.concatenate(parts).mean(0)]
+
+
+def _quality_interval(study: _Study, place: int, confidence: float) -> tuple[float, float]:
+    if study.draws is not None:
+        return interval(study.draws[:, place], confidence)
+    # A mean of scores in [0, 1] has no larger variance than that of right and wrong answers (Bhatia and Davis 2000).
+    mean, size = float(study.quality[place]), study.num_questions or ASSUMED_QUESTIONS
+    half = NORMAL.inv_cdf(1.0 - (1.0 - confidence) / 2.0) * math.sqrt(mean * (1.0 - mean) / size)
+    return max(0.0, mean - half), min(1.0, mean + half)
+
+
+def _hypervolume(study: _Study, reference: float, confidence: float) -> Hypervolume:
+    value = float(hypervolume(study.costs, study.quality, reference))
+    if study.draws is None:
+        return Hypervolume(str(study.result.run), value, None, None, reference)
+    low, high = interval(hypervolume(study.costs, study.draws, reference), confidence)
+    return Hypervolume(str(study.result.run), value, low, high, reference)
+
+
+def _notes(results: Sequence[Results], wanted: CostBasis | None, basis: CostBasis) -> Iterator[str]:
+    tables = [result for result in results if result.imported]
+    if tables and wanted is None and basis == "final":
+        yield "The table does not say search costs, so the cost is that of training the chosen configuration once."
+    for result in tables:
+        if not min(line.num_questions for line in result.measured):
+            yield f"{result.run}: intervals assume {ASSUMED_QUESTIONS:,} questions; the table does not say how many."
+        yield from (result.imported or {}).get("notes", ())

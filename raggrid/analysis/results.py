@@ -1,18 +1,19 @@
-"""A run directory -> one measured line per strategy: its winning pipeline, scores by question, costs."""
+"""A run directory -> one measured line per strategy: its winning pipelines, scores by question and seed, costs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from raggrid.analysis.predictions import SCORES, Answered, read_answers
 from raggrid.costs import Costs
 from raggrid.errors import InputError, RecordError
-from raggrid.records import PipelineRecord, PredictionRecord, TrialRecord
+from raggrid.records import PipelineRecord, TrialRecord
 from raggrid.space import SearchSpace
 from raggrid.store import read, read_environment, read_space
 from raggrid.strategies import StudyGraph, selection_order, study_graph
@@ -25,7 +26,10 @@ Key = tuple[str, str | None]
 class Measured:
     """One strategy under one loss, as its winner did on the reported split.
 
-    ``scores`` holds the metrics by question: (num_questions,) float arrays, nan where a question has no label.
+    ``scores`` holds the metrics by question, averaged over seeds: (num_questions,) float arrays, nan where a question
+    has no value. ``by_seed`` holds them by seed: (seeds, num_questions). Both are empty for a line of an imported
+    table, which has ``aggregates`` instead. ``winner`` and ``validation`` are rows of the first seed; ``costs.final``
+    is the mean of ``final_by_seed``. Costs are nan where a table does not say them.
     """
 
     strategy: str
@@ -37,22 +41,34 @@ class Measured:
     costs: Costs
     winner: PipelineRecord
     validation: PipelineRecord | None
+    seeds: tuple[int, ...] = (0,)
+    by_seed: dict[str, np.ndarray[Any, Any]] = field(default_factory=dict)
+    final_by_seed: tuple[float, ...] = ()
+    aggregates: dict[str, float | None] = field(default_factory=dict)
 
     @property
     def key(self) -> Key:
         """Strategy and loss: what a line of every table stands for."""
         return self.strategy, self.loss
 
+    @property
+    def num_questions(self) -> int:
+        """Questions behind the scores; 0 where a table does not say."""
+        return self.winner.num_questions if self.aggregates else len(self.question_ids)
+
     def mean(self, metric: str) -> float | None:
         """The mean of a metric over the questions that have it; None if none has."""
-        values = self.scores[metric]
+        if self.aggregates:
+            return self.aggregates.get(metric)
+        values = self.scores.get(metric, np.empty(0))
         known = values[~np.isnan(values)]
         return float(known.mean()) if known.size else None
 
 
 @dataclass(frozen=True)
 class Results:
-    """What a study found so far. ``missing`` are planned strategies without a measured pipeline."""
+    """What a study found so far. ``missing`` are planned strategies without a measured pipeline; ``answers`` all
+    rows of `pipelines`."""
 
     run: Path
     space: SearchSpace
@@ -61,6 +77,7 @@ class Results:
     trials: tuple[TrialRecord, ...]
     measured: tuple[Measured, ...]
     missing: tuple[Key, ...] = field(default=())
+    answers: tuple[PipelineRecord, ...] = field(default=())
 
     @property
     def split(self) -> str:
@@ -70,13 +87,20 @@ class Results:
     @property
     def device_types(self) -> tuple[str, ...]:
         """Every type of device that a trial ran on."""
-        return tuple(sorted({trial.device_type for trial in self.trials})) or ("cpu",)
+        imported = str((self.imported or {}).get("device_type") or "cpu")
+        return tuple(sorted({trial.device_type for trial in self.trials})) or (imported,)
 
     @property
     def has_labels(self) -> bool:
         """Whether all training questions had context labels."""
         unlabelled = self.environment.get("data", {}).get("num_unlabelled", {})
         return bool(unlabelled.get("train", 0) == 0)
+
+    @property
+    def imported(self) -> Mapping[str, Any] | None:
+        """Where the table came from that ``raggrid import`` made this run of; None for a study of raggrid's own."""
+        found: Mapping[str, Any] | None = self.environment.get("imported")
+        return found
 
 
 def load_all(run_dirs: Sequence[Path]) -> list[Results]:
@@ -96,44 +120,41 @@ def load_all(run_dirs: Sequence[Path]) -> list[Results]:
 
 
 def load_results(run: Path) -> Results:
-    """Read a run directory, finished or not.
+    """Read a run directory, finished or not, or made by ``raggrid import``.
 
     Raises:
         RecordError: no run directory, or one without a single answered pipeline.
     """
-    space = read_space(run)
+    space, environment = read_space(run), read_environment(run)
     graph = study_graph(space)
-    trials = read(run, TrialRecord)
-    rows = read(run, PipelineRecord)
+    trials, rows = read(run, TrialRecord), read(run, PipelineRecord)
     if not rows:
         raise RecordError(f"{run}: no pipeline was answered yet. Let the search go on, or give another run directory.")
     split = "test" if any(row.split == "test" for row in rows) else "validation"
-    winners = _winners(graph, rows, trials, space.selection.metric)
-    reported = {(row.pipeline_id): row for row in rows if row.split == split}
-    predictions = _by_pipeline(row for row in read(run, PredictionRecord) if row.split == split)
-    measured = tuple(
-        _measured(reported[name], validation, predictions[name])
-        for name, validation in winners
-        if name in reported and name in predictions
-    )
+    if environment.get("imported"):
+        measured = tuple(_imported(row) for row in rows if row.split == split)
+    else:
+        winners = _winners(graph, rows, trials, space.selection.metric)
+        measured = tuple(_measured_lines(winners, rows, read_answers(run, split), split))
     done = {line.key for line in measured}
     missing = tuple(key for plan in graph.pipelines if (key := (plan.strategy, plan.loss)) not in done)
     if not measured:
         raise RecordError(f"{run}: no strategy was answered on {split} yet. Let the search go on.")
-    return Results(run, space, graph, read_environment(run), tuple(trials), measured, missing)
+    return Results(run, space, graph, environment, tuple(trials), measured, missing, tuple(rows))
 
 
 def _winners(
     graph: StudyGraph, rows: Sequence[PipelineRecord], trials: Sequence[TrialRecord], metric: str
-) -> list[tuple[str, PipelineRecord]]:
-    """(pipeline id, its validation row) of each planned strategy, as the study itself picked them."""
+) -> dict[Key, list[PipelineRecord]]:
+    """The validation row of each planned strategy and seed, as the study itself picked it, by seed."""
     objectives = {trial.trial_id: trial.objective for trial in trials}
-    found = []
+    found: dict[Key, list[PipelineRecord]] = {}
     for plan in graph.pipelines:
         own = [r for r in rows if (r.strategy, r.loss, r.split) == (plan.strategy, plan.loss, "validation")]
-        if own:
-            best = min(own, key=lambda row: selection_order(row, metric, _objective(row, objectives)))
-            found.append((best.pipeline_id, best))
+        for seed in sorted({row.seed for row in own}, key=[row.seed for row in own].index):
+            same = [row for row in own if row.seed == seed]
+            best = min(same, key=lambda row: selection_order(row, metric, _objective(row, objectives)))
+            found.setdefault((plan.strategy, plan.loss), []).append(best)
     return found
 
 
@@ -142,43 +163,98 @@ def _objective(row: PipelineRecord, objectives: dict[str, float | None]) -> floa
     return float("inf") if last is None else last
 
 
-def _by_pipeline(rows: Iterable[PredictionRecord]) -> dict[str, list[PredictionRecord]]:
-    grouped: dict[str, list[PredictionRecord]] = {}
-    for row in rows:
-        grouped.setdefault(row.pipeline_id, []).append(row)
-    return {name: sorted(group, key=lambda row: row.question_id) for name, group in grouped.items()}
+def _measured_lines(
+    winners: Mapping[Key, Sequence[PipelineRecord]], rows: Sequence[PipelineRecord], answers: Answered, split: str
+) -> Iterator[Measured]:
+    reported = {(row.pipeline_id, row.seed): row for row in rows if row.split == split}
+    for validated in winners.values():
+        found = [
+            (reported[key], row, answers.rows[key])
+            for row in validated
+            if (key := (row.pipeline_id, row.seed)) in reported and key in answers.rows
+        ]
+        if found:
+            own, before, places = zip(*found, strict=True)
+            yield _measured(own, before[0], answers, list(places))
 
 
-def _measured(row: PipelineRecord, validation: PipelineRecord, predictions: list[PredictionRecord]) -> Measured:
-    columns = {
-        name: np.array([getattr(p, name) for p in predictions], dtype=np.float64)
-        for name in ("f1", "exact_match", "recall_at_k")
+def _measured(
+    rows: Sequence[PipelineRecord], validation: PipelineRecord, answers: Answered, places: list[int]
+) -> Measured:
+    first, answered = rows[0], np.all(answers.answered[places], axis=0)
+    whole = bool(answered.all())
+    by_seed = {
+        name: values[places] if whole else values[places][:, answered] for name, values in answers.scores.items()
     }
+    names = answers.question_ids
+    final = tuple(row.final_device_seconds for row in rows)
     return Measured(
-        strategy=row.strategy,
-        loss=row.loss,
-        needs_labels=row.needs_labels,
-        split=row.split,
-        question_ids=tuple(p.question_id for p in predictions),
-        scores=columns,
-        costs=Costs(row.final_device_seconds, row.search_device_seconds, row.marginal_device_seconds),
-        winner=row,
+        strategy=first.strategy,
+        loss=first.loss,
+        needs_labels=first.needs_labels,
+        split=first.split,
+        question_ids=names if whole else tuple(n for n, kept in zip(names, answered.tolist(), strict=True) if kept),
+        scores={name: values[0] if len(places) == 1 else values.mean(0) for name, values in by_seed.items()},
+        costs=Costs(sum(final) / len(final), first.search_device_seconds, first.marginal_device_seconds),
+        winner=first,
         validation=validation,
+        seeds=tuple(row.seed for row in rows),
+        by_seed=by_seed,
+        final_by_seed=final,
     )
+
+
+def _imported(row: PipelineRecord) -> Measured:
+    nothing = {name: np.empty(0) for name in SCORES}
+    means = {name: None if (value := getattr(row, name)) is None or np.isnan(value) else float(value)
+             for name in ("f1", "exact_match", "recall_at_k")}  # fmt: skip
+    return Measured(
+        row.strategy, row.loss, row.needs_labels, row.split, (), nothing,
+        Costs(row.final_device_seconds, row.search_device_seconds, row.marginal_device_seconds), row, None,
+        (row.seed,), nothing, (row.final_device_seconds,), means,
+    )  # fmt: skip
 
 
 def pooled(results: Sequence[Results]) -> tuple[Measured, ...]:
     """One line per strategy over several studies: questions side by side, costs summed.
 
     Strategies that some study lacks are left out: their questions and costs would not compare.
+
+    Raises:
+        InputError: some runs are imported tables and some are not.
     """
+    if len({result.imported is None for result in results}) > 1:
+        raise InputError(
+            "got imported tables beside studies; expected one kind, since they do not pool. Give them singly."
+        )
     tables = [{line.key: line for line in result.measured} for result in results]
     shared = [key for key in tables[0] if all(key in table for table in tables)]
-    return tuple(reduce(_joined, (table[key] for table in tables)) for key in shared)
+    join = _averaged if results[0].imported else _side_by_side
+    return tuple(join([table[key] for table in tables]) for key in shared)
+
+
+def _averaged(lines: Sequence[Measured]) -> Measured:
+    """Of imported lines: means weighted by their questions (equally where some do not say), costs summed."""
+    sizes = [line.num_questions for line in lines]
+    weights = sizes if all(sizes) else [1] * len(lines)
+    means = {}
+    for name in lines[0].aggregates:
+        values = [line.aggregates[name] for line in lines]
+        known = [value for value in values if value is not None]
+        means[name] = float(np.average(known, weights=weights)) if len(known) == len(values) else None
+    costs = [line.costs for line in lines]
+    total = Costs(*(sum(getattr(cost, basis) for cost in costs) for basis in ("final", "search", "marginal")))
+    winner = replace(lines[0].winner, num_questions=sum(sizes) if all(sizes) else 0)
+    return replace(lines[0], aggregates=means, costs=total, winner=winner, final_by_seed=(total.final,))
+
+
+def _side_by_side(lines: Sequence[Measured]) -> Measured:
+    return reduce(_joined, lines)
 
 
 def _joined(one: Measured, other: Measured) -> Measured:
     a, b = one.costs, other.costs
+    seeds = min(len(one.seeds), len(other.seeds))
     return Measured(
         one.strategy,
         one.loss,
@@ -189,4 +265,7 @@ def _joined(one: Measured, other: Measured) -> Measured:
         Costs(a.final + b.final, a.search + b.search, a.marginal + b.marginal),
         one.winner,
         one.validation,
+        one.seeds[:seeds],
+        {name: np.concatenate([one.by_seed[name][:seeds], other.by_seed[name][:seeds]], 1) for name in one.by_seed},
+        tuple(x + y for x, y in zip(one.final_by_seed, other.final_by_seed, strict=False)),
     )

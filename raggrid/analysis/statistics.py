@@ -1,39 +1,20 @@
-"""Paired comparison of strategies over the same questions: bootstrap, non-inferiority, Holm's correction."""
+"""Paired comparison of strategies over the same questions: non-inferiority, Holm's correction, joint intervals."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, np.dtype[np.float64]]
+from raggrid.analysis.bootstrap import Array, Resampled, resample, resampled_means
+
+__all__ = ["Verdict", "compare", "compare_aggregates", "holm", "interval", "resampled_means"]
+NORMAL = NormalDist()
 POWER = 0.8  # of the study that "how many questions would settle it" plans; the customary value (Cohen 1988)
-CHUNK = 2_000_000  # resampled counts in memory at once
-
-
-def resampled_means(scores: Array, *, resamples: int, seed: int) -> Array:
-    """Bootstrap means of several strategies over the same resampled questions.
-
-    Args:
-        scores: (S, Q) a score for every strategy and question.
-        resamples: R, the number of bootstrap samples.
-        seed: of the only random draws here.
-
-    Returns:
-        (R, S). Row r is the means over the r-th sample of Q questions, drawn with replacement and shared by all
-        strategies, so that a difference of two columns is a paired one (Koehn 2004).
-    """
-    rng = np.random.default_rng(seed)
-    num_questions = scores.shape[1]
-    share = np.full(num_questions, 1.0 / num_questions)
-    parts, step = [], max(1, CHUNK // num_questions)
-    for start in range(0, resamples, step):
-        counts = rng.multinomial(num_questions, share, size=min(step, resamples - start))
-        parts.append(counts @ scores.T / num_questions)
-    return np.concatenate(parts)
 
 
 def interval(samples: Array, confidence: float) -> tuple[float, float]:
@@ -61,14 +42,37 @@ def holm(p_values: Sequence[float]) -> list[float]:
 class Verdict:
     """Where a strategy stands. ``difference`` is to the best on these questions, at most 0 but for ties.
 
-    ``grade``: ``as_good``, ``worse`` or ``unresolved``; ``questions_needed`` for the last, else None.
+    ``low`` and ``high`` hold for all strategies of a comparison at once; ``alone_low`` and ``alone_high`` are the
+    plain paired interval of this one. ``grade``: ``as_good``, ``worse`` or ``unresolved``; ``questions_needed`` for
+    the last, else None.
     """
 
     difference: float
     low: float
     high: float
+    alone_low: float
+    alone_high: float
     grade: str
     questions_needed: int | None
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """Every ordered pair (i, j) of S strategies: the difference of means, all (S, S) arrays.
+
+    ``falls_short``: how likely the data are if i is worse than j by the margin; ``keeps_up``: if it is not worse.
+    ``half_width``: of the intervals that hold together. ``spread``: standard deviation by question; ``seeds``:
+    variance that seeds add to the difference.
+    """
+
+    difference: Array
+    falls_short: Array
+    keeps_up: Array
+    half_width: Array
+    spread: Array
+    seeds: Array
+    alone: Array
+    num_questions: int
 
 
 def compare(
@@ -81,51 +85,167 @@ def compare(
     best on these questions gets no privilege, since the largest of several noisy means is too large on average.
     Both families are Holm-corrected over strategies; within ``worse``, over the opponents by Bonferroni.
 
+    For the same reason the intervals of the differences to the best are joint ones: they hold together, whichever
+    strategy came out best (a studentised maximum as in Romano and Wolf 2005, with the best picked anew in each draw,
+    see `_joint_quantile`). With two strategies they are the plain ones.
+
     Args:
-        scores: (S, Q) in [0, 1].
+        scores: (S, Q) in [0, 1], or (S, seeds, Q).
         margin: the difference that does not matter, in the same unit.
         confidence: one-sided for verdicts, two-sided for the intervals.
     """
-    means = scores.mean(1)
-    samples = resampled_means(scores, resamples=resamples, seed=seed)
-    best, opponents, alpha = int(means.argmax()), len(scores) - 1, 1.0 - confidence
-    others = [[other for other in range(len(scores)) if other != place] for place in range(len(scores))]
-    falls_short = [[_share(samples[:, i] - samples[:, j] <= -margin) for j in others[i]] for i in range(len(scores))]
-    keeps_up = [[_share(samples[:, i] >= samples[:, j]) for j in others[i]] for i in range(len(scores))]
-    as_good = holm([max(row, default=0.0) for row in falls_short])
-    worse = holm([min(1.0, opponents * min(row, default=1.0)) for row in keeps_up])
+    drawn = resample(scores, resamples=resamples, seed=seed)
+    return _verdicts(drawn.means, _paired(drawn, scores.shape[-1], margin, confidence), margin, confidence)
+
+
+def compare_aggregates(
+    means: Array, num_questions: int, *, margin: float = 0.01, confidence: float = 0.95
+) -> list[Verdict]:
+    """`compare` for means alone, when nothing is known by question: bounds that hold whatever the questions were.
+
+    A score in [0, 1] with mean m has variance m (1 - m) at most (Bhatia and Davis 2000), and nothing is known about
+    how two strategies go together, so the standard deviation of a difference is at most the sum of both. The
+    intervals are normal ones under these bounds, Bonferroni-corrected over all pairs.
+
+    Args:
+        means: (S,) in [0, 1].
+        num_questions: that each mean is over.
+    """
+    sigma = np.sqrt(np.clip(means * (1.0 - means), 0.0, None))
+    spread = sigma[:, None] + sigma[None, :]
+    np.fill_diagonal(spread, 0.0)
+    error = np.where(spread > 0, spread, 1.0) / math.sqrt(num_questions)
+    difference = means[:, None] - means[None, :]
+    tail, pairs = 1.0 - confidence, max(1, len(means) * (len(means) - 1) // 2)
+    known = spread / math.sqrt(num_questions)
+    alone = np.stack([difference + sign * known * NORMAL.inv_cdf(1 - tail / 2) for sign in (-1, 1)])
+    table = _Pairs(
+        difference, _below(-(difference + margin) / error), _below(difference / error),
+        known * NORMAL.inv_cdf(1 - tail / 2 / pairs), spread, np.zeros_like(spread), alone, num_questions,
+    )  # fmt: skip
+    return _verdicts(means, table, margin, confidence)
+
+
+def _paired(drawn: Resampled, num_questions: int, margin: float, confidence: float) -> _Pairs:
+    size = len(drawn.means)
+    first, second = np.triu_indices(size, 1)
+    difference, draws = drawn.means[first] - drawn.means[second], drawn.differences(first, second)
+    questions, seeds = drawn.question_variances(first, second), drawn.seed_variances(first, second)
+    errors, spread = np.sqrt(questions + seeds), np.sqrt(questions * num_questions)
+    tails = [(1.0 - confidence) / 2.0, 1.0 - (1.0 - confidence) / 2.0]
+    low, high = np.quantile(draws, tails, axis=0)
+    falls_short = [_falls_short(sign * draws, sign * difference, num_questions, margin) for sign in (1, -1)]
+    keeps_up = [_keeps_up(sign * draws, sign * difference, errors, num_questions) for sign in (1, -1)]
+
+    def square(upper: Array, lower: Array, diagonal: float = 0.0) -> Array:
+        full = np.full((size, size), diagonal)
+        full[first, second], full[second, first] = upper, lower
+        return full
+
+    kept = square(keeps_up[0], keeps_up[1], 1.0)
+    contends = np.array(_worse(kept)) >= 1.0 - confidence
+    deviations = np.zeros((len(draws), size, size))
+    deviations[:, first, second] = draws - difference
+    deviations -= deviations.transpose(0, 2, 1)
+    half = _joint_quantile(deviations, square(errors, errors), contends, confidence) * errors
+    return _Pairs(
+        square(difference, -difference),
+        square(falls_short[0], falls_short[1]), kept, square(half, half),
+        square(spread, spread), square(seeds, seeds),
+        np.stack([square(low, -high), square(high, -low)]), num_questions,
+    )  # fmt: skip
+
+
+def _joint_quantile(
+    deviations: Array, errors: Array, contends: np.ndarray[Any, np.dtype[np.bool_]], level: float
+) -> float:
+    """How many standard errors the differences to the best stay within together.
+
+    The best is picked by the same questions, so its own deviation is the highest of all that contend, those not shown
+    to be worse. Taken as equally good, which is the least favourable case, the one with the highest deviation in a draw
+    is its best, and the largest deviation of a difference to it is what the intervals must hold.
+
+    Args:
+        deviations: (R, S, S) of all differences, antisymmetric.
+        errors: (S, S) standard errors; 0 where nothing varies.
+        contends: (S,).
+    """
+    lead = np.where(contends, deviations[:, :, contends].sum(2), -np.inf).argmax(1)
+    own = np.take_along_axis(deviations, lead[:, None, None], axis=2)[:, :, 0]
+    scale = errors[:, lead].T
+    varies = scale > 0
+    return float(np.quantile(np.abs(np.where(varies, own / np.where(varies, scale, 1.0), 0.0)).max(1), level))
+
+
+def _falls_short(draws: Array, difference: Array, num_questions: int, margin: float) -> Array:
+    """(P,) p-values of "worse by the margin or more".
+
+    Two strategies that answer alike but for a handful of questions have almost no variance here; yet if one were
+    worse by the margin, they would differ on that share of questions at least. So the p-value is no smaller than
+    under that variance (the restricted one of Tango's score test, 1998).
+    """
+    least = math.sqrt(max(margin * (1.0 - margin), 1e-12) / num_questions)
+    tail = _below(-(difference + margin) / least)
+    return np.maximum(_share(draws <= -margin), tail)
+
+
+def _keeps_up(draws: Array, difference: Array, errors: Array, num_questions: int) -> Array:
+    """(P,) p-values of "not worse", no smaller than under the variance that equality implies (McNemar 1947)."""
+    under_equality = np.sqrt(errors**2 + difference**2 / num_questions)
+    tail = _below(difference / np.where(under_equality > 0, under_equality, 1.0))
+    return np.maximum(_share(draws >= 0), tail)
+
+
+def _below(z: Array) -> Array:
+    """The normal distribution function, by the standard library: scipy takes a quarter of a second to import."""
+    values: Array = np.vectorize(NORMAL.cdf, otypes=[np.float64])(z)
+    return values
+
+
+def _share(hits: np.ndarray[Any, np.dtype[np.bool_]]) -> Array:
+    """Bootstrap p-values: never zero, since the data at hand are one of the samples (Davison, Hinkley 1997)."""
+    shares: Array = (hits.sum(0) + 1.0) / (len(hits) + 1.0)
+    return shares
+
+
+def _verdicts(means: Array, pairs: _Pairs, margin: float, confidence: float) -> list[Verdict]:
+    size, best, alpha = len(means), int(means.argmax()), 1.0 - confidence
+    opponents = ~np.eye(size, dtype=bool)
+    as_good = holm([float(pairs.falls_short[i].max(where=opponents[i], initial=0.0)) for i in range(size)])
+    worse = _worse(pairs.keeps_up)
     verdicts = []
-    for place in range(len(scores)):
-        low, high = interval(samples[:, place] - samples[:, best], confidence)
+    for place in range(size):
+        difference, half = float(pairs.difference[place, best]), float(pairs.half_width[place, best])
         # Both can be shown at once: surely worse, yet surely by less than the margin. Then it does not matter.
         grade = "as_good" if as_good[place] < alpha else "worse" if worse[place] < alpha else "unresolved"
-        needed = _questions_needed(scores, place, margin, alpha / len(scores)) if grade == "unresolved" else None
-        verdicts.append(Verdict(float(means[place] - means[best]), low, high, grade, needed))
+        needed = _questions_needed(pairs, place, margin, alpha / size) if grade == "unresolved" else None
+        low, high = (float(end) for end in pairs.alone[:, place, best])
+        verdicts.append(Verdict(difference, difference - half, difference + half, low, high, grade, needed))
     return verdicts
 
 
-def _share(hits: np.ndarray[Any, np.dtype[np.bool_]]) -> float:
-    """A bootstrap p-value: never zero, since the data at hand are one of the samples (Davison, Hinkley 1997)."""
-    return float((hits.sum() + 1) / (len(hits) + 1))
+def _worse(keeps_up: Array) -> list[float]:
+    """Adjusted p-values of "worse than no other", from (S, S) ones of "not worse than" with 1 on the diagonal."""
+    size = len(keeps_up)
+    return holm([min(1.0, (size - 1) * float(row.min())) for row in keeps_up])
 
 
-def _questions_needed(scores: Array, place: int, margin: float, alpha: float) -> int | None:
+def _questions_needed(pairs: _Pairs, place: int, margin: float, alpha: float) -> int | None:
     """Questions after which the verdict would fall, if the differences seen here are the true ones.
 
-    Normal approximation with power 0.8, against the opponent that needs most; None when nothing can settle it
-    (a difference of exactly the margin). For every opponent the nearer of the two verdicts counts.
+    Normal approximation with power 0.8, against the opponent that needs most; None when no number of questions can
+    settle it (a difference of exactly the margin, or seeds that alone differ by more than what is to be shown). For
+    every opponent the nearer of the two verdicts counts.
     """
-    from scipy.stats import norm
-
-    z = float(norm.ppf(1.0 - alpha) + norm.ppf(POWER))
+    z = NORMAL.inv_cdf(1.0 - alpha) + NORMAL.inv_cdf(POWER)
     needed = 0
-    for other in range(len(scores)):
-        difference = scores[place] - scores[other]
-        spread, mean = float(difference.std(ddof=1)), float(difference.mean())
-        effect = max(mean + margin, -mean)
-        if other == place or spread == 0.0:
+    for other in range(len(pairs.difference)):
+        if other == place:
             continue
-        if effect <= 0.0:
+        difference = float(pairs.difference[place, other])
+        variance = max(float(pairs.spread[place, other]) ** 2, margin * (1.0 - margin))
+        room = (max(difference + margin, -difference) / z) ** 2 - float(pairs.seeds[place, other])
+        if room <= 0.0:
             return None
-        needed = max(needed, math.ceil((z * spread / effect) ** 2))
-    return max(needed, len(scores[0]) + 1)
+        needed = max(needed, math.ceil(variance / room))
+    return max(needed, pairs.num_questions + 1)

@@ -9,8 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from raggrid.analysis.names import display_name
+from raggrid.analysis.predictions import distinct_passages
 from raggrid.analysis.results import Measured, Results
+from raggrid.analysis.standing import ASSUMED_QUESTIONS
 from raggrid.strategies import PhaseSearch
+
+COLLAPSED = 0.1  # of the passages that questions retrieve before tuning: far below what a useful change could do
+MIN_COLLAPSE_QUESTIONS = 30  # fewer can share their passages by chance
 
 
 @dataclass(frozen=True)
@@ -24,17 +29,62 @@ def warnings_of(results: Sequence[Results], lines: Sequence[Measured], metric: s
     """Every warning that applies to these studies."""
     prefix = len(results) > 1
     for result in results:
-        for sentence in (
-            *_selected_on_reported(result, metric),
-            *_missing(result),
-            *_troubled(result),
-            *_edges(result),
-        ):
+        own = _of_table(result) if result.imported else _of_study(result, metric)
+        for sentence in (*_selected_on_reported(result, metric), *own):
             yield f"{result.run}: {sentence}" if prefix else sentence
     devices = sorted({device for result in results for device in result.device_types})
     if len(devices) > 1:
         yield f"Costs mix different devices ({', '.join(devices)}): their seconds do not compare."
-    yield "One seed: how far another seed would move these numbers was not measured."
+    if not any(line.aggregates for line in lines):
+        yield from _few_seeds(lines)
+
+
+def _of_study(result: Results, metric: str) -> Iterator[str]:
+    yield from _missing(result)
+    yield from _troubled(result)
+    yield from _edges(result)
+    yield from _collapsed(result)
+
+
+def _of_table(result: Results) -> Iterator[str]:
+    """What a table of means cannot say."""
+    yield (
+        "This run is a table of means: no scores by question, so nothing is paired, and differences are judged by "
+        "bounds that hold whatever the questions were. Most stay unresolved."
+    )
+    if not min(line.num_questions for line in result.measured):
+        yield (
+            f"The table does not say how many questions its scores are means of; {ASSUMED_QUESTIONS:,} are assumed. "
+            "Say it with --questions when importing."
+        )
+
+
+def _few_seeds(lines: Sequence[Measured]) -> Iterator[str]:
+    tuned = [len(line.seeds) for line in lines if line.winner.embedder_trial_id or line.winner.generator_trial_id]
+    number = min(tuned, default=1)
+    if number == 1:
+        yield "One seed: how far another seed would move these numbers was not measured."
+    elif number == 2:
+        yield "Two seeds: they say little about how far a third would move these numbers. Use three or more."
+    if len(set(tuned)) > 1:
+        yield f"Strategies have from {number} to {max(tuned)} seeds; they are compared over those that all have."
+
+
+def _collapsed(result: Results) -> Iterator[str]:
+    """Retrieval that gives nearly all questions the same few passages."""
+    found = distinct_passages(result.run, result.split)
+    base = max((found[line.winner.pipeline_id][0] for line in result.measured if line.winner.pipeline_id in found
+                and line.winner.embedder_trial_id is None), default=None)  # fmt: skip
+    for line in result.measured:
+        passages, questions = found.get(line.winner.pipeline_id, (0, 0))
+        # Against what the un-tuned embedder finds, where a strategy uses it; else against one passage a question.
+        expected = base if base is not None else questions
+        if passages and questions >= MIN_COLLAPSE_QUESTIONS and passages < COLLAPSED * expected:
+            usual = f"; the un-tuned embedder finds {base}" if base is not None else ""
+            yield (
+                f"{display_name(*line.key)}: retrieval has collapsed: {questions} questions retrieve only {passages} "
+                f"different passages{usual}. Lower its learning rate."
+            )
 
 
 def _selected_on_reported(result: Results, metric: str) -> Iterator[str]:
@@ -60,7 +110,7 @@ def _optimism(result: Results, metric: str) -> tuple[float, float]:
         before = getattr(line.validation, metric) if line.validation else None
         if line.validation and mean is not None and before is not None:
             gaps.append(before - mean)
-            sizes = 1 / line.validation.num_questions + 1 / len(line.question_ids)
+            sizes = 1 / line.validation.num_questions + 1 / line.num_questions
             errors.append(float(np.nanstd(line.scores[metric])) * math.sqrt(sizes))
     return (sum(gaps) / len(gaps), sum(errors) / len(errors)) if gaps else (0.0, 0.0)
 
@@ -93,6 +143,7 @@ def _edges(result: Results) -> Iterator[str]:
 
 
 def _sides(result: Results, search: PhaseSearch) -> Iterator[_Side]:
+    """The rates of the search's winner beside all rates that were tried, extensions and draws included."""
     winners = {
         name: line.winner
         for line in result.measured
@@ -109,5 +160,6 @@ def _sides(result: Results, search: PhaseSearch) -> Iterator[_Side]:
     trial = next((trial for trial in own if trial.trial_id in ids), None)
     if trial is None:
         return
-    yield _Side("embedder", trial.embedder_lr, tuple(pair[0] for pair in search.grid if pair[0] is not None))
-    yield _Side("generator", trial.generator_lr, tuple(pair[1] for pair in search.grid if pair[1] is not None))
+    for side in ("embedder", "generator"):
+        tried = {getattr(row, f"{side}_lr") for row in own if row.seed == trial.seed} - {None}
+        yield _Side(side, getattr(trial, f"{side}_lr"), tuple(sorted(tried)))

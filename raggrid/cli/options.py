@@ -26,6 +26,13 @@ class Cost(StrEnum):
     marginal = "marginal"
 
 
+class Model(StrEnum):
+    """What may be tuned already."""
+
+    generator = "generator"
+    embedder = "embedder"
+
+
 Space = Annotated[Path, typer.Argument(metavar="SPACE", help="Search space in YAML, such as search_spaces/popqa.yaml.")]
 Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories of raggrid search.")]
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON instead of text.")]
@@ -33,7 +40,9 @@ Override = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as training.rag.steps=24. Repeatable."),
 ]
-MetricOption = Annotated[Metric, typer.Option(help="What quality is measured in.")]
+MetricOption = Annotated[
+    Metric, typer.Option(metavar="METRIC", help="What quality is measured in: f1, exact_match or recall_at_k.")
+]
 
 
 def print_json(data: dict[str, Any]) -> None:

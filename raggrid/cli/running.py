@@ -29,10 +29,12 @@ def search(
     extend: Annotated[
         bool, typer.Option(help="Accept a space that only adds to the one in DIR, and run just what is new.")
     ] = False,
-    device_hours: Annotated[float | None, typer.Option(help="Budget: hours of all devices together.")] = None,
-    wall_hours: Annotated[float | None, typer.Option(help="Budget: hours by the clock.")] = None,
+    device_hours: Annotated[
+        float | None, typer.Option(metavar="HOURS", help="Budget: hours of all devices together.")
+    ] = None,
+    wall_hours: Annotated[float | None, typer.Option(metavar="HOURS", help="Budget: hours by the clock.")] = None,
     dollars: Annotated[
-        float | None, typer.Option(help="Budget in money; needs resources.dollars_per_device_hour.")
+        float | None, typer.Option(metavar="DOLLARS", help="Budget in money; needs resources.dollars_per_device_hour.")
     ] = None,
     plain: Annotated[bool, typer.Option(help="One line an event instead of a live table.")] = False,
     as_json: Json = False,

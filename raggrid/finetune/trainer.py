@@ -83,6 +83,7 @@ class Trainer:
 
     def train(self) -> str:
         """Train to the last step and return the status: ``completed``, ``paused``, ``stopped`` or ``diverged``."""
+        self.worker.wait()  # every worker has read the state that the first one now replaces
         self._save()  # this start counts, and what comes after it can be lost
         if self._owes_report():
             # Saved, but perhaps not told: the worker may have died in between.

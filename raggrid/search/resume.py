@@ -18,6 +18,8 @@ from raggrid.store import check_free, index_folder, read, read_environment, read
 FREE = ("budget.", "checkpoints.", "resources.max_concurrent_trials", "resources.dollars_per_device_hour")
 # Lists to which ``--extend`` may add; what is new is run, and nothing else.
 GROWING = ("learning_rates.embedder", "learning_rates.generator", "losses.joint", "seeds", "strategies")
+# Each tries the pairs of those before it, and more.
+JOINT = ("two_phase", "separable", "grid")
 GROWING_COUNTS = ("learning_rates.embedder.count", "learning_rates.generator.count")
 
 
@@ -70,6 +72,8 @@ def _differences(recorded: SearchSpace, given: SearchSpace) -> Iterator[tuple[st
 
 def _only_adds(key: str, recorded: SearchSpace, given: SearchSpace) -> bool:
     before, now = (_flat(space.model_dump(mode="json")).get(key) for space in (recorded, given))
+    if key == "learning_rates.joint":
+        return JOINT.index(str(now)) > JOINT.index(str(before))
     if key in GROWING_COUNTS:
         return isinstance(before, int) and isinstance(now, int) and now > before
     if key not in GROWING or not (isinstance(before, list) and isinstance(now, list)):

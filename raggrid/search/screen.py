@@ -50,15 +50,26 @@ def duration(seconds: float) -> str:
 
 def total_tasks(state: StudyState) -> tuple[int, int]:
     """(trials, answerings) that the whole study has, as far as is known before it ran."""
-    trials = sum(search.num_trials for search in state.graph.searches.values())
-    finalists = sum(min(search.num_trials, state.space.selection.finalists) for search in state.graph.searches.values())
-    alone = sum(plan.strategy in ("baseline", "independent") for plan in state.graph.pipelines)
-    tested = len(state.graph.pipelines) * (len(state.splits) - 1)
-    return trials, finalists + alone + tested
+    space, searches, plans = state.space, state.graph.searches.values(), state.graph.pipelines
+    searching = len(space.seeds) if space.seeds_for == "grid" else 1
+    repeating = len(space.seeds) - searching
+    trials = searching * sum(search.num_trials for search in searches) + repeating * len(searches)
+    finalists = sum(min(search.num_trials, space.selection.finalists) for search in searches)
+    # A winner's own pipeline is answered on validation as its search's finalist; the others are put together last.
+    composed = sum(plan.strategy in ("baseline", "independent") for plan in plans)
+    tested = len(plans) * (len(state.splits) - 1)
+    untrained = sum(plan.embedder_search is plan.generator_search is None for plan in plans)
+    answers = searching * (finalists + composed + tested) + repeating * len(plans) * len(state.splits)
+    return trials, answers - (len(space.seeds) - 1) * untrained * len(state.splits)
 
 
-def share_done(state: StudyState, lines: Mapping[str, Line]) -> float:
-    """The share of the study's tasks that is done, running trials counted by their steps; in [0, 1]."""
+def share_done(state: StudyState, lines: Mapping[str, Line], *, complete: bool = False) -> float:
+    """The share of the study's tasks that is done, running trials counted by their steps; in [0, 1].
+
+    ``complete``: nothing is left, though fewer pairs than there might have been were tried.
+    """
+    if complete:
+        return 1.0
     trials, answers = total_tasks(state)
     done = float(len(state.trials) + len(state.answered))
     for line in lines.values():
@@ -74,6 +85,7 @@ class LiveScreen:
         self.state, self.console, self.name = state, console, name
         self.lines: dict[str, Line] = {}
         self.began = time.monotonic()
+        self.complete = False
         self.live = Live(get_renderable=self._draw, console=console, refresh_per_second=4, transient=False)
 
     def __enter__(self) -> LiveScreen:
@@ -81,6 +93,7 @@ class LiveScreen:
         return self
 
     def __exit__(self, *details: Any) -> None:
+        self.complete = self.state.is_done()
         self.live.__exit__(*details)
 
     def started(self, task: Task) -> None:
@@ -117,9 +130,10 @@ class LiveScreen:
         return table
 
     def _progress(self) -> Table:
-        share, elapsed = share_done(self.state, dict(self.lines)), time.monotonic() - self.began
+        share = share_done(self.state, dict(self.lines), complete=self.complete)
+        elapsed = time.monotonic() - self.began
         left = f"about {duration(elapsed * (1 - share) / share)} left" if 0.05 < share < 1 else ""
-        trials, _ = total_tasks(self.state)
+        trials = len(self.state.trials) if self.complete else total_tasks(self.state)[0]
         row = Table.grid(padding=(0, 2))
         row.add_row(
             ProgressBar(total=1.0, completed=share, width=24),

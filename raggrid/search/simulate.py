@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from raggrid.errors import DataError, listed
+from raggrid.errors import DataError
 from raggrid.identity import PhaseRun
 from raggrid.search.curves import Curves
 from raggrid.search.replay import SPLITS, Replay
@@ -136,9 +136,8 @@ def simulate(space: SearchSpace, curves: Curves, *, slots: int | None = None) ->
         replays = [_carried_out(other, curves, slots) for other in spaces]
         missing = [run for replay in replays for run in replay.missing]
         if missing:
-            notes.append(
-                f"'{name}' is left out: {len(missing)} of its trials have no curve, {_told(missing[0])} first."
-            )
+            what = f"{len(missing)} trials have no curve, such as {_told(missing[0])}"
+            notes.append(f"'{name}' is left out: {what}.")
         else:
             alternatives[name] = _sum([_result(replay) for replay in replays])
     return Simulation(
@@ -258,9 +257,11 @@ def _notes(space: SearchSpace, curves: Curves) -> Iterator[str]:
 
 
 def _missing(curves: Curves, runs: Sequence[PhaseRun]) -> str:
-    lines = [f"no curve of {_told(run)}." for run in dict.fromkeys(runs)]
-    advice = "Record these trials, or leave them out with --set; later ones may turn out to be missing too."
-    return listed(curves.source, [*lines, advice])
+    """All of them at once; those that would have come after them are not known yet."""
+    told = list(dict.fromkeys(_told(run) for run in runs))
+    trials = f"{len(told)} trials" if len(told) > 1 else "one trial"
+    lines = [f"{curves.source}: got no curve of {trials}; expected one each.", *(f"  {line}" for line in told)]
+    return "\n".join([*lines, "  Record them, or change the space with --set so that they are not tried."])
 
 
 def _told(run: PhaseRun) -> str:

@@ -265,5 +265,10 @@ def _judge(journal: Journal) -> None:
             f"{run}: interrupted after {kept}, which are kept. The same command continues; raggrid recommend shows "
             "what there is."
         )
+    if not state.answered and state.closed != "nothing":
+        raise StudyError(
+            f"{run}: the budget ended before any pipeline could be answered; {kept} are kept. The same command with a "
+            "larger budget continues."
+        )
     if not state.answered:
         raise StudyError(f"{run}: no pipeline could be answered; see the error column of trials. Fix the cause.")

@@ -30,17 +30,17 @@ def show_simulation(result: Simulation, out: Console) -> None:
 
 def _studies(result: Simulation, studies: dict[str, SimulatedStudy], unit: Unit) -> Table:
     """One line a way to carry the study out."""
+    clock = _clock(max(study.wall_seconds for study in studies.values()))
     slots = f"{result.slots} trials at once" if result.slots > 1 else "one trial at a time"
-    table = new_table(f"{result.study}, simulated with {slots}; training in {unit.name}")
+    table = new_table(f"{result.study}, simulated, {slots}; training in {unit.name}, wall time in {clock[0]}")
     table.add_column("", no_wrap=True)
     for name in ("training", "x", "wall", "trials", "done", "stopped", "over", "cut"):
         table.add_column(name, justify="right", no_wrap=True)
-    clock = _clock(max(study.wall_seconds for study in studies.values()))
     for name, study in studies.items():
         ratio = 1.0 if name == "as given" else result.ratios[name]
         table.add_row(
             name, unit.text(study.train_device_seconds), "-" if ratio is None else f"{ratio:.2f}",
-            f"{study.wall_seconds / clock[1]:,.1f} {clock[0]}",
+            f"{study.wall_seconds / clock[1]:,.1f}",
             *(str(count) for count in (study.num_trials, study.num_completed, study.num_stopped,
                                        study.num_over_budget, study.num_censored)),
         )  # fmt: skip

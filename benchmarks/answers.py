@@ -1,0 +1,116 @@
+"""Time and memory of `raggrid recommend` and `frontier` on a small study and on one of 3.6 million predictions.
+
+    python benchmarks/answers.py             # writes about 100 MB into a temporary folder
+
+The large one: 6 strategies under 2 losses with 3 seeds on 100,000 questions. Scores are drawn, as in coverage.py; F1
+takes a few fractions beside 0 and 1. Retrieved passages and predictions are filled in, since they must be skipped.
+"""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from raggrid.analysis.statistics import compare
+from raggrid.records import PipelineRecord, PredictionRecord
+from raggrid.settings import StrategyName
+from raggrid.space import SearchSpace
+from raggrid.store import append, create_run, schema
+from raggrid.strategies import STRATEGIES, strategy_loss
+
+STRATEGY_NAMES: tuple[StrategyName, ...] = ("baseline", "embedder", "generator", "independent", "two_phase", "joint")
+SEEDS = (0, 1, 2)
+
+
+def make_run(run: Path, num_questions: int) -> int:
+    """Write a study; the number of prediction rows."""
+    space = SearchSpace.model_validate({
+        "name": "large", "data": {"folder": "d"}, "models": {"embedder": "e", "generator": "g"}, "seeds": SEEDS,
+        "learning_rates": {"embedder": [1e-5], "generator": [1e-4]}, "strategies": STRATEGY_NAMES,
+    })  # fmt: skip
+    create_run(run, space, {})
+    rng = np.random.default_rng(0)
+    easy = rng.random(num_questions)
+    rows = 0
+    for row in pipelines(num_questions):
+        right = 0.6 * easy + 0.4 * rng.random(num_questions) < 0.45
+        f1 = np.where(right, 1.0, rng.choice([0.0, 0.0, 0.4, 0.5, 2 / 3, 0.8], num_questions))
+        append(run, [row])
+        rows += write_predictions(run, row, right.astype(float), f1)
+    return rows
+
+
+def pipelines(num_questions: int) -> Iterator[PipelineRecord]:
+    """Each strategy under both losses and each seed, on test; the planned ones on validation too."""
+    for place, name in enumerate(STRATEGY_NAMES):
+        for second, rag_loss in enumerate(("rag_token", "rag_sequence")):
+            for seed in SEEDS:
+                loss = strategy_loss(name, rag_loss)
+                pipeline = f"{name}-{rag_loss}-{seed}"
+                for split in ("validation", "test")[1 - (second == 0 or name == "joint") :]:
+                    yield PipelineRecord(
+                        pipeline, name, loss, seed, split, f"e{seed}", f"g{seed}", None, None, 0.5, 0.5, 0.9, 2,
+                        num_questions, STRATEGIES[name].needs_labels, 10.0 * place, 50.0 * place, 5.0,
+                    )  # fmt: skip
+
+
+def write_predictions(run: Path, row: PipelineRecord, right: np.ndarray, f1: np.ndarray) -> int:  # type: ignore[type-arg]
+    """All predictions of a pipeline as one file, as a study writes them, without an object each."""
+    if row.split != "test":
+        return 0
+    size = len(right)
+    same = {
+        key: value for key, value in asdict(row).items() if key in ("pipeline_id", "strategy", "loss", "seed", "split")
+    }
+    wanted = schema(PredictionRecord)
+    columns = {name: pa.array([value] * size, wanted.field(name).type) for name, value in same.items()}
+    columns |= {
+        "question_id": pa.array([f"question-{number:07d}" for number in range(size)]),
+        "prediction": pa.array([f"some answer {number % 997}" for number in range(size)]),
+        "exact_match": pa.array(right), "f1": pa.array(f1), "recall_at_k": pa.array(np.ones(size)),
+        "retrieved_ids": pa.array([[f"p{number}", f"p{number + 1}"] for number in range(size)]),
+        "contains_answer": pa.array(right),
+    }  # fmt: skip
+    folder = run / "predictions"
+    folder.mkdir(exist_ok=True)
+    pq.write_table(
+        pa.table([columns[name] for name in wanted.names], schema=wanted), folder / f"{row.pipeline_id}.parquet"
+    )
+    return size
+
+
+def measure(verb: str, run: Path) -> tuple[float, float]:
+    """(wall seconds, MB at the peak) of a command; the peak is the largest of all commands so far."""
+    started = time.perf_counter()
+    code = f"import sys; sys.argv = ['raggrid', '{verb}', '{run}']; from raggrid.cli import main; main()"
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+
+
+def main() -> None:
+    """Print one line a measurement."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, size in (("small", 200), ("large", 100_000)):
+            run = Path(folder) / name
+            rows = make_run(run, size)
+            for verb in ("recommend", "frontier"):
+                seconds, megabytes = measure(verb, run)
+                print(f"{verb:10} {rows:>9,} predictions  {seconds:5.2f} s  {megabytes:5.0f} MB", flush=True)
+    scores = np.random.default_rng(0).choice([0.0, 0.5, 1.0], (12, 3, 100_000))
+    started = time.perf_counter()
+    compare(scores)
+    print(f"compare    12 strategies x 3 seeds x 100,000 questions  {time.perf_counter() - started:5.2f} s")
+
+
+if __name__ == "__main__":
+    main()

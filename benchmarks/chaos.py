@@ -1,0 +1,134 @@
+"""Studies that are killed at random moments until they end, against undisturbed ones.
+
+    python -m benchmarks.chaos [--studies 20] [--seed 0]
+
+Each study (tiny models, two strategies) runs in processes of its own. At random moments, further and further apart, the
+driver or a working process gets SIGKILL; a killed driver is started again with the same command. Half of the studies
+decide rungs synchronously: all their records must equal the undisturbed study's, cost aside. The others decide
+asynchronously: their trials' curves must agree with it as far as both go.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from raggrid.demo import make_world, write_world
+from raggrid.records import PipelineRecord
+from raggrid.search.study import run_study
+from raggrid.space import SearchSpace
+from raggrid.space_yaml import parse_space
+from raggrid.store import read
+from tests.processes import charged, command, curves, kill, kill_driver, lingering, results, start, trainers
+from tests.tiny import make_tiny_models
+
+FIRST_SECONDS, GROWTH = 12.0, 1.3  # moments between kills: random up to this, which grows so that studies can end
+
+
+@dataclass(frozen=True)
+class Result:
+    """One study's end."""
+
+    rungs: str
+    driver_kills: int
+    worker_kills: int
+    ended: bool
+    agrees: bool
+    lost_seconds: float
+    seconds: float
+
+
+def space_of(folder: Path, rungs: str) -> SearchSpace:
+    """Trials of some seconds, a checkpoint every second or two."""
+    return parse_space(
+        {
+            "name": "chaos",
+            "data": {"folder": str(folder / "world"), "limits": {"train": 80, "validation": 12, "test": 8}},
+            "models": {"embedder": str(folder / "models" / "embedder"), "generator": str(folder / "models/generator")},
+            "strategies": ["embedder", "generator", "two_phase"],
+            "learning_rates": {"embedder": [1e-4, 1e-3], "generator": [1e-4, 1e-3, 3e-3]},
+            "answer": {"top_k": 1, "max_new_tokens": 4},
+            "prompt": {"passage_tokens": 60, "template": "{context}\n{question}\nA:"},
+            "training": {
+                "labels": {"steps": 100, "batch_size": 4},
+                "rag": {"steps": 400, "batch_size": 2},
+                "generator": "full",
+                "validation_questions": 6,
+            },
+            "early_stopping": {"min_fraction": 0.125, "reduction_factor": 2, "rungs": rungs},
+        }
+    )
+
+
+def tormented(space: SearchSpace, run: Path, rng: Random) -> tuple[int, int, int]:
+    """Run a study to its end under kills; (exit code, driver kills, worker kills)."""
+    words, limit, drivers, workers = command(space, run), FIRST_SECONDS, 0, 0
+    sessions = []
+    search = start(words)
+    while True:
+        sessions.append(search.pid)
+        due = time.monotonic() + rng.uniform(2.0, limit)
+        while search.poll() is None and time.monotonic() < due:
+            time.sleep(0.1)
+        if search.poll() is not None:
+            search.communicate()
+            break
+        limit *= GROWTH
+        victims = trainers(search.pid)
+        if victims and rng.random() < 0.5:
+            kill(rng.choice(victims))
+            workers += 1
+        else:
+            kill_driver(search)
+            drivers += 1
+            search = start(words)
+    assert not any(map(lingering, set(sessions)))
+    return search.returncode, drivers, workers
+
+
+def judged(rungs: str, run: Path, undisturbed: Path) -> bool:
+    """Whether a study found what the undisturbed one did, as far as its rungs promise."""
+    if rungs == "synchronous":
+        return results(run) == results(undisturbed)
+    ours, theirs = curves(run), curves(undisturbed)
+    same = all(ours[key] == theirs[key] for key in ours.keys() & theirs.keys())
+    return same and {r.strategy for r in read(run, PipelineRecord)} == {
+        r.strategy for r in read(undisturbed, PipelineRecord)
+    }
+
+
+def main() -> None:
+    """Run them all, one line each."""
+    parser = argparse.ArgumentParser(description="Studies killed at random moments until they end.")
+    parser.add_argument("--studies", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    done: list[Result] = []
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        world = make_world(0, num_entities=120)
+        write_world(world, folder / "world")
+        make_tiny_models(folder / "models", world)
+        spaces = {rungs: space_of(folder, rungs) for rungs in ("synchronous", "asynchronous")}
+        for rungs, space in spaces.items():
+            run_study(space, folder / rungs, quiet=True)
+        for number in range(options.studies):
+            rungs = ("synchronous", "asynchronous")[number % 2]
+            run, began = folder / f"run{number}", time.monotonic()
+            code, drivers, workers = tormented(spaces[rungs], run, Random(options.seed + number))
+            agrees = code == 0 and judged(rungs, run, folder / rungs)
+            done.append(
+                Result(rungs, drivers, workers, code == 0, agrees, charged(run, "lost"), time.monotonic() - began)
+            )
+            print(f"{number + 1:3} {done[-1]}", flush=True)
+    ended, agree = sum(row.ended for row in done), sum(row.agrees for row in done)
+    kills = sum(row.driver_kills + row.worker_kills for row in done)
+    print(f"{ended} of {len(done)} ended, {agree} agree, {kills} kills")
+
+
+if __name__ == "__main__":
+    main()

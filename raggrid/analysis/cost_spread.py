@@ -1,0 +1,95 @@
+"""How far a measured cost would move if the same trials ran again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from raggrid.analysis.results import Measured, Results
+from raggrid.analysis.standing import CostBasis, cost_of
+from raggrid.costs import spent
+from raggrid.records import TrialRecord
+from raggrid.strategies import PipelinePlan
+
+
+@dataclass(frozen=True)
+class CostInterval:
+    """Device-seconds. ``source``: ``seeds``, ``trials``, or ``unknown`` when both ends are the cost itself."""
+
+    low: float
+    high: float
+    source: str
+
+
+def cost_interval(result: Results, line: Measured, basis: CostBasis, confidence: float) -> CostInterval:
+    """An interval of a strategy's expected cost.
+
+    ``seeds``: the ``final`` cost was measured under several seeds; Student's t interval of their mean. ``trials``: it
+    was measured once. Trials of one phase do the same work a step whatever their learning rate, so how far their
+    seconds a step spread, on a log scale and pooled over phases, is how far one trial's cost moves with the machine;
+    a sum of trials moves by the root of the sum of squares. What early stopping would decide another time is not in
+    it. ``unknown``: a table, or no phase with two trials.
+    """
+    cost = cost_of(line, basis)
+    if basis == "final" and len(line.final_by_seed) > 1:
+        values = np.array(line.final_by_seed)
+        half = _t(len(values) - 1, confidence) * float(values.std(ddof=1)) / math.sqrt(len(values))
+        return CostInterval(max(0.0, cost - half), cost + half, "seeds")
+    spread, freedom = relative_spread(result.trials)
+    if cost == 0.0 and not result.imported:
+        return CostInterval(0.0, 0.0, "trials")
+    if not freedom or result.imported:
+        return CostInterval(cost, cost, "unknown")
+    root = math.sqrt(sum(seconds**2 for seconds in _parts(result, line, basis)))
+    half = _t(freedom, confidence) * spread * root
+    return CostInterval(max(0.0, cost - half), cost + half, "trials")
+
+
+def relative_spread(trials: Iterable[TrialRecord]) -> tuple[float, int]:
+    """(standard deviation of the logarithm of seconds a step among trials of one phase and loss, its degrees of
+    freedom), pooled over all phases; (0, 0) where no phase has two trials."""
+    groups: dict[tuple[str, str, int], list[float]] = {}
+    for trial in trials:
+        if trial.steps and trial.train_device_seconds > 0:
+            pace = math.log(trial.train_device_seconds / trial.steps)
+            groups.setdefault((trial.phase, trial.loss, trial.num_workers), []).append(pace)
+    several = [np.array(paces) for paces in groups.values() if len(paces) > 1]
+    freedom = sum(len(paces) - 1 for paces in several)
+    squares = sum(float(((paces - paces.mean()) ** 2).sum()) for paces in several)
+    return (math.sqrt(squares / freedom), freedom) if freedom else (0.0, 0)
+
+
+def _t(freedom: int, confidence: float) -> float:
+    from scipy.special import stdtrit  # a quarter of a second, which not every command needs to wait
+
+    return float(stdtrit(freedom, 1.0 - (1.0 - confidence) / 2.0))
+
+
+def _parts(result: Results, line: Measured, basis: CostBasis) -> list[float]:
+    """The trials' costs that a strategy's cost is the sum of."""
+    by_id = {trial.trial_id: trial for trial in result.trials}
+    if basis == "final":
+        sides = {line.winner.embedder_trial_id, line.winner.generator_trial_id} - {None}
+        return [by_id[name].train_device_seconds for name in sides if name in by_id]
+    plan = plan_of(result, line)
+    needed = set(result.graph.needed_by(plan)) if plan else set()
+    if basis == "marginal":
+        others = [other for other in result.graph.pipelines if other != plan]
+        needed -= {name for other in others for name in result.graph.needed_by(other)}
+    return [spent(trial) for name in needed for trial in trials_by_search(result, line.seeds[0]).get(name, ())]
+
+
+def plan_of(result: Results, line: Measured) -> PipelinePlan | None:
+    """A line's place in the study's graph."""
+    return next((plan for plan in result.graph.pipelines if (plan.strategy, plan.loss) == line.key), None)
+
+
+def trials_by_search(result: Results, seed: int) -> Mapping[str, list[TrialRecord]]:
+    """The trials of each search under one seed."""
+    return {
+        name: [t for t in result.trials if (t.phase, t.loss, t.seed) == (search.phase, search.loss, seed)]
+        for name, search in result.graph.searches.items()
+    }

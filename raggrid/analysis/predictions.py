@@ -1,0 +1,80 @@
+"""The predictions of a run as arrays: one row a pipeline and seed, one column a question. No object per answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from raggrid.records import PredictionRecord
+from raggrid.store import codes, numbers, read_columns, table_files
+
+SCORES = ("f1", "exact_match", "recall_at_k", "contains_answer")
+COLLAPSE_ROWS = 500  # of each file: enough to see whether all questions retrieve the same few passages
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What every pipeline scored on every question of a split.
+
+    ``rows``: (pipeline id, seed) -> row of the arrays. ``question_ids``: the columns, sorted. ``scores``: by metric,
+    (rows, questions), nan where a question has no value. ``answered``: (rows, questions), whether it was answered.
+    """
+
+    rows: dict[tuple[str, int], int]
+    question_ids: tuple[str, ...]
+    scores: dict[str, np.ndarray[Any, Any]]
+    answered: np.ndarray[Any, Any]
+
+
+def read_answers(run: Path, split: str) -> Answered:
+    """All scores of a split. A question that was answered twice counts as it was answered last."""
+    known = [name for name in SCORES if name in PredictionRecord.__dataclass_fields__]
+    files = table_files(run, PredictionRecord)
+    table = read_columns(files, PredictionRecord, ["pipeline_id", "seed", "question_id"], split=split)
+    places, names = codes(table, "question_id")
+    order = sorted(range(len(names)), key=names.__getitem__)
+    rank = np.empty(len(names), dtype=np.int64)
+    rank[order] = np.arange(len(names))
+    columns = rank[places]
+    lines, rows = _rows(table)
+    shape = (len(rows), len(names))
+    answered = np.zeros(shape, dtype=bool)
+    answered[lines, columns] = True
+    # One column after another, so that two are never in memory beside each other.
+    scores = {
+        name: _spread(numbers(read_columns(files, PredictionRecord, [name], split=split), name), lines, columns, shape)
+        for name in known
+    }
+    return Answered(rows, tuple(names[place] for place in order), scores, answered)
+
+
+def _rows(table: Any) -> tuple[np.ndarray[Any, Any], dict[tuple[str, int], int]]:
+    pipelines, names = codes(table, "pipeline_id")
+    seeds = sorted(table["seed"].unique().to_pylist())
+    of_seed = np.searchsorted(seeds, numbers(table, "seed"))
+    pairs = pipelines.astype(np.int64) * max(1, len(seeds)) + of_seed
+    # Counting, since sorting millions of rows to find a few dozen pipelines would take longer than all the rest.
+    present = np.flatnonzero(np.bincount(pairs))
+    keys = [(names[pair // len(seeds)], seeds[pair % len(seeds)]) for pair in present]
+    return np.searchsorted(present, pairs), {key: row for row, key in enumerate(keys)}
+
+
+def _spread(column: np.ndarray[Any, Any], lines: Any, columns: Any, shape: tuple[int, int]) -> np.ndarray[Any, Any]:
+    values = np.full(shape, np.nan)
+    values[lines, columns] = column
+    return values
+
+
+def distinct_passages(run: Path, split: str) -> dict[str, tuple[int, int]]:
+    """By pipeline: how many different passages its first questions retrieved, and how many questions those are."""
+    files, names = table_files(run, PredictionRecord), ["pipeline_id", "retrieved_ids"]
+    table = read_columns(files, PredictionRecord, names, split=split, first_rows=COLLAPSE_ROWS)
+    found: dict[str, tuple[set[str], int]] = {}
+    for row in table.to_pylist():
+        seen, questions = found.get(row["pipeline_id"], (set(), 0))
+        seen.update(row["retrieved_ids"] or ())
+        found[row["pipeline_id"]] = (seen, questions + 1)
+    return {name: (len(seen), questions) for name, (seen, questions) in found.items()}

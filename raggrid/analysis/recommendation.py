@@ -1,0 +1,113 @@
+"""The answer of `raggrid recommend` as data. Field names are keys of ``--json``: add, never rename."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, is_dataclass
+from typing import Any
+
+from raggrid.analysis.controls import Controls
+from raggrid.analysis.labels import LabelValue
+from raggrid.analysis.rule import Rule
+
+
+@dataclass(frozen=True)
+class Recommended:
+    """``grade`` is ``shown`` when the strategy is shown to be as good as the best, else ``leaning``."""
+
+    strategy: str
+    loss: str | None
+    grade: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A strategy beside the best on these questions: difference in the metric, and its interval.
+
+    ``low`` and ``high`` hold for all strategies together, whichever came out best; ``alone_low`` and ``alone_high``
+    are the plain paired bootstrap interval of this pair.
+    """
+
+    strategy: str
+    loss: str | None
+    difference: float
+    low: float
+    high: float
+    questions_needed: int | None = None
+    alone_low: float | None = None
+    alone_high: float | None = None
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One strategy as measured. Scores are fractions in [0, 1], costs device-seconds; None where a table lacks it.
+
+    ``contains_answer``: the share of answers in which an accepted one stands; ``num_seeds`` behind the scores.
+    """
+
+    strategy: str
+    loss: str | None
+    embedder_lr: float | None
+    generator_lr: float | None
+    exact_match: float | None
+    f1: float | None
+    recall_at_k: float | None
+    k: int
+    final_device_seconds: float | None
+    search_device_seconds: float | None
+    marginal_device_seconds: float | None
+    verdict: str
+    contains_answer: float | None = None
+    num_seeds: int = 1
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """The answer of `recommend`. The first eight fields are the public keys of ``--json``.
+
+    ``recommended`` is None where no strategy fits the case; ``none_because`` then says why. ``disagreement`` says why
+    rule and measurement differ, empty where they agree. ``notes`` are what an imported table says about itself.
+    """
+
+    recommended: Recommended | None
+    as_good: tuple[Compared, ...]
+    worse: tuple[Compared, ...]
+    unresolved: tuple[Compared, ...]
+    rule: Rule
+    agrees: bool
+    costs: dict[str, Any]
+    warnings: tuple[str, ...]
+    table: tuple[TableRow, ...]
+    metric: str
+    margin: float
+    confidence: float
+    split: str
+    num_questions: int
+    runs: tuple[str, ...]
+    none_because: str | None
+    disagreement: str
+    label_value: LabelValue | None
+    controls: Controls
+    num_seeds: int
+    case: dict[str, Any]
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data with every number and sentence; unknown numbers are None."""
+        return dict(_plain(asdict(self)))
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no nan."""
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    assert not is_dataclass(value)
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def known(value: float) -> float | None:
+    """A cost, or None for nan: unknown."""
+    return None if math.isnan(value) else value

@@ -1,0 +1,160 @@
+"""What a buyer gets for how much searching: expected best quality against device-hours, per strategy.
+
+If the trials of a grid are tried in random order, the best of the first k is a random number; its expectation over all
+orders is exact (Dodge, Gururangan, Card, Schwartz and Smith, EMNLP 2019; without replacement as in Tang, Lee, Xin, Liu,
+Yu and Lin, ACL 2020). Quality is measured on validation, since a search sees nothing else.
+
+Not every trial of a grid has a quality. Only finalists, those with the best objectives, are answered end to end; trials
+that were stopped early or are no finalists are censored. Each curve is therefore a band. Its lower edge takes a
+censored trial as worth nothing, its upper edge as good as the worst finalist, since its objective was no better. Both
+meet where the grid is finished. A trial that diverged or failed is worth nothing on both edges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import comb
+
+from raggrid.analysis.cost_spread import plan_of, trials_by_search
+from raggrid.analysis.names import display_name
+from raggrid.analysis.results import Measured, Results
+from raggrid.costs import spent
+from raggrid.records import PipelineRecord, TrialRecord
+from raggrid.strategies import PHASES, PhaseSearch, PipelinePlan, strategy_loss
+
+# The order in which a strategy's searches are walked: what has qualities of its own comes first.
+WALK = ("closed_book", "generator_rag", "embedder_labels", "embedder_rag", "joint_rag")
+USELESS = ("diverged", "failed")
+
+
+@dataclass(frozen=True)
+class SearchStep:
+    """After ``num_trials`` trials of the ``search`` under way, and all of those before it: device-seconds spent in
+    expectation, and the expected best quality so far, a fraction, between ``low`` and ``high``."""
+
+    search: str
+    num_trials: int
+    device_seconds: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class SearchCurve:
+    """One strategy's searches one after another. ``num_censored`` of ``num_trials`` have no measured quality."""
+
+    run: str
+    strategy: str
+    loss: str | None
+    metric: str
+    steps: tuple[SearchStep, ...]
+    num_trials: int
+    num_censored: int
+    sentence: str
+
+
+def expected_best(values: Sequence[float]) -> list[float]:
+    """Expected maximum of the first k of n values in random order, for k = 1 .. n; exact.
+
+    ``E_k = sum_i v_(i) C(i - 1, k - 1) / C(n, k)`` over the values in rising order: the i-th smallest is the best of k
+    when the other k - 1 are among the i - 1 below it.
+
+    >>> expected_best([0.0, 1.0])
+    [0.5, 1.0]
+    """
+    ordered, size = sorted(values), len(values)
+    return [
+        sum(value * comb(place, count - 1) for place, value in enumerate(ordered)) / comb(size, count)
+        for count in range(1, size + 1)
+    ]
+
+
+def search_curves(result: Results, metric: str) -> Iterator[SearchCurve]:
+    """The curve of every measured strategy that searches; none for an imported table, which has no trials."""
+    for line in result.measured:
+        plan = plan_of(result, line)
+        if plan and result.graph.needed_by(plan) and not result.imported:
+            curve = _curve(result, line, plan, metric)
+            if curve:
+                yield curve
+
+
+def _curve(result: Results, line: Measured, plan: PipelinePlan, metric: str) -> SearchCurve | None:
+    searches = sorted((result.graph.searches[name] for name in result.graph.needed_by(plan)), key=_walk)
+    trials = trials_by_search(result, line.seeds[0])
+    floor, spent_before = _untuned(result, metric), 0.0
+    steps = [SearchStep("", 0, 0.0, floor, floor)]
+    total = censored = 0
+    for search in searches:
+        rows = trials[search.name]
+        known = _qualities(result, line, plan, search, metric)
+        if not rows or not known:
+            return None
+        unknown = [row for row in rows if row.trial_id not in known]
+        total, censored = total + len(rows), censored + sum(row.status not in USELESS for row in unknown)
+        steps += _steps(search.name, rows, known, floor, spent_before)
+        floor, spent_before = max(floor, *known.values()), spent_before + sum(spent(row) for row in rows)
+    sentence = _sentence(line, total, censored)
+    return SearchCurve(str(result.run), line.strategy, line.loss, metric, tuple(steps), total, censored, sentence)
+
+
+def _walk(search: PhaseSearch) -> int:
+    return WALK.index(search.phase)
+
+
+def _steps(
+    name: str, rows: Sequence[TrialRecord], known: Mapping[str, float], floor: float, before: float
+) -> Iterator[SearchStep]:
+    """The band while one search is under way; ``floor`` is in hand already."""
+    worst = min(known.values())
+    edges = []
+    for censored in (floor, max(floor, worst)):
+        values = [
+            max(floor, known[row.trial_id]) if row.trial_id in known else floor if row.status in USELESS else censored
+            for row in rows
+        ]
+        edges.append(expected_best(values))
+    mean = sum(spent(row) for row in rows) / len(rows)
+    for count, (low, high) in enumerate(zip(*edges, strict=True), 1):
+        yield SearchStep(name, count, before + count * mean, low, high)
+
+
+def _untuned(result: Results, metric: str) -> float:
+    """What nothing spent gives: the un-tuned pipeline on validation; 0 where it was not answered."""
+    rows = [r for r in result.answers if r.strategy == "baseline" and r.split == "validation"]
+    return next((value for row in rows if (value := getattr(row, metric)) is not None), 0.0)
+
+
+def _qualities(
+    result: Results, line: Measured, plan: PipelinePlan, search: PhaseSearch, metric: str
+) -> dict[str, float]:
+    """Validation quality by trial of a search: of the strategy's own pipelines where the search is the last that it
+    needs, else of those that the search's finalists were answered with."""
+    own = search.name == max((result.graph.searches[name] for name in result.graph.needed_by(plan)), key=_walk).name
+    phase = PHASES[search.phase]
+    loss = strategy_loss(phase.selects_as, search.loss if search.phase != "embedder_labels" else "")
+    wanted = line.key if own else (phase.selects_as, loss)
+    side = "embedder_trial_id" if phase.trains_embedder else "generator_trial_id"
+    return {
+        name: float(value)
+        for row in result.answers
+        if (row.strategy, row.loss, row.split, row.seed) == (*wanted, "validation", line.seeds[0])
+        and (name := _trial(row, side)) is not None
+        and (value := getattr(row, metric)) is not None
+    }
+
+
+def _trial(row: PipelineRecord, side: str) -> str | None:
+    found: str | None = getattr(row, side)
+    return found
+
+
+def _sentence(line: Measured, total: int, censored: int) -> str:
+    trials = "1 trial" if total == 1 else f"{total} trials"
+    if not censored:
+        return f"{display_name(*line.key)}: {trials}, all with a measured quality."
+    return (
+        f"{display_name(*line.key)}: {censored} of {trials} censored (stopped early, or no finalist); "
+        "from worth nothing to as good as the worst finalist."
+    )

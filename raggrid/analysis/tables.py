@@ -1,0 +1,218 @@
+"""Tables of other people's results -> checked rows: one strategy a row, means only. CSV, JSON, or the paper's own."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from raggrid.errors import DataError, listed
+from raggrid.strategies import STRATEGIES, strategy_loss
+
+PAPER = Path(__file__).parent / "reference" / "paper.json"
+# What other tables call the same columns.
+SYNONYMS = {
+    "em": "exact_match",
+    "embed_lr": "embedder_lr",
+    "gen_lr": "generator_lr",
+    "time_h": "hours",
+    "method": "strategy",
+}
+# The paper's names of its strategies (Figures 3, 6 and 7); RAG-Seq. and RAG-Tok. are the two joint losses.
+PAPER_NAMES: Mapping[str, tuple[str, str | None]] = {
+    "No Ft.": ("baseline", None),
+    "Ft. Embed": ("embedder", None),
+    "Ft. Gen": ("generator", None),
+    "Indp.": ("independent", None),
+    "2-Phase": ("two_phase", None),
+    "RAG-Seq.": ("joint", "rag_sequence"),
+    "RAG-Tok.": ("joint", "rag_token"),
+}
+SCORES = ("exact_match", "f1", "recall_at_k")
+COSTS = ("device_hours", "hours", "search_device_hours", "marginal_device_hours")
+RATES = ("embedder_lr", "generator_lr")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One strategy of a table. Scores are fractions in [0, 1]; None where the table does not say."""
+
+    strategy: str
+    loss: str | None = None
+    exact_match: float | None = None
+    f1: float | None = None
+    recall_at_k: float | None = None
+    k: int | None = None
+    device_hours: float | None = None
+    hours: float | None = None
+    num_devices: int | None = None
+    search_device_hours: float | None = None
+    marginal_device_hours: float | None = None
+    embedder_lr: float | None = None
+    generator_lr: float | None = None
+    num_questions: int | None = None
+    split: str | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of one study, with what is true of all of them. ``notes`` are sentences for the reader."""
+
+    rows: tuple[Row, ...]
+    name: str
+    source: str
+    device_type: str | None = None
+    embedder: str | None = None
+    generator: str | None = None
+    grid: tuple[float, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+COLUMNS = tuple(field.name for field in fields(Row))
+
+
+def read_tables(
+    source: str, *, dataset: str | None = None, pipeline: str | None = None, percent: bool = False
+) -> list[Table]:
+    """The tables of a file, or of the paper for the word ``paper``.
+
+    Args:
+        source: a .csv or .json file. JSON holds a list of rows, or ``{"rows": [...]}`` with name, source, device_type,
+            embedder and generator beside them, or what the paper's tables are kept in.
+        dataset: of the paper: hotpotqa or popqa; both without one.
+        pipeline: of the paper: such as MiniLM+LLaMA3-8b; without one the averages over its four pipelines.
+        percent: scores are in percent.
+
+    Raises:
+        DataError: no such file, or every problem of its rows.
+    """
+    path = PAPER if source == "paper" and not Path(source).exists() else Path(source)
+    content = _content(path)
+    if isinstance(content, Mapping) and "averages_fig3" in content:
+        from raggrid.analysis.paper import paper_tables
+
+        return paper_tables(content, dataset, pipeline)
+    if dataset or pipeline:
+        raise DataError(f"{path}: holds one table; --dataset and --pipeline choose among the paper's. Drop them.")
+    about = content if isinstance(content, Mapping) else {}
+    rows = about.get("rows", []) if isinstance(content, Mapping) else content
+    return [
+        Table(
+            checked_rows(str(path), rows, percent=percent),
+            str(about.get("name", path.stem)),
+            str(about.get("source", path.name)),
+            about.get("device_type"),
+            about.get("embedder"),
+            about.get("generator"),
+        )
+    ]
+
+
+def _content(path: Path) -> Any:
+    if path.suffix not in (".csv", ".json"):
+        raise DataError(f"{path}: got '{path.suffix}'; expected a .csv or .json table, or the word paper.")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        return json.loads(text) if path.suffix == ".json" else list(csv.DictReader(text.splitlines()))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}. Check the path.") from None
+    except ValueError as error:
+        raise DataError(f"{path}: not a table: {error}. Repair it.") from None
+
+
+def checked_rows(where: str, rows: object, *, percent: bool = False) -> tuple[Row, ...]:
+    """Rows with known columns, strategies and ranges.
+
+    Raises:
+        DataError: every problem found.
+    """
+    if not isinstance(rows, Sequence) or not rows or not all(isinstance(row, Mapping) for row in rows):
+        raise DataError(f"{where}: got no rows; expected one row a strategy. Add them.")
+    problems: list[str] = []
+    found = [_row(f"row {number}", row, percent, problems) for number, row in enumerate(rows, 1)]
+    keys = [(row.strategy, row.loss) for row in found]
+    problems += [f"strategy: got {key[0]} with loss {key[1]} twice; expected each once." for key in _twice(keys)]
+    if problems:
+        raise DataError(listed(where, problems))
+    return tuple(found)
+
+
+def _twice(keys: Sequence[tuple[str, str | None]]) -> Iterable[tuple[str, str | None]]:
+    return dict.fromkeys(key for key in keys if keys.count(key) > 1)
+
+
+def _row(place: str, raw: Mapping[str, Any], percent: bool, problems: list[str]) -> Row:
+    named = dict(_named(place, raw, problems))
+    strategy, loss = PAPER_NAMES.get(str(named.get("strategy")), (str(named.get("strategy")), None))
+    if strategy not in STRATEGIES:
+        meant = _meant(strategy, STRATEGIES)
+        problems.append(f"{place}: strategy: got '{strategy}'; expected one of {', '.join(STRATEGIES)}.{meant}")
+    values: dict[str, Any] = {
+        name: _number(place, name, named.get(name), problems) for name in (*SCORES, *COSTS, *RATES)
+    }
+    values |= {name: _whole(place, name, named.get(name), problems) for name in ("k", "num_devices", "num_questions")}
+    for name in SCORES:
+        values[name] = _fraction(place, name, values[name], percent, problems)
+    if values["exact_match"] is None and values["f1"] is None:
+        problems.append(f"{place}: has neither exact_match nor f1; expected one of them.")
+    if values["device_hours"] is None and values["hours"] is None and strategy != "baseline":
+        problems.append(f"{place}: has neither device_hours nor hours; expected what its training cost.")
+    split = named.get("split") or None
+    if split not in (None, "validation", "test"):
+        problems.append(f"{place}: split: got '{split}'; expected validation or test.")
+    loss = named.get("loss") or loss or strategy_loss(strategy, "rag_token")
+    return Row(strategy, loss, split=split, **values)
+
+
+def _named(place: str, raw: Mapping[str, Any], problems: list[str]) -> Iterator[tuple[str, Any]]:
+    for key, value in raw.items():
+        name = SYNONYMS.get(str(key).lower(), key)
+        if isinstance(name, str) and name.startswith("recall@"):
+            yield "k", name.removeprefix("recall@")
+            name = "recall_at_k"
+        if name not in COLUMNS:
+            problems.append(
+                f"{place}: {name}: unknown column.{_meant(str(name), COLUMNS)} Known: {', '.join(COLUMNS)}."
+            )
+        else:
+            yield name, value
+
+
+def _meant(word: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(known), 1)
+    return f" Did you mean '{close[0]}'?" if close else ""
+
+
+def _number(place: str, name: str, value: object, problems: list[str]) -> float | None:
+    if value is None or value == "":
+        return None
+    try:
+        number = float(str(value))
+    except ValueError:
+        number = math.nan
+    if not 0.0 <= number < math.inf:
+        problems.append(f"{place}: {name}: got {value!r}; expected a number of at least 0.")
+        return None
+    return number
+
+
+def _whole(place: str, name: str, value: object, problems: list[str]) -> int | None:
+    number = _number(place, name, value, problems)
+    if number is not None and (number < 1 or number != int(number)):
+        problems.append(f"{place}: {name}: got {value!r}; expected a whole number of at least 1.")
+        return None
+    return None if number is None else int(number)
+
+
+def _fraction(place: str, name: str, value: float | None, percent: bool, problems: list[str]) -> float | None:
+    share = value / 100 if value is not None and percent else value
+    if share is not None and share > 1.0:
+        advice = "" if percent else " Give --percent if the table is in percent."
+        problems.append(f"{place}: {name}: got {value:g}; expected at most {'100' if percent else '1'}.{advice}")
+        return None
+    return share

@@ -1,0 +1,150 @@
+"""The frontier's second axis and second view, against brute force and scipy."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from itertools import permutations
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from raggrid.analysis.charts import save_frontier
+from raggrid.analysis.cost_spread import relative_spread
+from raggrid.analysis.frontier import Frontier, frontier, hypervolume
+from raggrid.analysis.labelling import LINE, label_offsets
+from raggrid.analysis.search_curves import expected_best
+from raggrid.records import TrialRecord
+from raggrid.store import append, read
+from tests.records import trial
+from tests.studies import TOKEN, WINNERS, answers, finalist, study
+
+SIZE = 300
+SHARES = {"baseline": 0.1, "embedder": 0.2, "generator": 0.5, "independent": 0.6, "two_phase": 0.7, "joint": 0.65}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    made = study(tmp_path / "run", {key: [answers(SHARES[key[0]], SIZE, 3)] for key in WINNERS})
+    # Finalists that did not win: the second of each grid, answered on validation.
+    append(made, [finalist(("generator", TOKEN), None, "g2", 0.3), finalist(("embedder", "mnr"), "e2", None, 0.15)])
+    return made
+
+
+def curve(result: Frontier, strategy: str) -> list[tuple[str, int, float, float, float]]:
+    found = next(curve for curve in result.search_curves if curve.strategy == strategy)
+    return [(s.search.partition("/")[0], s.num_trials, s.device_seconds, s.low, s.high) for s in found.steps]
+
+
+def test_expected_best_is_the_mean_over_all_orders() -> None:
+    rng = np.random.default_rng(0)
+    for size in (1, 2, 5, 6):
+        values = rng.choice([0.1, 0.2, 0.5, 0.9], size).tolist()
+        orders = np.maximum.accumulate(np.array(list(permutations(values))), axis=1)
+        assert expected_best(values) == pytest.approx(orders.mean(0).tolist())
+
+
+def test_censored_trials_make_a_band_that_closes_with_the_grid(run: Path) -> None:
+    """The generator's grid: 0.5 and 0.3 measured, one trial stopped early; 51 device-seconds in all."""
+    base, won = float(np.mean(answers(0.1, SIZE, 3))), float(np.mean(answers(0.5, SIZE, 3)))
+    steps = curve(frontier([run]), "generator")
+    assert steps[0][:3] == ("", 0, 0.0)
+    assert list(steps[0][3:]) == pytest.approx([base, base])
+    assert [step[2] for step in steps[1:]] == pytest.approx([17.0, 34.0, 51.0])
+    for place, (low, high) in enumerate(
+        zip(expected_best([won, 0.3, base]), expected_best([won, 0.3, 0.3]), strict=True)
+    ):
+        assert list(steps[place + 1][3:]) == pytest.approx([low, high])
+    assert steps[-1][3] == steps[-1][4] == pytest.approx(won)
+
+
+def test_a_strategy_pays_for_its_first_phase_before_its_second_begins(run: Path) -> None:
+    """Of embedder_rag, one trial has a quality and one diverged: worth nothing on both edges."""
+    won, best = (float(np.mean(answers(share, SIZE, 3))) for share in (0.5, 0.7))
+    steps = curve(frontier([run]), "two_phase")
+    assert [step[0] for step in steps] == ["", *["generator_rag"] * 3, *["embedder_rag"] * 2]
+    assert list(steps[4][1:]) == pytest.approx([1, 51 + 31, (won + best) / 2, (won + best) / 2])
+    assert list(steps[5][1:]) == pytest.approx([2, 113.0, best, best])
+    found = {curve.strategy: (curve.num_trials, curve.num_censored) for curve in frontier([run]).search_curves}
+    assert found == {
+        "embedder": (2, 0), "generator": (3, 1), "independent": (5, 2), "two_phase": (5, 1), "joint": (6, 1),
+    }  # fmt: skip
+
+
+def test_costs_of_one_seed_vary_as_their_trials_pace_does(run: Path) -> None:
+    rng = np.random.default_rng(1)
+    paces = {f"t{n}": float(np.exp(rng.normal(0, 0.1))) for n in range(5)}
+    extra = [trial(name, "joint_rag", "rag_sequence", train_device_seconds=24 * pace) for name, pace in paces.items()]
+    spread, freedom = relative_spread(extra)
+    assert spread == pytest.approx(np.log(list(paces.values())).std(ddof=1))
+    assert freedom == 4
+    append(run, extra)
+    points = {point.strategy: point for point in frontier([run]).points}
+    spread, freedom = relative_spread(read(run, TrialRecord))
+    half = stats.t.ppf(0.975, freedom) * spread * np.sqrt(2 * 21**2 + 9**2)
+    generator = points["generator"]
+    assert (generator.cost_low, generator.cost_high) == pytest.approx((51 - half, 51 + half))
+    assert generator.cost_interval == "trials"
+    assert (points["baseline"].cost_low, points["baseline"].cost_high) == (0.0, 0.0)
+
+
+def test_final_costs_of_several_seeds_have_students_interval(tmp_path: Path) -> None:
+    lines = {key: [answers(SHARES[key[0]], SIZE, seed) for seed in range(3)] for key in WINNERS}
+    points = frontier([study(tmp_path / "r", lines)], cost="final").points
+    point = next(point for point in points if point.strategy == "joint")
+    expected = stats.t.interval(0.95, 2, loc=46.0, scale=1.0 / np.sqrt(3))  # 45, 46, 47
+    assert (point.cost_low, point.cost_high) == pytest.approx(expected)
+    assert (point.device_seconds, point.cost_interval, point.num_seeds) == (46.0, "seeds", 3)
+
+
+def test_hypervolume_is_the_quality_averaged_over_budgets() -> None:
+    rng = np.random.default_rng(0)
+    costs, quality = np.sort(rng.random(6)), rng.random((4, 6))
+    budgets = np.linspace(0, 1.2, 400_001)
+    for row, value in zip(quality, hypervolume(costs, quality, 1.2), strict=True):
+        bought = np.array([0.0, *np.maximum.accumulate(row)])[np.searchsorted(costs, budgets, side="right")]
+        assert value == pytest.approx(bought.mean(), abs=1e-4)
+    assert hypervolume(np.zeros(2), np.array([0.3, 0.2]), 0.0) == 0.3
+
+
+def test_hypervolumes_of_overlaid_studies_share_their_reference(run: Path, tmp_path: Path) -> None:
+    cheap = study(tmp_path / "cheap", {("generator", TOKEN): [answers(0.5, SIZE, 3)]})
+    result = frontier([run, cheap])
+    assert {volume.reference_device_seconds for volume in result.hypervolumes} == {159.0}
+    assert result.hypervolumes[1].value == pytest.approx(np.mean(answers(0.5, SIZE, 3)) * (159 - 51) / 159)
+    for volume in result.hypervolumes:
+        assert volume.low is not None
+        assert volume.high is not None
+        assert volume.low <= volume.value <= volume.high
+
+
+def test_every_format_carries_both_views(run: Path, tmp_path: Path) -> None:
+    result = frontier([run])
+    written = save_frontier(result, tmp_path / "f.csv")
+    assert [path.name for path in written] == ["f.csv", "f-search.csv"]
+    with written[1].open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["strategy"] for row in rows} == set(SHARES) - {"baseline"}
+    save_frontier(result, tmp_path / "f.json")
+    data = json.loads((tmp_path / "f.json").read_text())
+    assert data["search_curves"][0]["steps"][0]["num_trials"] == 0
+    assert data["points"][0]["cost_interval"] == "trials"
+    save_frontier(result, tmp_path / "f.svg")
+    save_frontier(result, tmp_path / "f.html")
+    for text in ((tmp_path / "f.svg").read_text(), (tmp_path / "f.html").read_text()):
+        assert "What searching buys" in text
+        assert "censored" in text
+    page = (tmp_path / "f.html").read_text()
+    assert not re.search(r"<(script|link)[^>]+(src|href)=", page), "the page loads something"
+    assert '"tooltip"' in page
+
+
+def test_names_do_not_write_over_each_other() -> None:
+    points = [(10.0, 0.5, "joint (token)"), (10.5, 0.5, "joint (sequence)"), (10.7, 0.5, "two_phase"), (0.0, 0.1, "b")]
+    offsets = label_offsets(points, width=600, height=300)
+    assert len(set(offsets[:3])) == 3
+    assert min(abs(one - other) for one in offsets[:3] for other in offsets[:3] if one != other) >= LINE
+    assert offsets[3] == offsets[0] == -9

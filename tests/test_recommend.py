@@ -1,0 +1,201 @@
+"""What a recommendation says about a user's case: what is in hand, budgets, labels, controls, seeds, warnings."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from raggrid.analysis.recommend import Recommendation, recommend
+from raggrid.analysis.results import load_results
+from raggrid.analysis.rule import paper_rule
+from raggrid.errors import InputError
+from raggrid.records import PredictionRecord
+from raggrid.store import append, read
+from tests.studies import TOKEN, WINNERS, answers, prediction_rows, study
+
+SIZE = 4_000
+EQUAL = {key: [answers(0.6 if key[1] == TOKEN else 0.1, SIZE, 7)] for key in WINNERS}
+
+
+@pytest.fixture(scope="module")
+def equal(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All strategies that tune the generator answer alike; the others hardly answer."""
+    return study(tmp_path_factory.mktemp("equal") / "run", EQUAL)
+
+
+def chosen(result: Recommendation) -> tuple[str, str] | None:
+    return (result.recommended.strategy, result.recommended.grade) if result.recommended else None
+
+
+def cost(result: Recommendation, strategy: str, basis: str) -> float:
+    row = next(row for row in result.costs["strategies"] if row["strategy"] == strategy)
+    return float(row[f"{basis}_device_seconds"])
+
+
+def test_what_is_in_hand_is_not_paid_again(equal: Path) -> None:
+    result = recommend([equal], have="generator")
+    left = {name: (cost(result, name, "search"), cost(result, name, "final")) for name, _ in WINNERS}
+    assert left == {
+        "baseline": (0, 0), "embedder": (12, 5), "generator": (0, 0), "independent": (12, 5), "two_phase": (62, 30),
+        "joint": (108, 45),
+    }  # fmt: skip
+    embedder = recommend([equal], have="embedder")
+    assert (cost(embedder, "independent", "search"), cost(embedder, "two_phase", "search")) == (51, 113)
+
+
+def test_a_generator_in_hand_turns_two_phase_and_joint_round(tmp_path: Path) -> None:
+    lines = {key: EQUAL[key] for key in WINNERS if key[0] in ("baseline", "two_phase", "joint")}
+    run = study(tmp_path / "r", lines)
+    case: dict[str, Any] = {"labels": False, "known_learning_rates": True}
+    assert chosen(recommend([run], **case)) == ("joint", "shown")
+    turned = recommend([run], **case, have="generator")
+    assert chosen(turned) == ("two_phase", "shown")
+    assert turned.rule.strategy == "two_phase"
+    assert turned.agrees
+    assert turned.disagreement == ""
+
+
+def test_an_embedder_in_hand_needs_no_labels_any_more(equal: Path) -> None:
+    assert paper_rule(labels=False, known_learning_rates=False, have="embedder").strategy == "independent"
+    lines = recommend([equal], labels=False, have="embedder")
+    assert lines.agrees is False  # the generator alone is as good here, and no dearer
+    assert lines.label_value is None
+
+
+def test_disagreement_over_two_phase_and_joint_tells_how_the_paper_counts(tmp_path: Path) -> None:
+    lines = {key: EQUAL[key] for key in WINNERS if key[0] in ("two_phase", "joint")}
+    result = recommend([study(tmp_path / "r", lines)], labels=False, known_learning_rates=False, cost="final")
+    assert (result.rule.strategy, chosen(result)) == ("two_phase", ("joint", "shown"))
+    assert "dearer than joint (token) (1.11 times the final cost)" in result.disagreement
+    for number in ("61.0", "37.2", "23.8", "--have generator"):
+        assert number in result.disagreement
+
+
+def test_budgets_rule_out_what_is_dearer_and_say_when_nothing_is_left(tmp_path: Path, equal: Path) -> None:
+    whole = recommend([equal], max_device_hours=60 / 3600)
+    assert chosen(whole) == ("generator", "shown")
+    assert chosen(recommend([equal], max_device_hours=40 / 3600)) == ("baseline", "leaning")
+    dear = study(tmp_path / "r", {("joint", TOKEN): EQUAL["joint", TOKEN]})
+    none = recommend([dear], max_dollars=0.5, price=36.0)  # 50 device-seconds
+    assert none.recommended is None
+    assert none.none_because is not None
+    assert "joint (token), takes 159 device-seconds of search cost; you allow 50.0" in none.none_because
+    assert chosen(recommend([dear], max_dollars=2.0, price=36.0)) == ("joint", "shown")
+    with pytest.raises(InputError, match="needs the price of a device-hour"):
+        recommend([dear], max_dollars=1.0)
+    with pytest.raises(InputError, match="max_device_hours: got -1"):
+        recommend([dear], max_device_hours=-1)
+
+
+def test_the_price_of_a_device_comes_from_the_space(tmp_path: Path) -> None:
+    run = study(tmp_path / "r", {("joint", TOKEN): EQUAL["joint", TOKEN]}, resources={"dollars_per_device_hour": 7.2})
+    assert recommend([run]).costs["strategies"][0]["dollars"] == pytest.approx(159 / 3600 * 7.2)
+    assert recommend([run], price=3.6).costs["dollars_per_device_hour"] == 3.6
+
+
+def test_break_even_price_of_a_label(tmp_path: Path) -> None:
+    """Two_phase costs 113, independent 63, over 100 labelled questions: half a device-second a label."""
+    lines = {key: EQUAL[key] for key in WINNERS if key[0] in ("independent", "two_phase", "joint")}
+    value = recommend([study(tmp_path / "r", lines)], price=7.2).label_value
+    assert value is not None
+    assert (value.with_labels, value.without_labels, value.num_labels) == ("independent", "two_phase", 100)
+    assert value.device_seconds_saved == pytest.approx(50.0)
+    assert value.device_seconds_per_label == pytest.approx(0.5)
+    assert value.dollars_per_label == pytest.approx(0.5 / 3600 * 7.2)
+
+
+def test_labels_worth_nothing_or_more_than_any_price(tmp_path: Path, equal: Path) -> None:
+    cheaper = recommend([equal]).label_value
+    assert cheaper is not None
+    assert "save nothing" in cheaper.sentence
+    better = {**EQUAL, ("independent", TOKEN): [answers(0.9, SIZE, 7)]}
+    beyond = recommend([study(tmp_path / "r", better)]).label_value
+    assert beyond is not None
+    assert beyond.device_seconds_per_label is None
+    assert "no price of labels is too high" in beyond.sentence
+
+
+def test_controls_stand_beside_the_scores_and_warn(tmp_path: Path) -> None:
+    control = {"answers": {"where": "Paris", "who": "Paris"}, "exact_match": 0.6, "f1": 0.61}
+    run = study(tmp_path / "r", EQUAL, environment={"data": {"constant_answer": {"test": control}}}, contains=True)
+    result = recommend([run])
+    assert result.controls.constant_answer is not None
+    assert result.controls.constant_answer.answers == ("Paris",)
+    assert any("most frequent training answer" in text and "retrieval helps" in text for text in result.warnings)
+    row = next(row for row in result.table if row.strategy == "joint")
+    assert row.contains_answer == pytest.approx((row.f1 or 0.0) + 0.25 * (1 - (row.f1 or 0.0)))
+
+
+def test_a_generator_without_passages_is_a_control_and_no_candidate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = ("closed_book", "closed_book")
+    monkeypatch.setitem(WINNERS, key, (None, "c1", 1.0, 1.0, 1.0))  # type: ignore[arg-type]
+    run = study(tmp_path / "r", {key: [answers(0.6, SIZE, 7)], ("joint", TOKEN): EQUAL["joint", TOKEN]})
+    result = recommend([run])
+    assert chosen(result) == ("joint", "shown")
+    assert [row.strategy for row in result.table] == ["joint"]
+    assert result.controls.closed_book is not None
+    assert any("tuned without passages" in text for text in result.warnings)
+
+
+def test_collapsed_retrieval_is_named(tmp_path: Path) -> None:
+    lines = {key: EQUAL[key] for key in WINNERS if key[0] in ("baseline", "two_phase", "independent")}
+    run = study(tmp_path / "r", lines, retrieved={"two_phase": ["p1", "p2", "p3"]})
+    found = [text for text in recommend([run]).warnings if "collapsed" in text]
+    assert len(found) == 1
+    assert found[0].startswith("two_phase: retrieval has collapsed: 500 questions retrieve only 3 different passages")
+
+
+def test_seeds_are_averaged_and_make_a_second_level(tmp_path: Path) -> None:
+    """One strategy's seeds are far apart: its mean is over them, and its verdict stays open."""
+    shaky = [answers(share, SIZE, 7) for share in (0.5, 0.6, 0.7)]
+    lines = {**{key: EQUAL[key] * 3 for key in WINNERS}, ("two_phase", TOKEN): shaky, ("baseline", None): [shaky[0]]}
+    run = study(tmp_path / "r", lines)
+    line = next(line for line in load_results(run).measured if line.strategy == "two_phase")
+    assert line.seeds == (0, 1, 2)
+    assert line.by_seed["f1"].shape == (3, SIZE)
+    assert line.mean("f1") == pytest.approx(np.mean(shaky))
+    assert line.costs.final == pytest.approx(51.0)
+    result = recommend([run])
+    assert result.num_seeds == 3
+    assert {row.strategy for row in result.unresolved} >= {"two_phase"}
+    assert not any("One seed" in text for text in result.warnings)
+    assert any("One seed" in text for text in recommend([study(tmp_path / "one", EQUAL)]).warnings)
+    two = study(tmp_path / "two", {key: EQUAL[key] * 2 for key in WINNERS})
+    assert any("Two seeds" in text for text in recommend([two]).warnings)
+
+
+def test_an_answer_given_again_supersedes_the_first(tmp_path: Path) -> None:
+    run = study(tmp_path / "r", {("joint", TOKEN): [answers(0.5, 40)]})
+    row = load_results(run).measured[0].winner
+    append(run, prediction_rows(row, [1.0] * 40, None, False))
+    assert load_results(run).measured[0].mean("f1") == 1.0
+    assert len({r.question_id for r in read(run, PredictionRecord)}) == 40
+
+
+def test_strategies_are_compared_over_the_questions_that_all_answered(tmp_path: Path) -> None:
+    run = study(tmp_path / "r", {("generator", TOKEN): [answers(0.5, 40)]}, strategies=["generator", "joint"])
+    values = answers(0.9, 30)
+    for split in ("validation", "test"):
+        row = replace(load_results(run).measured[0].winner, pipeline_id="j", strategy="joint", split=split)
+        append(run, [row])
+        # In another order than the first strategy's.
+        append(run, prediction_rows(row, values, None, False)[::-1])
+    result = recommend([run])
+    assert result.num_questions == 30
+    means = {row.strategy: row.difference for row in (*result.as_good, *result.unresolved, *result.worse)}
+    gap = float(np.mean(values) - np.mean(answers(0.5, 40)[:30]))
+    assert means["joint"] - means["generator"] == pytest.approx(gap)
+
+
+def test_json_is_plain_and_whole(equal: Path) -> None:
+    data = json.loads(json.dumps(recommend([equal], price=1.0).to_json(), allow_nan=False))
+    assert {"label_value", "controls", "case", "none_because", "disagreement", "notes", "num_seeds"} <= set(data)
+    assert data["costs"]["in_hand"] is None
+    assert set(data["as_good"][0]) >= {"strategy", "loss", "difference", "low", "high", "alone_low", "alone_high"}
