@@ -2,10 +2,10 @@
 
     python benchmarks/scheduler.py
 
-Studies of about 1,250, 2,500 and 5,000 simulated trials: five phases in six searches, grids of many rates, made-up
-smooth curves with noise, eight trials at once on a virtual clock. Prints CPU milliseconds a trial of the driver's own
-parts (median of three), with records in memory and on disk, and the ratio to the smallest study. What stands in for
-workers is not counted. Optuna's proposals are not part of it.
+Studies of about 1,250, 2,500 and 5,000 simulated trials, which grow by their learning rates or by their seeds: five
+phases in six searches, made-up smooth curves with noise, eight trials at once on a virtual clock. Prints CPU
+milliseconds a trial of the driver's own parts (median of three), with records in memory and on disk, and the ratio to
+the smallest study. What stands in for workers is not counted. Optuna's proposals are not part of it.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from raggrid.space_yaml import parse_space
 STEPS, SLOTS, REPEATS = 243, 8, 3
 # Rates of each side; a study of n has 2 n + n (closed book) + n + 2 x (n_e x n_g) trials.
 SIZES = ((20, 28), (29, 40), (42, 56))
+FEW, SEEDS = (3, 4), (33, 66, 132)
 STRATEGIES = ("baseline", "embedder", "generator", "independent", "two_phase", "joint", "closed_book")
 
 
@@ -51,8 +52,8 @@ def rates(count: int, low: float, high: float) -> tuple[float, ...]:
     return tuple(low * ratio**place for place in range(count))
 
 
-def made_space(sides: tuple[int, int], rungs: str) -> SearchSpace:
-    """A space with the full joint grid of both losses over so many rates a side."""
+def made_space(sides: tuple[int, int], rungs: str, seeds: int = 1) -> SearchSpace:
+    """A space with the full joint grid of both losses over so many rates a side, for each of so many seeds."""
     return parse_space(
         {
             "name": "many",
@@ -66,6 +67,8 @@ def made_space(sides: tuple[int, int], rungs: str) -> SearchSpace:
             },
             "training": {"rag": {"steps": STEPS}, "labels": {"steps": STEPS}},
             "early_stopping": {"min_fraction": 1 / 27, "rungs": rungs},
+            "seeds": list(range(seeds)),
+            "seeds_for": "grid",
         }
     )
 
@@ -89,9 +92,9 @@ class Metered:
         return counted
 
 
-def milliseconds_a_trial(sides: tuple[int, int], rungs: str, run: Path | None) -> tuple[int, float]:
+def milliseconds_a_trial(space: SearchSpace, run: Path | None) -> tuple[int, float]:
     """(trials, CPU ms a trial) of one study; with ``run``, the driver's records go to disk there."""
-    replay, meter = Replay(made_space(sides, rungs), MadeUp("made up", {}), SLOTS), Metered()
+    replay, meter = Replay(space, MadeUp("made up", {}), SLOTS), Metered()
     if run:
         replay.journal.records = RunDirectory(run)
     for owner, names in (
@@ -105,37 +108,42 @@ def milliseconds_a_trial(sides: tuple[int, int], rungs: str, run: Path | None) -
     return trials, 1000 * meter.seconds / trials
 
 
-def measured(sides: tuple[int, int], rungs: str, *, disk: bool) -> tuple[int, float]:
+def measured(space: SearchSpace, *, disk: bool) -> tuple[int, float]:
     """(trials, median ms a trial)."""
     results = []
     for _ in range(REPEATS):
         with tempfile.TemporaryDirectory() as folder:
-            results.append(milliseconds_a_trial(sides, rungs, Path(folder) if disk else None))
+            results.append(milliseconds_a_trial(space, Path(folder) if disk else None))
     return results[0][0], statistics.median(ms for _, ms in results)
 
 
-def table(title: str, columns: dict[str, tuple[str, bool]]) -> None:
+def table(title: str, columns: dict[str, tuple[list[SearchSpace], bool]]) -> None:
     """One line a size: trials, then ms a trial and the ratio to the smallest study of each column."""
-    print(f"{title}\n{'trials':>8}" + "".join(f"{name:>22}" for name in columns))
+    print(f"{title}\n{'trials':>8}" + "".join(f"{name:>24}" for name in columns))
     base: dict[str, float] = {}
-    for sides in SIZES:
+    for place in range(len(SIZES)):
         cells, trials = "", 0
-        for name, (rungs, disk) in columns.items():
-            trials, ms = measured(sides, rungs, disk=disk)
-            cells += f"{f'{ms:.2f} ms  x {ms / base.setdefault(name, ms):.2f}':>22}"
+        for name, (spaces, disk) in columns.items():
+            trials, ms = measured(spaces[place], disk=disk)
+            cells += f"{f'{ms:.2f} ms  x {ms / base.setdefault(name, ms):.2f}':>24}"
         print(f"{trials:>8}{cells}", flush=True)
 
 
 def main() -> None:
     """Measure all sizes."""
-    table(
-        "CPU ms of driver time a trial, and the ratio to the smallest study",
-        {
-            "in memory": ("asynchronous", False),
-            "records on disk": ("asynchronous", True),
-            "synchronous, memory": ("synchronous", False),
-        },
-    )
+    print("CPU ms of driver time a trial, and the ratio to the smallest study")
+    kinds = ("asynchronous", "synchronous")
+    by_rates = {rungs: [made_space(size, rungs) for size in SIZES] for rungs in kinds}
+    by_seeds = {rungs: [made_space(FEW, rungs, count) for count in SEEDS] for rungs in kinds}
+    for title, spaces in (("More learning rates", by_rates), ("More seeds, each with a grid of its own", by_seeds)):
+        table(
+            title,
+            {
+                "in memory": (spaces["asynchronous"], False),
+                "records on disk": (spaces["asynchronous"], True),
+                "synchronous, in memory": (spaces["synchronous"], False),
+            },
+        )
 
 
 if __name__ == "__main__":

@@ -292,7 +292,8 @@ def recorded(run: Path) -> Path:
     create_run(run, space(strategies=["generator"]), {})
     ends = (("t1", 3e-4, 9, "completed"), ("t2", 1e-4, 3, "stopped"), ("t3", 1e-3, 9, "diverged"))
     for name, rate, steps, status in ends:
-        seconds = {"train_device_seconds": 2.0 * steps, "evaluate_device_seconds": 2.0 if steps == 9 else 1.0}
+        measured = 2.0 if steps == 9 else 1.0
+        seconds: dict[str, Any] = {"train_device_seconds": 2.0 * steps, "evaluate_device_seconds": measured}
         append(run, [trial(name, generator_lr=rate, status=status, steps=steps, max_steps=9, **seconds)])
         for step in STEPS:
             if step <= steps:
@@ -370,5 +371,5 @@ def test_what_is_printed_fits_eighty_columns_and_names_what_differs(tmp_path: Pa
     assert "…" not in text
     flat = " ".join(text.split())
     assert "Full joint grid: joint_rag/rag_token is won by 0.0001 with 0.001 (objective 0.5) instead of" in flat
-    assert "made, simulated, 2 trials at once; training in device-minutes, wall time in s" in flat
+    assert "made, simulated, 2 trials at once; training in device-minutes, wall time in min" in flat
     json.dumps(result.to_json())
