@@ -1,6 +1,6 @@
 """Time and memory of `raggrid recommend` and `frontier` on a small study and on one of 3.6 million predictions.
 
-    python benchmarks/answers.py             # writes about 100 MB into a temporary folder
+    python -m benchmarks.answers             # writes about 100 MB into a temporary folder
 
 The large one: 6 strategies under 2 losses with 3 seeds on 100,000 questions. Scores are drawn, as in coverage.py; F1
 takes a few fractions beside 0 and 1. Retrieved passages and predictions are filled in, since they must be skipped.

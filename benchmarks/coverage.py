@@ -1,7 +1,7 @@
 """How often raggrid's statements hold, on simulated studies whose truth is known.
 
-    python benchmarks/coverage.py            # the table: 500 repetitions at 10,000 and 20,000 questions, 6 minutes
-    python benchmarks/coverage.py 50         # fewer repetitions
+    python -m benchmarks.coverage            # the table: 500 repetitions at 10,000 and 20,000 questions, 6 minutes
+    python -m benchmarks.coverage 50         # fewer repetitions
 
 A study: several equally good strategies, dearer one by one, and a cheaper one that is 3 points worse. Whether a
 strategy answers a question is a threshold on a latent normal ability; the abilities of two correlate at 0.64:

@@ -5,6 +5,7 @@ Knows no Ray: both forms of trial, inline and worker group, call `perform` with 
 
 from __future__ import annotations
 
+import gc
 import time
 import traceback
 from collections.abc import Iterator
@@ -111,6 +112,7 @@ def perform(config: dict[str, Any], worker: Worker) -> None:
                 raise  # the other workers wait for this one: let Ray Train end the whole group
             status = "blocked" if is_full_disk(error) else "failed"
             worker.report({"status": status, "error": _told(error), "device_type": clock.device_type})
+    gc.collect()  # the process stays for the next task; models hang in reference cycles until then
 
 
 def _told(error: Exception) -> str:

@@ -32,7 +32,7 @@ def show_recommendation(result: Recommendation, out: Console) -> None:
     _indented(out, _rule_line(result))
     out.print()
     out.print(_score_table(result))
-    for line in (*_pairs(result), *_controls(result), *_labels(result), *result.notes):
+    for line in (*_legend(result), *_pairs(result), *_controls(result), *_labels(result), *result.notes):
         _indented(out, line)
     for warning in result.warnings:
         out.print(Text.assemble(("Mind: ", "yellow"), warning), highlight=False)
@@ -86,6 +86,11 @@ def _cells(row: TableRow, unit: Unit, columns: list[str], contains: bool) -> lis
 def _is_chosen(row: TableRow, result: Recommendation) -> bool:
     chosen = result.recommended
     return chosen is not None and (row.strategy, row.loss) == (chosen.strategy, chosen.loss)
+
+
+def _legend(result: Recommendation) -> Iterator[str]:
+    if any(row.contains_answer is not None for row in result.table):
+        yield "EM (has): exact match, and how often an accepted answer stands somewhere in the prediction."
 
 
 def _pairs(result: Recommendation) -> Iterator[str]:
