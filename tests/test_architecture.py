@@ -35,7 +35,7 @@ OWNERS = {
     "transformers": "rag",
     "peft": "rag/generator.py",
     "gguf": "rag",
-    "pyarrow": "store.py",
+    "pyarrow": "store.py search/read_curves.py",
     "datasets": "data",
     "yaml": "space_yaml.py",
     "pydantic": "settings.py space.py space_yaml.py",

@@ -15,7 +15,7 @@ from tests.records import made_run, made_space
 from tests.studies import WINNERS, answers, study
 
 RAGGRID = str(Path(sys.executable).parent / "raggrid")
-VERBS = ("search", "plan", "recommend", "frontier", "report", "import", "demo")
+VERBS = ("search", "plan", "recommend", "frontier", "report", "import", "demo", "simulate")
 LLAMA = ["--set", "models.embedder=BAAI/bge-base-en-v1.5", "--set", "models.dtype=bfloat16",
          "--set", "models.generator=meta-llama/Llama-3.1-8B-Instruct"]  # fmt: skip
 # Runs a verb, then fails if it pulled in what it must do without.
@@ -137,6 +137,8 @@ def test_tables_fit_eighty_columns(run: Path, space: Path, tmp_path: Path) -> No
         (["plan", "SPACE", "--step-times", "none.json"], "none.json: cannot be read: No such file"),
         (["plan", "SPACE", *LLAMA, "--seconds-per-step", "x=1"], "seconds per step: got 'x'; expected one of"),
         (["recommend", "missing"], "missing: no run directory"),
+        (["simulate", "SPACE", "--curves", "missing"], "missing: got ''; expected .csv, .parquet or a run directory"),
+        (["simulate", "SPACE", "--curves", "c.csv"], "c.csv: no such file; expected recorded curves"),
         (["frontier", "missing"], "missing: no run directory"),
         (["report", "missing"], "missing: no run directory"),
         (["report", "missing", "-o", "r.pdf"], "r.pdf: got '.pdf'; expected .html"),

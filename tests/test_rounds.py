@@ -241,7 +241,7 @@ def synchronous(**changes: object) -> SearchSpace:
         "generator": [1e-5, 1e-4, 3e-4, 1e-3, 1e-2],
         "joint": "separable",
     }
-    return made_space(early_stopping=stopping, learning_rates=rates, **changes)
+    return made_space(**{"early_stopping": stopping, "learning_rates": rates, **changes})
 
 
 def outcomes(run: Path) -> set[tuple[object, ...]]:
@@ -266,6 +266,20 @@ def test_synchronous_rungs_decide_alike_whatever_the_order(tmp_path: Path) -> No
     stopped = next(row for row in rows if row.steps == 6)
     assert stopped.train_device_seconds == 6.0
     assert stopped.objective == pytest.approx(3.0 + math.log10(3) - 0.06)
+
+
+def test_an_extension_that_its_rung_stops_does_not_end_the_study(tmp_path: Path) -> None:
+    def cliff(task: PhaseTask, step: int) -> float:
+        rate = task.run.generator_lr or 0.0
+        return (9.0 if rate > 2e-3 else 3.0 - 1000 * rate) - 0.01 * step
+
+    rates = {"embedder": [], "generator": [1e-4, 3e-4, 1e-3], "extend_grid": True}
+    journal = new_journal(tmp_path / "r", synchronous(strategies=["generator"], learning_rates=rates))
+    play(journal, cliff)
+    assert {row.generator_lr: row.status for row in journal.state.trials.values()} == {
+        1e-4: "stopped", 3e-4: "stopped", 1e-3: "completed", 3e-3: "stopped",
+    }  # fmt: skip
+    assert {row.split for row in read(tmp_path / "r", PipelineRecord)} == {"validation", "test"}
 
 
 @pytest.mark.parametrize("cut", range(2, 40, 3))
@@ -363,3 +377,25 @@ def test_metrics_of_a_task_that_nobody_runs_are_ignored(tmp_path: Path) -> None:
     journal.reported("nobody", metrics)
     journal.finished("nobody")
     assert not journal.state.indexed
+
+
+# Checkpoints that may go
+
+
+def test_only_winners_and_possible_finalists_keep_their_checkpoints(tmp_path: Path) -> None:
+    space = with_rates(generator=[1e-5, 1e-4, 3e-4, 1e-3, 1e-2])
+    journal = new_journal(tmp_path / "r", space)
+    state, kept = journal.state, journal.run / "checkpoints"
+    while task := journal.take():
+        if isinstance(task, PhaseTask):
+            (kept / task.key).mkdir(parents=True)
+        finish(journal, task)
+        by_search: dict[tuple[str, str], list[TrialRecord]] = {}
+        for row in state.trials.values():
+            by_search.setdefault((row.phase, row.loss), []).append(row)
+        for rows in by_search.values():
+            ranked = [row.trial_id for row in sorted(rows, key=lambda row: (row.objective or 0.0, row.trial_id))]
+            here = {name for name in ranked if (kept / name).is_dir()}
+            assert here <= set(ranked[:2])
+            assert ranked[0] in here
+    assert len(list(kept.iterdir())) < len(state.trials)

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from raggrid.cli import importing, planning, reading, reporting, running  # noqa: F401  (they register their verbs)
+from raggrid.cli import (  # noqa: F401  (they register their verbs)
+    importing,
+    planning,
+    reading,
+    reporting,
+    running,
+    simulating,
+)
 from raggrid.cli.app import app
 from raggrid.errors import RaggridError
 

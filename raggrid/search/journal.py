@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,10 +11,10 @@ from typing import Any, Protocol
 from raggrid.costs import pipeline_costs
 from raggrid.records import CurveRecord, LedgerRecord, PipelineRecord, TrialRecord
 from raggrid.search.budget import BudgetClock
-from raggrid.search.housekeeping import tidy
+from raggrid.search.shelf import RunDirectory, Shelf
 from raggrid.search.state import StudyState
 from raggrid.search.tasks import AnswerTask, PhaseTask, Task
-from raggrid.store import append, checkpoint_folder, is_full_disk, read, state_folder
+from raggrid.store import is_full_disk
 from raggrid.strategies import STRATEGIES
 
 CRASHED = "The worker process died (killed, or out of memory). See Ray's logs; lower the batch or the passages."
@@ -36,8 +35,10 @@ class Watcher(Protocol):
 
 @dataclass
 class Journal:
-    """Keeps a study's state true and on disk.
+    """Keeps a study's state true and its records written.
 
+    ``shelf``: where records go, the run directory unless said otherwise. ``now``: seconds, by the clock on the wall
+    unless said otherwise.
     ``broken``: why nothing can be written any more; the study then ends, and what was not written is not done.
     ``roomy``: whether the checkpoints have kept within ``checkpoints.max_gigabytes`` so far.
     """
@@ -52,15 +53,22 @@ class Journal:
     device_type: str = "cpu"
     broken: str | None = None
     roomy: bool = True
+    shelf: Shelf | None = None
+    now: Callable[[], float] = time.time
+
+    def __post_init__(self) -> None:
+        self.records: Shelf = self.shelf or RunDirectory(self.run)
 
     def take(self) -> Task | None:
         """The next task to start, now counted as running; None while there is none."""
         self.mind_the_budget()
         self._stop_the_doomed()
         task = None if self.broken else self.state.take()
+        while task is None and self._stop_the_doomed():
+            task = self.state.take()
         if task is None:
             return None
-        self.started_at[task.key] = time.time()
+        self.started_at[task.key] = self.now()
         for watcher in self.watchers:
             watcher.started(task)
         return task
@@ -123,7 +131,7 @@ class Journal:
             watcher.finished(task, status, metrics)
 
     def _tidy(self) -> None:
-        self.roomy = tidy(self.run, self.state.space.checkpoints, self.state.disposable()) and self.roomy
+        self.roomy = self.records.tidy(self.state.space.checkpoints, self.state.disposable) and self.roomy
 
     def _keep(self, task: Task, status: str, metrics: Mapping[str, Any]) -> None:
         if status in ("interrupted", "blocked", "paused"):
@@ -144,7 +152,7 @@ class Journal:
 
     def _keep_trial(self, task: PhaseTask, status: str, metrics: Mapping[str, Any]) -> None:
         workers = int(metrics.get("num_workers", max(1, self.workers)))
-        wall = time.time() - self.started_at[task.key]
+        wall = self.now() - self.started_at[task.key]
         train, evaluate = (metrics.get(name, 0.0) * workers for name in ("train_seconds", "evaluate_seconds"))
         attempts, lost = int(metrics.get("attempts", 1)), 0.0
         if status == "failed" and metrics.get("error") is None:
@@ -166,12 +174,12 @@ class Journal:
 
     def keep_row(self, row: TrialRecord) -> None:
         """Write a trial's record, then drop what only its going on would have needed."""
-        append(self.run, [row])
+        self.records.append([row])
         self.state.add_trial(row)
         if row.status == "completed":
-            shutil.rmtree(state_folder(self.run, row.trial_id), ignore_errors=True)
+            self.records.drop_state(row.trial_id)
         elif row.status != "over_budget":
-            shutil.rmtree(checkpoint_folder(self.run, row.trial_id), ignore_errors=True)
+            self.records.drop_checkpoint(row.trial_id)
 
     def _charge_crash(self, task: PhaseTask, seconds: float, workers: int) -> None:
         if seconds:
@@ -179,44 +187,43 @@ class Journal:
 
     def _charged(self, trial_id: str, at_least: float) -> tuple[float, float]:
         """(lost device-seconds, wall seconds) of a trial over all its attempts and segments, from the ledger."""
-        own = [row for row in read(self.run, LedgerRecord) if row.trial_id == trial_id]
+        own = self.records.ledger_of([trial_id]).get(trial_id, [])
         lost = sum(row.device_seconds for row in own if row.category == "lost")
         return lost, max(at_least, sum(row.wall_seconds for row in own))
 
-    def _stop_the_doomed(self) -> None:
-        """Write the records of trials that a synchronous rung decided against."""
-        for name in self.state.doomed():
-            try:
-                self.stop_at_checkpoint(name)
-            except OSError as error:
-                self._break(error)
+    def _stop_the_doomed(self) -> bool:
+        """Write the records of trials that a synchronous rung decided against; whether there were any."""
+        names = self.state.doomed()
+        try:
+            self.stop_at_checkpoint(*names)
+        except OSError as error:
+            self._break(error)
+        return bool(names) and self.broken is None
 
-    def stop_at_checkpoint(self, trial_id: str) -> None:
-        """Record a trial that waits at its checkpoint, or was cut off there, as stopped; from the curves and ledger."""
-        run = self.state.phase_run(trial_id)
-        curve = max((row for row in read(self.run, CurveRecord) if row.trial_id == trial_id), key=lambda row: row.step)
-        own = [row for row in read(self.run, LedgerRecord) if row.trial_id == trial_id]
+    def stop_at_checkpoint(self, *trial_ids: str) -> None:
+        """Record trials that wait at their checkpoint, or were cut off there, as stopped; from curves and ledger."""
+        if not trial_ids:
+            return
+        curves, ledger = self.records.curves_of(trial_ids), self.records.ledger_of(trial_ids)
+        for name in trial_ids:
+            last = max(curves[name], key=lambda row: row.step)
+            self.keep_row(self._stopped_row(last, ledger.get(name, [])))
+
+    def _stopped_row(self, last: CurveRecord, own: Sequence[LedgerRecord]) -> TrialRecord:
+        name, run = last.trial_id, self.state.phase_run(last.trial_id)
         spent = {name: sum(r.device_seconds for r in own if r.category == name) for name in ("evaluate", "lost")}
         workers = max((row.num_workers for row in own), default=max(1, self.workers))
-        row = TrialRecord(
-            trial_id, run.phase, run.loss, run.seed, run.embedder_lr, run.generator_lr, run.upstream_trial_id,
-            "stopped", curve.step, run.max_steps, curve.objective, curve.device_seconds, spent["evaluate"],
+        return TrialRecord(
+            name, run.phase, run.loss, run.seed, run.embedder_lr, run.generator_lr, run.upstream_trial_id,
+            "stopped", last.step, run.max_steps, last.objective, last.device_seconds, spent["evaluate"],
             spent["lost"], sum(row.wall_seconds for row in own), workers, self.device_type,
-            self._attempts(trial_id), None,
+            self.records.attempts(name), None,
         )  # fmt: skip
-        self.keep_row(row)
-
-    def _attempts(self, trial_id: str) -> int:
-        """Starts of a trial that waits at its checkpoint."""
-        from raggrid.finetune.checkpoints import saved_progress
-
-        saved = saved_progress(state_folder(self.run, trial_id))
-        return saved.attempts if saved else 1
 
     def _keep_pipeline(self, task: AnswerTask, metrics: Mapping[str, Any]) -> None:
         state, plan = self.state, self.state.plan_of(task)
         if self.clock:
-            self.clock.answer_seconds.append(time.time() - self.started_at[task.key])
+            self.clock.answer_seconds.append(self.now() - self.started_at[task.key])
         sides = (task.embedder_trial_id, task.generator_trial_id)
         embedder, generator = (state.trials[name] if name else None for name in sides)
         trials = state.trials_by_search(task.seed)
@@ -229,15 +236,15 @@ class Journal:
             metrics["num_questions"], STRATEGIES[task.strategy].needs_labels,
             costs.final, costs.search, costs.marginal,
         )  # fmt: skip
-        append(self.run, [row])
+        self.records.append([row])
         state.add_answer(row)
 
     def _charge(self, trial_id: str | None, category: str, seconds: float, workers: int, started_at: float) -> None:
         row = LedgerRecord(trial_id, None, category, seconds, seconds / workers, workers, self.device_type, started_at)
-        append(self.run, [row])
+        self.records.append([row])
 
     def charge_idle(self, started_at: float, num_devices: int) -> None:
         """Close the ledger: what ``num_devices`` held since ``started_at`` and nobody was charged for is idle."""
-        charged = sum(row.device_seconds for row in read(self.run, LedgerRecord) if row.started_at >= started_at)
-        idle = (time.time() - started_at) * num_devices - charged
+        charged = sum(row.device_seconds for row in self.records.ledger_since(started_at))
+        idle = (self.now() - started_at) * num_devices - charged
         self._charge(None, "idle", max(0.0, idle), num_devices, started_at)

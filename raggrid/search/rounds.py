@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from raggrid.identity import PhaseRun, pipeline_id, trial_id
 from raggrid.rates import Pair, beyond, neighbourhood, rungs
-from raggrid.records import PipelineRecord, TrialRecord
+from raggrid.records import TrialRecord
+from raggrid.search.facts import Facts, finalists
 from raggrid.search.proposals import proposed_pairs
 from raggrid.search.tasks import AnswerTask, PhaseTask, Task
 from raggrid.space import SearchSpace
-from raggrid.strategies import PHASES, PhaseSearch, StudyGraph, selection_order, selection_plan
+from raggrid.strategies import PHASES, PhaseSearch, selection_order, selection_plan
 
 
 class SearchKey(NamedTuple):
@@ -38,32 +39,6 @@ class Outcome:
 OPEN = Outcome(False)
 
 
-class Facts:
-    """What is known of a study: trials, measurements on the way, answers."""
-
-    def __init__(self, space: SearchSpace, graph: StudyGraph, key: str) -> None:
-        self.space, self.graph, self.key = space, graph, key
-        self.trials: dict[str, TrialRecord] = {}
-        self.measured: dict[str, dict[int, float]] = {}
-        self.answered: dict[tuple[str, str], PipelineRecord] = {}
-        self._by_search: dict[tuple[str, str, int], dict[str, TrialRecord]] = {}
-
-    def add_trial(self, row: TrialRecord) -> None:
-        """A trial's record; a later one of the same trial supersedes it."""
-        self.trials[row.trial_id] = row
-        self._by_search.setdefault((row.phase, row.loss, row.seed), {})[row.trial_id] = row
-
-    def trials_of(self, name: str, seed: int) -> list[TrialRecord]:
-        """The finished trials of a search."""
-        search = self.graph.searches[name]
-        return list(self._by_search.get((search.phase, search.loss, seed), {}).values())
-
-    def ended(self, name: str) -> TrialRecord | None:
-        """The record of a trial that is not to go on; one that a used-up budget cut short is."""
-        row = self.trials.get(name)
-        return None if row is None or row.status == "over_budget" else row
-
-
 @dataclass
 class Progress:
     """A search of one seed: its tasks to start and under way, and where it stands."""
@@ -80,13 +55,15 @@ class Progress:
         """Forget what was to start."""
         self.waiting = deque(task for task in self.waiting if training_only and isinstance(task, AnswerTask))
 
-    def losers(self, facts: Facts) -> Iterator[str]:
-        """Completed trials that can win no more."""
-        done = finalists(facts, self.runs, len(self.runs))
+    def losers(self, facts: Facts, among: Sequence[str]) -> list[str]:
+        """Those of ``among``, completed trials of this search, that can win no more."""
+        known = [name for name in among if name in self.runs]
         if self.outcome.winner:
-            yield from (row.trial_id for row in done if row.trial_id != self.outcome.winner.trial_id)
-        elif not self.outcome.settled:
-            yield from (row.trial_id for row in done[facts.space.selection.finalists :])
+            return [name for name in known if name != self.outcome.winner.trial_id]
+        if self.outcome.settled:
+            return []
+        best = {row.trial_id for row in finalists(facts, self.runs, facts.space.selection.finalists)}
+        return [name for name in known if name not in best]
 
 
 def next_round(
@@ -99,7 +76,7 @@ def next_round(
 ) -> None:
     """Put the tasks of the next round into ``progress.waiting``, or settle the search's outcome."""
     search = facts.graph.searches[progress.key.name]
-    needed = [outcomes[key] for key in _dependencies(progress.key, search, facts.space)]
+    needed = [outcomes[key] for key in dependencies(progress.key, search, facts.space)]
     if not all(outcome.settled for outcome in needed):
         return
     if any(outcome.winner is None for outcome in needed):
@@ -133,7 +110,8 @@ def _repeats(key: SearchKey, space: SearchSpace) -> bool:
     return key.seed != space.seeds[0] and space.seeds_for == "winners"
 
 
-def _dependencies(key: SearchKey, search: PhaseSearch, space: SearchSpace) -> list[SearchKey]:
+def dependencies(key: SearchKey, search: PhaseSearch, space: SearchSpace) -> list[SearchKey]:
+    """The searches that must be settled before this one can start."""
     if _repeats(key, space):
         upstream = [SearchKey(search.upstream, key.seed)] if search.upstream else []
         return [SearchKey(key.name, space.seeds[0]), *upstream]
@@ -252,14 +230,7 @@ def _survivors(progress: Progress, facts: Facts, level: int) -> set[str]:
     return set(ranked[: math.ceil(len(ranked) / facts.space.early_stopping.reduction_factor)])
 
 
-# Finalists and the winner
-
-
-def finalists(facts: Facts, runs: Mapping[str, PhaseRun], count: int) -> list[TrialRecord]:
-    """The completed runs with the best objective, best first."""
-    rows = [row for name in runs if (row := facts.trials.get(name)) is not None]
-    done = [row for row in rows if row.status == "completed" and row.objective is not None]
-    return sorted(done, key=lambda row: (row.objective, row.trial_id))[:count]
+# The winner
 
 
 def _finalist_task(search: PhaseSearch, row: TrialRecord, facts: Facts) -> AnswerTask:

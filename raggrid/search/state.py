@@ -7,13 +7,15 @@ is running now; so a study that starts on a directory with records continues it.
 
 from __future__ import annotations
 
+import heapq
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from raggrid.identity import PhaseRun, pipeline_id
 from raggrid.records import CurveRecord, PipelineRecord, TrialRecord
-from raggrid.search.rounds import Facts, Outcome, Progress, SearchKey, next_round
+from raggrid.search.facts import Facts
+from raggrid.search.rounds import Progress, SearchKey, dependencies, next_round
 from raggrid.search.tasks import AnswerTask, IndexTask, Task
 from raggrid.space import SearchSpace
 from raggrid.strategies import PipelinePlan, StudyGraph, selection_plan
@@ -37,14 +39,19 @@ class StudyState:
     failed: dict[str, str] = field(default_factory=dict)
     running: dict[str, Task] = field(default_factory=dict)
     closed: str = "nothing"
-    _stale: bool = True
 
     def __post_init__(self) -> None:
         self.facts = Facts(self.space, self.graph, self.key)
+        self._names = {(search.phase, search.loss): name for name, search in self.graph.searches.items()}
+        self._keys = list(self._search_keys())
+        self._rank = {key: place for place, key in enumerate(self._keys)}
         waiting = {name: self._waiting_for(name) for name in self.graph.searches}
-        self._urgency = sorted(
-            self._search_keys(), key=lambda key: (self.space.seeds.index(key.seed), -waiting[key.name])
-        )
+        urgent = sorted(self._keys, key=lambda key: (self.space.seeds.index(key.seed), -waiting[key.name]))
+        self._urgency = {key: place for place, key in enumerate(urgent)}
+        self._urgent = urgent
+        self._plans = [(plan, seed) for seed in self.space.seeds for plan in self.graph.pipelines]
+        self._dependents = _dependents(self._keys, self.graph, self.space)
+        self._used_by = _used_by(self._plans)
         self.restart()
 
     @property
@@ -80,16 +87,29 @@ class StudyState:
         """A running task has ended, well or not; its facts were added before."""
         self.running.pop(task.key, None)
         owner = self._owner.pop(task.key, None)
-        if owner:
-            owner.open.discard(task.key)
-        self._stale = self._stale or owner is None or not (owner.open or owner.waiting)
+        if owner is None:
+            if (number := self._final_of.pop(task.key, None)) is not None:
+                self._due_plans.add(number)
+            return
+        owner.open.discard(task.key)
+        if not (owner.open or owner.waiting):
+            self._due.add(owner.key)
 
     def restart(self) -> None:
         """Work everything out anew from the facts; nothing may be running."""
-        self.progress = {key: Progress(key) for key in self._search_keys()}
+        self.progress = {key: Progress(key) for key in self._keys}
+        self._outcomes = {key: progress.outcome for key, progress in self.progress.items()}
         self._finals: deque[AnswerTask] = deque()
+        self._final_of: dict[str, int] = {}
         self._owner: dict[str, Progress] = {}
-        self._stale = True
+        self._ready: list[int] = []
+        self._doomed: list[tuple[SearchKey, str]] = []
+        self._all_due()
+
+    def _all_due(self) -> None:
+        """Look at everything again, not only at what the last end of a task touches."""
+        self._due = set(self._keys)
+        self._due_plans = set(range(len(self._plans)))
 
     def close(self, what: str) -> None:
         """Start no more training, or nothing more at all."""
@@ -100,14 +120,15 @@ class StudyState:
             progress.drop_waiting(training_only=what == "training")
         if what == "all":
             self._finals.clear()
-        self._stale = True
+            self._final_of.clear()
+        self._all_due()
 
     # What can be done
 
     def take(self) -> Task | None:
         """The next task to start, those that most others wait for first; counted as running from now."""
-        queue = next(self._queues(), None)
-        if queue is None:
+        queue = self._first_queue()
+        if not queue:
             return None
         task = queue.popleft()
         self.running[task.key] = task
@@ -117,57 +138,78 @@ class StudyState:
 
     def ready(self) -> list[Task]:
         """Tasks that can start now, in the order in which `take` gives them."""
-        return [task for queue in self._queues() for task in queue]
+        first = self._first_queue()
+        if not self.indexed:
+            return [*first]
+        waiting = [task for key in self._urgent for task in self.progress[key].waiting]
+        return [*waiting, *self._finals]
 
     def is_done(self) -> bool:
         """Nothing runs and nothing can start."""
-        return not self.running and next(self._queues(), None) is None
+        return not self.running and not self._first_queue() and not self._doomed
 
     def doomed(self) -> list[str]:
         """Trials that wait at a rung and were decided against; their records are still to be written."""
         self._advance()
-        names = [name for progress in self.progress.values() for name in progress.doomed]
-        for progress in self.progress.values():
-            progress.doomed = []
-        return names
+        doomed, self._doomed = self._doomed, []
+        self._due.update(key for key, _ in doomed)  # with their records there, a round may be over
+        return [name for _, name in doomed]
 
-    def _queues(self) -> Iterator[deque[Task]]:
+    def _first_queue(self) -> deque[Task]:
+        """The tasks that go before all others; empty when nothing can start."""
         if not self.indexed:
             free = "index" not in self.running and "index" not in self.failed and self.closed == "nothing"
-            if free:
-                yield deque([INDEX])
-            return
+            return deque([INDEX] if free else [])
         self._advance()
-        for key in self._urgency:
-            if self.progress[key].waiting:
-                yield self.progress[key].waiting
-        if self._finals:
-            yield self._finals  # type: ignore[misc]
+        while self._ready:
+            waiting = self.progress[self._urgent[self._ready[0]]].waiting
+            if waiting:
+                return waiting
+            heapq.heappop(self._ready)
+        return self._finals  # type: ignore[return-value]
 
     def _advance(self) -> None:
-        """Work out the next round of every search whose last one has ended, and the pipelines that can be answered."""
-        if not self._stale or not self.indexed:
+        """Work out the next round of every search whose last one has ended, and the pipelines that can be answered.
+
+        Looks only at what is due: at all of them it would grow with the number of seeds.
+        """
+        if not self.indexed:
             return
-        self._stale = False
-        for key in self._search_keys():
+        due = [self._rank[key] for key in self._due]
+        heapq.heapify(due)
+        self._due.clear()
+        while due:
+            key = self._keys[heapq.heappop(due)]
             progress = self.progress[key]
-            if not (progress.open or progress.waiting or progress.outcome.settled):
-                next_round(progress, self.facts, self._outcomes(), self.failed, closed=self.closed)
-                self._owner.update({task.key: progress for task in progress.waiting})
-        queued = {task.key for task in self._finals}
-        for task in self._answerable():
-            if task.key not in queued and task.key not in self.running:
-                self._finals.append(task)
+            if progress.open or progress.waiting or progress.outcome.settled:
+                continue
+            next_round(progress, self.facts, self._outcomes, self.failed, closed=self.closed)
+            self._outcomes[key] = progress.outcome
+            self._take_in(key, progress)
+            if progress.outcome.settled:
+                for other in self._dependents.get(key, ()):
+                    heapq.heappush(due, self._rank[other])
+        for number in sorted(self._due_plans):
+            self._queue_answers(number)
+        self._due_plans.clear()
 
-    def _outcomes(self) -> Mapping[SearchKey, Outcome]:
-        return {key: progress.outcome for key, progress in self.progress.items()}
+    def _take_in(self, key: SearchKey, progress: Progress) -> None:
+        """What a search's new round means for the study."""
+        if progress.waiting:
+            self._owner.update({task.key: progress for task in progress.waiting})
+            heapq.heappush(self._ready, self._urgency[key])
+        self._doomed += [(key, name) for name in progress.doomed]
+        progress.doomed = []
+        if progress.outcome.settled:
+            self._due_plans.update(self._used_by.get(key, ()))
 
-    def _answerable(self) -> Iterator[AnswerTask]:
+    def _queue_answers(self, number: int) -> None:
         if self.closed == "all":
             return
-        for seed in self.space.seeds:
-            for plan in self.graph.pipelines:
-                yield from self._answers_of(plan, seed)
+        for task in self._answers_of(*self._plans[number]):
+            if task.key not in self.running and task.key not in self._final_of:
+                self._finals.append(task)
+                self._final_of[task.key] = number
 
     def _answers_of(self, plan: PipelinePlan, seed: int) -> Iterator[AnswerTask]:
         """Answering by the pipeline of the winners, on every split that is not for training."""
@@ -211,11 +253,43 @@ class StudyState:
             if self.facts.ended(name) is None
         }
 
-    def disposable(self) -> list[str]:
-        """Finished trials whose checkpoints nothing can need any more: neither winners nor possible finalists."""
-        return [name for progress in self.progress.values() for name in progress.losers(self.facts)]
+    def disposable(self, among: Iterable[str]) -> list[str]:
+        """Those of some trials that finished and can be needed no more: neither winners nor possible finalists.
+
+        By search, and within one the worst last.
+        """
+        own: dict[SearchKey, list[tuple[float, str]]] = {}
+        for name in among:
+            row = self.facts.trials.get(name)
+            if row is not None and row.status == "completed" and row.objective is not None:
+                key = SearchKey(self._names.get((row.phase, row.loss), ""), row.seed)
+                if key in self._rank:
+                    own.setdefault(key, []).append((row.objective, name))
+        known = {key: [name for _, name in sorted(own[key])] for key in sorted(own, key=lambda key: self._rank[key])}
+        return [name for key, names in known.items() for name in self.progress[key].losers(self.facts, names)]
 
     def _waiting_for(self, name: str) -> int:
         """How many searches wait for this one, directly or not."""
         direct = [other.name for other in self.graph.searches.values() if name in other.depends_on]
         return len(direct) + sum(self._waiting_for(other) for other in direct)
+
+
+def _dependents(
+    keys: Iterable[SearchKey], graph: StudyGraph, space: SearchSpace
+) -> Mapping[SearchKey, list[SearchKey]]:
+    """The searches that wait for each search, directly."""
+    found: dict[SearchKey, list[SearchKey]] = {}
+    for key in keys:
+        for needed in dependencies(key, graph.searches[key.name], space):
+            found.setdefault(needed, []).append(key)
+    return found
+
+
+def _used_by(plans: Iterable[tuple[PipelinePlan, int]]) -> Mapping[SearchKey, list[int]]:
+    """The pipelines, by number, that each search's winner is part of."""
+    found: dict[SearchKey, list[int]] = {}
+    for number, (plan, seed) in enumerate(plans):
+        for name in (plan.embedder_search, plan.generator_search):
+            if name:
+                found.setdefault(SearchKey(name, seed), []).append(number)
+    return found

@@ -1,0 +1,92 @@
+"""Where a study's records and checkpoints lie, as the journal sees it: a run directory, or a simulation's memory."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from raggrid.records import CurveRecord, LedgerRecord
+from raggrid.search.housekeeping import tidy
+from raggrid.settings import Checkpoints
+from raggrid.store import R, append, checkpoint_folder, read, state_folder
+
+Charged = TypeVar("Charged", CurveRecord, LedgerRecord)
+Disposable = Callable[[Iterable[str]], list[str]]
+"""Those of some trials whose checkpoints nothing can need any more, the worst last."""
+
+
+class Shelf(Protocol):
+    """Takes records and gives them back; looks after checkpoints."""
+
+    def append(self, rows: Sequence[R]) -> None:
+        """Keep ``rows``, all of one record class, before anybody acts on them."""
+
+    def curves_of(self, names: Collection[str]) -> Mapping[str, list[CurveRecord]]:
+        """The evaluations of some trials, by trial id; a trial without any is missing."""
+
+    def ledger_of(self, names: Collection[str]) -> Mapping[str, list[LedgerRecord]]:
+        """The time charged to some trials, by trial id; a trial without any is missing."""
+
+    def ledger_since(self, started_at: float) -> list[LedgerRecord]:
+        """Every slice of time that began at ``started_at`` (seconds, the study's clock) or later."""
+
+    def drop_state(self, trial_id: str) -> None:
+        """Forget what only a trial's going on would have needed."""
+
+    def drop_checkpoint(self, trial_id: str) -> None:
+        """Forget all that a trial left, its models too."""
+
+    def tidy(self, wanted: Checkpoints, disposable: Disposable) -> bool:
+        """Delete checkpoints that nothing needs, as far as ``wanted`` says; whether the rest keeps within its limit."""
+
+    def attempts(self, trial_id: str) -> int:
+        """Starts of a trial that waits at its checkpoint."""
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """The shelf of a real study: every record whole on disk."""
+
+    run: Path
+
+    def append(self, rows: Sequence[R]) -> None:
+        append(self.run, rows)
+
+    def curves_of(self, names: Collection[str]) -> Mapping[str, list[CurveRecord]]:
+        return _by_trial(read(self.run, CurveRecord), names)
+
+    def ledger_of(self, names: Collection[str]) -> Mapping[str, list[LedgerRecord]]:
+        return _by_trial(read(self.run, LedgerRecord), names)
+
+    def ledger_since(self, started_at: float) -> list[LedgerRecord]:
+        return [row for row in read(self.run, LedgerRecord) if row.started_at >= started_at]
+
+    def drop_state(self, trial_id: str) -> None:
+        shutil.rmtree(state_folder(self.run, trial_id), ignore_errors=True)
+
+    def drop_checkpoint(self, trial_id: str) -> None:
+        shutil.rmtree(checkpoint_folder(self.run, trial_id), ignore_errors=True)
+
+    def tidy(self, wanted: Checkpoints, disposable: Disposable) -> bool:
+        folder = self.run / "checkpoints"
+        if not folder.is_dir():
+            return True
+        # Asked about what is there, not about all that ever was: that would grow with the study.
+        return tidy(self.run, wanted, disposable(path.name for path in folder.iterdir()))
+
+    def attempts(self, trial_id: str) -> int:
+        from raggrid.finetune.checkpoints import saved_progress
+
+        saved = saved_progress(state_folder(self.run, trial_id))
+        return saved.attempts if saved else 1
+
+
+def _by_trial(rows: Iterable[Charged], names: Collection[str]) -> dict[str, list[Charged]]:
+    found: dict[str, list[Charged]] = {}
+    for row in rows:
+        if row.trial_id is not None and row.trial_id in names:
+            found.setdefault(row.trial_id, []).append(row)
+    return found

@@ -1,0 +1,375 @@
+"""Simulations of recorded studies against sums made by hand: stops, budgets, sharing, gaps, formats, no writing."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+from rich.console import Console
+
+from raggrid.errors import DataError
+from raggrid.records import CurveRecord, LedgerRecord
+from raggrid.search.curves import Curve, CurveKey, Curves, Point
+from raggrid.search.read_curves import read_curves
+from raggrid.search.simulate import SimulatedStudy, simulate
+from raggrid.show.simulation import show_simulation
+from raggrid.space import SearchSpace
+from raggrid.space_yaml import dump_space
+from raggrid.store import append, create_run
+from tests.records import made_space, pipeline, trial
+
+RATES = {"embedder": [1e-6, 1e-5, 1e-4], "generator": [1e-4, 3e-4, 1e-3]}
+# The objective of a generator rate: 3e-4 is best, and its curve falls by 0.1 at the end.
+LEVEL = {1e-4: 3.0, 3e-4: 1.0, 1e-3: 2.0, 1e-6: 3.0, 1e-5: 1.0}
+STEPS = (3, 9)  # a rung, and the end
+
+
+def space(**changes: Any) -> SearchSpace:
+    training = {"rag": {"steps": 9}, "labels": {"steps": 9}}
+    return made_space(**{"learning_rates": RATES, "training": training, **changes})
+
+
+def level(*rates: float | None) -> float:
+    return sum(LEVEL.get(rate, 3.0) for rate in rates if rate)
+
+
+def rows(*phases: str, steps: Sequence[int] = STEPS, **more: Any) -> list[dict[str, Any]]:
+    """A table of curves: 2 device-seconds a step for a trained generator, 1 for an embedder alone."""
+    made = []
+    for phase in phases:
+        sides = [RATES["embedder"] if phase in ("embedder_labels", "embedder_rag", "joint_rag") else [None],
+                 RATES["generator"] if phase in ("generator_rag", "joint_rag") else [None]]  # fmt: skip
+        losses = {"embedder_labels": ["mnr"], "joint_rag": ["rag_token", "rag_sequence"]}.get(phase, ["rag_token"])
+        for loss in losses:
+            for pair in [(e, g) for e in sides[0] for g in sides[1]]:
+                made += [
+                    {"phase": phase, "loss": loss, "embedder_lr": pair[0], "generator_lr": pair[1], "step": step,
+                     "objective": level(*pair) - 0.1 * (step == 9),
+                     "device_seconds": step * (2.0 if pair[1] else 1.0), **more}
+                    for step in steps
+                ]  # fmt: skip
+    return made
+
+
+def written(path: Path, table: Sequence[Mapping[str, Any]]) -> Path:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(table[0]))
+        writer.writeheader()
+        writer.writerows(table)
+    return path
+
+
+def curves(tmp_path: Path, table: Sequence[Mapping[str, Any]]) -> Curves:
+    return read_curves(written(tmp_path / "curves.csv", table))
+
+
+def counts(study: SimulatedStudy) -> tuple[int, int, int, int]:
+    return study.num_trials, study.num_completed, study.num_stopped, study.num_over_budget
+
+
+def pairs(study: SimulatedStudy) -> dict[str, tuple[float | None, float | None]]:
+    return {winner.search: winner.pair for winner in study.winners}
+
+
+# Against sums made by hand
+
+
+def test_one_search_one_slot(tmp_path: Path) -> None:
+    # In the order 3e-4, 1e-4, 1e-3 the first runs to its end (18 s); the two others are worse at step 3 (6 s each).
+    got = simulate(space(strategies=["generator"]), curves(tmp_path, rows("generator_rag")), slots=1)
+    assert got.given.train_device_seconds == 18 + 6 + 6
+    assert got.given.wall_seconds == 30
+    assert counts(got.given) == (3, 1, 2, 0)
+    assert pairs(got.given) == {"generator_rag/rag_token": (None, 3e-4)}
+    assert got.given.winners[0].objective == pytest.approx(0.9)
+    full = got.alternatives["without early stopping"]
+    assert (full.train_device_seconds, full.wall_seconds, counts(full)) == (54, 54, (3, 3, 0, 0))
+    assert got.ratios["without early stopping"] == pytest.approx(54 / 30)
+    assert got.differences == ()
+
+
+def test_slots_share_the_time(tmp_path: Path) -> None:
+    # Two at once: 3e-4 [0, 18]; 1e-4 [0, 6], stopped; 1e-3 [6, 12], stopped.
+    got = simulate(space(strategies=["generator"]), curves(tmp_path, rows("generator_rag")), slots=2)
+    assert (got.given.train_device_seconds, got.given.wall_seconds) == (30, 18)
+
+
+def test_a_bad_trial_that_comes_first_runs_on_and_a_synchronous_rung_stops_it(tmp_path: Path) -> None:
+    # The middle rate comes first; here it is the worst, so nothing tells against it but a rung with everybody there.
+    table = rows("generator_rag")
+    for row in table:
+        row["objective"] = {1e-4: 2.0, 3e-4: 3.0, 1e-3: 1.0}[row["generator_lr"]]
+    known = curves(tmp_path, table)
+    free = simulate(space(strategies=["generator"]), known, slots=1)
+    assert counts(free.given) == (3, 3, 0, 0)  # each better than those before it
+    assert free.given.train_device_seconds == 54
+    rungs = space(strategies=["generator"], early_stopping={"rungs": "synchronous"})
+    both = [simulate(rungs, known, slots=slots) for slots in (1, 2)]
+    for got in both:
+        assert counts(got.given) == (3, 1, 2, 0)
+        assert got.given.train_device_seconds == 18 + 6 + 6
+        assert pairs(got.given) == {"generator_rag/rag_token": (None, 1e-3)}
+    assert [got.given.wall_seconds for got in both] == [6 + 6 + 6 + 12, 6 + 6 + 12]
+
+
+def test_evaluations_take_their_time_but_are_no_training(tmp_path: Path) -> None:
+    table = rows("generator_rag", evaluate_seconds=5.0)
+    got = simulate(space(strategies=["generator"]), curves(tmp_path, table), slots=1).given
+    assert (got.train_device_seconds, got.evaluate_device_seconds, got.wall_seconds) == (30, 20, 50)
+
+
+def test_sharing_is_the_sum_of_each_strategy_alone(tmp_path: Path) -> None:
+    known = curves(tmp_path, rows("generator_rag", "embedder_labels", "embedder_rag"))
+    got = simulate(space(strategies=["embedder", "generator", "independent", "two_phase"]), known, slots=1)
+    generator, embedder = 18 + 6 + 6, 9 + 3 + 3
+    assert got.given.train_device_seconds == generator + 2 * embedder
+    alone = embedder + generator + (embedder + generator) + (generator + embedder)
+    assert got.alternatives["without sharing"].train_device_seconds == alone
+    full = 27 + 54 + (27 + 54) + (54 + 27)
+    assert got.alternatives["the paper's practice"].train_device_seconds == full
+    assert got.ratios["without sharing"] == pytest.approx(alone / (generator + 2 * embedder))
+    assert got.differences == ()
+
+
+def test_the_joint_grid_beside_the_pair_of_two_phase(tmp_path: Path) -> None:
+    table = rows("generator_rag", "embedder_rag", "joint_rag")
+    for row in table:  # the best pair is not that of the one-dimensional searches
+        if row["phase"] == "joint_rag" and (row["embedder_lr"], row["generator_lr"]) == (1e-4, 1e-3):
+            row["objective"] = 0.5
+    got = simulate(space(strategies=["two_phase", "joint"]), curves(tmp_path, table), slots=1)
+    assert got.given.train_device_seconds == 30 + 15 + 2 * 18
+    grids = got.alternatives["separate full grids"]
+    assert grids.train_device_seconds == (54 + 27) + 2 * 9 * 18
+    assert {(row.search, row.other.pair) for row in got.differences if row.other} == {
+        ("joint_rag/rag_token", (1e-4, 1e-3)), ("joint_rag/rag_sequence", (1e-4, 1e-3)),
+    }  # fmt: skip
+    assert {row.alternative for row in got.differences} == {"full joint grid", "separate full grids"}
+
+
+# Budgets
+
+
+def test_a_budget_ends_training_and_the_comparison_has_none(tmp_path: Path) -> None:
+    limited = space(strategies=["generator"], budget={"wall_hours": 20 / 3600, "reserve": 0.0})
+    got = simulate(limited, curves(tmp_path, rows("generator_rag")), slots=1)
+    # 3e-4 ends at 18 s; 1e-4 is under way when the 20 s are over and ends at its rung, at 24 s; the third never starts.
+    assert got.given.train_device_seconds == 24
+    assert counts(got.given) == (2, 1, 1, 0)
+    assert got.given.num_answered == 0
+    assert got.alternatives["without the budget"].train_device_seconds == 30
+    assert "The comparisons have no budget." in got.notes
+
+
+def test_a_trial_that_the_budget_cuts_is_over_it_and_the_rest_is_answered(tmp_path: Path) -> None:
+    limited = space(strategies=["generator"], budget={"wall_hours": 25 / 3600, "reserve": 0.5})
+    table = rows("generator_rag", steps=(3, 9))
+    for row in table:  # each better than the one before: nothing is stopped
+        row["objective"] = {3e-4: 3.0, 1e-4: 2.0, 1e-3: 1.0}[row["generator_lr"]]
+    got = simulate(limited, curves(tmp_path, table), slots=1).given
+    # Training closes at 12.5 s, while the first one is beyond its rung; it ends by itself and is answered.
+    assert counts(got) == (1, 1, 0, 0)
+    assert (got.train_device_seconds, got.num_answered) == (18, 1)
+    two = simulate(limited, curves(tmp_path, table), slots=2).given
+    # Both reach their rung at 6 s; the closing finds both on their last stretch.
+    assert counts(two) == (2, 2, 0, 0)
+    short = space(strategies=["generator"], budget={"wall_hours": 10 / 3600, "reserve": 0.5})
+    cut = simulate(short, curves(tmp_path, table), slots=1).given
+    assert counts(cut) == (1, 0, 0, 1)
+    assert cut.train_device_seconds == 6
+
+
+# What the record does not tell
+
+
+def test_beyond_a_curve_time_goes_on_and_the_objective_stays(tmp_path: Path) -> None:
+    table = [row for row in rows("generator_rag") if row["generator_lr"] == 3e-4 or row["step"] == 3]
+    got = simulate(space(strategies=["generator"]), curves(tmp_path, table), slots=1)
+    assert got.given.num_censored == 0
+    full = got.alternatives["without early stopping"]
+    assert (full.num_censored, full.train_device_seconds) == (2, 54)
+    out = Console(file=StringIO(), width=80)
+    show_simulation(got, out)
+    assert "go on beyond their recorded curve" in out.file.getvalue().replace("\n", " ")  # type: ignore[attr-defined]
+
+
+def test_a_curve_between_and_beyond_its_points() -> None:
+    curve = Curve((Point(2, 4.0, 10.0, 1.0), Point(6, 2.0, 20.0, 3.0)))
+    assert curve.at(6) == (2.0, 20.0, 3.0, "measured")
+    assert curve.at(3) == (3.5, 12.5, 3.0, "between")
+    assert curve.at(1) == (4.0, 5.0, 1.0, "between")
+    assert curve.at(12) == (2.0, 40.0, 2.0, "beyond")
+
+
+def test_trials_without_a_curve_are_listed(tmp_path: Path) -> None:
+    table = [row for row in rows("generator_rag") if row["generator_lr"] == 3e-4]
+    with pytest.raises(DataError) as caught:
+        simulate(space(strategies=["generator", "embedder"]), curves(tmp_path, table), slots=1)
+    lines = str(caught.value).splitlines()
+    assert lines[0].endswith("curves.csv: got no curve of 5 trials; expected one each.")
+    assert "  generator_rag, rag_token, generator_lr 0.001, seed 0" in lines
+    assert sum("embedder_labels, mnr" in line for line in lines) == 3
+
+
+def test_an_alternative_without_curves_is_left_out_and_said(tmp_path: Path) -> None:
+    centre = [row for row in rows("joint_rag") if (row["embedder_lr"], row["generator_lr"]) == (1e-5, 3e-4)]
+    known = curves(tmp_path, [*rows("generator_rag", "embedder_rag"), *centre])
+    got = simulate(space(strategies=["joint"]), known, slots=1)
+    assert "full joint grid" not in got.alternatives
+    assert any("16 trials have no curve, such as joint_rag, rag_token" in note for note in got.notes)
+
+
+def test_recorded_f1_picks_the_winner_where_all_finalists_have_one(tmp_path: Path) -> None:
+    off = space(strategies=["generator"], early_stopping={"enabled": False})
+    f1 = {3e-4: 0.5, 1e-3: 0.6, 1e-4: 0.9}  # of the two best by the objective, 1e-3 answers better
+    table = [{**row, "f1": f1[row["generator_lr"]]} for row in rows("generator_rag")]
+    got = simulate(off, curves(tmp_path, table), slots=1).given
+    assert (pairs(got)["generator_rag/rag_token"], got.winners[0].f1) == ((None, 1e-3), 0.6)
+    assert got.picked_by_objective == ()
+    table = [{**row, "f1": None if row["generator_lr"] == 3e-4 else row["f1"]} for row in table]
+    got = simulate(off, curves(tmp_path, table), slots=1).given
+    assert pairs(got)["generator_rag/rag_token"] == (None, 3e-4)
+    assert got.picked_by_objective == ("generator_rag/rag_token",)
+
+
+# Formats
+
+
+def test_csv_and_parquet_say_the_same_and_seeds_are_kept_apart(tmp_path: Path) -> None:
+    table = [*rows("generator_rag", seed=0), *rows("generator_rag", seed=1)]
+    path = written(tmp_path / "c.csv", table)
+    pyarrow.parquet.write_table(pyarrow.csv.read_csv(path), tmp_path / "c.parquet")
+    one, other = read_curves(path), read_curves(tmp_path / "c.parquet")
+    assert one.by_key == other.by_key
+    assert len(one.by_key) == 6
+    assert CurveKey("generator_rag", "rag_token", None, 3e-4, 1) in one.by_key
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"phase": "generator"}, "row 1: phase: got 'generator'; expected one of embedder_labels"),
+        ({"step": 0}, "row 1: got step 0, 6.0 s; expected at least 1"),
+        ({"objective": None}, "row 1: objective: got none"),
+        ({"step": 9}, "row 2: got step 9 of one trial twice"),
+        ({"step": "x"}, "a column has the wrong type"),
+    ],
+)
+def test_wrong_tables_are_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    first, *rest = rows("generator_rag")
+    with pytest.raises(DataError) as caught:
+        curves(tmp_path, [{**first, **change}, *rest])
+    assert message in str(caught.value)
+
+
+def test_wrong_files_are_refused(tmp_path: Path) -> None:
+    bare = [{name: value for name, value in row.items() if name != "device_seconds"} for row in rows("generator_rag")]
+    with pytest.raises(DataError, match="no column 'device_seconds'"):
+        curves(tmp_path, bare)
+    with pytest.raises(DataError, match=r"got '\.txt'; expected \.csv"):
+        read_curves(tmp_path / "curves.txt")
+    with pytest.raises(DataError, match="no such file"):
+        read_curves(tmp_path / "none.csv")
+
+
+def charged(category: str, seconds: float, trial_id: str | None = None, *, workers: int = 1) -> LedgerRecord:
+    answering = "p" if category == "evaluate" else None
+    return LedgerRecord(trial_id, answering, category, seconds, seconds / workers, workers, "cpu", 0.0)
+
+
+def recorded(run: Path) -> Path:
+    """A run directory: three generator rates, of which one was stopped and one diverged, and their answers."""
+    create_run(run, space(strategies=["generator"]), {})
+    ends = (("t1", 3e-4, 9, "completed"), ("t2", 1e-4, 3, "stopped"), ("t3", 1e-3, 9, "diverged"))
+    for name, rate, steps, status in ends:
+        measured = 2.0 if steps == 9 else 1.0
+        seconds: dict[str, Any] = {"train_device_seconds": 2.0 * steps, "evaluate_device_seconds": measured}
+        append(run, [trial(name, generator_lr=rate, status=status, steps=steps, max_steps=9, **seconds)])
+        for step in STEPS:
+            if step <= steps:
+                objective = math.nan if status == "diverged" and step == 9 else level(rate)
+                append(run, [CurveRecord(name, step, None, None, objective, None, 2.0 * step)])
+        append(run, [charged("startup", 4.0, name), charged("train", 2.0 * steps, name)])
+    append(run, [replace(pipeline("generator", "rag_token", "validation", [1.0, 0.0], 1.0), generator_trial_id="t1")])
+    append(run, [charged("evaluate", 7.0), charged("index", 2.0), charged("idle", 1.0, workers=2)])
+    return run
+
+
+def test_a_run_directory_with_its_faults_scores_and_times(tmp_path: Path) -> None:
+    known = read_curves(recorded(tmp_path / "run"))
+    assert (known.slots, known.answer_seconds, known.startup_seconds, known.index_seconds) == (2, 7.0, 4.0, 2.0)
+    off = space(strategies=["generator"], early_stopping={"enabled": False})
+    got = simulate(off, known, slots=1).given
+    assert (got.num_completed, got.num_faulty, got.num_censored) == (2, 1, 1)
+    assert got.train_device_seconds == 54
+    # Embedding the corpus; three starts, 54 s of training and 6 evaluations; both finalists, then the test split.
+    assert got.wall_seconds == 2 + 3 * 4 + 54 + 6 + 3 * 7
+    assert got.winners[0].f1 == 0.5
+
+
+# The command
+
+PROBE = """
+import json, os, sys
+from raggrid.cli import main
+written = []
+def watch(event, about):
+    if event == "open" and isinstance(about[1], str) and set(about[1]) & set("wax+") :
+        written.append(str(about[0]))
+    if event == "open" and about[1] is None and (about[2] or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+        written.append(str(about[0]))
+    if event in ("os.mkdir", "os.rename"):
+        written.append(str(about[0]))
+sys.dont_write_bytecode = True
+sys.addaudithook(watch)
+sys.argv = ["raggrid", *sys.argv[1:]]
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+heavy = [name for name in ("torch", "transformers", "sentence_transformers", "faiss", "optuna") if name in sys.modules]
+print(json.dumps({"heavy": heavy, "written": written}), file=sys.stderr)
+"""
+
+
+def test_the_command_prints_json_writes_nothing_and_loads_no_torch(tmp_path: Path) -> None:
+    path = written(tmp_path / "c.csv", rows("generator_rag"))
+    (tmp_path / "space.yaml").write_text(dump_space(space(strategies=["generator"])))
+    before = sorted(tmp_path.rglob("*"))
+    words = ["simulate", tmp_path / "space.yaml", "--curves", path, "--slots", "2", "--wall-hours", "1", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE, *map(str, words)], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    data = json.loads(done.stdout)
+    assert data["given"]["train_device_seconds"] == 30
+    assert data["ratios"]["without early stopping"] == pytest.approx(54 / 30)
+    assert json.loads(done.stderr.splitlines()[-1]) == {"heavy": [], "written": []}
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_what_is_printed_fits_eighty_columns_and_names_what_differs(tmp_path: Path) -> None:
+    table = rows("generator_rag", "embedder_rag", "joint_rag")
+    for row in table:
+        if row["phase"] == "joint_rag" and (row["embedder_lr"], row["generator_lr"]) == (1e-4, 1e-3):
+            row["objective"] = 0.5
+    result = simulate(space(strategies=["two_phase", "joint"]), curves(tmp_path, table), slots=2)
+    out = Console(file=StringIO(), width=80, no_color=True)
+    show_simulation(result, out)
+    text = out.file.getvalue()  # type: ignore[attr-defined]
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text
+    flat = " ".join(text.split())
+    assert "Full joint grid: joint_rag/rag_token is won by 0.0001 with 0.001 (objective 0.5) instead of" in flat
+    assert "made, simulated, 2 trials at once; training in device-minutes, wall time in min" in flat
+    json.dumps(result.to_json())
