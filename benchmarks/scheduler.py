@@ -1,6 +1,6 @@
 """What the driver spends on a trial: the searcher, the state, the scheduler and the journal, as a study grows.
 
-    python benchmarks/scheduler.py
+    python -m benchmarks.scheduler
 
 Studies of about 1,250, 2,500 and 5,000 simulated trials, which grow by their learning rates or by their seeds: five
 phases in six searches, made-up smooth curves with noise, eight trials at once on a virtual clock. Prints CPU
