@@ -6,6 +6,9 @@ Five learning rates a side, tiny models on a plain world. All in training device
   grids    every strategy searched alone, joint over 5 x 5 pairs under both losses, nothing stopped early
   paper    every strategy searched alone, joint at the pair that two-phase found, nothing stopped early
   raggrid  one study: equal trials shared, early stopping, joint around two-phase's pair (separable)
+Each is given as measured, and "even": with the same seconds a step for equal phases of one seed, so that work beside the
+benchmark, which slows one study and not the other, does not count.
+
 The first two are added up from one study without early stopping, whose trials are the ones that they would run; the
 third is run by itself, with asynchronous and with synchronous rungs. F1 is the recommended strategy's on test. About
 five minutes a seed on two cores.
@@ -17,7 +20,8 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,16 +47,37 @@ class Row:
     joint_separable_f1: float
     joint_grid_f1: float
     synchronous: float
+    even_grids: float
+    even_paper: float
+    even_raggrid: float
+    even_synchronous: float
     wall_seconds: float
     synchronous_wall_seconds: float
 
 
-def trained(rows: Iterable[TrialRecord]) -> float:
+Price = Callable[[TrialRecord], float]
+
+
+def measured(row: TrialRecord) -> float:
+    """Training device-seconds as they were."""
+    return row.train_device_seconds
+
+
+def even(rows: Iterable[TrialRecord]) -> Price:
+    """Training device-seconds at the mean seconds a step of a trial's phase and loss over all of ``rows``."""
+    seconds, steps = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+    for row in rows:
+        seconds[row.phase, row.loss] += row.train_device_seconds  # type: ignore[assignment]
+        steps[row.phase, row.loss] += row.steps
+    return lambda row: row.steps * seconds[row.phase, row.loss] / steps[row.phase, row.loss]
+
+
+def trained(rows: Iterable[TrialRecord], price: Price) -> float:
     """Training device-seconds."""
-    return sum(row.train_device_seconds for row in rows)
+    return sum(price(row) for row in rows)
 
 
-def separate(run: Path, space: SearchSpace) -> float:
+def separate(run: Path, space: SearchSpace, price: Price) -> float:
     """Every strategy alone: the trials of all searches that it needs, summed over strategies (and joint's losses)."""
     graph = study_graph(space)
     trials = read(run, TrialRecord)
@@ -60,11 +85,11 @@ def separate(run: Path, space: SearchSpace) -> float:
     for plan in graph.pipelines:
         for name in graph.needed_by(plan):
             search = graph.searches[name]
-            total += trained(row for row in trials if (row.phase, row.loss) == (search.phase, search.loss))
+            total += trained((row for row in trials if (row.phase, row.loss) == (search.phase, search.loss)), price)
     return total
 
 
-def papers_practice(run: Path, space: SearchSpace) -> float:
+def papers_practice(run: Path, space: SearchSpace, price: Price) -> float:
     """As `separate`, with joint at the pair of two-phase: its own two searches, and one joint trial a loss."""
     pair = next(row for row in read(run, PipelineRecord) if row.strategy == "two_phase" and row.split == "test")
     rates = space.learning_rates.model_copy(update={"joint": "two_phase"})
@@ -78,7 +103,7 @@ def papers_practice(run: Path, space: SearchSpace) -> float:
             if search.phase == "joint_rag":
                 chosen = (pair.embedder_lr, pair.generator_lr)
                 own = [row for row in own if (row.embedder_lr, row.generator_lr) == chosen]
-            total += trained(own)
+            total += trained(own, price)
     return total
 
 
@@ -105,16 +130,22 @@ def measure(seed: int, folder: Path) -> Row:
     wall = timed(lean, folder / "lean")
     synchronous_wall = timed(study(places, seed=seed, early_stopping={"rungs": "synchronous"}), folder / "synchronous")
     run_study(full, folder / "full", plain=True)
+    rows = {name: read(folder / name, TrialRecord) for name in ("full", "lean", "synchronous")}
+    steady = even([row for name in rows for row in rows[name]])
     return Row(
         seed,
-        separate(folder / "full", full),
-        papers_practice(folder / "full", full),
-        trained(read(folder / "lean", TrialRecord)),
+        separate(folder / "full", full, measured),
+        papers_practice(folder / "full", full, measured),
+        trained(rows["lean"], measured),
         recommended_f1(folder / "full"),
         recommended_f1(folder / "lean"),
         joint_f1(folder / "lean"),
         joint_f1(folder / "full"),
-        trained(read(folder / "synchronous", TrialRecord)),
+        trained(rows["synchronous"], measured),
+        separate(folder / "full", full, steady),
+        papers_practice(folder / "full", full, steady),
+        trained(rows["lean"], steady),
+        trained(rows["synchronous"], steady),
         wall,
         synchronous_wall,
     )
@@ -139,18 +170,23 @@ def main() -> None:
         "seed    grids    paper  raggrid  raggrid/grids  raggrid/paper  F1 grids  F1 raggrid  joint F1 grid  separable"
     )
     for row in rows:
-        print(
-            f"{row.seed:4} {row.grids:8.1f} {row.paper:8.1f} {row.raggrid:8.1f} {row.raggrid / row.grids:14.3f} "
-            f"{row.raggrid / row.paper:14.3f} {100 * row.grids_f1:9.1f} {100 * row.raggrid_f1:11.1f} "
-            f"{100 * row.joint_grid_f1:14.1f} {100 * row.joint_separable_f1:10.1f}"
-        )
+        scores = (row.grids_f1, row.raggrid_f1, row.joint_grid_f1, row.joint_separable_f1)
+        f1 = "{:9.1f} {:11.1f} {:14.1f} {:10.1f}".format(*(100 * score for score in scores))
+        print(f"{row.seed:4} {_ratios(row.grids, row.paper, row.raggrid)} {f1}")
+        print(f"even {_ratios(row.even_grids, row.even_paper, row.even_raggrid)}")
     for row in rows:
         print(
-            f"{row.seed:4} synchronous rungs: {row.synchronous / row.raggrid:.2f} x the training of asynchronous ones, "
-            f"{row.synchronous_wall_seconds / row.wall_seconds:.2f} x the wall time ({row.wall_seconds:.0f} s)"
+            f"{row.seed:4} synchronous rungs: {row.even_synchronous / row.even_raggrid:.2f} x the training of "
+            f"asynchronous ones (even), {row.synchronous_wall_seconds / row.wall_seconds:.2f} x the wall time "
+            f"({row.wall_seconds:.0f} s)"
         )
-    print(f"median raggrid/grids {statistics.median(row.raggrid / row.grids for row in rows):.3f} (at most 0.2), "
-          f"raggrid/paper {statistics.median(row.raggrid / row.paper for row in rows):.3f} (at most 0.45)")  # fmt: skip
+    print(f"median, even: raggrid/grids {statistics.median(row.even_raggrid / row.even_grids for row in rows):.3f} "
+          f"(at most 0.2), raggrid/paper {statistics.median(row.even_raggrid / row.even_paper for row in rows):.3f} "
+          "(at most 0.45)")  # fmt: skip
+
+
+def _ratios(grids: float, paper: float, raggrid: float) -> str:
+    return f"{grids:8.1f} {paper:8.1f} {raggrid:8.1f} {raggrid / grids:14.3f} {raggrid / paper:14.3f}"
 
 
 if __name__ == "__main__":
