@@ -6,8 +6,8 @@ Five learning rates a side, tiny models on a plain world. All in training device
   grids    every strategy searched alone, joint over 5 x 5 pairs under both losses, nothing stopped early
   paper    every strategy searched alone, joint at the pair that two-phase found, nothing stopped early
   raggrid  one study: equal trials shared, early stopping, joint around two-phase's pair (separable)
-Each is given as measured, and "even": with the same seconds a step for equal phases of one seed, so that work beside the
-benchmark, which slows one study and not the other, does not count.
+Each is given as measured, and "even": with the same seconds a step for equal phases of one seed, so that work beside
+the benchmark, which slows one study and not the other, does not count.
 
 The first two are added up from one study without early stopping, whose trials are the ones that they would run; the
 third is run by itself, with asynchronous and with synchronous rungs. F1 is the recommended strategy's on test. About
