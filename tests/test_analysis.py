@@ -255,6 +255,8 @@ def test_plan_shares_what_is_equal() -> None:
     by_name = {search.name: search for search in result.searches}
     assert by_name["generator_rag/rag_token"].used_by == ("generator", "independent", "two_phase", "joint")
     assert by_name["joint_rag/rag_token"].rates_from == ("embedder_rag/rag_token", "generator_rag/rag_token")
+    assert plan(made_space(seeds=[0, 1, 2])).num_trials_of_further_seeds == 2 * 5
+    assert plan(made_space(seeds=[0, 1], seeds_for="grid")).num_trials_of_further_seeds == 11
     assert (result.num_trials, result.num_trials_unshared) == (3 + 3 + 3 + 1 + 1, 3 + 3 + 6 + 6 + 7 + 7)
     grid = plan(made_space(learning_rates={**made_space().learning_rates.model_dump(), "joint": "grid"}))
     assert grid.num_trials == 3 + 3 + 3 + 9 + 9

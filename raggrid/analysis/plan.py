@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -58,6 +59,7 @@ class Plan:
     workers: int
     pricing: Pricing | None = None
     unpriced_because: str | None = None
+    num_trials_of_further_seeds: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -85,7 +87,14 @@ def plan(space: SearchSpace, pricing: Pricing | None = None, *, unpriced_because
         workers=max(1, space.resources.workers),
         pricing=pricing,
         unpriced_because=unpriced_because,
+        num_trials_of_further_seeds=_further_seeds(space, searches),
     )
+
+
+def _further_seeds(space: SearchSpace, searches: Sequence[PlannedSearch]) -> int:
+    """Trials of all seeds but the first: the winners' again, or whole grids."""
+    each = sum(search.num_trials for search in searches) if space.seeds_for == "grid" else len(searches)
+    return (len(space.seeds) - 1) * each
 
 
 def _search(space: SearchSpace, graph: StudyGraph, search: PhaseSearch) -> PlannedSearch:

@@ -24,7 +24,8 @@ def show_plan(result: Plan, out: Console) -> None:
     out.print(
         f"{result.num_trials} trials and at most {result.num_steps:,} training steps on {result.workers} {workers} "
         f"each; {result.num_trials_unshared} trials and {result.num_steps_unshared:,} steps if every strategy ran "
-        f"alone. Then at most {result.num_answerings_at_most} rounds of answering. Early stopping makes it less.",
+        f"alone. Then at most {result.num_answerings_at_most} rounds of answering.{_seeds(result)} "
+        "Early stopping makes it less.",
         highlight=False,
     )
     if result.pricing:
@@ -37,6 +38,11 @@ def show_plans(results: Sequence[Plan], out: Console) -> None:
     """Several studies, one line each, and their sum."""
     out.print()
     out.print(study_rows(results))
+
+
+def _seeds(result: Plan) -> str:
+    more = result.num_trials_of_further_seeds
+    return f" Further seeds add {more} trials and their answering." if more else ""
 
 
 def _search_table(result: Plan) -> Table:
