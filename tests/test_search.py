@@ -31,6 +31,7 @@ from raggrid.search.study import run_study
 from raggrid.space_yaml import dump_space
 from raggrid.store import TABLES, read, read_space
 from tests.conftest import SpaceMaker
+from tests.processes import lingering
 
 pytestmark = pytest.mark.slow
 BIN = Path(sys.executable).parent
@@ -263,14 +264,3 @@ def interrupted_after_first_trial(command: list[str | Path], run: Path) -> str:
     assert search.returncode == 130, told
     assert not lingering(search.pid), "a process of the study is still there"
     return told
-
-
-def lingering(session: int) -> str:
-    """Processes of a session that are still there after a while."""
-    left = ""
-    for _ in range(40):
-        left = subprocess.run(["pgrep", "-s", str(session)], capture_output=True, text=True, check=False).stdout
-        if not left:
-            break
-        time.sleep(0.5)
-    return left
