@@ -136,18 +136,34 @@ def test_a_search_whose_trials_all_fail_ends_what_hangs_on_it_and_no_more(tmp_pa
     assert {row.error for row in read(tmp_path / "r", TrialRecord) if row.status == "failed"} == {"boom"}
 
 
-def test_a_dead_process_is_a_failed_trial_with_advice(tmp_path: Path) -> None:
-    journal = new_journal(tmp_path / "r", made_space())
+def test_a_task_whose_process_died_runs_once_more_and_then_fails_with_advice(tmp_path: Path) -> None:
+    journal = new_journal(tmp_path / "r", made_space(strategies=["generator"], learning_rates={"generator": [3e-4]}))
     index = journal.take()
     assert index is not None
     journal.reported(index.key, {"status": "completed"})
     journal.finished(index.key)
-    task = journal.take()
-    assert task is not None
-    journal.finished(task.key, crashed=True)
+    for left in (1, 0):
+        task = journal.take()
+        assert isinstance(task, PhaseTask)
+        journal.finished(task.key, crashed=True)
+        assert len(read(tmp_path / "r", TrialRecord)) == 1 - left
     row = read(tmp_path / "r", TrialRecord)[0]
     assert row.status == "failed"
     assert "process died" in (row.error or "")
+
+
+def test_an_answer_whose_process_died_is_given_after_all(tmp_path: Path) -> None:
+    journal = new_journal(tmp_path / "r", made_space())
+    died = set()
+    while task := journal.take():
+        if task.key not in died and not isinstance(task, PhaseTask):
+            died.add(task.key)
+            journal.finished(task.key, crashed=True)
+            continue
+        journal.reported(task.key, outcome(task))
+        journal.finished(task.key)
+    assert journal.state.is_done()
+    assert {row.strategy for row in read(tmp_path / "r", PipelineRecord)} == set(made_space().strategies)
 
 
 def test_stopped_trials_are_no_finalists(tmp_path: Path) -> None:

@@ -53,6 +53,7 @@ class Journal:
     device_type: str = "cpu"
     broken: str | None = None
     roomy: bool = True
+    crashed: set[str] = field(default_factory=set)
     shelf: Shelf | None = None
     now: Callable[[], float] = time.time
 
@@ -118,6 +119,10 @@ class Journal:
         metrics = dict(self.latest.pop(key, {}))
         status = "failed" if crashed else str(metrics.get("status", "failed"))
         status = cut_short or "interrupted" if status == "running" else status
+        if crashed and key not in self.crashed:
+            # Once more: an idle process may have died before it was handed this task, which Tune does not try again.
+            self.crashed.add(key)
+            status = "interrupted"
         try:
             self._keep(task, status, metrics)
         except OSError as error:
