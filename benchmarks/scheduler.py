@@ -96,7 +96,7 @@ def milliseconds_a_trial(space: SearchSpace, run: Path | None) -> tuple[int, flo
     """(trials, CPU ms a trial) of one study; with ``run``, the driver's records go to disk there."""
     replay, meter = Replay(space, MadeUp("made up", {}), SLOTS), Metered()
     if run:
-        replay.journal.records = RunDirectory(run)
+        replay.shelf = replay.journal.records = RunDirectory(run)
     for owner, names in (
         (replay.searcher, ("suggest", "on_trial_result", "on_trial_complete")),
         (replay.scheduler, ("on_trial_add", "on_trial_result")),
@@ -142,6 +142,7 @@ def main() -> None:
                 "in memory": (spaces["asynchronous"], False),
                 "records on disk": (spaces["asynchronous"], True),
                 "synchronous, in memory": (spaces["synchronous"], False),
+                "synchronous, on disk": (spaces["synchronous"], True),
             },
         )
 

@@ -110,7 +110,10 @@ def append(run: Path, rows: Sequence[R]) -> None:
 
 def read_table(run: Path, record: type) -> pa.Table:
     """All rows of a table as Arrow, in the order written, superseded ones included; empty if none."""
-    files = sorted((run / TABLES[record]).glob("*.parquet"))
+    return _together(run, table_files(run, record), record)
+
+
+def _together(run: Path, files: Sequence[Path], record: type) -> pa.Table:
     wanted = schema(record)
     try:
         tables = [pq.ParquetFile(file).read() for file in files]
@@ -130,13 +133,28 @@ def _aligned(table: pa.Table, wanted: pa.Schema) -> pa.Table:
 
 def read(run: Path, record: type[R]) -> list[R]:
     """The facts of a table: one record a key, the one written last, in order of first writing."""
-    rows = read_table(run, record).to_pylist()
+    return latest(_records(read_table(run, record), record))
+
+
+def read_unseen(run: Path, record: type[R], seen: set[str]) -> list[R]:
+    """The rows of the files of a table that are not in ``seen``, which they are put into: for a table that grows."""
+    files = [file for file in table_files(run, record) if file.name not in seen]
+    rows = _records(_together(run, files, record), record)
+    seen.update(file.name for file in files)
+    return rows
+
+
+def _records(table: pa.Table, record: type[R]) -> list[R]:
     lists = [name for name, hint in typing.get_type_hints(record).items() if typing.get_origin(hint) is tuple]
-    records = [record(**{**row, **{name: tuple(row[name]) for name in lists}}) for row in rows]
-    keys = KEYS[record]
+    return [record(**{**row, **{name: tuple(row[name]) for name in lists}}) for row in table.to_pylist()]
+
+
+def latest(rows: list[R]) -> list[R]:
+    """One record a key, the last of ``rows``, in order of the key's first; all of them where there is no key."""
+    keys = KEYS[type(rows[0])] if rows else ()
     if not keys:
-        return records
-    return list({tuple(getattr(row, key) for key in keys): row for row in records}.values())
+        return rows
+    return list({tuple(getattr(row, key) for key in keys): row for row in rows}.values())
 
 
 def read_space(run: Path) -> SearchSpace:

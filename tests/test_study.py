@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
+import pyarrow.parquet
 import pytest
 
 from raggrid.data.folder import Dataset
@@ -15,6 +17,7 @@ from raggrid.records import CurveRecord, LedgerRecord, PipelineRecord, TrialReco
 from raggrid.search.housekeeping import gigabytes, tidy
 from raggrid.search.journal import Journal
 from raggrid.search.resume import check_same_study, restored
+from raggrid.search.shelf import RunDirectory
 from raggrid.search.state import StudyState
 from raggrid.search.tasks import AnswerTask, IndexTask, PhaseTask, Task, from_config, to_config
 from raggrid.settings import Checkpoints
@@ -222,6 +225,27 @@ def test_a_row_written_again_supersedes_and_half_written_files_are_not_seen(tmp_
     curve = CurveRecord("a", 1, None, None, 2.0, None, 3.0)
     append(run, [curve])
     assert read(run, CurveRecord) == [curve]
+
+
+def test_the_shelf_sees_what_trials_add_and_reads_each_file_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, shelf = tmp_path / "r", RunDirectory(tmp_path / "r")
+    opened = Mock(side_effect=pyarrow.parquet.ParquetFile)
+    monkeypatch.setattr(pyarrow.parquet, "ParquetFile", opened)
+    first, again = (CurveRecord("a", 1, None, None, 2.0, None, seconds) for seconds in (3.0, 4.0))
+    other, later = CurveRecord("b", 1, None, None, 2.0, None, 3.0), CurveRecord("a", 2, None, None, 1.0, None, 6.0)
+    assert shelf.curves_of(["a"]) == {}
+    append(run, [first, other])
+    assert shelf.curves_of(["a", "c"]) == {"a": [first]}
+    append(run, [again])
+    append(run, [later])
+    assert shelf.curves_of(["a"]) == {"a": [again, later]}
+    assert shelf.curves_of(["b"]) == {"b": [other]}
+    slices = [LedgerRecord(name, None, "train", 1.0, 1.0, 1, "cpu", 0.0) for name in ("a", "a", None)]
+    append(run, slices)
+    assert shelf.ledger_of(["a"]) == {"a": slices[:2]}
+    assert opened.call_count == 4
 
 
 def test_rungs_and_order_of_the_grid() -> None:

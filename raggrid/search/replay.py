@@ -25,6 +25,7 @@ from raggrid.search.memory import MemoryShelf, VirtualClock
 from raggrid.search.rounds import SearchKey
 from raggrid.search.scheduler import PhaseScheduler
 from raggrid.search.searcher import StudySearcher
+from raggrid.search.shelf import Shelf
 from raggrid.search.state import StudyState
 from raggrid.search.tasks import AnswerTask, PhaseTask, from_config
 from raggrid.space import SearchSpace
@@ -62,7 +63,8 @@ class Replay:
 
     def __post_init__(self) -> None:
         self.workers = max(1, self.space.resources.workers)
-        self.clock, self.shelf = VirtualClock(), MemoryShelf()
+        self.clock = VirtualClock()
+        self.shelf: Shelf = MemoryShelf()
         state = StudyState(self.space, study_graph(self.space), "simulated", SPLITS)
         self.journal = Journal(
             state, Path("simulated"), self.space.resources.workers, device_type=self.curves.device_type,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from raggrid.records import CurveRecord, LedgerRecord
 from raggrid.search.housekeeping import tidy
 from raggrid.settings import Checkpoints
-from raggrid.store import R, append, checkpoint_folder, read, state_folder
+from raggrid.store import R, append, checkpoint_folder, latest, read, read_unseen, state_folder
 
 Charged = TypeVar("Charged", CurveRecord, LedgerRecord)
 Disposable = Callable[[Iterable[str]], list[str]]
@@ -46,20 +46,40 @@ class Shelf(Protocol):
         """Starts of a trial that waits at its checkpoint."""
 
 
-@dataclass(frozen=True)
+@dataclass
+class _Growing(Generic[Charged]):
+    """A table of a run directory that trials add to meanwhile. Each file is read once: all of them at every look would
+    grow with the study."""
+
+    run: Path
+    record: type[Charged]
+    seen: set[str] = field(default_factory=set)
+    rows: dict[str | None, list[Charged]] = field(default_factory=dict)
+
+    def of(self, names: Iterable[str]) -> dict[str, list[Charged]]:
+        """The facts of some trials by now, by trial id."""
+        for row in read_unseen(self.run, self.record, self.seen):
+            self.rows.setdefault(row.trial_id, []).append(row)
+        return {name: latest(self.rows[name]) for name in names if name in self.rows}
+
+
+@dataclass
 class RunDirectory:
     """The shelf of a real study: every record whole on disk."""
 
     run: Path
 
+    def __post_init__(self) -> None:
+        self._curves, self._ledger = _Growing(self.run, CurveRecord), _Growing(self.run, LedgerRecord)
+
     def append(self, rows: Sequence[R]) -> None:
         append(self.run, rows)
 
     def curves_of(self, names: Collection[str]) -> Mapping[str, list[CurveRecord]]:
-        return _by_trial(read(self.run, CurveRecord), names)
+        return self._curves.of(names)
 
     def ledger_of(self, names: Collection[str]) -> Mapping[str, list[LedgerRecord]]:
-        return _by_trial(read(self.run, LedgerRecord), names)
+        return self._ledger.of(names)
 
     def ledger_since(self, started_at: float) -> list[LedgerRecord]:
         return [row for row in read(self.run, LedgerRecord) if row.started_at >= started_at]
@@ -82,11 +102,3 @@ class RunDirectory:
 
         saved = saved_progress(state_folder(self.run, trial_id))
         return saved.attempts if saved else 1
-
-
-def _by_trial(rows: Iterable[Charged], names: Collection[str]) -> dict[str, list[Charged]]:
-    found: dict[str, list[Charged]] = {}
-    for row in rows:
-        if row.trial_id is not None and row.trial_id in names:
-            found.setdefault(row.trial_id, []).append(row)
-    return found
