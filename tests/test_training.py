@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -21,6 +23,7 @@ from raggrid.finetune.audit import (
     fingerprint,
 )
 from raggrid.finetune.batches import batch_positions, shard
+from raggrid.finetune.checkpoints import Progress, load_state, save_state, saved_progress
 from raggrid.finetune.objectives import rag_forward
 from raggrid.search.tasks import AnswerTask
 from raggrid.strategies import PHASES
@@ -106,6 +109,24 @@ def test_resumed_run_equals_an_undisturbed_one_to_the_bit(run: Path, phase: str)
     side = "embedder/model.safetensors"
     first, second = (run / "checkpoints" / task.key / side for task in (straight, broken))
     assert first.read_bytes() == second.read_bytes()
+
+
+def test_a_crash_while_a_state_is_put_in_place_leaves_the_earlier_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parameters = {"weight": torch.nn.Parameter(torch.ones(2))}
+    optimizer, folder = torch.optim.AdamW(parameters.values()), tmp_path / "state"
+    save_state(folder, parameters, optimizer, Progress(step=1))
+    with monkeypatch.context() as patched:
+        for call in ("rename", "replace"):
+            patched.setattr(os, call, Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            save_state(folder, parameters, optimizer, Progress(step=2))
+    kept = saved_progress(folder)
+    assert kept == replace(Progress(step=1), saved_at=kept.saved_at if kept else 0.0)
+    save_state(folder, parameters, optimizer, Progress(step=3))
+    after = load_state(folder, parameters, optimizer)
+    assert after == replace(Progress(step=3), saved_at=after.saved_at if after else 0.0)
 
 
 @pytest.mark.parametrize("phase", ["generator_rag", "embedder_rag"])

@@ -1,13 +1,13 @@
 """What a phase run leaves on disk: its tuned models in their libraries' formats, and its state for a resume.
 
-Everything is safetensors and JSON. A state is written beside its place and renamed, so a crash leaves the
-earlier one.
+Everything is safetensors and JSON. A state is one file, written beside its place, forced to disk and renamed: at any
+moment of a crash there is a whole one, the earlier or the new.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 Parameters = Mapping[str, torch.nn.Parameter]
+STATE = "state.safetensors"
 
 
 @dataclass(frozen=True)
@@ -48,18 +49,18 @@ def save_state(folder: Path, parameters: Parameters, optimizer: torch.optim.Opti
     for name, parameter in parameters.items():
         for key, value in optimizer.state.get(parameter, {}).items():
             tensors[f"optimizer/{key}/{name}"] = torch.as_tensor(value).contiguous()
-    part = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f".{STATE}"
     stamped = asdict(replace(progress, saved_at=time.time()))
-    save_file(tensors, part / "state.safetensors", metadata={"progress": json.dumps(stamped)})
-    shutil.rmtree(folder, ignore_errors=True)
-    part.rename(folder)
+    save_file(tensors, part, metadata={"progress": json.dumps(stamped)})
+    with part.open("rb") as written:
+        os.fsync(written.fileno())
+    part.replace(folder / STATE)
 
 
 def load_state(folder: Path, parameters: Parameters, optimizer: torch.optim.Optimizer) -> Progress | None:
     """Put a kept state back in place and return its progress; None if there is none."""
-    file = folder / "state.safetensors"
+    file = folder / STATE
     if not file.is_file():
         return None
     with safe_open(file, framework="pt") as state:
@@ -78,7 +79,7 @@ def load_state(folder: Path, parameters: Parameters, optimizer: torch.optim.Opti
 
 def saved_progress(folder: Path) -> Progress | None:
     """How far a kept state has come, without loading it; None if there is none."""
-    file = folder / "state.safetensors"
+    file = folder / STATE
     if not file.is_file():
         return None
     with safe_open(file, framework="pt") as state:
