@@ -79,7 +79,7 @@ def test_disagreement_over_two_phase_and_joint_tells_how_the_paper_counts(tmp_pa
 def test_budgets_rule_out_what_is_dearer_and_say_when_nothing_is_left(tmp_path: Path, equal: Path) -> None:
     whole = recommend([equal], max_device_hours=60 / 3600)
     assert chosen(whole) == ("generator", "shown")
-    assert chosen(recommend([equal], max_device_hours=40 / 3600)) == ("baseline", "leaning")
+    assert chosen(recommend([equal], max_device_hours=40 / 3600)) == ("baseline", "limited")
     dear = study(tmp_path / "r", {("joint", TOKEN): EQUAL["joint", TOKEN]})
     none = recommend([dear], max_dollars=0.5, price=36.0)  # 50 device-seconds
     assert none.recommended is None
@@ -90,6 +90,24 @@ def test_budgets_rule_out_what_is_dearer_and_say_when_nothing_is_left(tmp_path: 
         recommend([dear], max_dollars=1.0)
     with pytest.raises(InputError, match="max_device_hours: got -1"):
         recommend([dear], max_device_hours=-1)
+
+
+def test_what_would_be_surer_is_named_only_where_the_case_allows_it(tmp_path: Path) -> None:
+    lines: dict[tuple[str, str | None], list[list[float]]] = {
+        ("generator", TOKEN): [answers(0.595, SIZE, 3)],
+        ("independent", TOKEN): EQUAL["independent", TOKEN],
+        ("joint", TOKEN): EQUAL["joint", TOKEN],
+    }
+    run = study(tmp_path / "r", lines)
+
+    def reason(**case: Any) -> str:
+        result = recommend([run], **case)
+        assert chosen(result) == ("generator", "leaning")
+        return result.recommended.reason if result.recommended else ""
+
+    assert "To be sure, take independent: it is shown to be as good, at 1.24 times the cost." in reason()
+    assert "To be sure, take joint (token)" in reason(labels=False)
+    assert "To be sure" not in reason(max_device_hours=60 / 3600)
 
 
 def test_the_price_of_a_device_comes_from_the_space(tmp_path: Path) -> None:

@@ -12,9 +12,13 @@ from raggrid.analysis.standing import CostBasis, Judged, cost_of, points
 from raggrid.analysis.statistics import Verdict
 from raggrid.analysis.units import Unit
 
+GRADES = {"as_good": "shown", "unresolved": "leaning", "worse": "limited"}
 
-def recommended(chosen: Judged, judged: Sequence[Judged], basis: CostBasis, metric: str, size: int) -> Recommended:
-    """The chosen strategy is the cheapest that stands, so it is ``shown`` exactly when it is as good itself."""
+
+def recommended(
+    chosen: Judged, allowed: Sequence[Judged], judged: Sequence[Judged], basis: CostBasis, metric: str, size: int
+) -> Recommended:
+    """Grade and reason of the strategy that was chosen from ``allowed`` after it was ``judged`` beside all others."""
     line, own = chosen
     behind = "It has the best score" if own.difference >= 0 else f"It is {points(own, metric)} below the best"
     if own.grade == "worse":
@@ -25,9 +29,9 @@ def recommended(chosen: Judged, judged: Sequence[Judged], basis: CostBasis, metr
     else:
         reason = (
             f"{behind}, and it is the cheapest by {basis} cost that is not shown to be worse. "
-            f"{_too_little(line, own, size)}{_surer(line, judged, basis)}"
+            f"{_too_little(line, own, size)}{_surer(line, allowed, basis)}"
         )
-    return Recommended(line.strategy, line.loss, "shown" if own.grade == "as_good" else "leaning", reason)
+    return Recommended(line.strategy, line.loss, GRADES[own.grade], reason)
 
 
 def _cheaper(chosen: Measured, judged: Sequence[Judged], basis: CostBasis) -> str:
@@ -49,9 +53,9 @@ def _too_little(line: Measured, verdict: Verdict, size: int) -> str:
     return f"{size} questions are too few to show that it is as good{settled}."
 
 
-def _surer(chosen: Measured, judged: Sequence[Judged], basis: CostBasis) -> str:
+def _surer(chosen: Measured, allowed: Sequence[Judged], basis: CostBasis) -> str:
     """The cheapest strategy that is shown to be as good, and its price beside the chosen one's."""
-    good = [line for line, verdict in judged if verdict.grade == "as_good"]
+    good = [line for line, verdict in allowed if verdict.grade == "as_good"]
     if not good or not cost_of(chosen, basis):
         return ""
     sure = min(good, key=lambda line: cost_of(line, basis))

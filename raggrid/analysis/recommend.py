@@ -48,7 +48,7 @@ def recommend(
         cost: what "cheapest" means; by default ``search``, or ``final`` with ``known_learning_rates`` and for an
             imported table that does not say search costs.
         margin: a difference in the metric that does not matter, in [0, 1].
-        confidence: of every verdict, in (0, 1).
+        confidence: of every verdict, in [0.5, 1).
         labels: whether context labels can be had; by default read from the records. Without them the strategies
             that need labels are not recommended.
         known_learning_rates: the user would not search again.
@@ -72,12 +72,13 @@ def recommend(
     has_labels = all(result.has_labels for result in results) if labels is None else labels
     able = [pair for pair in judged if has_labels or not needs_labels(pair[0], have)]
     limit = _limit(max_device_hours, max_dollars, price)
-    chosen = cheapest_standing([pair for pair in able if limit is None or cost_of(pair[0], basis) <= limit], basis)
+    allowed = [pair for pair in able if limit is None or cost_of(pair[0], basis) <= limit]
+    chosen = cheapest_standing(allowed, basis)
     rule = paper_rule(labels=has_labels, known_learning_rates=known_learning_rates, have=have)
     controls = controls_of(results, closed_book)
     unit = unit_for([limit or 0.0, *(cost_of(line, basis) for line in lines)], _devices(results))
     return Recommendation(
-        recommended=recommended(chosen, judged, basis, metric, size) if chosen else None,
+        recommended=recommended(chosen, allowed, judged, basis, metric, size) if chosen else None,
         as_good=_compared(judged, "as_good"),
         worse=_compared(judged, "worse"),
         unresolved=_compared(judged, "unresolved"),

@@ -13,7 +13,9 @@ from raggrid.analysis.rule import Rule
 
 @dataclass(frozen=True)
 class Recommended:
-    """``grade`` is ``shown`` when the strategy is shown to be as good as the best, else ``leaning``."""
+    """``grade``: ``shown`` when the strategy is shown to be as good as the best, ``leaning`` while that is unresolved,
+    ``limited`` when it is worse and labels or a budget leave nothing better.
+    """
 
     strategy: str
     loss: str | None
