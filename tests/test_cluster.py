@@ -43,6 +43,13 @@ def test_slots_are_what_the_cluster_holds() -> None:
     assert _allocation({"CPU": 3.0}, Resources(workers=0)).slots == 3
 
 
+def test_the_kinds_of_device_are_known_by_rays_names() -> None:
+    total = {"CPU": 8.0, "GPU": 2.0, "accelerator_type:A10G": 2.0, "node:10.0.0.1": 1.0}
+    assert _allocation(total, Resources(workers=1)).device_types == ("A10G",)
+    assert _allocation(total, Resources(workers=1, gpus_per_worker=0)).device_types == ("cpu",)
+    assert _allocation({"CPU": 1.0, "GPU": 1.0}, Resources()).device_types == ("gpu",)
+
+
 def test_a_cluster_that_cannot_hold_one_trial_is_refused() -> None:
     with pytest.raises(StudyError, match=r"a trial asks for 4 x \(1 CPU, 0 GPU\); the cluster has 2 CPU"):
         _allocation({"CPU": 2.0}, Resources(workers=4))

@@ -79,7 +79,9 @@ def test_run_directory_is_the_documented_one(finished: tuple[Path, float]) -> No
         sides = {"embedder": trial.embedder_lr, "generator": trial.generator_lr}
         expected = {side for side, rate in sides.items() if rate is not None} if trial.trial_id in winners else set()
         assert ({path.name for path in folder.iterdir()} if folder.exists() else set()) == expected
-    assert json.loads((run / "environment.json").read_text())["data"]["num_unlabelled"]["train"] == 0
+    environment = json.loads((run / "environment.json").read_text())
+    assert environment["data"]["num_unlabelled"]["train"] == 0
+    assert environment["device_types"] == ["cpu"]
     assert read_space(run).data.folder.endswith("/world")
 
 

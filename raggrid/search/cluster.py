@@ -29,17 +29,22 @@ QUIET = {
 TRAIN_SETTINGS = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1"}
 # Library settings of every worker: no progress bars, no forks of the tokenizer's threads.
 WORKER_SETTINGS = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "TQDM_DISABLE": "1"}
+ACCELERATOR = "accelerator_type:"  # how Ray lists what kind of GPU its nodes have
 KNOCK_SECONDS = 10.0  # a connection that takes longer is as good as none
 
 
 @dataclass(frozen=True)
 class Allocation:
-    """What the study holds: ``slots`` trials at once, each with ``devices`` devices."""
+    """What the study holds: ``slots`` trials at once, each on ``workers`` workers (0: on one, in its own process).
+
+    ``cpus`` and ``gpus`` are a worker's; ``device_types`` are the kinds of GPU in the cluster by Ray's names, or cpu.
+    """
 
     slots: int
     workers: int
     cpus: int
     gpus: float
+    device_types: tuple[str, ...] = ("cpu",)
 
     @property
     def devices(self) -> int:
@@ -116,4 +121,7 @@ def _allocation(total: dict[str, float], wanted: Resources) -> Allocation:
             f"{total.get('CPU', 0):g} CPU, {total.get('GPU', 0):g} GPU. Lower resources.workers or add nodes."
         )
     slots = min(fits, wanted.max_concurrent_trials or fits)
-    return Allocation(slots, wanted.workers, wanted.cpus_per_worker, gpus)
+    kinds = sorted(name.removeprefix(ACCELERATOR) for name in total if name.startswith(ACCELERATOR))
+    return Allocation(
+        slots, wanted.workers, wanted.cpus_per_worker, gpus, tuple(kinds or ["gpu"]) if gpus else ("cpu",)
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -16,13 +17,17 @@ from raggrid.space import SearchSpace
 PACKAGES = ("raggrid", "ray", "torch", "transformers", "sentence-transformers", "peft", "faiss-cpu", "pyarrow", "numpy")
 
 
-def environment(space: SearchSpace, data: Dataset) -> dict[str, object]:
-    """Plain data that says what the numbers of a study depend on beside its space."""
+def environment(space: SearchSpace, data: Dataset, device_types: Sequence[str] = ("cpu",)) -> dict[str, object]:
+    """Plain data that says what the numbers of a study depend on beside its space.
+
+    ``device_types``: the kinds of GPU that the study may run on, or cpu.
+    """
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": _processor(),
         "num_cpus": os.cpu_count(),
+        "device_types": list(device_types),
         "versions": {name: _version(name) for name in PACKAGES},
         "commit": _commit(),
         "models": {name: _digest(getattr(space.models, name)) for name in ("embedder", "generator")},

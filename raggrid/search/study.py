@@ -80,7 +80,7 @@ def run_study(
         allocation = held.enter_context(connected(address, space.resources))
         if fresh:
             if not is_begun(run):  # another search may have begun it meanwhile
-                create_run(run, space, environment(space, data))
+                create_run(run, space, environment(space, data, allocation.device_types))
                 append(run, list(asked(data)))
             held.enter_context(claimed(run))
         state = opened(run, new_state(space, data), data, extend=extend)
