@@ -26,6 +26,7 @@ from tests.records import made_space
 from tests.test_study import new_journal
 
 Objective = Callable[[PhaseTask, int], float]
+Score = Callable[[AnswerTask], float]
 
 
 def bowl(task: PhaseTask, step: int) -> float:
@@ -41,25 +42,38 @@ def lower_is_better_further_out(task: PhaseTask, step: int) -> float:
     return abs(math.log10((task.run.generator_lr or task.run.embedder_lr or 1.0) / 0.03)) - 0.001 * step
 
 
-def finish(journal: Journal, task: Task, objective: Objective = bowl, *, until: int | None = None) -> None:
+def alike(_: AnswerTask) -> float:
+    """Every pipeline answers as well as any other."""
+    return 0.5
+
+
+def finish(
+    journal: Journal, task: Task, objective: Objective = bowl, *, until: int | None = None, score: Score = alike
+) -> None:
     """Let a running task end as a worker would have it."""
     if isinstance(task, PhaseTask):
         step = until or task.pause_at or task.run.max_steps
         status = "paused" if task.pause_at else "running" if until else "completed"
+        status = status if math.isfinite(objective(task, step)) else "diverged"
         journal.reported(task.key, {"status": status, "step": step, "objective": objective(task, step),
                                     "train_seconds": float(step), "evaluate_seconds": 1.0})  # fmt: skip
         append(journal.run, [CurveRecord(task.key, step, None, None, objective(task, step), None, float(step))])
     elif isinstance(task, AnswerTask):
-        score = 0.5
-        journal.reported(task.key, {"status": "completed", "exact_match": score, "f1": score, "recall_at_k": 0.5,
-                                    "num_questions": 4})  # fmt: skip
+        journal.reported(task.key, {"status": "completed", "exact_match": score(task), "f1": score(task),
+                                    "recall_at_k": 0.5, "num_questions": 4})  # fmt: skip
     else:
         journal.reported(task.key, {"status": "completed"})
     journal.finished(task.key)
 
 
 def play(
-    journal: Journal, objective: Objective = bowl, *, slots: int = 1, rng: Random | None = None, cut: int | None = None
+    journal: Journal,
+    objective: Objective = bowl,
+    *,
+    slots: int = 1,
+    rng: Random | None = None,
+    cut: int | None = None,
+    score: Score = alike,
 ) -> list[Task]:
     """Carry out a study with ``slots`` tasks at once, in an order that ``rng`` picks; ``cut`` ends it after so many."""
     rng = rng or Random(0)
@@ -70,7 +84,7 @@ def play(
             running.append(task)
             order.append(task)
         assert running, "nothing runs, nothing starts, and the study is not done"
-        finish(journal, running.pop(rng.randrange(len(running))), objective)
+        finish(journal, running.pop(rng.randrange(len(running))), objective, score=score)
     return order
 
 
@@ -78,9 +92,10 @@ def runs_of(order: list[Task], phase: str) -> list[PhaseTask]:
     return [task for task in order if isinstance(task, PhaseTask) and task.run.phase == phase]
 
 
-def continued(journal: Journal) -> Journal:
-    state = restored(StudyState(journal.state.space, study_graph(journal.state.space), "key", ("validation", "test")),
-                     journal.run)  # fmt: skip
+def continued(journal: Journal, space: SearchSpace | None = None) -> Journal:
+    """The study anew from its records; of a larger ``space`` where that is given."""
+    space = space or journal.state.space
+    state = restored(StudyState(space, study_graph(space), "key", ("validation", "test")), journal.run)
     state.indexed = True
     return Journal(state, journal.run, 0)
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from raggrid.identity import PhaseRun, pipeline_id, trial_id
 from raggrid.rates import Pair, beyond, neighbourhood, rungs
-from raggrid.records import TrialRecord
+from raggrid.records import PipelineRecord, TrialRecord
 from raggrid.search.facts import Facts, finalists
 from raggrid.search.proposals import proposed_pairs
 from raggrid.search.tasks import AnswerTask, PhaseTask, Task
@@ -58,12 +58,15 @@ class Progress:
     def losers(self, facts: Facts, among: Sequence[str]) -> list[str]:
         """Those of ``among``, completed trials of this search, that can win no more."""
         known = [name for name in among if name in self.runs]
-        if self.outcome.winner:
-            return [name for name in known if name != self.outcome.winner.trial_id]
-        if self.outcome.settled:
+        if self.outcome.settled and not self.outcome.winner:
             return []
-        best = {row.trial_id for row in finalists(facts, self.runs, facts.space.selection.finalists)}
-        return [name for name in known if name not in best]
+        search = facts.graph.searches[self.key.name]
+        best = finalists(facts, self.runs, facts.space.selection.finalists)
+        # Once there is a winner, a finalist matters only as long as it can still be answered.
+        open_ones = [row for row in best if not (self.outcome.winner and _answer(search, row, facts))]
+        first = self.outcome.winner or _winner(search, known, facts)
+        spared = {row.trial_id for row in (*open_ones, *([first] if first else []))}
+        return [name for name in known if name not in spared]
 
 
 def next_round(
@@ -82,7 +85,7 @@ def next_round(
     if any(outcome.winner is None for outcome in needed):
         progress.outcome = Outcome(True)
         return
-    progress.runs = _runs(progress.key, search, facts, outcomes)
+    progress.runs = _with_completed(progress.key, search, facts, _runs(progress.key, search, facts, outcomes))
     if closed == "nothing":
         progress.waiting.extend(_training(progress, search, facts))
     if progress.waiting or progress.doomed:
@@ -91,15 +94,16 @@ def next_round(
     if _repeats(progress.key, facts.space):
         progress.outcome = Outcome(True, best[0] if best else None)
         return
-    answers = {row.trial_id: _finalist_task(search, row, facts) for row in best}
-    unanswered = [task for task in answers.values() if _unanswered(task, facts, failed)]
+    unanswered = [_finalist_task(search, row, facts) for row in best if _answer(search, row, facts) is None]
+    unanswered = [task for task in unanswered if task.key not in failed]
     if unanswered and closed != "all":
         progress.waiting.extend(unanswered)
         return
-    progress.outcome = Outcome(True, _winner(best, answers, facts))
+    progress.outcome = Outcome(True, _winner(search, progress.runs, facts))
     # The winner may stand at an end of the grid though the objective preferred a value further in.
     if closed == "nothing" and progress.outcome.winner and search.extend_at_most:
         extended = _runs(progress.key, search, facts, outcomes, winner=progress.outcome.winner)
+        extended = _with_completed(progress.key, search, facts, extended)
         if extended.keys() - progress.runs.keys():
             progress.runs, progress.outcome = extended, OPEN
             progress.waiting.extend(_training(progress, search, facts))
@@ -151,6 +155,21 @@ def _runs(
         if facts.ended(name) is None:
             break
     return runs
+
+
+def _with_completed(
+    key: SearchKey, search: PhaseSearch, facts: Facts, runs: dict[str, PhaseRun]
+) -> dict[str, PhaseRun]:
+    """``runs``, and those completed before new rates moved the search elsewhere: what was paid for can still win."""
+    upstream = {run.upstream_trial_id for run in runs.values()}
+    earlier = {
+        row.trial_id: PhaseRun(
+            row.phase, row.loss, row.seed, row.embedder_lr, row.generator_lr, row.max_steps, row.upstream_trial_id
+        )
+        for row in facts.trials_of(search.name, key.seed)
+        if row.status == "completed" and row.upstream_trial_id in upstream and not _repeats(key, facts.space)
+    }
+    return {**runs, **{name: run for name, run in earlier.items() if name not in runs}}
 
 
 def _around(key: SearchKey, search: PhaseSearch, facts: Facts, outcomes: Mapping[SearchKey, Outcome]) -> Sequence[Pair]:
@@ -224,10 +243,10 @@ def _training(progress: Progress, search: PhaseSearch, facts: Facts) -> list[Tas
 
 
 def _survivors(progress: Progress, facts: Facts, level: int) -> set[str]:
-    """The best share of all the search's trials that came to a rung: 1 / reduction_factor, rounded up."""
+    """The best 1 / reduction_factor (rounded up) of all the search's trials that came to a rung; none that diverged."""
     at_rung = {name: facts.measured[name][level] for name in progress.runs if level in facts.measured.get(name, {})}
-    ranked = sorted(at_rung, key=lambda name: (at_rung[name], name))
-    return set(ranked[: math.ceil(len(ranked) / facts.space.early_stopping.reduction_factor)])
+    ranked = sorted((value, name) for name, value in at_rung.items() if math.isfinite(value))
+    return {name for _, name in ranked[: math.ceil(len(at_rung) / facts.space.early_stopping.reduction_factor)]}
 
 
 # The winner
@@ -242,16 +261,21 @@ def _finalist_task(search: PhaseSearch, row: TrialRecord, facts: Facts) -> Answe
     return AnswerTask(key, name, plan.strategy, plan.loss, row.seed, "validation", embedder, generator)
 
 
-def _unanswered(task: AnswerTask, facts: Facts, failed: Mapping[str, str]) -> bool:
-    return (task.pipeline_id, task.split) not in facts.answered and task.key not in failed
+def _answer(search: PhaseSearch, row: TrialRecord, facts: Facts) -> PipelineRecord | None:
+    """What a finalist's pipeline scored on validation; None while it has not answered."""
+    task = _finalist_task(search, row, facts)
+    return facts.answered.get((task.pipeline_id, task.split))
 
 
-def _winner(best: Sequence[TrialRecord], answers: Mapping[str, AnswerTask], facts: Facts) -> TrialRecord | None:
-    """The finalist whose pipeline answers validation best; ties go to the better objective."""
+def _winner(search: PhaseSearch, runs: Iterable[str], facts: Facts) -> TrialRecord | None:
+    """The run whose pipeline answers validation best; ties go to the better objective.
+
+    Of all that were ever answered, not of today's finalists alone: the checkpoints of those that lost are gone, so none
+    of them may win because another trial has pushed the winner of that time out of the finalists.
+    """
     scored = []
-    for row in best:
-        task = answers[row.trial_id]
-        answer = facts.answered.get((task.pipeline_id, task.split))
+    for row in (facts.trials[name] for name in runs if name in facts.trials):
+        answer = _answer(search, row, facts) if row.status == "completed" else None
         if answer and row.objective is not None:
             scored.append((selection_order(answer, facts.space.selection.metric, row.objective), row))
     return min(scored, key=lambda pair: pair[0])[1] if scored else None

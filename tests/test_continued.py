@@ -1,0 +1,115 @@
+"""Studies that go on, in the same space or a larger one: what was paid for is not lost, judged or charged twice."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from raggrid.records import TrialRecord
+from raggrid.search.journal import Journal
+from raggrid.search.rounds import SearchKey
+from raggrid.search.tasks import AnswerTask, PhaseTask
+from raggrid.space import SearchSpace
+from raggrid.store import checkpoint_folder
+from tests.records import made_space
+from tests.test_rounds import continued, finish, play, with_rates
+from tests.test_study import new_journal
+
+GENERATOR = "generator_rag/rag_token"
+JOINT = "joint_rag/rag_token"
+OBJECTIVES = {1e-4: 1.0, 3e-4: 1.1, 1e-3: 2.0, 3e-3: 0.9}
+F1 = {1e-4: 0.5, 3e-4: 0.6, 1e-3: 0.1, 3e-3: 0.3}
+RATES = {"embedder": [1e-5], "generator": [1e-4, 3e-4, 1e-3]}
+
+
+def winner(journal: Journal, name: str) -> TrialRecord:
+    row = journal.state.progress[SearchKey(name, 0)].outcome.winner
+    assert row
+    return row
+
+
+def rates(journal: Journal, name: str) -> tuple[float | None, float | None]:
+    row = winner(journal, name)
+    return row.embedder_lr, row.generator_lr
+
+
+class Generators:
+    """The generator's rates by objective and by F1, which do not agree; checkpoints as trials leave and need them."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+
+    def objective(self, task: PhaseTask, _: int) -> float:
+        for name in (task.trial_id, task.run.upstream_trial_id):
+            if name == task.trial_id:
+                checkpoint_folder(self.journal.run, name).mkdir(parents=True, exist_ok=True)
+            assert name is None or checkpoint_folder(self.journal.run, name).is_dir()
+        return OBJECTIVES.get(task.run.generator_lr or 0.0, 1.0)
+
+    def score(self, task: AnswerTask) -> float:
+        for name in (task.embedder_trial_id, task.generator_trial_id):
+            assert name is None or checkpoint_folder(self.journal.run, name).is_dir()
+        row = self.journal.state.trials.get(task.generator_trial_id or "")
+        return F1[row.generator_lr or 0.0] if row else 0.0
+
+
+def play_generators(journal: Journal) -> Journal:
+    made = Generators(journal)
+    play(journal, made.objective, score=made.score)
+    return journal
+
+
+def of_generators(**changes: object) -> SearchSpace:
+    return made_space(strategies=["generator", "two_phase"], learning_rates={**RATES, **changes})
+
+
+def test_a_winner_stays_though_a_new_rate_pushes_it_out_of_the_finalists(tmp_path: Path) -> None:
+    """The finalist that lost to it is deleted: were it to win now, all that builds on it would fail."""
+    first = play_generators(new_journal(tmp_path / "r", of_generators()))
+    assert rates(first, GENERATOR) == (None, 3e-4)
+    more = play_generators(continued(first, of_generators(generator=[1e-4, 3e-4, 1e-3, 3e-3])))
+    assert rates(more, GENERATOR) == (None, 3e-4)
+    assert more.state.failed == {}
+
+
+def test_a_finalist_that_was_not_answered_can_still_be(tmp_path: Path) -> None:
+    journal, answers = new_journal(tmp_path / "r", of_generators()), 0
+    made = Generators(journal)
+    while task := journal.take():
+        if isinstance(task, AnswerTask) and task.strategy == "generator" and (answers := answers + 1) == 1:
+            journal.reported(task.key, {"status": "failed", "error": "no memory"})
+            journal.finished(task.key)
+            continue
+        finish(journal, task, made.objective, score=made.score)
+    assert rates(play_generators(continued(journal)), GENERATOR) == (None, 3e-4)
+
+
+def test_a_loss_that_is_no_number_passes_no_synchronous_rung(tmp_path: Path) -> None:
+    losses = {3e-4: 3.0, 1e-4: math.nan, 1e-3: 1.0}
+    space = made_space(strategies=["generator"], early_stopping={"rungs": "synchronous"})
+    journal = new_journal(tmp_path / "r", space)
+    play(journal, lambda task, _: losses[task.run.generator_lr or 0.0])
+    assert {row.generator_lr: row.status for row in journal.state.trials.values()} == {
+        1e-3: "completed", 3e-4: "stopped", 1e-4: "diverged",
+    }  # fmt: skip
+
+
+def best_at(embedder: float, generator: float, task: PhaseTask) -> float:
+    sides = ((task.run.embedder_lr, embedder), (task.run.generator_lr, generator))
+    return sum(abs(math.log10(rate / best)) for rate, best in sides if rate)
+
+
+def joint_likes_more(task: PhaseTask, _: int) -> float:
+    """Trained jointly, the embedder likes a rate ten times as high as alone."""
+    return best_at(1e-4 if task.run.phase == "joint_rag" else 1e-5, 3e-4, task)
+
+
+def test_what_the_neighbourhood_held_before_a_rate_was_added_can_still_win(tmp_path: Path) -> None:
+    space = with_rates(joint="separable").model_copy(update={"strategies": ("joint",)})
+    first = new_journal(tmp_path / "r", space)
+    play(first, joint_likes_more)
+    assert rates(first, JOINT) == (1e-4, 3e-4)
+    between = with_rates(embedder=[1e-6, 1e-5, 3e-5, 1e-4], joint="separable")
+    more = continued(first, between.model_copy(update={"strategies": ("joint",)}))
+    play(more, joint_likes_more)
+    assert rates(more, JOINT) == (1e-4, 3e-4)
