@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
-from raggrid.records import TrialRecord
+from raggrid.records import CurveRecord, TrialRecord
 from raggrid.search.journal import Journal
-from raggrid.search.rounds import SearchKey
+from raggrid.search.rounds import Bracket, SearchKey
+from raggrid.search.scheduler import PhaseScheduler
 from raggrid.search.tasks import AnswerTask, PhaseTask
 from raggrid.space import SearchSpace
 from raggrid.store import checkpoint_folder
+from raggrid.strategies import study_graph
 from tests.records import made_space
 from tests.test_rounds import continued, finish, play, with_rates
 from tests.test_study import new_journal
@@ -113,3 +117,42 @@ def test_what_the_neighbourhood_held_before_a_rate_was_added_can_still_win(tmp_p
     more = continued(first, between.model_copy(update={"strategies": ("joint",)}))
     play(more, joint_likes_more)
     assert rates(more, JOINT) == (1e-4, 3e-4)
+
+
+# Early stopping over sessions
+
+
+def judged(scheduler: PhaseScheduler, tune_id: str, name: str, bracket: Bracket, objective: float) -> str:
+    """What the scheduler says to a trial's report at its first rung; Tune knows the trial by another name."""
+    run = {"seed": bracket.seed, "upstream_trial_id": bracket.upstream_trial_id}
+    task = {"kind": "phase", "key": name, "search": bracket.search, "run": run}
+    trial: Any = SimpleNamespace(trial_id=tune_id, config={"task": task})
+    scheduler.on_trial_add(None, trial)
+    return scheduler.on_trial_result(None, trial, {"status": "running", "step": 8, "objective": objective})
+
+
+def at_rung(name: str, objective: float) -> CurveRecord:
+    return CurveRecord(name, 8, 0, None, objective, None, 8.0)
+
+
+def test_a_trial_that_tells_its_rung_again_is_not_judged_again() -> None:
+    space, bracket = made_space(strategies=["generator"]), Bracket(GENERATOR, 0, None)
+    searches, losses = study_graph(space).searches, {"a": 3.0, "b": 2.0, "c": 1.0}
+    first = PhaseScheduler(space, searches)
+    assert {judged(first, f"tune-{name}", name, bracket, loss) for name, loss in losses.items()} == {"CONTINUE"}
+    assert judged(first, "tune-again", "a", bracket, 3.0) == "CONTINUE"
+    second = PhaseScheduler(space, searches)
+    assert second.replay([at_rung(*row) for row in losses.items()], dict.fromkeys(losses, bracket)) == set()
+    assert judged(second, "tune-anew", "a", bracket, 3.0) == "CONTINUE"
+    assert judged(second, "tune-d", "d", bracket, 3.0) == "STOP"
+
+
+def test_trials_over_different_generators_do_not_stop_each_other() -> None:
+    """Over a generator with a better F1 and a higher loss every embedder has a higher loss."""
+    space = made_space(strategies=["two_phase"])
+    scheduler = PhaseScheduler(space, study_graph(space).searches)
+    old, new = (Bracket("embedder_rag/rag_token", 0, name) for name in ("old", "new"))
+    scheduler.replay([at_rung(name, 2.0) for name in "abc"], dict.fromkeys("abc", old))
+    assert judged(scheduler, "tune-d", "d", new, 2.2) == "CONTINUE"
+    assert judged(scheduler, "tune-e", "e", new, 2.3) == "STOP"
+    assert judged(scheduler, "tune-f", "f", old, 2.1) == "STOP"

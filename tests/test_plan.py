@@ -20,6 +20,7 @@ from raggrid.analysis.pricing import Pricing, price
 from raggrid.analysis.schedule import Batch, wall_seconds
 from raggrid.analysis.unit_costs import PhaseCosts, UnitCosts
 from raggrid.analysis.workload import assumed_workload
+from raggrid.search.rounds import Bracket
 from raggrid.search.scheduler import PhaseScheduler
 from raggrid.show.plan import show_plan, show_plans
 from raggrid.space import SearchSpace
@@ -56,7 +57,8 @@ def test_expected_ends_are_the_mean_over_all_orders_of_rays_own_rule() -> None:
     counts = np.zeros(3)
     orders = list(permutations(range(5)))
     for order in orders:
-        halving = next(iter(PhaseScheduler(space, study_graph(space).searches).halvings.values()))
+        searches = study_graph(space).searches
+        halving = PhaseScheduler(space, searches).halving(Bracket(next(iter(searches)), 0, None))
         for loss in order:
             counts[_rung_of_stop(halving, loss)] += 1
     assert expected_ends(5, 2, 2) == pytest.approx(tuple(counts / len(orders)), abs=0.1)

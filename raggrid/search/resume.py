@@ -10,6 +10,7 @@ from raggrid.data.folder import Dataset
 from raggrid.errors import RecordError, listed
 from raggrid.records import CurveRecord, PipelineRecord, TrialRecord
 from raggrid.search.perform import VECTORS
+from raggrid.search.rounds import Bracket
 from raggrid.search.state import StudyState
 from raggrid.space import SearchSpace
 from raggrid.store import check_free, index_folder, read, read_environment, read_space
@@ -101,9 +102,9 @@ def restored(state: StudyState, run: Path) -> StudyState:
     return state
 
 
-def searches_of_trials(state: StudyState) -> dict[str, tuple[str, int]]:
-    """The search and the seed of every trial that has finished or is known by now, by trial id."""
+def brackets_of_trials(state: StudyState) -> dict[str, Bracket]:
+    """The bracket of every trial that has finished or is known by now, by trial id."""
     names = {(search.phase, search.loss): name for name, search in state.graph.searches.items()}
-    finished = {row.trial_id: (names[row.phase, row.loss], row.seed) for row in state.trials.values()
-                if (row.phase, row.loss) in names}  # fmt: skip
+    finished = {row.trial_id: Bracket(names[row.phase, row.loss], row.seed, row.upstream_trial_id)
+                for row in state.trials.values() if (row.phase, row.loss) in names}  # fmt: skip
     return finished | state.unfinished()

@@ -28,6 +28,14 @@ class SearchKey(NamedTuple):
     seed: int
 
 
+class Bracket(NamedTuple):
+    """What one successive halving compares: the trials of a search under one seed and one upstream model."""
+
+    search: str
+    seed: int
+    upstream_trial_id: str | None
+
+
 @dataclass(frozen=True)
 class Outcome:
     """Where a search stands: ``settled`` when nothing of it is left to do; ``winner`` None if it found none."""

@@ -1,6 +1,7 @@
-"""Early stopping: every phase search has an asynchronous successive halving (ASHA) of its own.
+"""Early stopping: every phase search has an asynchronous successive halving (ASHA) of its own, for each upstream model.
 
-Losses of different phases do not compare, so one halving over all trials would stop the wrong ones.
+Losses of different phases do not compare, nor do losses over different generators, so one halving over all trials would
+stop the wrong ones.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 
 from raggrid.rates import rungs
 from raggrid.records import CurveRecord
+from raggrid.search.rounds import Bracket
 from raggrid.space import SearchSpace
 from raggrid.strategies import PhaseSearch
 
@@ -28,13 +30,9 @@ class PhaseScheduler(FIFOScheduler):
     def __init__(self, space: SearchSpace, searches: Mapping[str, PhaseSearch], *, processes: int = 0) -> None:
         super().__init__()
         self.processes = processes
-        searching = space.seeds if space.seeds_for == "grid" else space.seeds[:1]
-        self.halvings = {
-            (name, seed): halving
-            for name, search in searches.items()
-            for seed in searching
-            if (halving := _halving(space, search))
-        }
+        self.space, self.searches = space, searches
+        self.searching = space.seeds if space.seeds_for == "grid" else space.seeds[:1]
+        self.halvings: dict[Bracket, ASHAScheduler | None] = {}
         self.closes: Callable[[], bool] = lambda: False
         self.cut_short: dict[str, str] = {}
 
@@ -42,9 +40,18 @@ class PhaseScheduler(FIFOScheduler):
         """Nothing to pickle: Tune keeps a copy for a restore of its own, which raggrid does not use."""
         return {}
 
+    def halving(self, bracket: Bracket) -> ASHAScheduler | None:
+        """Ray's ASHA for the trials of a bracket; None where nothing is stopped early."""
+        if bracket not in self.halvings:
+            search = self.searches.get(bracket.search) if bracket.seed in self.searching else None
+            self.halvings[bracket] = _halving(self.space, search) if search else None
+        return self.halvings[bracket]
+
     def _of(self, trial: Trial) -> ASHAScheduler | None:
         task = trial.config["task"]
-        return self.halvings.get((task["search"], task["run"]["seed"])) if task["kind"] == "phase" else None
+        if task["kind"] != "phase":
+            return None
+        return self.halving(Bracket(task["search"], task["run"]["seed"], task["run"]["upstream_trial_id"]))
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
         """Let the trial's halving know it."""
@@ -53,14 +60,14 @@ class PhaseScheduler(FIFOScheduler):
             self.processes = 0
         halving = self._of(trial)
         if halving:
-            halving.on_trial_add(tune_controller, trial)
+            halving.on_trial_add(tune_controller, _named(trial.config["task"]["key"]))
 
-    def replay(self, curves: Iterable[CurveRecord], searches: Mapping[str, tuple[str, int]]) -> set[str]:
+    def replay(self, curves: Iterable[CurveRecord], brackets: Mapping[str, Bracket]) -> set[str]:
         """Fill the rungs with what an earlier session measured, in its order; later trials are judged by it too.
 
         Args:
             curves: the study's recorded evaluations.
-            searches: the search and seed of each trial, by trial id; trials without one are left out.
+            brackets: of the trials, by trial id; trials without one are left out.
 
         Returns:
             Trials that the rungs stop; where an earlier session died before it could say so, that is still to be done.
@@ -68,10 +75,10 @@ class PhaseScheduler(FIFOScheduler):
         stopped: set[str] = set()
         known: set[str] = set()
         for row in curves:
-            halving = self.halvings.get(searches.get(row.trial_id, ("", 0)))
+            halving = self.halving(brackets[row.trial_id]) if row.trial_id in brackets else None
             if halving is None:
                 continue
-            past = SimpleNamespace(trial_id=row.trial_id)
+            past = _named(row.trial_id)
             if row.trial_id not in known:
                 halving.on_trial_add(None, past)
                 known.add(row.trial_id)
@@ -84,14 +91,20 @@ class PhaseScheduler(FIFOScheduler):
         """Continue or stop, and why. A trial that has ended by itself is left alone."""
         if result.get("status") != "running":
             return str(FIFOScheduler.CONTINUE)
-        halving = self._of(trial)
-        decision = halving.on_trial_result(tune_controller, trial, result) if halving else FIFOScheduler.CONTINUE
+        halving, same = self._of(trial), _named(trial.config["task"]["key"])
+        decision = halving.on_trial_result(tune_controller, same, result) if halving else FIFOScheduler.CONTINUE
         if decision == FIFOScheduler.STOP:
             self.cut_short[trial.trial_id] = "stopped"
         elif self.closes():
             self.cut_short[trial.trial_id] = "over_budget"
             decision = FIFOScheduler.STOP
         return str(decision)
+
+
+def _named(trial_id: str) -> SimpleNamespace:
+    """A trial as a halving sees it, under raggrid's name: Tune gives it a new one whenever it starts again, and a rung
+    that it has passed already would judge it once more."""
+    return SimpleNamespace(trial_id=trial_id)
 
 
 def _keep_idle_processes(tune_controller: Any, trial: Trial, count: int) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from raggrid.identity import PhaseRun, pipeline_id
 from raggrid.records import CurveRecord, PipelineRecord, TrialRecord
 from raggrid.search.facts import Facts
-from raggrid.search.rounds import Progress, SearchKey, dependencies, next_round
+from raggrid.search.rounds import Bracket, Progress, SearchKey, dependencies, next_round
 from raggrid.search.tasks import AnswerTask, IndexTask, Task
 from raggrid.space import SearchSpace
 from raggrid.strategies import PipelinePlan, StudyGraph, selection_plan
@@ -243,13 +243,13 @@ class StudyState:
         """The phase run of a trial that is known by now."""
         return next(progress.runs[trial_id] for progress in self.progress.values() if trial_id in progress.runs)
 
-    def unfinished(self) -> dict[str, tuple[str, int]]:
-        """The search and seed of every phase run that is known by now and has not ended, by trial id."""
+    def unfinished(self) -> dict[str, Bracket]:
+        """The bracket of every phase run that is known by now and has not ended, by trial id."""
         self._advance()
         return {
-            name: (key.name, key.seed)
+            name: Bracket(*key, run.upstream_trial_id)
             for key, progress in self.progress.items()
-            for name in progress.runs
+            for name, run in progress.runs.items()
             if self.facts.ended(name) is None
         }
 

@@ -23,7 +23,7 @@ from raggrid.search.budget import BudgetClock
 from raggrid.search.cluster import Allocation, connected
 from raggrid.search.environment import environment
 from raggrid.search.journal import Journal
-from raggrid.search.resume import is_begun, opened, searches_of_trials
+from raggrid.search.resume import brackets_of_trials, is_begun, opened
 from raggrid.search.screen import LiveScreen, NoScreen, PlainScreen
 from raggrid.search.sessions import Session, claimed, close_books, session
 from raggrid.search.state import StudyState
@@ -208,7 +208,7 @@ def _run_trials(journal: Journal, allocation: Allocation, now: Session) -> None:
     # A process that a worker group's trial leaves idle would hold a device that the next group needs.
     kept = allocation.slots if allocation.workers == 0 else 0
     scheduler = PhaseScheduler(state.space, state.graph.searches, processes=kept)
-    stopped = scheduler.replay(read(journal.run, CurveRecord), searches_of_trials(state))
+    stopped = scheduler.replay(read(journal.run, CurveRecord), brackets_of_trials(state))
     for name in sorted(stopped & state.unfinished().keys()):
         journal.stop_at_checkpoint(name)
     state.restart()
