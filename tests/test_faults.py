@@ -155,7 +155,9 @@ def test_an_exception_in_a_trial_is_kept_and_the_study_goes_on(tmp_path: Path, m
     space, data = checked_inputs(make_space(strategies=["generator"]))
     state = new_state(space, data)
     state.indexed = True
-    blocked = tmp_path / "r" / "checkpoints" / state.ready()[0].key
+    first = state.take()
+    assert first
+    blocked = tmp_path / "r" / "checkpoints" / first.key
     search = start(command(space, tmp_path / "r"))
     wait_until((tmp_path / "r" / "space.yaml").exists, "the study begins")
     blocked.parent.mkdir(exist_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from statistics import median
 
 from raggrid.settings import Budget
 
@@ -54,5 +55,5 @@ class BudgetClock:
         return "training" if gone >= limit - self._reserve(limit, num_answers) else "nothing"
 
     def _reserve(self, limit: float, num_answers: int) -> float:
-        measured = sum(self.answer_seconds) / len(self.answer_seconds) if self.answer_seconds else 0.0
+        measured = median(self.answer_seconds) if self.answer_seconds else 0.0
         return max(self.budget.reserve * limit, math.ceil(num_answers / self.devices) * measured)

@@ -86,11 +86,7 @@ class Journal:
     def mind_the_budget(self) -> None:
         """Start no more training, or nothing more, once the budget says so."""
         if self.clock and self.state.closed != "all":
-            self.state.close(self.clock.closes(self._answers_left()))
-
-    def _answers_left(self) -> int:
-        plans, seeds, splits = len(self.state.graph.pipelines), len(self.state.space.seeds), len(self.state.splits)
-        return max(1, plans * seeds * splits - len(self.state.answered))
+            self.state.close(self.clock.closes(max(1, self.state.answers_left)))
 
     def reported(self, key: str, metrics: Mapping[str, Any]) -> None:
         """A report of a running task."""

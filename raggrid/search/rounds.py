@@ -58,6 +58,8 @@ class Progress:
     doomed: list[str] = field(default_factory=list)
     runs: dict[str, PhaseRun] = field(default_factory=dict)
     """The phase runs known so far, by trial id."""
+    cut: bool = False
+    """Whether it was settled while the budget let nothing more start."""
 
     def drop_waiting(self, *, training_only: bool) -> None:
         """Forget what was to start."""

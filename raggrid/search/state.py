@@ -12,10 +12,11 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from raggrid.identity import PhaseRun, pipeline_id
+from raggrid.identity import PhaseRun
 from raggrid.records import CurveRecord, PipelineRecord, TrialRecord
+from raggrid.search import finals
 from raggrid.search.facts import Facts
-from raggrid.search.rounds import Bracket, Progress, SearchKey, dependencies, next_round
+from raggrid.search.rounds import OPEN, Bracket, Progress, SearchKey, dependencies, next_round
 from raggrid.search.tasks import AnswerTask, IndexTask, Task
 from raggrid.space import SearchSpace
 from raggrid.strategies import PipelinePlan, StudyGraph, selection_plan
@@ -49,9 +50,10 @@ class StudyState:
         urgent = sorted(self._keys, key=lambda key: (self.space.seeds.index(key.seed), -waiting[key.name]))
         self._urgency = {key: place for place, key in enumerate(urgent)}
         self._urgent = urgent
-        self._plans = [(plan, seed) for seed in self.space.seeds for plan in self.graph.pipelines]
+        self._plans = finals.planned(self.graph, self.space)
+        self._unanswered = finals.wanted(self._plans, self.splits)
         self._dependents = _dependents(self._keys, self.graph, self.space)
-        self._used_by = _used_by(self._plans)
+        self._used_by = finals.used_by(self._plans)
         self.restart()
 
     @property
@@ -82,6 +84,7 @@ class StudyState:
     def add_answer(self, row: PipelineRecord) -> None:
         """An answered pipeline."""
         self.facts.answered[row.pipeline_id, row.split] = row
+        self._unanswered.discard((row.strategy, row.loss, row.seed, row.split))
 
     def end(self, task: Task) -> None:
         """A running task has ended, well or not; its facts were added before."""
@@ -116,12 +119,21 @@ class StudyState:
         if what == self.closed:
             return
         self.closed = what
-        for progress in self.progress.values():
+        if what == "nothing":
+            self._reopen()
+        for progress in self.progress.values() if what != "nothing" else ():
             progress.drop_waiting(training_only=what == "training")
-        if what == "all":
+        if what != "training":
             self._finals.clear()
             self._final_of.clear()
         self._all_due()
+
+    def _reopen(self) -> None:
+        """There is time to train after all: what was settled for want of it is open again."""
+        for key, progress in self.progress.items():
+            if progress.cut:
+                progress.outcome, progress.cut = OPEN, False
+                self._outcomes[key] = progress.outcome
 
     # What can be done
 
@@ -135,14 +147,6 @@ class StudyState:
         if task.key in self._owner:
             self._owner[task.key].open.add(task.key)
         return task
-
-    def ready(self) -> list[Task]:
-        """Tasks that can start now, in the order in which `take` gives them."""
-        first = self._first_queue()
-        if not self.indexed:
-            return [*first]
-        waiting = [task for key in self._urgent for task in self.progress[key].waiting]
-        return [*waiting, *self._finals]
 
     def is_done(self) -> bool:
         """Nothing runs and nothing can start."""
@@ -185,6 +189,7 @@ class StudyState:
                 continue
             next_round(progress, self.facts, self._outcomes, self.failed, closed=self.closed)
             self._outcomes[key] = progress.outcome
+            progress.cut = progress.outcome.settled and self.closed != "nothing"
             self._take_in(key, progress)
             if progress.outcome.settled:
                 for other in self._dependents.get(key, ()):
@@ -206,27 +211,18 @@ class StudyState:
     def _queue_answers(self, number: int) -> None:
         if self.closed == "all":
             return
-        for task in self._answers_of(*self._plans[number]):
-            if task.key not in self.running and task.key not in self._final_of:
+        for task in finals.tasks(*self._plans[number], self._outcomes, self.facts, self.splits):
+            known = task.key in self.running or task.key in self._final_of or task.key in self.failed
+            if not known:
                 self._finals.append(task)
                 self._final_of[task.key] = number
 
-    def _answers_of(self, plan: PipelinePlan, seed: int) -> Iterator[AnswerTask]:
-        """Answering by the pipeline of the winners, on every split that is not for training."""
-        if plan.embedder_search is plan.generator_search is None and seed != self.space.seeds[0]:
-            return  # nothing was trained: every seed would answer alike
-        searches = (plan.embedder_search, plan.generator_search)
-        outcomes = [self.progress[SearchKey(name, seed)].outcome if name else None for name in searches]
-        if any(outcome and outcome.winner is None for outcome in outcomes):
-            return
-        embedder, generator = (o.winner.trial_id if o and o.winner else None for o in outcomes)
-        for split in self.splits:
-            name = pipeline_id(plan.strategy, plan.loss, seed, embedder, generator, self.key)
-            task = AnswerTask(f"{name}@{split}", name, plan.strategy, plan.loss, seed, split, embedder, generator)
-            if (name, split) not in self.facts.answered and task.key not in self.failed:
-                yield task
-
     # What others ask
+
+    @property
+    def answers_left(self) -> int:
+        """Splits that some strategy has still to answer, seed by seed."""
+        return len(self._unanswered)
 
     def plan_of(self, task: AnswerTask) -> PipelinePlan:
         """The plan that an answering task carries out."""
@@ -282,14 +278,4 @@ def _dependents(
     for key in keys:
         for needed in dependencies(key, graph.searches[key.name], space):
             found.setdefault(needed, []).append(key)
-    return found
-
-
-def _used_by(plans: Iterable[tuple[PipelinePlan, int]]) -> Mapping[SearchKey, list[int]]:
-    """The pipelines, by number, that each search's winner is part of."""
-    found: dict[SearchKey, list[int]] = {}
-    for number, (plan, seed) in enumerate(plans):
-        for name in (plan.embedder_search, plan.generator_search):
-            if name:
-                found.setdefault(SearchKey(name, seed), []).append(number)
     return found
