@@ -7,7 +7,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from raggrid.records import CurveRecord, TrialRecord
+import pytest
+
+from raggrid.records import CurveRecord, PipelineRecord, TrialRecord
 from raggrid.search.budget import BudgetClock
 from raggrid.search.journal import Journal
 from raggrid.search.rounds import Bracket, SearchKey
@@ -15,7 +17,7 @@ from raggrid.search.scheduler import PhaseScheduler
 from raggrid.search.tasks import AnswerTask, PhaseTask
 from raggrid.settings import Budget
 from raggrid.space import SearchSpace
-from raggrid.store import checkpoint_folder
+from raggrid.store import checkpoint_folder, read
 from raggrid.strategies import study_graph
 from tests.records import made_space
 from tests.test_rounds import continued, finish, play, with_rates
@@ -119,6 +121,38 @@ def test_what_the_neighbourhood_held_before_a_rate_was_added_can_still_win(tmp_p
     more = continued(first, between.model_copy(update={"strategies": ("joint",)}))
     play(more, joint_likes_more)
     assert rates(more, JOINT) == (1e-4, 3e-4)
+
+
+def costs(journal: Journal) -> dict[str, tuple[float, float]]:
+    """(search, marginal) device-seconds of each strategy's answer on test, as recorded."""
+    rows = [row for row in read(journal.run, PipelineRecord) if row.split == "test"]
+    return {row.strategy: (row.search_device_seconds, row.marginal_device_seconds) for row in rows}
+
+
+def settled(journal: Journal) -> Journal:
+    play(journal)
+    journal.renew_costs()
+    return journal
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"strategies": ["generator"], "generator": [3e-4, 1e-3]}, {"strategies": ["generator"]}),
+        ({"strategies": ["two_phase"]}, {"strategies": ["two_phase", "generator"]}),
+    ],
+)
+def test_an_extended_study_records_the_costs_of_one_that_ran_in_one_go(
+    tmp_path: Path, before: dict[str, Any], after: dict[str, Any]
+) -> None:
+    def space(strategies: list[str], **rates: Any) -> SearchSpace:
+        return with_rates(**rates).model_copy(update={"strategies": tuple(strategies)})
+
+    first = settled(new_journal(tmp_path / "r", space(**before)))
+    earlier = costs(first)
+    extended = costs(settled(continued(first, space(**after))))
+    assert extended == costs(settled(new_journal(tmp_path / "whole", space(**after))))
+    assert extended != earlier
 
 
 # Early stopping over sessions

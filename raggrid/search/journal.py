@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from raggrid.costs import pipeline_costs
 from raggrid.records import CurveRecord, LedgerRecord, PipelineRecord, TrialRecord
 from raggrid.search.budget import BudgetClock
 from raggrid.search.shelf import RunDirectory, Shelf
@@ -49,6 +48,7 @@ class Journal:
     watchers: Sequence[Watcher] = ()
     clock: BudgetClock | None = None
     started_at: dict[str, float] = field(default_factory=dict)
+    released_at: dict[str, float] = field(default_factory=dict)
     latest: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     device_type: str = "cpu"
     broken: str | None = None
@@ -114,11 +114,15 @@ class Journal:
             return
         metrics = dict(self.latest.pop(key, {}))
         status = "failed" if crashed else str(metrics.get("status", "failed"))
-        status = cut_short or "interrupted" if status == "running" else status
+        # With a full disk trials are stopped as by a budget, but nothing of theirs was used up.
+        ended = None if self.broken and cut_short == "over_budget" else cut_short
+        status = ended or "interrupted" if status == "running" else status
         if crashed and key not in self.crashed:
             # Once more: an idle process may have died before it was handed this task, which Tune does not try again.
             self.crashed.add(key)
+            self.latest[key] = metrics
             status = "interrupted"
+        self.released_at[key] = self.now()
         try:
             self._keep(task, status, metrics)
         except OSError as error:
@@ -157,7 +161,8 @@ class Journal:
         train, evaluate = (metrics.get(name, 0.0) * workers for name in ("train_seconds", "evaluate_seconds"))
         attempts, lost = int(metrics.get("attempts", 1)), 0.0
         if status == "failed" and metrics.get("error") is None:
-            self._charge_crash(task, max(0.0, wall * workers - train - evaluate), workers)
+            attempts = max(attempts, self.records.attempts(task.trial_id))
+            self._charge_crash(task, wall * workers, workers)
         if attempts > 1 or status == "failed" or self._in_segments():
             lost, wall = self._charged(task.trial_id, wall)
         error = (metrics.get("error") or CRASHED) if status == "failed" else None
@@ -182,9 +187,13 @@ class Journal:
         elif row.status != "over_budget":
             self.records.drop_checkpoint(row.trial_id)
 
-    def _charge_crash(self, task: PhaseTask, seconds: float, workers: int) -> None:
-        if seconds:
-            self._charge(task.trial_id, "lost", seconds, workers, self.started_at[task.key])
+    def _charge_crash(self, task: PhaseTask, held: float, workers: int) -> None:
+        """Charge as lost what a trial that died for good held since it was handed out and did not charge itself."""
+        since = self.started_at[task.key]
+        own = self.records.ledger_of([task.trial_id]).get(task.trial_id, [])
+        seconds = held - sum(row.device_seconds for row in own if row.started_at >= since)
+        if seconds > 0:
+            self._charge(task.trial_id, "lost", seconds, workers, since)
 
     def _charged(self, trial_id: str, at_least: float) -> tuple[float, float]:
         """(lost device-seconds, wall seconds) of a trial over all its attempts and segments, from the ledger."""
@@ -222,14 +231,12 @@ class Journal:
         )  # fmt: skip
 
     def _keep_pipeline(self, task: AnswerTask, metrics: Mapping[str, Any]) -> None:
-        state, plan = self.state, self.state.plan_of(task)
+        state = self.state
         if self.clock:
             self.clock.answer_seconds.append(self.now() - self.started_at[task.key])
         sides = (task.embedder_trial_id, task.generator_trial_id)
         embedder, generator = (state.trials[name] if name else None for name in sides)
-        trials = state.trials_by_search(task.seed)
-        chosen = [row for row in (embedder, generator) if row]
-        costs = pipeline_costs(state.graph, plan, {row.trial_id: row for row in chosen}.values(), trials)
+        costs = state.costs_of(task)
         row = PipelineRecord(
             task.pipeline_id, task.strategy, task.loss, task.seed, task.split, *sides,
             embedder.embedder_lr if embedder else None, generator.generator_lr if generator else None,
@@ -239,6 +246,23 @@ class Journal:
         )  # fmt: skip
         self.records.append([row])
         state.add_answer(row)
+
+    def renew_costs(self) -> None:
+        """Write the costs of answered pipelines anew where trials that came later have changed them.
+
+        A search that was extended costs more; a strategy that was added shares trials with those that were there.
+        """
+        changed = []
+        for row in self.state.answered.values():
+            costs = self.state.costs_of(row)
+            new = replace(
+                row, final_device_seconds=costs.final, search_device_seconds=costs.search,
+                marginal_device_seconds=costs.marginal,
+            )  # fmt: skip
+            changed += [new] if new != row else []
+        self.records.append(changed)
+        for row in changed:
+            self.state.add_answer(row)
 
     def _charge(self, trial_id: str | None, category: str, seconds: float, workers: int, started_at: float) -> None:
         row = LedgerRecord(trial_id, None, category, seconds, seconds / workers, workers, self.device_type, started_at)

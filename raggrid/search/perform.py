@@ -30,12 +30,14 @@ from raggrid.rag.pipeline import Pipeline
 from raggrid.rag.prompt import PromptWriter, passage_text
 from raggrid.records import CurveRecord, LedgerRecord, PredictionRecord
 from raggrid.search.sessions import working
-from raggrid.search.tasks import AnswerTask, IndexTask, PhaseTask, Task, from_config
+from raggrid.search.tasks import AnswerTask, HandedOut, IndexTask, PhaseTask, Task, from_config
 from raggrid.space import SearchSpace
 from raggrid.store import append, checkpoint_folder, index_folder, is_full_disk, read_space, state_folder
 from raggrid.strategies import PHASES, STRATEGIES
 
 VECTORS = "passages.npy"
+NO_MEMORY = ("can't allocate memory", "OutOfMemoryError", "out of memory")
+LESS_MEMORY = "Lower training.rag.batch_size, retrieval.top_k or prompt.passage_tokens."
 
 
 @lru_cache(maxsize=2)
@@ -81,6 +83,10 @@ class Clock:
         finally:
             self.charge(category, time.perf_counter() - started, started_at)
 
+    def charge_start(self, handed_out_at: float) -> None:
+        """From being handed out to now the task held its device, and its process came up."""
+        self.charge("startup", max(0.0, time.time() - handed_out_at), handed_out_at)
+
     def write(self) -> None:
         """Put the slices into the ledger."""
         if self.worker.is_first:
@@ -100,35 +106,34 @@ def perform(config: dict[str, Any], worker: Worker) -> None:
     """
     run, task = Path(config["run_dir"]), from_config(config)
     clock = Clock(run, worker, device_type(worker.device))
-    # From being handed out to now the trial held its device, and its process came up.
-    since = config.get("handed_out_at", time.time())
-    clock.charge("startup", max(0.0, time.time() - since), since)
+    handed_out = HandedOut(**config.get("handed_out", {}))
+    clock.charge_start(handed_out.at)
     with working(run):
         try:
-            _perform(run, task, worker, clock, config.get("session_began", 0.0))
+            _perform(run, task, worker, clock, handed_out)
             clock.write()
         except Exception as error:
             if worker.world_size > 1:
                 raise  # the other workers wait for this one: let Ray Train end the whole group
-            status = "blocked" if is_full_disk(error) else "failed"
-            worker.report({"status": status, "error": _told(error), "device_type": clock.device_type})
+            worker.report({**failure(error), "device_type": clock.device_type})
     gc.collect()  # the process stays for the next task; models hang in reference cycles until then
 
 
-def _told(error: Exception) -> str:
+def failure(error: BaseException) -> dict[str, str]:
+    """What a task reports that ended in ``error``: ``blocked`` where there is no room, for which it is not to blame."""
     if is_full_disk(error):
-        return str(error)
-    text = traceback.format_exc()
-    if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
-        return f"Out of device memory. Lower training.rag.batch_size, retrieval.top_k or prompt.passage_tokens.\n{text}"
-    return text
+        return {"status": "blocked", "error": str(error)}
+    text = "".join(traceback.format_exception(error))
+    if isinstance(error, torch.OutOfMemoryError) or any(words in text for words in NO_MEMORY):
+        text = f"Out of device memory. {LESS_MEMORY}\n{text}"
+    return {"status": "failed", "error": text}
 
 
-def _perform(run: Path, task: Task, worker: Worker, clock: Clock, session_began: float) -> None:
+def _perform(run: Path, task: Task, worker: Worker, clock: Clock, handed_out: HandedOut) -> None:
     if isinstance(task, IndexTask):
         _embed_corpus(run, worker, clock)
     elif isinstance(task, PhaseTask):
-        _run_phase(run, task, worker, clock, session_began)
+        _run_phase(run, task, worker, clock, handed_out)
     else:
         _answer_split(run, task, worker, clock)
 
@@ -159,22 +164,34 @@ def _save_vectors(folder: Path, count: int, parts: list[tuple[list[int], np.ndar
     part_file.rename(folder / VECTORS)
 
 
-def _run_phase(run: Path, task: PhaseTask, worker: Worker, clock: Clock, session_began: float) -> None:
+def _run_phase(run: Path, task: PhaseTask, worker: Worker, clock: Clock, handed_out: HandedOut) -> None:
     clock.trial_id = task.trial_id
     clock.slices = [replace(row, trial_id=task.trial_id) for row in clock.slices]
     started_at = time.time()
     with clock.during("startup"):
         trainer = Trainer(_train_task(run, task, worker), worker)
-    if trainer.lost_since and trainer.lost_since >= session_began:
-        # The process that did it died: all since its last checkpoint was done for nothing. (What a killed session
-        # lost is charged by the next one, which knows when it died.)
-        clock.charge("lost", max(0.0, started_at - trainer.lost_since), trainer.lost_since)
+    _charge_lost(clock, trainer.lost_since, started_at, handed_out)
+    clock.write()
     meter = _Meter(clock, trainer)
     trainer.worker = _recording(run, task, worker, meter)
     try:
         trainer.train()
     finally:
         meter.read()
+
+
+def _charge_lost(clock: Clock, since: float | None, until: float, handed_out: HandedOut) -> None:
+    """Charge what an earlier process of a trial did after its last checkpoint, at ``since``, and died with.
+
+    What a killed session lost is charged by the next one, which knows when it died.
+    """
+    if since is None or since < handed_out.session_began:
+        return
+    if since >= handed_out.at:
+        clock.slices = clock.slices[1:]  # the process that died has charged the start of this task already
+    elif handed_out.released_at > since:
+        until = handed_out.released_at  # and since then the trial held nothing
+    clock.charge("lost", max(0.0, until - since), since)
 
 
 class _Meter:

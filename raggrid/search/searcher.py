@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from ray.tune.search import Searcher
 
 from raggrid.search.journal import Journal
-from raggrid.search.tasks import to_config
+from raggrid.search.tasks import HandedOut, to_config
 
 
 class StudySearcher(Searcher):
@@ -30,7 +31,8 @@ class StudySearcher(Searcher):
             return Searcher.FINISHED if self.journal.is_done() else None
         self.keys[trial_id] = task.key
         config = to_config(task, str(self.journal.run), self.journal.workers)
-        return {**config, "handed_out_at": self.journal.started_at[task.key], "session_began": self.session_began}
+        at, released_at = self.journal.started_at[task.key], self.journal.released_at.get(task.key, 0.0)
+        return {**config, "handed_out": asdict(HandedOut(at, released_at, self.session_began))}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """A report of a running trial."""

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from raggrid.costs import Costs, pipeline_costs
 from raggrid.identity import PhaseRun
 from raggrid.records import CurveRecord, PipelineRecord, TrialRecord
 from raggrid.search import finals
@@ -224,13 +225,18 @@ class StudyState:
         """Splits that some strategy has still to answer, seed by seed."""
         return len(self._unanswered)
 
-    def plan_of(self, task: AnswerTask) -> PipelinePlan:
-        """The plan that an answering task carries out."""
+    def costs_of(self, answer: AnswerTask | PipelineRecord) -> Costs:
+        """What a pipeline costs by the trials that are known now."""
+        sides = (answer.embedder_trial_id, answer.generator_trial_id)
+        chosen = {name: self.trials[name] for name in sides if name}
+        return pipeline_costs(self.graph, self._plan_of(answer), chosen.values(), self._trials_by_search(answer.seed))
+
+    def _plan_of(self, task: AnswerTask | PipelineRecord) -> PipelinePlan:
         selecting = (selection_plan(search, self.space.losses.phases) for search in self.graph.searches.values())
         known = [*self.graph.pipelines, *selecting]
         return next(plan for plan in known if (plan.strategy, plan.loss) == (task.strategy, task.loss))
 
-    def trials_by_search(self, seed: int) -> Mapping[str, list[TrialRecord]]:
+    def _trials_by_search(self, seed: int) -> Mapping[str, list[TrialRecord]]:
         """The trials of each search that picked the winners of ``seed``: what the costs are computed from."""
         searching = seed if self.space.seeds_for == "grid" else self.space.seeds[0]
         return {name: self.facts.trials_of(name, searching) for name in self.graph.searches}

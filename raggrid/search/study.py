@@ -96,7 +96,10 @@ def run_study(
 
 
 def _nothing_to_do(run: Path, space: SearchSpace, data: Dataset, *, extend: bool) -> bool:
-    return opened(run, new_state(space, data), data, extend=extend).is_done()
+    state = opened(run, new_state(space, data), data, extend=extend)
+    if state.is_done():
+        Journal(state, run, space.resources.workers).renew_costs()  # a session may have been killed before it could
+    return state.is_done()
 
 
 def _carry_out(journal: Journal, allocation: Allocation) -> None:
@@ -109,6 +112,7 @@ def _carry_out(journal: Journal, allocation: Allocation) -> None:
             journal.clock = _budget_clock(journal, now)
             with _terminated_like_interrupted():
                 _run_trials(journal, allocation, now)
+            journal.renew_costs()
             journal.charge_idle(now.began, allocation.devices)
     except KeyboardInterrupt:
         return  # the second Ctrl-C: `_judge` says what is kept

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from raggrid.identity import PhaseRun
@@ -49,6 +50,18 @@ class AnswerTask:
 
 
 Task = IndexTask | PhaseTask | AnswerTask
+
+
+@dataclass(frozen=True)
+class HandedOut:
+    """When a task was given to its process, for the ledger; seconds since the epoch.
+
+    ``released_at``: when this session last took the same task back, after a crash or a budget; 0 if it did not.
+    """
+
+    at: float = field(default_factory=time.time)
+    released_at: float = 0.0
+    session_began: float = 0.0
 
 
 def to_config(task: Task, run_dir: str, workers: int) -> dict[str, Any]:

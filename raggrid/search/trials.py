@@ -139,6 +139,8 @@ class GroupTrial(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """The next report. Being asked for it means that Tune lets the trial go on after the last one."""
+        from raggrid.search.perform import failure
+
         if self.thread is None:
             return _perform_here(self.config)
         if self.last:
@@ -149,8 +151,8 @@ class GroupTrial(tune.Trainable):
                 return {**self.last, "done": self.last["status"] != "running"}
             except Empty:
                 if not self.thread.is_alive() and self.queue.empty():
-                    error = self.error or "The worker group ended without a last report."
-                    return {**self.last, "status": "failed", "error": str(error), "done": True}
+                    error = self.error or RuntimeError("The worker group ended without a last report.")
+                    return {**self.last, **failure(error), "done": True}
 
     def _decide(self, name: str, text: str) -> None:
         part = self.mailbox / f".{name}"
