@@ -14,6 +14,7 @@ from raggrid.finetune.workers import Worker
 from raggrid.identity import PhaseRun
 from raggrid.records import LedgerRecord, TrialRecord
 from raggrid.search import perform
+from raggrid.search.budget import wall_seconds
 from raggrid.search.searcher import StudySearcher
 from raggrid.search.tasks import PhaseTask, to_config
 from raggrid.store import append, create_run, read
@@ -130,3 +131,16 @@ def test_what_a_worker_group_died_of_is_told_apart(error: RuntimeError, status: 
     told = perform.failure(error)
     assert told["status"] == status
     assert words in told["error"]
+
+
+def test_the_wall_time_of_sessions_is_that_of_the_devices_each_of_them_held() -> None:
+    """An hour on eight devices, then half an hour on two."""
+    ledger = [
+        LedgerRecord("a", None, "train", 7 * 3600.0, 3600.0, 7, "gpu", 10.0),
+        LedgerRecord(None, None, "idle", 3600.0, 450.0, 8, "gpu", 0.0),
+        LedgerRecord("b", None, "train", 1800.0, 1800.0, 1, "gpu", 9010.0),
+        LedgerRecord(None, None, "idle", 1800.0, 900.0, 2, "gpu", 9000.0),
+    ]
+    assert wall_seconds(ledger, devices=32) == 1.5 * 3600.0
+    assert wall_seconds(ledger[:1], devices=7) == 3600.0
+    assert wall_seconds([], devices=2) == 0.0

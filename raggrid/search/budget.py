@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
+from raggrid.records import LedgerRecord
 from raggrid.settings import Budget
+
+
+def wall_seconds(ledger: Sequence[LedgerRecord], devices: int) -> float:
+    """Wall seconds that earlier sessions took: all that a session charged adds up to the time of the devices it held.
+
+    Args:
+        ledger: of those sessions; each has closed it with a row of idle time that began when the session did and says
+            how many devices it held.
+        devices: of a session that has not.
+    """
+    sessions = sorted((row.started_at, row.num_workers) for row in ledger if row.category == "idle")
+    starts = [began for began, _ in sessions]
+    held = [count for _, count in sessions] or [devices]
+    return sum(row.device_seconds / held[max(0, bisect_right(starts, row.started_at) - 1)] for row in ledger)
 
 
 @dataclass

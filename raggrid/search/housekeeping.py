@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -33,6 +34,9 @@ def tidy(run: Path, wanted: Checkpoints, disposable: Iterable[str]) -> bool:
 
 
 def gigabytes(folder: Path) -> float:
-    """What a folder's files take, in units of 10^9 bytes."""
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return sum(path.stat().st_size for path in files) / GIGABYTE
+    """What a folder's files take, in units of 10^9 bytes; trials may replace some meanwhile."""
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            total += 0 if path.is_dir() else path.stat().st_size
+    return total / GIGABYTE

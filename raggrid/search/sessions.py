@@ -34,7 +34,6 @@ class Session:
     alive: float
     devices: int
     workers: int
-    device_type: str = "cpu"
 
 
 @contextmanager
@@ -121,8 +120,9 @@ def close_books(run: Path, unfinished: Iterable[str]) -> None:
     dead = killed_session(run)
     if dead is None:
         return
-    charged = sum(row.device_seconds for row in read(run, LedgerRecord) if row.started_at >= dead.began)
-    left = max(0.0, (dead.alive - dead.began) * dead.devices - charged)
+    own = [row for row in read(run, LedgerRecord) if row.started_at >= dead.began]
+    kind = own[-1].device_type if own else "cpu"
+    left = max(0.0, (dead.alive - dead.began) * dead.devices - sum(row.device_seconds for row in own))
     rows = []
     for trial_id in unfinished:
         saved = saved_progress(state_folder(run, trial_id))
@@ -130,14 +130,8 @@ def close_books(run: Path, unfinished: Iterable[str]) -> None:
             continue
         wall = min(max(0.0, dead.alive - saved.saved_at), left / dead.workers)
         left -= wall * dead.workers
-        rows.append(_row(dead, trial_id, "lost", wall * dead.workers, dead.workers, saved.saved_at))
-    rows.append(_row(dead, None, "idle", left, dead.devices, dead.began))
+        lost = wall * dead.workers
+        rows.append(LedgerRecord(trial_id, None, "lost", lost, wall, dead.workers, kind, saved.saved_at))
+    rows.append(LedgerRecord(None, None, "idle", left, left / dead.devices, dead.devices, kind, dead.began))
     append(run, [row for row in rows if row.device_seconds > 0])
     (run / FILE).unlink(missing_ok=True)
-
-
-def _row(
-    dead: Session, trial_id: str | None, category: str, seconds: float, workers: int, started_at: float
-) -> LedgerRecord:
-    wall = seconds / workers
-    return LedgerRecord(trial_id, None, category, seconds, wall, workers, dead.device_type, started_at)

@@ -19,7 +19,7 @@ from raggrid.identity import study_key
 from raggrid.rag.loading import prepare
 from raggrid.rag.references import PREFIX, locate
 from raggrid.records import CurveRecord, LedgerRecord, QuestionRecord
-from raggrid.search.budget import BudgetClock
+from raggrid.search.budget import BudgetClock, wall_seconds
 from raggrid.search.cluster import Allocation, connected
 from raggrid.search.environment import environment
 from raggrid.search.journal import Journal
@@ -127,11 +127,10 @@ def _carry_out(journal: Journal, allocation: Allocation) -> None:
 def _budget_clock(journal: Journal, now: Session) -> BudgetClock:
     rows = read(journal.run, LedgerRecord)
     used = sum(row.device_seconds for row in rows)
-    # What the ledger holds of earlier sessions adds up to all devices' time; they were held side by side.
     resources = journal.state.space.resources
     return BudgetClock(
         journal.state.space.budget, now.devices, now.began, time.time, resources.dollars_per_device_hour,
-        used, used / now.devices,
+        used, wall_seconds(rows, now.devices),
     )  # fmt: skip
 
 
