@@ -370,6 +370,6 @@ def test_what_is_printed_fits_eighty_columns_and_names_what_differs(tmp_path: Pa
     assert max(map(len, text.splitlines())) <= 80
     assert "…" not in text
     flat = " ".join(text.split())
-    assert "Full joint grid: joint_rag/rag_token is won by 0.0001 with 0.001 (objective 0.5) instead of" in flat
+    assert "Full joint grid: joint_rag/rag_token is won by 1e-4 with 1e-3 (objective 0.5) instead of" in flat
     assert "made, simulated, 2 trials at once; training in device-minutes, wall time in min" in flat
     json.dumps(result.to_json())

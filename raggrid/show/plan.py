@@ -9,6 +9,7 @@ from rich.table import Table
 
 from raggrid.analysis.names import display_name
 from raggrid.analysis.plan import Plan, PlannedSearch
+from raggrid.rates import rate_text
 from raggrid.show.bill import show_bill, study_rows
 from raggrid.show.tables import new_table
 
@@ -64,7 +65,7 @@ def _search_table(result: Plan) -> Table:
 def _rates(search: PlannedSearch) -> str:
     if search.rates_from:
         return "from two_phase's winners"
-    pairs = ["/".join(f"{rate:g}" for rate in pair if rate is not None) for pair in search.trials]
+    pairs = ["/".join(rate_text(rate) for rate in pair if rate is not None) for pair in search.trials]
     if not pairs:
         return f"{search.num_trials} drawn on the way"
     return ", ".join(pairs) if len(pairs) <= 9 else f"{len(pairs)} pairs"

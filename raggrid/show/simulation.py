@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from raggrid.analysis.units import Unit, unit_for
+from raggrid.rates import rate_text
 from raggrid.search.simulate import Difference, SimulatedStudy, Simulation, Winner
 from raggrid.show.tables import new_table, percent
 
@@ -60,12 +61,8 @@ def _winners(study: SimulatedStudy) -> Table:
     for row in study.winners:
         name = f"{row.search}, seed {row.seed}" if len(seeds) > 1 else row.search
         objective = "-" if row.objective is None else f"{row.objective:.4g}"
-        table.add_row(name, _rate(row.embedder_lr), _rate(row.generator_lr), objective, percent(row.f1))
+        table.add_row(name, rate_text(row.embedder_lr), rate_text(row.generator_lr), objective, percent(row.f1))
     return table
-
-
-def _rate(rate: float | None) -> str:
-    return "-" if rate is None else f"{rate:g}"
 
 
 def _what_differs(result: Simulation) -> Iterator[str]:
@@ -86,7 +83,7 @@ def _difference(row: Difference) -> str:
 
 
 def _pair(winner: Winner) -> str:
-    rates = " with ".join(f"{rate:g}" for rate in winner.pair if rate is not None)
+    rates = " with ".join(rate_text(rate) for rate in winner.pair if rate is not None)
     known = [f"objective {winner.objective:.4g}"] if winner.objective is not None else []
     known += [f"F1 {percent(winner.f1)}"] if winner.f1 is not None else []
     return f"{rates} ({', '.join(known)})"

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from raggrid.analysis.names import display_name, label
-from raggrid.analysis.report.contents import Study, rate_text, rates
+from raggrid.analysis.report.contents import Study, rates
 from raggrid.analysis.results import Measured
+from raggrid.rates import rate_text
 from raggrid.records import PredictionRecord, QuestionRecord
 from raggrid.store import read, read_table
 
