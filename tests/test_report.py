@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from raggrid.analysis.importing import import_results
 from raggrid.analysis.report.contents import charged_to, read_study
 from raggrid.analysis.report.figures import common_step, response_figures
 from raggrid.analysis.report.page import json_for_script, render, write_report
-from raggrid.analysis.report.sections import differing, question_texts
+from raggrid.analysis.report.sections import differing, question_texts, strategy_rows
 from raggrid.errors import InputError, RecordError
 from raggrid.records import CurveRecord, LedgerRecord, PredictionRecord, QuestionRecord
 from raggrid.store import append, create_run
@@ -122,6 +123,13 @@ def test_every_part_is_on_the_page(run: Path) -> None:
     assert all(f'id="{name}"' in text for name in charts)
     assert text.count("<td>diverged</td>") == 1
     assert "reduction_factor: 3" in text
+
+
+def test_a_table_without_depths_of_retrieval_has_recall_without_a_number(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("strategy,f1,recall_at_k,device_hours\nbaseline,0.2,0.5,0\nembedder,0.3,0.6,1\n")
+    import_results(str(tmp_path / "t.csv"), tmp_path / "table")
+    head, _ = strategy_rows(read_study(tmp_path / "table"))
+    assert head[:4] == ["strategy", "EM", "F1", "R"]
 
 
 def test_two_rates_make_a_heat_map_at_a_common_step(run: Path) -> None:

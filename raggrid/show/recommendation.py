@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from raggrid.analysis.names import display_name, label
+from raggrid.analysis.names import display_name, label, recall_label
 from raggrid.analysis.recommend import Compared, Recommendation, TableRow
 from raggrid.analysis.units import Unit, unit_for
 from raggrid.show.tables import new_table, percent
@@ -53,8 +53,7 @@ def _score_table(result: Recommendation) -> Table:
     columns = [name for name in COSTS if any(getattr(row, name) is not None for row in result.table)]
     table = new_table(_title(result, unit))
     table.add_column("strategy", no_wrap=True)
-    k = result.table[0].k
-    for name in ("EM", "F1", f"R@{k}" if k else "R", *(name.partition("_")[0] for name in columns)):
+    for name in ("EM", "F1", recall_label(result.table[0].k), *(name.partition("_")[0] for name in columns)):
         table.add_column(name, justify="right", no_wrap=True)
     contains = any(row.contains_answer is not None for row in result.table)
     if contains:
