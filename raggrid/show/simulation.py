@@ -11,7 +11,7 @@ from rich.text import Text
 from raggrid.analysis.units import Unit, unit_for
 from raggrid.rates import rate_text
 from raggrid.search.simulate import Difference, SimulatedStudy, Simulation, Winner
-from raggrid.show.tables import new_table, percent
+from raggrid.show.tables import new_table, percent, show_table
 
 CLOCK = (("h", 3600.0), ("min", 60.0), ("s", 1.0))
 
@@ -20,10 +20,8 @@ def show_simulation(result: Simulation, out: Console) -> None:
     """The study as given and its alternatives, its winners, and in words what an alternative would have won with."""
     studies = {"as given": result.given, **result.alternatives}
     unit = unit_for((study.train_device_seconds for study in studies.values()), [result.device_type])
-    out.print()
-    out.print(_studies(result, studies, unit))
-    out.print()
-    out.print(_winners(result.given))
+    show_table(_studies(result, studies, unit), out)
+    show_table(_winners(result.given), out)
     out.print()
     for line in (*_what_differs(result), *_doubts(result), *result.notes):
         out.print(Text(line))

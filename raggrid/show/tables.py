@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
+
+UNLIMITED = 100_000  # columns: more than any line has
 
 
 def console() -> Console:
@@ -13,7 +16,16 @@ def console() -> Console:
 
 
 def new_table(title: str) -> Table:
+    """A table without lines, two blanks between its columns."""
     return Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold", padding=(0, 1))
+
+
+def show_table(table: Table, out: Console) -> None:
+    """A blank line and the table; columns that would not fit stand one blank apart, before any cell is cut."""
+    needed = Measurement.get(out, out.options.update(width=UNLIMITED), table).maximum
+    table.collapse_padding = needed > out.width and all(column.no_wrap for column in table.columns)
+    out.print()
+    out.print(table)
 
 
 def percent(fraction: float | None) -> str:
