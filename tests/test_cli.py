@@ -117,6 +117,22 @@ def test_tables_fit_eighty_columns(run: Path, space: Path, tmp_path: Path) -> No
     assert "Recommended: generator" in text
 
 
+def test_a_title_is_wider_than_its_table_where_it_must_be(run: Path) -> None:
+    out = terminal()
+    show_frontier(frontier([run]), out)
+    lines = [line.rstrip() for line in shown(out).splitlines()]
+    assert "F1 (percent) against search cost (device-seconds); ● = on the frontier" in lines
+
+
+def test_sentences_in_a_pipe_stay_on_one_line(tmp_path: Path) -> None:
+    whole = study(tmp_path / "whole", {key: [answers(0.5, 60, place)] for place, key in enumerate(WINNERS)})
+    lines = raggrid("recommend", whole).stdout.splitlines()
+    needed = [row.questions_needed for row in recommend([whole]).unresolved if row.difference < 0]
+    assert needed
+    assert sum("points to the best" in line and "questions would settle it." in line for line in lines) == len(needed)
+    assert any(line.endswith("how far another seed would move these numbers was not measured.") for line in lines)
+
+
 @pytest.mark.parametrize("metric", ["f1", "exact_match", "recall_at_k"])
 def test_the_widest_numbers_of_any_metric_fit_eighty_columns(tmp_path: Path, metric: Metric) -> None:
     """No column that is cut, whatever the studies are called."""

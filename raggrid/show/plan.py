@@ -44,7 +44,7 @@ def _seeds(result: Plan) -> str:
 
 
 def _search_table(result: Plan) -> Table:
-    table = new_table("Learning-rate searches; each starts when those above it that it needs have a winner")
+    table = new_table("Learning-rate searches; each starts when those that it needs have a winner")
     for name in ("search", "trials", "steps"):
         table.add_column(name, justify="left" if name == "search" else "right", no_wrap=True)
     for name in ("may stop at", "learning rates"):
