@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -21,7 +21,8 @@ def show_simulation(result: Simulation, out: Console) -> None:
     studies = {"as given": result.given, **result.alternatives}
     unit = unit_for((study.train_device_seconds for study in studies.values()), [result.device_type])
     show_table(_studies(result, studies, unit), out)
-    show_table(_winners(result.given), out)
+    if result.given.winners:
+        show_table(_winners(result.given), out)
     out.print()
     for line in (*_what_differs(result), *_doubts(result), *result.notes):
         out.print(Text(line))
@@ -68,16 +69,25 @@ def _what_differs(result: Simulation) -> Iterator[str]:
     if result.alternatives and not differences:
         yield "Every alternative ends with the same winners."
     for row in differences:
-        yield f"{row.alternative.capitalize()}: {_difference(row)}."
+        if row.given:
+            yield f"{row.alternative.capitalize()}: {_difference(row, row.given)}."
+    yield from _without_winner([row for row in differences if not row.given])
 
 
-def _difference(row: Difference) -> str:
+def _without_winner(differences: Sequence[Difference]) -> Iterator[str]:
+    """What a small budget leaves out, which every alternative has: counted."""
+    searches = {(row.search, row.seed) for row in differences}
+    if searches:
+        names = ", ".join(dict.fromkeys(row.search for row in differences))
+        count = f"{len(searches)} searches have" if len(searches) > 1 else "1 search has"
+        yield f"As given {count} no winner, where the alternatives have {len(differences)}: {names}."
+
+
+def _difference(row: Difference, given: Winner) -> str:
     where = f"{row.search}, seed {row.seed}," if row.seed else row.search
     if row.other is None:
         return f"{where} finds no winner"
-    if row.given is None:
-        return f"{where} is won by {_pair(row.other)}, as given by none"
-    return f"{where} is won by {_pair(row.other)} instead of {_pair(row.given)}"
+    return f"{where} is won by {_pair(row.other)} instead of {_pair(given)}"
 
 
 def _pair(winner: Winner) -> str:
