@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
 from io import StringIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +47,9 @@ sys.exit(f"imported {heavy}" if heavy else 0)
 """
 
 
-def raggrid(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([RAGGRID, *map(str, words)], capture_output=True, text=True, check=False, cwd=cwd)
+def raggrid(*words: object, cwd: Path | None = None, width: int = 80) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "COLUMNS": str(width)}
+    return subprocess.run([RAGGRID, *map(str, words)], capture_output=True, text=True, check=False, cwd=cwd, env=env)
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +73,22 @@ def test_each_verb_explains_itself(verb: str) -> None:
     done = raggrid(verb, "--help")
     assert done.returncode == 0
     assert "Usage: raggrid " + verb in done.stdout
+
+
+@pytest.mark.parametrize("width", [80, 100])
+@pytest.mark.parametrize("verb", ["", *VERBS])
+def test_help_fills_its_lines_and_cuts_no_word(verb: str, width: int) -> None:
+    text = raggrid(*verb.split(), "--help", width=width).stdout
+    assert "…" not in text
+    prose = [line.strip() for line in text.partition("╭")[0].splitlines()]
+    for line, following in pairwise(prose):
+        if line and following and not following.startswith("•"):
+            assert len(line) + 1 + len(following.split()[0]) > width - 2, f"a line ends early: {line}"
+
+
+@pytest.mark.parametrize("verb", ["plan", "search", "simulate", "recommend"])
+def test_help_names_the_key_of_the_price(verb: str) -> None:
+    assert "resources.dollars_per_device_hour" in raggrid(verb, "--help").stdout
 
 
 def test_help_lists_the_verbs_and_version_prints() -> None:
