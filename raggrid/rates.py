@@ -1,4 +1,4 @@
-"""Learning rates as plain numbers: the order of a grid, draws, neighbours, what lies beyond an end; and rungs.
+"""Learning rates as plain numbers: a grid's order, draws, neighbours, what lies beyond an end, their text; and rungs.
 
 A pair is (embedder_lr, generator_lr), None for a side that does not train.
 """
@@ -29,6 +29,18 @@ def middle_out(values: Iterable[float]) -> tuple[float, ...]:
 def rounded(value: float, digits: int) -> float:
     """``value`` with so many significant digits: a rate that a person can write down and repeat."""
     return float(f"{value:.{digits - 1}e}")
+
+
+def rate_text(value: float | None) -> str:
+    """A learning rate for a person: up to three significant digits, as many as draws have; a dash for none.
+
+    >>> rate_text(0.0003), rate_text(1.23e-5)
+    ('3e-4', '1.23e-5')
+    """
+    if value is None:
+        return "-"
+    digits, _, power = f"{value:.2e}".partition("e")
+    return f"{float(digits):g}e{int(power)}"
 
 
 def drawn(sampled: Sampled, seed: int, side: str) -> tuple[float, ...]:

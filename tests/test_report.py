@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from raggrid.analysis.report.contents import charged_to, rate_text, read_study
+from raggrid.analysis.importing import import_results
+from raggrid.analysis.report.contents import charged_to, read_study
 from raggrid.analysis.report.figures import common_step, response_figures
 from raggrid.analysis.report.page import json_for_script, render, write_report
-from raggrid.analysis.report.sections import differing, question_texts
+from raggrid.analysis.report.sections import differing, question_texts, strategy_rows
 from raggrid.errors import InputError, RecordError
 from raggrid.records import CurveRecord, LedgerRecord, PredictionRecord, QuestionRecord
 from raggrid.store import append, create_run
@@ -124,6 +125,13 @@ def test_every_part_is_on_the_page(run: Path) -> None:
     assert "reduction_factor: 3" in text
 
 
+def test_a_table_without_depths_of_retrieval_has_recall_without_a_number(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("strategy,f1,recall_at_k,device_hours\nbaseline,0.2,0.5,0\nembedder,0.3,0.6,1\n")
+    import_results(str(tmp_path / "t.csv"), tmp_path / "table")
+    head, _ = strategy_rows(read_study(tmp_path / "table"))
+    assert head[:4] == ["strategy", "EM", "F1", "R"]
+
+
 def test_two_rates_make_a_heat_map_at_a_common_step(run: Path) -> None:
     study = read_study(run)
     figure = {figure.name: figure for figure in response_figures(study)}["response-joint-rag-rag-token"]
@@ -134,6 +142,12 @@ def test_two_rates_make_a_heat_map_at_a_common_step(run: Path) -> None:
     }  # fmt: skip
     uneven = [CurveRecord(name, step, None, None, 1.0, None, 1.0) for name, step in (("a", 8), ("b", 8), ("a", 24))]
     assert common_step(uneven) == 8
+
+
+def test_the_axis_of_learning_rates_keeps_the_digits_of_drawn_ones(run: Path) -> None:
+    figure = next(figure for figure in response_figures(read_study(run)) if "generator" in figure.name)
+    axes = [layer["encoding"]["x"]["axis"]["format"] for layer in figure.spec["layer"]]
+    assert axes == [".2~e"] * len(axes)
 
 
 def test_the_bill_sums_to_the_ledger_and_names_who_is_charged(run: Path) -> None:
@@ -162,10 +176,6 @@ def test_questions_are_told_where_the_study_kept_them(run: Path) -> None:
     text = render(study)
     assert "<strong>Who? &lt;/script&gt;" in text
     assert "Right: me" in text
-
-
-def test_rates_are_short() -> None:
-    assert [rate_text(rate) for rate in (1e-5, 3e-4, 0.0015, 1.0, None)] == ["1e-5", "3e-4", "1.5e-3", "1e0", "-"]
 
 
 def test_what_cannot_be_reported_is_refused(run: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from raggrid.rates import rate_text
 from raggrid.search.journal import Journal
 from raggrid.search.screen import LiveScreen, PlainScreen, duration, total_tasks
 from raggrid.search.state import StudyState
@@ -17,8 +18,8 @@ from tests.records import made_space
 from tests.test_study import outcome, play
 
 
-def played(tmp_path: Path, *, plain: bool, width: int = 80) -> str:
-    space = made_space()
+def played(tmp_path: Path, *, plain: bool, width: int = 80, **changes: object) -> str:
+    space = made_space(**changes)
     create_run(tmp_path / "r", space, {})
     state = StudyState(space, study_graph(space), "key", ("validation", "test"))
     out = Console(file=StringIO(), width=width, height=60, force_terminal=not plain, no_color=True)
@@ -40,7 +41,7 @@ def test_live_screen_fits_eighty_columns_and_shows_the_numbers(tmp_path: Path) -
     text = played(tmp_path, plain=False)
     last = text.rpartition("raggrid search: made")[2]
     assert "1.0000" in last
-    assert "3e-04" in last or "0.0003" in last
+    assert " 3e-4 " in last
     assert "11/11 trials" in last
     assert max(len(line) for line in last.splitlines() if "\x1b" not in line) <= 80
 
@@ -66,6 +67,18 @@ def test_totals_are_known_before_anything_runs(tmp_path: Path, changes: dict[str
     expected = total_tasks(state)
     play(Journal(state, tmp_path / "r", 0), outcome)
     assert (len(state.trials), len(state.answered)) == expected
+
+
+def test_drawn_rates_that_differ_in_the_third_digit_look_different(tmp_path: Path) -> None:
+    rates = {"embedder": [1.19e-5, 1.23e-5], "generator": [3e-4]}
+    text = played(tmp_path, plain=True, learning_rates=rates, strategies=["embedder"])
+    assert "  1.19e-5  " in text
+    assert "  1.23e-5  " in text
+
+
+def test_rates_are_short() -> None:
+    rates = (1e-5, 3e-4, 0.0015, 1.23e-5, 1.0, None)
+    assert [rate_text(rate) for rate in rates] == ["1e-5", "3e-4", "1.5e-3", "1.23e-5", "1e0", "-"]
 
 
 def test_durations_read_easily() -> None:

@@ -370,6 +370,20 @@ def test_what_is_printed_fits_eighty_columns_and_names_what_differs(tmp_path: Pa
     assert max(map(len, text.splitlines())) <= 80
     assert "…" not in text
     flat = " ".join(text.split())
-    assert "Full joint grid: joint_rag/rag_token is won by 0.0001 with 0.001 (objective 0.5) instead of" in flat
+    assert "Full joint grid: joint_rag/rag_token is won by 1e-4 with 1e-3 (objective 0.5) instead of" in flat
     assert "made, simulated, 2 trials at once; training in device-minutes, wall time in min" in flat
     json.dumps(result.to_json())
+
+
+def test_winners_that_a_budget_leaves_out_are_counted_in_one_sentence(tmp_path: Path) -> None:
+    table = rows("generator_rag", "embedder_rag")
+    result = simulate(space(strategies=["two_phase"], budget={"device_hours": 1e-6}), curves(tmp_path, table))
+    assert len(result.differences) == 6
+    out = Console(file=StringIO(), width=200, no_color=True)
+    show_simulation(result, out)
+    lines = [line.rstrip() for line in out.file.getvalue().splitlines()]  # type: ignore[attr-defined]
+    assert [line for line in lines if "winner, where" in line] == [
+        "As given 2 searches have no winner, where the alternatives have 6: generator_rag/rag_token, "
+        "embedder_rag/rag_token."
+    ]
+    assert not any("is won by" in line or "Winners as given" in line for line in lines)

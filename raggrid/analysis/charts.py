@@ -15,6 +15,7 @@ from raggrid.analysis.labelling import OFFSETS, label_offsets
 from raggrid.analysis.names import display_name, label, study_names
 from raggrid.analysis.units import Unit, unit_for
 from raggrid.errors import InputError
+from raggrid.rates import rate_text
 from raggrid.store import write_text
 
 WIDTH, HEIGHT = 640, 380
@@ -117,14 +118,10 @@ def _point_rows(frontier: Frontier, unit: Unit, names: Mapping[str, str]) -> lis
             "high": 100 * point.high,
             "standing": STANDINGS[0] if point.on_frontier else STANDINGS[1],
             "probability": point.frontier_probability,
-            "rates": f"embedder {_rate(point.embedder_lr)}, generator {_rate(point.generator_lr)}",
+            "rates": f"embedder {rate_text(point.embedder_lr)}, generator {rate_text(point.generator_lr)}",
         }
         for point, offset in zip(frontier.points, offsets, strict=True)
     ]
-
-
-def _rate(value: float | None) -> str:
-    return "-" if value is None else f"{value:g}"
 
 
 def _points_chart(alt: Any, frontier: Frontier, unit: Unit, names: Mapping[str, str]) -> Any:

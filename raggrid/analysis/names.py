@@ -13,6 +13,11 @@ def label(metric: str) -> str:
     return METRICS[metric]
 
 
+def recall_label(k: int) -> str:
+    """The head of a column of recalls among ``k`` passages; 0: of a table that does not say how many."""
+    return f"R@{k}" if k else "R"
+
+
 def display_name(strategy: str, loss: str | None) -> str:
     """A strategy's name for a person: the loss only where it tells two lines apart."""
     return f"{strategy} ({loss.removeprefix('rag_')})" if strategy == "joint" and loss else strategy

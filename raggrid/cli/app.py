@@ -11,10 +11,13 @@ app = typer.Typer(
     help="Find the cheapest good way to fine-tune your retrieval-augmented generation (RAG) pipeline.\n\n"
     "raggrid runs the fine-tuning strategies with their learning-rate searches on Ray, measures what each costs "
     "and how well its pipeline answers, and recommends the cheapest one that is not measurably worse.\n\n"
-    "Start with:  raggrid demo runs/world  and  raggrid search search_spaces/quickstart.yaml --run runs/demo",
+    "Start with\n\n"
+    "- `raggrid demo runs/world`\n"
+    "- `raggrid search search_spaces/quickstart.yaml --run runs/demo`",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",  # a docstring's paragraph is filled again, at the width of the terminal
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 

@@ -35,8 +35,9 @@ def import_(
     """Make a run directory of a table of results, to recommend from and to draw.
 
     One row a strategy: strategy, loss, exact_match, f1, recall_at_k, device_hours (or hours and num_devices),
-    search_device_hours, marginal_device_hours, embedder_lr, generator_lr, num_questions. A table has means only: what
-    scores by question would be needed for is then said to be unknown.
+    search_device_hours, marginal_device_hours, embedder_lr, generator_lr, num_questions.
+
+    A table has means only: what scores by question would be needed for is then said to be unknown.
     """
     from raggrid.analysis.importing import NEEDS_QUESTIONS, import_results, summary
 

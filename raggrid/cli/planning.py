@@ -41,9 +41,7 @@ def plan(
     ] = None,
     price: Annotated[
         float | None,
-        typer.Option(
-            "--price", metavar="DOLLARS", min=0.0, help="Of a device-hour. Default: resources.dollars_per_device_hour."
-        ),
+        typer.Option("--price", metavar="DOLLARS", min=0.0, help="Of a device-hour. Default: the space's, see above."),
     ] = None,
     pilot: Annotated[
         bool, typer.Option("--pilot", help="Measure a few real steps of each phase on this machine.")
@@ -70,6 +68,8 @@ def plan(
 
     Low, expected and high differ in what early stopping does. The numbers come from a cost model (parameters, tokens,
     throughput), or with --pilot from real steps. Refuses what cannot run. Without --pilot nothing is loaded or trained.
+
+    Money is counted at --price, by default at ``resources.dollars_per_device_hour`` of the space.
     """
     from raggrid.space_yaml import load_space
 

@@ -49,9 +49,7 @@ def recommend(
     ] = None,
     price: Annotated[
         float | None,
-        typer.Option(
-            metavar="DOLLARS", help="Of a device-hour. Default: resources.dollars_per_device_hour of the space."
-        ),
+        typer.Option(metavar="DOLLARS", help="Of a device-hour. Default: the space's, see above."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -60,6 +58,8 @@ def recommend(
     Prints the cheapest strategy that is not measurably worse than the best, the paper's rule for your case, and the
     measured table: exact match, F1, recall, and the three costs. Verdicts come from a paired bootstrap over questions
     (and seeds). Several run directories are pooled.
+
+    Money is counted at --price, by default at ``resources.dollars_per_device_hour`` of the space.
     """
     from raggrid.analysis.recommend import recommend as decide
 

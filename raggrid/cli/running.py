@@ -34,7 +34,7 @@ def search(
     ] = None,
     wall_hours: Annotated[float | None, typer.Option(metavar="HOURS", help="Budget: hours by the clock.")] = None,
     dollars: Annotated[
-        float | None, typer.Option(metavar="DOLLARS", help="Budget in money; needs resources.dollars_per_device_hour.")
+        float | None, typer.Option(metavar="DOLLARS", help="Budget in money; needs a price, see above.")
     ] = None,
     plain: Annotated[bool, typer.Option(help="One line an event instead of a live table.")] = False,
     as_json: Json = False,
@@ -43,6 +43,8 @@ def search(
 
     Fine-tunes and evaluates real models on Ray, keeps every result in the run directory as it comes, and ends with
     the bill and the recommendation. Ctrl-C stops it, a second one at once; the same command continues.
+
+    Money is counted at ``resources.dollars_per_device_hour`` of the space, which --dollars needs.
     """
     from raggrid.cli.reading import recommend
     from raggrid.search.study import run_study

@@ -37,6 +37,7 @@ def simulate(
     """Show what early stopping, sharing and budgets would have saved on a recorded study.
 
     Replays its curves through raggrid's own search on a virtual clock: no training, no Ray cluster, nothing written.
+
     A table has a row an evaluation: phase, loss, embedder_lr, generator_lr, step, objective, device_seconds (training
     so far), and where known seed, evaluate_seconds (of this evaluation) and f1.
     """

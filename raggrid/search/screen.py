@@ -13,6 +13,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from raggrid.analysis.names import display_name
+from raggrid.rates import rate_text
 from raggrid.search.state import StudyState
 from raggrid.search.tasks import AnswerTask, PhaseTask, Task
 
@@ -32,11 +34,6 @@ class Line:
     def elapsed(self) -> float:
         """Seconds since the start, or in all once it has ended."""
         return time.monotonic() - self.started if self.seconds is None else self.seconds
-
-
-def rate(value: float | None) -> str:
-    """A learning rate in the shortest form, a dash for none."""
-    return "-" if value is None else f"{value:.2g}"
 
 
 def duration(seconds: float) -> str:
@@ -152,19 +149,11 @@ def _cells(line: Line) -> list[str]:
         objective = metrics.get("objective")
         steps = f"{metrics.get('step', 0)}/{task.run.max_steps}"
         shown = "" if objective is None else f"{objective:.4f}"
-        return [task.search, rate(task.run.embedder_lr), rate(task.run.generator_lr), steps, shown, time_cell]
+        return [task.search, rate_text(task.run.embedder_lr), rate_text(task.run.generator_lr), steps, shown, time_cell]
     if isinstance(task, AnswerTask):
         score = f"F1 {100 * metrics['f1']:.1f}" if "f1" in metrics else ""
-        return [f"{task.split}: {_strategy(task)}", "", "", "", score, time_cell]
+        return [f"{task.split}: {display_name(task.strategy, task.loss)}", "", "", "", score, time_cell]
     return ["index: embed the corpus", "", "", "", "", time_cell]
-
-
-def _strategy(task: AnswerTask) -> str:
-    return (
-        f"{task.strategy} ({task.loss.removeprefix('rag_')})"
-        if task.loss and task.strategy == "joint"
-        else task.strategy
-    )
 
 
 class PlainScreen:

@@ -13,7 +13,7 @@ from raggrid.analysis.names import display_name
 from raggrid.analysis.plan import Plan
 from raggrid.analysis.pricing import Pricing
 from raggrid.analysis.units import Unit, unit_for
-from raggrid.show.tables import new_table
+from raggrid.show.tables import new_table, show_table
 
 GIGABYTE = 1e9
 
@@ -21,12 +21,8 @@ GIGABYTE = 1e9
 def show_bill(pricing: Pricing, out: Console) -> None:
     """Costs by strategy, then of the whole study, then what it would be under other settings."""
     unit = _unit([pricing.bill.total_device_seconds], [pricing.device])
-    out.print()
-    out.print(_strategies(pricing, unit))
-    out.print()
-    out.print(_whole(pricing, unit))
-    out.print()
-    out.print(_choices(pricing, unit))
+    for table in (_strategies(pricing, unit), _whole(pricing, unit), _choices(pricing, unit)):
+        show_table(table, out)
     out.print()
     for line in (_memory(pricing), f"Checkpoints on disk: {_three(pricing.disk_bytes, GIGABYTE)} GB."):
         out.print(line, highlight=False)
@@ -40,7 +36,7 @@ def study_rows(results: Sequence[Plan]) -> Table:
     ranges = [pricing.bill.total_device_seconds for pricing in priced]
     unit = _unit([total(ranges)], [pricing.device for pricing in priced])
     table = new_table(f"Whole studies in {unit.name}; wall time in hours, expected")
-    table.add_column("study", no_wrap=True)
+    table.add_column("study", overflow="fold")
     for name in ("trials", "low", "expected", "high", "wall", "dollars"):
         table.add_column(name, justify="right", no_wrap=True)
     for plan in results:

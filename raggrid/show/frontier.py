@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
@@ -11,41 +13,50 @@ from raggrid.analysis.frontier import Frontier, Hypervolume, Point
 from raggrid.analysis.names import display_name, label, study_names
 from raggrid.analysis.search_curves import SearchCurve
 from raggrid.analysis.units import Unit, unit_for
-from raggrid.show.tables import new_table, percent
+from raggrid.show.tables import new_table, percent, show_table
+
+CENSORED = (
+    "In brackets: trials that were stopped early or were no finalists, whose quality was not measured (censored). The "
+    "range is from worth nothing to as good as the worst finalist. Trials in random order, best so far."
+)
 
 
 def show_frontier(result: Frontier, out: Console) -> None:
-    """The points by cost, a dot marking the frontier; then what searching buys."""
+    """The points by cost, a dot marking the frontier; then what searching buys. A table a study."""
     unit = unit_for((point.device_seconds for point in result.points), result.device_types)
     studies = study_names([point.run for point in result.points])
-    out.print()
-    out.print(_points(result, unit, studies))
+    for run, name in studies.items():
+        about = f"{label(result.metric)} (percent) against {result.cost} cost ({unit.name}); ● = on the frontier"
+        points = [point for point in result.points if point.run == run]
+        show_table(_points(result, points, unit, _title(about, name, studies)), out)
     for line in (_basis(result), *(_volume(volume, studies, unit) for volume in result.hypervolumes), *result.notes):
-        out.print(Padding(Text(line, style="dim"), (0, 0, 0, 2), expand=False), highlight=False)
-    if result.search_curves:
-        out.print()
-        out.print(_searches(result, unit, studies))
-        censored = sum(curve.num_censored for curve in result.search_curves)
-        if censored:
-            line = (
-                "Early-stopped trials and those that were no finalists have no measured quality (censored): the range "
-                "is from worth nothing to as good as the worst finalist. Trials in random order, best so far."
-            )
-            out.print(Padding(Text(line, style="dim"), (0, 0, 0, 2), expand=False), highlight=False)
+        _aside(out, line)
+    for run, name in studies.items():
+        about = f"Expected best validation {label(result.metric)} after part of the search ({unit.name})"
+        curves = [curve for curve in result.search_curves if curve.run == run]
+        if curves:
+            show_table(_searches(curves, unit, _title(about, name, studies)), out)
+    if any(curve.num_censored for curve in result.search_curves):
+        _aside(out, CENSORED)
 
 
-def _points(result: Frontier, unit: Unit, studies: dict[str, str]) -> Table:
+def _title(about: str, study: str, studies: dict[str, str]) -> str:
+    return f"{study}: {about}" if len(studies) > 1 else about
+
+
+def _aside(out: Console, line: str) -> None:
+    out.print(Padding(Text(line, style="dim"), (0, 0, 0, 2), expand=False), highlight=False)
+
+
+def _points(result: Frontier, points: Sequence[Point], unit: Unit, title: str) -> Table:
     level = f"{100 * result.confidence:g}%"
-    table = new_table(f"{label(result.metric)} (percent) against {result.cost} cost ({unit.name}); ● = on the frontier")
-    if len(studies) > 1:
-        table.add_column("study", no_wrap=True)
+    table = new_table(title)
     table.add_column("", no_wrap=True)
     table.add_column("strategy", no_wrap=True)
     for name in ("cost", level, label(result.metric), level, "chance"):
         table.add_column(name, justify="right", no_wrap=True)
-    for point in result.points:
-        study = [studies[point.run]] if len(studies) > 1 else []
-        table.add_row(*study, *_cells(point, unit), style="" if point.on_frontier else "dim")
+    for point in points:
+        table.add_row(*_cells(point, unit), style="" if point.on_frontier else "dim")
     return table
 
 
@@ -78,23 +89,21 @@ def _volume(volume: Hypervolume, studies: dict[str, str], unit: Unit) -> str:
     return f"Hypervolume{name}: {percent(volume.value)}%{spread}, the mean quality in hand over {reference}."
 
 
-def _searches(result: Frontier, unit: Unit, studies: dict[str, str]) -> Table:
-    """The expected best at the start and at quarters of each strategy's search, as lower and upper edge."""
-    table = new_table(f"Expected best validation {label(result.metric)} after part of the search ({unit.name})")
-    if len(studies) > 1:
-        table.add_column("study", no_wrap=True)
+def _searches(curves: Sequence[SearchCurve], unit: Unit, title: str) -> Table:
+    """The expected best at quarters of each strategy's search, as lower and upper edge."""
+    table = new_table(title)
     table.add_column("strategy", no_wrap=True)
-    for name in ("trials", "censored", "whole", "after 1/4", "1/2", "3/4", "all"):
+    for name in ("trials", "whole", "after 1/4", "1/2", "3/4", "all"):
         table.add_column(name, justify="right", no_wrap=True)
-    for curve in result.search_curves:
-        study = [studies[curve.run]] if len(studies) > 1 else []
-        table.add_row(*study, *_milestones(curve, unit))
+    for curve in curves:
+        table.add_row(*_milestones(curve, unit))
     return table
 
 
 def _milestones(curve: SearchCurve, unit: Unit) -> list[str]:
     whole = curve.steps[-1].device_seconds
-    cells = [display_name(curve.strategy, curve.loss), str(curve.num_trials), str(curve.num_censored), unit.text(whole)]
+    trials = f"{curve.num_trials} ({curve.num_censored})" if curve.num_censored else str(curve.num_trials)
+    cells = [display_name(curve.strategy, curve.loss), trials, unit.text(whole)]
     for share in (0.25, 0.5, 0.75, 1.0):
         # A trial that has not ended yet gives nothing: the last step that the budget reaches.
         step = [step for step in curve.steps if step.device_seconds <= share * whole * (1 + 1e-9)][-1]

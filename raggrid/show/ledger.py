@@ -6,7 +6,7 @@ from rich.console import Console
 
 from raggrid.analysis.ledger import Bill
 from raggrid.analysis.units import unit_for
-from raggrid.show.tables import new_table
+from raggrid.show.tables import new_table, show_table
 
 MEANING = {
     "train": "training steps",
@@ -31,7 +31,6 @@ def show_bill(result: Bill, out: Console) -> None:
         table.add_row(name, unit.text(seconds), f"{100 * share:.0f}%", MEANING[name])
     money = "" if result.dollars is None else f"${result.dollars:,.2f}"
     table.add_row("all", unit.text(result.total), "100%", money, style="bold")
-    out.print()
-    out.print(table)
+    show_table(table, out)
     if result.over_budget:
         out.print(f"The budget ended {result.over_budget} trials; a larger one continues them.", highlight=False)

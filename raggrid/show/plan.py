@@ -9,16 +9,15 @@ from rich.table import Table
 
 from raggrid.analysis.names import display_name
 from raggrid.analysis.plan import Plan, PlannedSearch
+from raggrid.rates import rate_text
 from raggrid.show.bill import show_bill, study_rows
-from raggrid.show.tables import new_table
+from raggrid.show.tables import new_table, show_table
 
 
 def show_plan(result: Plan, out: Console) -> None:
     """The searches with their trials, what each strategy takes alone and adds, then the bill."""
-    out.print()
-    out.print(_search_table(result))
-    out.print()
-    out.print(_strategy_table(result))
+    show_table(_search_table(result), out)
+    show_table(_strategy_table(result), out)
     out.print()
     workers = "worker" if result.workers == 1 else "workers"
     out.print(
@@ -36,8 +35,7 @@ def show_plan(result: Plan, out: Console) -> None:
 
 def show_plans(results: Sequence[Plan], out: Console) -> None:
     """Several studies, one line each, and their sum."""
-    out.print()
-    out.print(study_rows(results))
+    show_table(study_rows(results), out)
 
 
 def _seeds(result: Plan) -> str:
@@ -46,10 +44,11 @@ def _seeds(result: Plan) -> str:
 
 
 def _search_table(result: Plan) -> Table:
-    table = new_table("Learning-rate searches; each starts when those above it that it needs have a winner")
-    for name in ("search", "trials", "steps", "may stop at"):
-        table.add_column(name, justify="right" if name in ("trials", "steps") else "left", no_wrap=True)
-    table.add_column("learning rates")
+    table = new_table("Learning-rate searches; each starts when those that it needs have a winner")
+    for name in ("search", "trials", "steps"):
+        table.add_column(name, justify="left" if name == "search" else "right", no_wrap=True)
+    for name in ("may stop at", "learning rates"):
+        table.add_column(name)
     for search in result.searches:
         table.add_row(
             search.name,
@@ -64,7 +63,7 @@ def _search_table(result: Plan) -> Table:
 def _rates(search: PlannedSearch) -> str:
     if search.rates_from:
         return "from two_phase's winners"
-    pairs = ["/".join(f"{rate:g}" for rate in pair if rate is not None) for pair in search.trials]
+    pairs = ["/".join(rate_text(rate) for rate in pair if rate is not None) for pair in search.trials]
     if not pairs:
         return f"{search.num_trials} drawn on the way"
     return ", ".join(pairs) if len(pairs) <= 9 else f"{len(pairs)} pairs"

@@ -9,10 +9,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from raggrid.analysis.names import display_name, label
+from raggrid.analysis.names import display_name, label, recall_label
 from raggrid.analysis.recommend import Compared, Recommendation, TableRow
 from raggrid.analysis.units import Unit, unit_for
-from raggrid.show.tables import new_table, percent
+from raggrid.show.tables import new_table, percent, show_table
 
 MARKS = {"as_good": ("as good", "green"), "worse": ("worse", "red"), "unresolved": ("unresolved", "yellow")}
 COSTS = ("final_device_seconds", "search_device_seconds", "marginal_device_seconds")
@@ -30,8 +30,7 @@ def show_recommendation(result: Recommendation, out: Console) -> None:
         out.print("[bold]No strategy fits your case.[/]")
         _indented(out, result.none_because or "")
     _indented(out, _rule_line(result))
-    out.print()
-    out.print(_score_table(result))
+    show_table(_score_table(result), out)
     for line in (*_legend(result), *_pairs(result), *_controls(result), *_labels(result), *result.notes):
         _indented(out, line)
     for warning in result.warnings:
@@ -53,13 +52,12 @@ def _score_table(result: Recommendation) -> Table:
     columns = [name for name in COSTS if any(getattr(row, name) is not None for row in result.table)]
     table = new_table(_title(result, unit))
     table.add_column("strategy", no_wrap=True)
-    k = result.table[0].k
-    for name in ("EM", "F1", f"R@{k}" if k else "R", *(name.partition("_")[0] for name in columns)):
+    for name in ("EM", "F1", recall_label(result.table[0].k), *(name.partition("_")[0] for name in columns)):
         table.add_column(name, justify="right", no_wrap=True)
     contains = any(row.contains_answer is not None for row in result.table)
     if contains:
         table.columns[1].header = "EM (has)"
-    table.add_column(f"{label(result.metric)} verdict", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
     for row in sorted(result.table, key=lambda row: _order(row, result.costs["decided_by"])):
         table.add_row(*_cells(row, unit, columns, contains), style="bold" if _is_chosen(row, result) else "")
     return table
@@ -73,7 +71,7 @@ def _title(result: Recommendation, unit: Unit) -> str:
     size = f"{result.num_questions:,} {result.split} questions" if result.num_questions else f"{result.split} split"
     seeds = f", {result.num_seeds} seeds" if result.num_seeds > 1 else ""
     hand = f", {result.case['have']} in hand" if result.case["have"] else ""
-    return f"{size}{seeds}; percent; {unit.name}{hand}"
+    return f"{size}{seeds}; percent; {unit.name}{hand}; verdict on {label(result.metric)}"
 
 
 def _cells(row: TableRow, unit: Unit, columns: list[str], contains: bool) -> list[str | Text]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from raggrid.analysis.units import Unit, unit_for
+from raggrid.rates import rate_text
 from raggrid.search.simulate import Difference, SimulatedStudy, Simulation, Winner
-from raggrid.show.tables import new_table, percent
+from raggrid.show.tables import new_table, percent, show_table
 
 CLOCK = (("h", 3600.0), ("min", 60.0), ("s", 1.0))
 
@@ -19,10 +20,9 @@ def show_simulation(result: Simulation, out: Console) -> None:
     """The study as given and its alternatives, its winners, and in words what an alternative would have won with."""
     studies = {"as given": result.given, **result.alternatives}
     unit = unit_for((study.train_device_seconds for study in studies.values()), [result.device_type])
-    out.print()
-    out.print(_studies(result, studies, unit))
-    out.print()
-    out.print(_winners(result.given))
+    show_table(_studies(result, studies, unit), out)
+    if result.given.winners:
+        show_table(_winners(result.given), out)
     out.print()
     for line in (*_what_differs(result), *_doubts(result), *result.notes):
         out.print(Text(line))
@@ -60,12 +60,8 @@ def _winners(study: SimulatedStudy) -> Table:
     for row in study.winners:
         name = f"{row.search}, seed {row.seed}" if len(seeds) > 1 else row.search
         objective = "-" if row.objective is None else f"{row.objective:.4g}"
-        table.add_row(name, _rate(row.embedder_lr), _rate(row.generator_lr), objective, percent(row.f1))
+        table.add_row(name, rate_text(row.embedder_lr), rate_text(row.generator_lr), objective, percent(row.f1))
     return table
-
-
-def _rate(rate: float | None) -> str:
-    return "-" if rate is None else f"{rate:g}"
 
 
 def _what_differs(result: Simulation) -> Iterator[str]:
@@ -73,20 +69,29 @@ def _what_differs(result: Simulation) -> Iterator[str]:
     if result.alternatives and not differences:
         yield "Every alternative ends with the same winners."
     for row in differences:
-        yield f"{row.alternative.capitalize()}: {_difference(row)}."
+        if row.given:
+            yield f"{row.alternative.capitalize()}: {_difference(row, row.given)}."
+    yield from _without_winner([row for row in differences if not row.given])
 
 
-def _difference(row: Difference) -> str:
+def _without_winner(differences: Sequence[Difference]) -> Iterator[str]:
+    """What a small budget leaves out, which every alternative has: counted."""
+    searches = {(row.search, row.seed) for row in differences}
+    if searches:
+        names = ", ".join(dict.fromkeys(row.search for row in differences))
+        count = f"{len(searches)} searches have" if len(searches) > 1 else "1 search has"
+        yield f"As given {count} no winner, where the alternatives have {len(differences)}: {names}."
+
+
+def _difference(row: Difference, given: Winner) -> str:
     where = f"{row.search}, seed {row.seed}," if row.seed else row.search
     if row.other is None:
         return f"{where} finds no winner"
-    if row.given is None:
-        return f"{where} is won by {_pair(row.other)}, as given by none"
-    return f"{where} is won by {_pair(row.other)} instead of {_pair(row.given)}"
+    return f"{where} is won by {_pair(row.other)} instead of {_pair(given)}"
 
 
 def _pair(winner: Winner) -> str:
-    rates = " with ".join(f"{rate:g}" for rate in winner.pair if rate is not None)
+    rates = " with ".join(rate_text(rate) for rate in winner.pair if rate is not None)
     known = [f"objective {winner.objective:.4g}"] if winner.objective is not None else []
     known += [f"F1 {percent(winner.f1)}"] if winner.f1 is not None else []
     return f"{rates} ({', '.join(known)})"

@@ -11,6 +11,7 @@ from raggrid.analysis.names import display_name
 from raggrid.analysis.recommend import Recommendation, recommend
 from raggrid.analysis.results import Results, load_results
 from raggrid.analysis.units import Unit, unit_for
+from raggrid.rates import rate_text
 from raggrid.records import CurveRecord, LedgerRecord, PipelineRecord, TrialRecord
 from raggrid.store import read
 from raggrid.strategies import PhaseSearch
@@ -52,14 +53,6 @@ def read_study(run: Path) -> Study:
         tuple(read(run, LedgerRecord)),
         tuple(read(run, PipelineRecord)),
     )
-
-
-def rate_text(value: float | None) -> str:
-    """A learning rate for a person, such as 3e-4; a dash for a side that is not trained."""
-    if value is None:
-        return "-"
-    digits, _, power = f"{value:.2e}".partition("e")
-    return f"{float(digits):g}e{int(power)}"
 
 
 def rates_text(trial: TrialRecord) -> str:

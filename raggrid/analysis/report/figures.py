@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from raggrid.analysis.names import display_name, label
-from raggrid.analysis.report.contents import Study, charged_to, distinct, rate_text, rates, rates_text
-from raggrid.rates import rungs
+from raggrid.analysis.report.contents import Study, charged_to, distinct, rates, rates_text
+from raggrid.rates import rate_text, rungs
 from raggrid.records import CurveRecord, TrialRecord
 from raggrid.strategies import PhaseSearch
 
 MOST_COLOURS = 10  # as many as tableau10 tells apart
+RATE = ".2~e"  # d3's way to write what rate_text writes
 ENDS = {"completed": "circle", "stopped": "cross", "diverged": "triangle-up", "failed": "square",
         "over_budget": "diamond"}  # fmt: skip
 
@@ -155,7 +156,7 @@ def _response(search: PhaseSearch, side: str, trials: dict[str, TrialRecord], po
         color=alt.Color("step:O", scale=alt.Scale(range=_shades(len({row["step"] for row in rows}))),
                         legend=_legend("after step")),
         detail="seed:N",
-        tooltip=[alt.Tooltip("rate:Q", format=".2e"), "step:Q", alt.Tooltip("objective:Q", format=".4f"), "seed:N"],
+        tooltip=[alt.Tooltip("rate:Q", format=RATE), "step:Q", alt.Tooltip("objective:Q", format=".4f"), "seed:N"],
     )  # fmt: skip
     return _figure(
         f"response-{_slug(search.name)}", search.name, base.mark_line() + base.mark_point(filled=True, size=60)
@@ -250,7 +251,7 @@ def _whole() -> Any:
 def _rate_axis(rows: Sequence[dict[str, Any]]) -> Any:
     import altair as alt
 
-    return alt.Axis(values=distinct(row["rate"] for row in rows), format=".0e", labelOverlap=True)
+    return alt.Axis(values=distinct(row["rate"] for row in rows), format=RATE, labelOverlap=True)
 
 
 def _shades(count: int) -> list[str]:

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from raggrid.analysis.names import display_name, label
-from raggrid.analysis.report.contents import Study, rate_text, rates
+from raggrid.analysis.names import display_name, label, recall_label
+from raggrid.analysis.report.contents import Study, rates
 from raggrid.analysis.results import Measured
+from raggrid.rates import rate_text
 from raggrid.records import PredictionRecord, QuestionRecord
 from raggrid.store import read, read_table
 
@@ -62,8 +63,8 @@ def facts(study: Study) -> list[tuple[str, str]]:
 def strategy_rows(study: Study) -> tuple[list[str], list[tuple[list[str], str, bool]]]:
     """Column names, and for each strategy its cells, the name of its verdict, and whether it is recommended."""
     verdict, unit = study.verdict, study.unit
-    k = verdict.table[0].k
-    head = ["strategy", "EM", "F1", f"R@{k}", "final", "search", "marginal", f"{label(verdict.metric)} verdict"]
+    recall = recall_label(verdict.table[0].k)
+    head = ["strategy", "EM", "F1", recall, "final", "search", "marginal", f"{label(verdict.metric)} verdict"]
     rows = []
     for row in sorted(verdict.table, key=lambda row: row.search_device_seconds or row.final_device_seconds or 0.0):
         costs = (row.final_device_seconds, row.search_device_seconds, row.marginal_device_seconds)
