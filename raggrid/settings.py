@@ -203,6 +203,8 @@ class Resources(Section):
     """Default: 1 where the cluster has GPUs, else 0."""
     max_concurrent_trials: Count | None = None
     """Default: as many as the cluster holds."""
+    wait_minutes: Annotated[Number, Field(ge=0)] = 0.0
+    """How long to wait for nodes that the cluster's autoscaler adds: for one trial, or for max_concurrent_trials."""
     dollars_per_device_hour: Positive | None = None
     """What an hour of one device costs; for budgets and bills in money."""
 

@@ -31,7 +31,7 @@ from raggrid.search.study import run_study
 from raggrid.space_yaml import dump_space
 from raggrid.store import TABLES, read, read_space
 from tests.conftest import SpaceMaker
-from tests.processes import lingering
+from tests.processes import lingering, wait_until
 
 pytestmark = pytest.mark.slow
 BIN = Path(sys.executable).parent
@@ -149,56 +149,59 @@ def test_worker_groups_give_the_numbers_of_the_inline_form(
 
 
 @contextmanager
-def loopback_cluster() -> Iterator[str]:
-    """A Ray cluster of its own on this machine, ended by its process group."""
+def ray_node(*options: str) -> Iterator[None]:
+    """A node of a Ray cluster on this machine, ended by its process group."""
+    command = [str(BIN / "ray"), "start", "--block", "--node-ip-address=127.0.0.1", *options]
+    quiet = subprocess.DEVNULL
+    # As in cluster.yaml: with a token on this machine a head would ask for it, and a node would not offer it.
+    environment = {**os.environ, "RAY_AUTH_MODE": "disabled"}
+    node = subprocess.Popen(command, stdout=quiet, stderr=quiet, start_new_session=True, env=environment)
+    try:
+        yield
+    finally:
+        os.killpg(node.pid, signal.SIGTERM)
+        try:
+            node.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(node.pid, signal.SIGKILL)
+            node.wait(20)
+
+
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command: list[str | Path] = [
-        BIN / "ray",
-        "start",
-        "--head",
-        "--block",
-        f"--port={port}",
-        "--node-ip-address=127.0.0.1",
-    ]
-    options = ["--num-cpus=2", "--include-dashboard=false", "--disable-usage-stats"]
-    head = subprocess.Popen(
-        [*command, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    try:
-        yield f"127.0.0.1:{port}"
-    finally:
-        os.killpg(head.pid, signal.SIGTERM)
-        try:
-            head.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(head.pid, signal.SIGKILL)
-            head.wait(20)
+        return int(free.getsockname()[1])
 
 
-def test_search_runs_on_a_cluster_that_exists(tmp_path: Path, make_space: SpaceMaker) -> None:
-    """In a process of its own: this one has had Ray running before."""
-    space = make_space(strategies=["baseline", "embedder"], learning_rates={"embedder": [1e-3], "generator": []})
-    with loopback_cluster() as address:
-        for _ in range(60):
-            time.sleep(0.5)
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", int(address.partition(":")[2]))) == 0:
-                    break
+def answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_search_waits_for_the_nodes_of_a_cluster_that_exists(tmp_path: Path, make_space: SpaceMaker) -> None:
+    """A head that holds nothing, as cluster.yaml's; a node comes when the search has asked for one."""
+    space = make_space(
+        strategies=["baseline", "embedder"], learning_rates={"embedder": [1e-3], "generator": []},
+        resources={"wait_minutes": 3},
+    )  # fmt: skip
+    (tmp_path / "space.yaml").write_text(dump_space(space))
+    port = free_port()
+    address = f"127.0.0.1:{port}"
+    command = [str(BIN / "raggrid"), "search", str(tmp_path / "space.yaml"), "--run", str(tmp_path / "r")]
+    head = ("--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false", "--disable-usage-stats")
+    with ray_node(*head):
+        wait_until(lambda: answers(port), "the head is up")
         time.sleep(3)
-        (tmp_path / "space.yaml").write_text(dump_space(space))
-        command: list[str | Path] = [
-            BIN / "raggrid",
-            "search",
-            tmp_path / "space.yaml",
-            "--run",
-            tmp_path / "r",
-            "--address",
-            address,
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
-    assert done.returncode == 0, done.stderr
+        with (tmp_path / "said").open("w") as said:
+            search = subprocess.Popen([*command, "--address", address], stdout=said, stderr=subprocess.PIPE, text=True)
+        wait_until(lambda: "waiting up to 3 minutes" in (tmp_path / "said").read_text(), "it waits for nodes")
+        with ray_node(f"--address={address}", "--num-cpus=2"):
+            _, told = search.communicate(timeout=240)
+    assert search.returncode == 0, told
+    assert (
+        "The cluster has 0 CPU, 0 GPU; waiting up to 3 minutes for 1 x (1 CPU, 0 GPU)."
+        in (tmp_path / "said").read_text()
+    )
     assert {row.strategy for row in read(tmp_path / "r", PipelineRecord)} == {"baseline", "embedder"}
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
-from collections.abc import Iterator
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +34,8 @@ TRAIN_SETTINGS = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1"}
 # Library settings of every worker: no progress bars, no forks of the tokenizer's threads.
 WORKER_SETTINGS = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "TQDM_DISABLE": "1"}
 ACCELERATOR = "accelerator_type:"  # how Ray lists what kind of GPU its nodes have
+POLL_SECONDS = 2.0
+ASK_SECONDS = 30.0
 KNOCK_SECONDS = 10.0  # a connection that takes longer is as good as none
 
 
@@ -53,25 +59,61 @@ class Allocation:
 
 
 @contextmanager
-def connected(address: str | None, wanted: Resources) -> Iterator[Allocation]:
+def connected(
+    address: str | None, wanted: Resources, say: Callable[[str], None] = lambda _: None
+) -> Iterator[Allocation]:
     """A Ray session for one study: the cluster at ``address``, or one started on this machine and ended after.
+
+    Args:
+        address: of a cluster, in Ray's form.
+        wanted: what a trial holds, and how long to wait until the cluster can hold it.
+        say: called with a sentence when there is something to wait for.
 
     Raises:
         StudyError: nothing answers at the address, or the cluster cannot hold a single trial.
     """
     settings = {**QUIET, **TRAIN_SETTINGS, **WORKER_SETTINGS}
-    if address is not None and _has_token():
-        # Without it Ray refuses a cluster that was started with the same token; one without tokens does not mind.
-        settings["RAY_AUTH_MODE"] = "token"
     for name, value in settings.items():
         os.environ.setdefault(name, value)
+    if address is not None and _has_token() and "RAY_AUTH_MODE" not in os.environ:
+        # Not for the workers: they take the mode of the node that starts them.
+        os.environ["RAY_AUTH_MODE"] = "disabled" if _lets_in_without_token(address) else "token"
     import ray
 
     _start(ray, address, wanted, settings)
     try:
-        yield _allocation(ray.cluster_resources(), wanted)
+        with _grown(ray, wanted, say):
+            yield _allocation(ray.cluster_resources(), wanted)
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _grown(ray: Any, wanted: Resources, say: Callable[[str], None]) -> Iterator[None]:
+    """Ask the cluster's autoscaler for what is missing, wait for it, and let go of it at the end."""
+    from ray.autoscaler.sdk import request_resources
+
+    asked: list[dict[str, float]] = []
+    slots, deadline = wanted.max_concurrent_trials or 1, time.monotonic() + 60 * wanted.wait_minutes
+    try:
+        while _fits(total := ray.cluster_resources(), wanted) < slots and time.monotonic() < deadline:
+            bundles = [_worker(total, wanted)] * max(1, wanted.workers) * slots
+            if bundles != asked:
+                asked = bundles
+                say(f"The cluster has {_told(total)}; waiting up to {wanted.wait_minutes:g} minutes for "
+                    f"{len(bundles)} x ({_told(bundles[0])}).")  # fmt: skip
+                request_resources(bundles=bundles)
+            time.sleep(POLL_SECONDS)
+        yield
+    finally:
+        if asked:
+            request_resources(bundles=[])
+
+
+def _worker(total: Mapping[str, float], wanted: Resources) -> dict[str, float]:
+    """What a worker asks for, in Ray's form."""
+    held = {"CPU": float(wanted.cpus_per_worker), "GPU": _gpus(total, wanted)}
+    return {name: count for name, count in held.items() if count}
 
 
 def _start(ray: Any, address: str | None, wanted: Resources, settings: dict[str, str]) -> None:
@@ -98,6 +140,17 @@ def _has_token() -> bool:
     return Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token").is_file()
 
 
+def _lets_in_without_token(address: str) -> bool:
+    """Whether a cluster asks for no token. With one Ray would connect all the same, and start no trial, ever."""
+    command = [sys.executable, "-m", "ray.scripts.scripts", "health-check"]
+    command += [] if address == "auto" else ["--address", address]
+    environment = {**os.environ, "RAY_AUTH_MODE": "disabled"}
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        asked = subprocess.run(command, env=environment, capture_output=True, timeout=ASK_SECONDS, check=False)
+        return asked.returncode == 0
+    return False
+
+
 def _knock(address: str) -> None:
     """Raises OSError at once where nothing listens; Ray itself would try for minutes."""
     host, _, port = address.rpartition(":")
@@ -109,19 +162,31 @@ def _short(error: Exception) -> str:
     return str(error).strip().partition("\n")[0][:160]
 
 
-def _allocation(total: dict[str, float], wanted: Resources) -> Allocation:
-    gpus = wanted.gpus_per_worker if wanted.gpus_per_worker is not None else float(total.get("GPU", 0) > 0)
-    workers = max(1, wanted.workers)
+def _gpus(total: Mapping[str, float], wanted: Resources) -> float:
+    """GPUs of a worker."""
+    return wanted.gpus_per_worker if wanted.gpus_per_worker is not None else float(total.get("GPU", 0) > 0)
+
+
+def _fits(total: Mapping[str, float], wanted: Resources) -> int:
+    """How many trials a cluster holds at once."""
+    gpus, workers = _gpus(total, wanted), max(1, wanted.workers)
     fits = int(total.get("CPU", 0) // (wanted.cpus_per_worker * workers))
-    if gpus:
-        fits = min(fits, int(total.get("GPU", 0) / gpus // workers))
+    return min(fits, int(total.get("GPU", 0) / gpus // workers)) if gpus else fits
+
+
+def _told(total: Mapping[str, float]) -> str:
+    return f"{total.get('CPU', 0):g} CPU, {total.get('GPU', 0):g} GPU"
+
+
+def _allocation(total: Mapping[str, float], wanted: Resources) -> Allocation:
+    gpus, fits = _gpus(total, wanted), _fits(total, wanted)
     if fits < 1:
         raise StudyError(
-            f"resources: a trial asks for {workers} x ({wanted.cpus_per_worker} CPU, {gpus:g} GPU); the cluster has "
-            f"{total.get('CPU', 0):g} CPU, {total.get('GPU', 0):g} GPU. Lower resources.workers or add nodes."
+            f"resources: a trial asks for {max(1, wanted.workers)} x ({wanted.cpus_per_worker} CPU, {gpus:g} GPU); the "
+            f"cluster has {_told(total)}. Lower resources.workers, add nodes, or give an autoscaler time to: "
+            "--set resources.wait_minutes=15."
         )
     slots = min(fits, wanted.max_concurrent_trials or fits)
     kinds = sorted(name.removeprefix(ACCELERATOR) for name in total if name.startswith(ACCELERATOR))
-    return Allocation(
-        slots, wanted.workers, wanted.cpus_per_worker, gpus, tuple(kinds or ["gpu"]) if gpus else ("cpu",)
-    )
+    types = tuple(kinds or ["gpu"]) if gpus else ("cpu",)
+    return Allocation(slots, wanted.workers, wanted.cpus_per_worker, gpus, types)

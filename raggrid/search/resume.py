@@ -16,7 +16,10 @@ from raggrid.space import SearchSpace
 from raggrid.store import check_free, index_folder, read, read_environment, read_space
 
 # What does not change a single number of a study: it may differ from session to session.
-FREE = ("budget.", "checkpoints.", "resources.max_concurrent_trials", "resources.dollars_per_device_hour")
+FREE = (
+    "budget.", "checkpoints.", "resources.max_concurrent_trials", "resources.dollars_per_device_hour",
+    "resources.wait_minutes",
+)  # fmt: skip
 # Lists to which ``--extend`` may add; what is new is run, and nothing else.
 GROWING = ("learning_rates.embedder", "learning_rates.generator", "losses.joint", "seeds", "strategies")
 # Each tries the pairs of those before it, and more.

@@ -77,7 +77,7 @@ def run_study(
         fresh = not is_begun(run)
         if not fresh:
             held.enter_context(claimed(run))  # before a cluster is started for nothing
-        allocation = held.enter_context(connected(address, space.resources))
+        allocation = held.enter_context(connected(address, space.resources, _speaker(console)))
         if fresh:
             if not is_begun(run):  # another search may have begun it meanwhile
                 create_run(run, space, environment(space, data, allocation.device_types))
