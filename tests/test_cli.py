@@ -210,3 +210,12 @@ def test_a_folder_in_use_is_refused(space: Path, run: Path, tiny_models: tuple[P
     assert done.returncode == 2
     assert "already holds files" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_demo_leaves_other_peoples_files_alone(tmp_path: Path) -> None:
+    (tmp_path / "corpus.jsonl").write_text("mine")
+    done = raggrid("demo", tmp_path, "--entities", "20")
+    assert done.returncode == 2
+    assert "holds other files named corpus.jsonl" in done.stderr
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
+    assert [raggrid("demo", tmp_path / "new", "--entities", "20").returncode for _ in range(2)] == [0, 0]

@@ -70,7 +70,7 @@ def demo(
 ) -> None:
     """Write a small fictional world to try a search on: passages, questions, answers, labels.
 
-    The folder is in the format that data.folder of a search space expects.
+    The folder is in the format that data.folder of a search space expects. Other files of its names are left alone.
     """
     from raggrid.demo import make_world, write_world
     from raggrid.errors import InputError
