@@ -49,6 +49,7 @@ KEYS: Mapping[type, tuple[str, ...]] = {
 }
 # What a system says when there is no room left.
 FULL = (errno.ENOSPC, errno.EDQUOT)
+SHOWN = 8  # run directories that an error names
 _counter = itertools.count()
 
 
@@ -164,8 +165,18 @@ def read_space(run: Path) -> SearchSpace:
         RecordError: ``run`` is no run directory.
     """
     if not (run / "space.yaml").is_file():
-        raise RecordError(f"{run}: no run directory (it has no space.yaml). Give the --run of a raggrid search.")
+        raise RecordError(f"{run}: no run directory (it has no space.yaml). {_instead(run)}")
     return load_space(run / "space.yaml")
+
+
+def _instead(folder: Path) -> str:
+    """What to give in place of a folder that is no run directory."""
+    inside = sorted(path.parent.name for path in folder.glob("*/space.yaml"))
+    if not inside:
+        return "Give the --run of a raggrid search."
+    more = f" and {len(inside) - SHOWN} more" if len(inside) > SHOWN else ""
+    names = ", ".join(inside[:SHOWN])
+    return f"It holds run directories: {names}{more}. Give one of these, such as {folder / inside[0]}."
 
 
 def read_environment(run: Path) -> dict[str, Any]:

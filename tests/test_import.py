@@ -197,3 +197,18 @@ def test_what_cannot_be_imported_is_refused(tmp_path: Path, paper: dict[str, Pat
     path = write_csv(tmp_path / "t.csv", ROWS)
     with pytest.raises(DataError, match="holds one table"):
         import_results(str(path), tmp_path / "run", dataset="popqa")
+
+
+def test_the_word_paper_means_the_paper_whatever_lies_around(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    import_results("paper", Path("paper"))
+    with pytest.raises(RecordError, match=r"paper/hotpotqa: already holds files; expected a new or empty folder"):
+        import_results("paper", Path("paper"))
+
+
+def test_an_import_of_several_tables_writes_all_or_none(tmp_path: Path) -> None:
+    (tmp_path / "popqa").mkdir()
+    (tmp_path / "popqa" / "mine.txt").write_text("mine")
+    with pytest.raises(RecordError, match="popqa: already holds files"):
+        import_results("paper", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["popqa"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from raggrid.analysis.tables import Row, Table, read_tables
 from raggrid.records import PipelineRecord
 from raggrid.space import TUNES_EMBEDDER, TUNES_GENERATOR, SearchSpace
-from raggrid.store import append, create_run
+from raggrid.store import append, check_free, create_run
 from raggrid.strategies import STRATEGIES
 
 UNKNOWN = "not said by the table"
@@ -50,6 +50,8 @@ def import_results(
     """
     tables = read_tables(source, dataset=dataset, pipeline=pipeline, percent=percent)
     places = [run if len(tables) == 1 else run / table.name.removeprefix("paper-") for table in tables]
+    for place in places:
+        check_free(place)
     for place, table in zip(places, tables, strict=True):
         split = "test" if any(row.split == "test" for row in table.rows) else "validation"
         create_run(place, _space(table), _environment(table))

@@ -79,7 +79,7 @@ COLUMNS = tuple(field.name for field in fields(Row))
 def read_tables(
     source: str, *, dataset: str | None = None, pipeline: str | None = None, percent: bool = False
 ) -> list[Table]:
-    """The tables of a file, or of the paper for the word ``paper``.
+    """The tables of a file, or of the paper for the word ``paper``; a file of that name is ``./paper``.
 
     Args:
         source: a .csv or .json file. JSON holds a list of rows, or ``{"rows": [...]}`` with name, source, device_type,
@@ -91,7 +91,7 @@ def read_tables(
     Raises:
         DataError: no such file, or every problem of its rows.
     """
-    path = PAPER if source == "paper" and not Path(source).exists() else Path(source)
+    path = PAPER if source == "paper" else Path(source)
     content = _content(path)
     if isinstance(content, Mapping) and "averages_fig3" in content:
         from raggrid.analysis.paper import paper_tables
