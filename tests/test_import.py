@@ -144,7 +144,7 @@ def test_any_table_becomes_a_run(kind: str, tmp_path: Path) -> None:
     assert result.costs["decided_by"] == "final"
     assert result.num_questions == 4_000
     assert [row.strategy for row in result.worse] == ["baseline"]
-    assert not any("assumed" in text for text in result.warnings)
+    assert not any("--questions" in text for text in result.warnings)
     with pytest.raises(InputError, match="does not say it for every strategy"):
         recommend([run], cost="search")
     drawn = frontier([run])
@@ -212,3 +212,38 @@ def test_an_import_of_several_tables_writes_all_or_none(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="popqa: already holds files"):
         import_results("paper", tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["popqa"]
+
+
+def test_nothing_is_said_of_a_table_that_it_does_not_say(tmp_path: Path) -> None:
+    """100,000 questions, so that every verdict is decided; no word about splits, labels or devices."""
+    rows: list[dict[str, object]] = [
+        {"strategy": "baseline", "f1": 0.1, "hours": 0},
+        {"strategy": "independent", "f1": 0.5, "hours": 2, "num_questions": 100_000},
+        {"strategy": "two_phase", "f1": 0.4, "hours": 3},
+    ]
+    import_results(str(write_csv(tmp_path / "t.csv", rows)), tmp_path / "run", num_questions=100_000)
+    result = recommend([tmp_path / "run"])
+    assert {row.verdict for row in result.table} == {"as_good", "worse"}
+    text = " ".join([*result.warnings, result.rule.because, *result.notes])
+    for claim in ("There is no test split", "There are context labels", "unresolved"):
+        assert claim not in text
+    assert (
+        "The table does not say whether you have context labels; they are assumed unless you give --no-labels." in text
+    )
+    assert result.notes == (
+        "Hours that come without a number of devices are taken for those of 1 device; --devices says it when "
+        "importing.",
+        "The table does not say which split its scores are of; they are kept as validation.",
+    )
+
+
+def test_what_an_import_assumed_is_said_only_where_it_did(tmp_path: Path) -> None:
+    row = {"strategy": "generator", "f1": 0.5, "hours": 2, "split": "test"}
+    path = str(write_csv(tmp_path / "t.csv", [row]))
+    ((_, table),) = import_results(path, tmp_path / "four", num_devices=4)
+    assert table.notes == recommend([tmp_path / "four"]).notes == ()
+    ((_, table),) = import_results(path, tmp_path / "one")
+    assert len(table.notes) == 1
+    assert "those of 1 device" in table.notes[0]
+    said = str(write_csv(tmp_path / "d.csv", [{**row, "num_devices": 2}]))
+    assert import_results(said, tmp_path / "said")[0][1].notes == ()

@@ -28,7 +28,8 @@ def import_(
         int | None, typer.Option(min=1, help="How many questions the scores are means of, if the table does not say.")
     ] = None,
     devices: Annotated[
-        int | None, typer.Option(min=1, help="How many devices its hours are wall hours of, if it does not say.")
+        int | None,
+        typer.Option(min=1, help="How many devices its hours are wall hours of, if it does not say. Default: 1."),
     ] = None,
     percent: Annotated[bool, typer.Option("--percent", help="Its scores are in percent, not fractions.")] = False,
 ) -> None:
@@ -38,11 +39,13 @@ def import_(
     search_device_hours, marginal_device_hours, embedder_lr, generator_lr, num_questions. A table has means only: what
     scores by question would be needed for is then said to be unknown.
     """
-    from raggrid.analysis.importing import NEEDS_QUESTIONS, import_results, summary
+    from raggrid.analysis.importing import NEEDS_QUESTIONS, assumed, import_results, summary
 
     made = import_results(
         source, run, dataset=dataset, pipeline=pipeline, num_questions=questions, num_devices=devices, percent=percent
     )
     for place, table in made:
         print(summary(place, table))
+        for sentence in assumed(table, devices):
+            print(f"  {sentence}")
     print(NEEDS_QUESTIONS)

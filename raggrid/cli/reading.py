@@ -29,7 +29,10 @@ def recommend(
     ] = 0.01,
     confidence: Annotated[float, typer.Option(metavar="FRACTION", help="Confidence of every verdict.")] = 0.95,
     labels: Annotated[
-        bool | None, typer.Option("--labels/--no-labels", help="Whether you have context labels. Default: as recorded.")
+        bool | None,
+        typer.Option(
+            "--labels/--no-labels", help="Whether you have context labels. Default: as recorded; assumed for a table."
+        ),
     ] = None,
     known_learning_rates: Annotated[
         bool, typer.Option("--known-learning-rates", help="You know good learning rates and would not search.")
