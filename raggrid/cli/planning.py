@@ -13,7 +13,7 @@ import typer
 
 from raggrid.cli.app import app
 from raggrid.cli.options import Json, Override, print_json
-from raggrid.errors import DataError, InputError, ModelError
+from raggrid.errors import InputError, ModelError
 
 if TYPE_CHECKING:
     from raggrid.analysis.cost_model import ModelSize, Setting
@@ -212,21 +212,13 @@ def _workload(space: SearchSpace) -> Workload:
     """
     from raggrid.analysis.workload import assumed_workload, workload_of
 
-    folder = Path(space.data.folder).expanduser()
-    if not folder.is_dir():
+    if not Path(space.data.folder).expanduser().is_dir():
         return assumed_workload(space)
-    from raggrid.data.folder import read_folder
+    from raggrid.data.checked import checked_data
     from raggrid.rag.prompt import passage_text
-    from raggrid.strategies import STRATEGIES
 
-    data = read_folder(folder, {str(split): count for split, count in space.data.limits.items()})
-    needy = [name for name in space.strategies if STRATEGIES[name].needs_labels]
-    unlabelled, train = data.num_unlabelled("train"), data.splits["train"]
-    if needy and unlabelled:
-        raise DataError(
-            f"strategy '{needy[0]}' needs context labels; {unlabelled} of {len(train)} training questions have none. "
-            "Label them, or use two_phase or joint."
-        )
+    data = checked_data(space)
+    train = data.splits["train"]
     return workload_of(
         space,
         [passage_text(passage) for passage in data.passages],
