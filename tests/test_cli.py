@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -228,3 +229,43 @@ def test_import_says_what_it_assumed(tmp_path: Path) -> None:
     assert "kept as validation" in done.stdout
     help_ = " ".join(raggrid("import", "--help").stdout.replace("│", " ").split())
     assert "if it does not say. Default: 1." in help_
+
+
+def test_plan_names_the_folder_that_is_not_there(space: Path) -> None:
+    done = raggrid("plan", space, *LLAMA, "--set", "data.folder=No/Where")
+    assert done.returncode == 0
+    assert "No data at hand (data.folder: No/Where is no folder here): questions of 20" in " ".join(done.stdout.split())
+
+
+def test_plan_says_that_an_assumed_device_is_too_small(space: Path) -> None:
+    gpus = [*LLAMA, "--set", "resources.gpus_per_worker=1", "--set", "training.rag.batch_size=16"]
+    told = json.loads(raggrid("plan", space, *gpus, "--json").stdout)["pricing"]["notes"]
+    (note,) = [note for note in told if "too small" in note]
+    told_of = re.fullmatch(r"An A10 with 24 GB is too small: expected about .* GB a device\. ([\w-]+) fits; .*", note)
+    assert told_of, note
+    assert raggrid("plan", space, *gpus, "--device", told_of[1]).returncode == 0
+    huge = [*gpus, "--set", "training.rag.batch_size=4000"]
+    told = json.loads(raggrid("plan", space, *huge, "--json").stdout)["pricing"]["notes"]
+    assert any("No device of the table fits" in note for note in told)
+    fits = json.loads(raggrid("plan", space, *gpus, "--set", "training.rag.batch_size=1", "--json").stdout)
+    assert not any("too small" in note for note in fits["pricing"]["notes"])
+
+
+def test_a_price_of_nothing_is_a_price(space: Path) -> None:
+    words = ["plan", space, *LLAMA, "--set", "resources.dollars_per_device_hour=3", "--json"]
+    prices = [json.loads(raggrid(*words, *more).stdout)["pricing"] for more in ([], ["--price", "0"])]
+    assert [pricing["dollars_per_device_hour"] for pricing in prices] == [3.0, 0.0]
+    assert prices[1]["total_dollars"] == {"low": 0.0, "expected": 0.0, "high": 0.0}
+
+
+def test_what_a_pilot_prepares_is_told_beside_the_json(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from raggrid.cli.planning import _ready_for_pilot
+
+    monkeypatch.setattr("raggrid.search.study.checked_inputs", lambda space: (space, None))
+    monkeypatch.setattr("raggrid.rag.loading.prepare", lambda reference, digest, say: say(f"converting {reference}"))
+    _ready_for_pilot(made_space())
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err == "converting e\nconverting g\n"

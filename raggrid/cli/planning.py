@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -133,7 +134,7 @@ def _pricing(
     generator: ModelSize,
 ) -> Pricing:
     from raggrid.analysis.cost_model import Setting, unit_costs
-    from raggrid.analysis.pricing import check_memory, price
+    from raggrid.analysis.pricing import check_memory, price, told_of_memory
     from raggrid.analysis.unit_costs import with_step_seconds
     from raggrid.strategies import study_graph
 
@@ -145,9 +146,11 @@ def _pricing(
         setting,
         with_step_seconds(units, given, study_graph(space)) if given else units,
         num_devices=case.num_devices or max(here, space.resources.workers, 1),
-        dollars_per_device_hour=case.price or space.resources.dollars_per_device_hour,
+        dollars_per_device_hour=space.resources.dollars_per_device_hour if case.price is None else case.price,
         notes=tuple(_notes(setting, case)),
     )
+    if case.device is None and not case.pilot:
+        return told_of_memory(pricing)
     check_memory(pricing)
     return pricing
 
@@ -195,7 +198,8 @@ def _notes(setting: Setting, case: _Case) -> Iterator[str]:
     if case.pilot:
         yield "Seconds are measured on this machine, on the data of the first steps; disk is from the cost model."
         return
-    yield f"{setting.workload.source.capitalize()}."
+    source = setting.workload.source
+    yield f"{source[:1].upper()}{source[1:]}."
     if case.device is None:
         yield f"Device {setting.device.name} is assumed; name yours with --device."
     yield (
@@ -238,7 +242,7 @@ def _ready_for_pilot(space: SearchSpace) -> SearchSpace:
         prepare(
             getattr(checked.models, side),
             getattr(checked.models, f"{side}_sha256"),
-            lambda text: print(text, flush=True),
+            lambda text: print(text, file=sys.stderr, flush=True),  # the other stream may be read as JSON
         )
     return checked
 
