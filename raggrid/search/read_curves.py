@@ -128,7 +128,7 @@ def _table(path: Path) -> pa.Table:
         raise DataError(f"{path}: cannot be read: {error}. Repair it.") from None
     missing = [f"no column '{name}'; expected it." for name in NEEDED if name not in table.column_names]
     if missing:
-        raise DataError(listed(str(path), [*missing, f"It has {', '.join(table.column_names)}."]))
+        raise DataError(listed(str(path), missing, f"It has {', '.join(table.column_names)}."))
     return table
 
 
@@ -140,8 +140,7 @@ def _of_table(path: Path, table: pa.Table) -> Mapping[CurveKey, Curve]:
         raise DataError(f"{path}: a column has the wrong type: {error}. Repair it.") from None
     problems = list(_problems(rows))
     if problems:
-        more = [f"and {len(problems) - SHOWN} more."] if len(problems) > SHOWN else []
-        raise DataError(listed(str(path), [*problems[:SHOWN], *more]))
+        raise DataError(listed(str(path), problems, shown=SHOWN))
     if not rows:
         raise DataError(f"{path}: got no rows; expected one an evaluation. Record a study first.")
     groups: dict[CurveKey, list[dict[str, Any]]] = {}
