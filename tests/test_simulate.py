@@ -284,10 +284,12 @@ def test_wrong_files_are_refused(tmp_path: Path) -> None:
     many = [{**row, "phase": "x"} for row in rows("generator_rag")]
     with pytest.raises(DataError, match=r"(?s)curves\.csv: 6 problems.*\n  \.\.\. and 1 more$"):
         curves(tmp_path, many)
+    (tmp_path / "curves.txt").write_text("")
     with pytest.raises(DataError, match=r"got '\.txt'; expected \.csv"):
         read_curves(tmp_path / "curves.txt")
-    with pytest.raises(DataError, match="no such file"):
-        read_curves(tmp_path / "none.csv")
+    for name in ("none.csv", "none"):
+        with pytest.raises(DataError, match=f"{name}: no such file or folder; expected recorded curves"):
+            read_curves(tmp_path / name)
 
 
 def charged(category: str, seconds: float, trial_id: str | None = None, *, workers: int = 1) -> LedgerRecord:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from raggrid.cli.app import app
+from raggrid.cli.options import said_as_options
 
 
 @app.command("import")
@@ -41,9 +42,11 @@ def import_(
     """
     from raggrid.analysis.importing import NEEDS_QUESTIONS, assumed, import_results, summary
 
-    made = import_results(
-        source, run, dataset=dataset, pipeline=pipeline, num_questions=questions, num_devices=devices, percent=percent
-    )
+    with said_as_options("dataset", "pipeline"):
+        made = import_results(
+            source, run, dataset=dataset, pipeline=pipeline, num_questions=questions, num_devices=devices,
+            percent=percent,
+        )  # fmt: skip
     for place, table in made:
         print(summary(place, table))
         for sentence in assumed(table, devices):

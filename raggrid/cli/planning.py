@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from raggrid.cli.app import app
-from raggrid.cli.options import Json, Override, print_json
+from raggrid.cli.options import Json, Override, print_json, said_as_options
 from raggrid.errors import InputError, ModelError
 
 if TYPE_CHECKING:
@@ -167,7 +167,8 @@ def _device(space: SearchSpace, case: _Case) -> tuple[Device, int]:
         device = replace(device_named("cpu"), name=name, memory_bytes=memory_bytes)
         return device, count or cores
     assumed = "A10" if space.resources.gpus_per_worker else "cpu"
-    device = device_named(case.device or assumed)
+    with said_as_options("device"):
+        device = device_named(case.device or assumed)
     if case.device is None:  # what is assumed refuses nothing
         device = replace(device, memory_bytes=None)
     return device, cores if device.name == "cpu" else 0

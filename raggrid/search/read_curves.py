@@ -46,6 +46,8 @@ def read_curves(path: Path) -> Curves:
     """
     if path.is_dir():
         return _of_run(path)
+    if not path.exists():
+        raise DataError(f"{path}: no such file or folder; expected recorded curves. Give a run directory or a table.")
     return Curves(str(path), _of_table(path, _table(path)))
 
 
@@ -122,8 +124,6 @@ def _table(path: Path) -> pa.Table:
         raise DataError(f"{path}: got '{path.suffix}'; expected .csv, .parquet or a run directory. Convert it.")
     try:
         table = readers[path.suffix](path)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; expected recorded curves. Give a run directory or a table.") from None
     except (OSError, pa.ArrowInvalid) as error:
         raise DataError(f"{path}: cannot be read: {error}. Repair it.") from None
     missing = [f"no column '{name}'; expected it." for name in NEEDED if name not in table.column_names]
