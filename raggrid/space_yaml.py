@@ -52,6 +52,10 @@ def load_space(path: Path, overrides: Sequence[str] = (), options: Mapping[str, 
     Raises:
         SpaceError: the file is missing, no YAML, or wrong; the message lists every problem.
     """
+    if path.is_dir():
+        inside = [entry.name for entry in _files_in(path)]
+        hint = f" It holds {', '.join(inside)}: give one." if inside else ""
+        raise SpaceError(f"{path}: is a folder; expected a search space in YAML.{hint}")
     if not path.is_file():
         raise SpaceError(f"{path}: no such file; expected a search space in YAML.{_similar_file(path)}")
     raw = _parse(path.read_text(encoding="utf-8", errors="replace"), str(path))
@@ -90,9 +94,15 @@ def dump_space(space: SearchSpace) -> str:
 
 
 def _similar_file(path: Path) -> str:
+    """The file that was meant; names are compared without the suffix, which makes short ones similar."""
     folder = path.parent if path.parent.is_dir() else Path()
-    close = difflib.get_close_matches(path.name, [entry.name for entry in folder.glob("*.yaml")], n=1)
-    return f" Did you mean '{folder / close[0]}'?" if close else ""
+    known = {entry.stem: entry for entry in _files_in(folder)}
+    close = difflib.get_close_matches(path.stem, known, n=1)
+    return f" Did you mean '{known[close[0]]}'?" if close else ""
+
+
+def _files_in(folder: Path) -> list[Path]:
+    return [path for pattern in ("*.yaml", "*.yml") for path in sorted(folder.glob(pattern)) if path.is_file()]
 
 
 def _parse(text: str, where: str) -> object:

@@ -129,3 +129,20 @@ def test_labels_are_asked_for_where_a_strategy_needs_them(tmp_path: Path) -> Non
         "Label them, or use two_phase or joint."
     )
     assert len(checked_data(made_space(data=folder, strategies=["two_phase"])).splits["train"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("entry", "hint"),
+    [
+        (None, "Add it, or set data.folder."),
+        ("notes.jsonl", "Add it, or set data.folder."),
+        ("validatoin.parquet", "Did you mean 'validatoin.parquet'?"),
+        ("validation.csv", "Did you mean 'validation.csv'?"),
+    ],
+)
+def test_a_missing_split_is_not_taken_for_another(tmp_path: Path, entry: str | None, hint: str) -> None:
+    write(tmp_path)
+    (tmp_path / "validation.jsonl").unlink()
+    if entry:
+        (tmp_path / entry).write_text("")
+    assert problems(tmp_path) == [f"{tmp_path / 'validation.jsonl'}: no such file. {hint}"]

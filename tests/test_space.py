@@ -179,6 +179,30 @@ def test_a_missing_file_names_a_near_one(tmp_path: Path) -> None:
         load_space(tmp_path / "popqaa.yaml")
 
 
+def test_a_missing_file_names_no_other_one(tmp_path: Path) -> None:
+    (tmp_path / "s_a.yaml").write_text("")
+    with pytest.raises(SpaceError) as caught:
+        load_space(tmp_path / "quickstart.yaml")
+    assert str(caught.value) == f"{tmp_path / 'quickstart.yaml'}: no such file; expected a search space in YAML."
+    (tmp_path / "quickstart.yml").write_text("")
+    with pytest.raises(SpaceError, match=r"Did you mean .*quickstart\.yml"):
+        load_space(tmp_path / "quickstart.yaml")
+    with pytest.raises(SpaceError, match=r"Did you mean .*quickstart\.yml"):
+        load_space(tmp_path / "quickstart")
+
+
+def test_a_folder_is_no_space(tmp_path: Path) -> None:
+    with pytest.raises(SpaceError) as caught:
+        load_space(tmp_path)
+    assert str(caught.value) == f"{tmp_path}: is a folder; expected a search space in YAML."
+    (tmp_path / "popqa.yaml").write_text("")
+    with pytest.raises(SpaceError) as caught:
+        load_space(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path}: is a folder; expected a search space in YAML. It holds popqa.yaml: give one."
+    )
+
+
 @pytest.mark.parametrize("override", ["training", "=3", "name.x=3"])
 def test_overrides_that_make_no_sense_are_refused(tmp_path: Path, override: str) -> None:
     assert "--set" in problems(dump_space(parse_space(MINIMAL)), tmp_path, override)
