@@ -177,7 +177,7 @@ def test_all_problems_of_a_table_are_told_at_once(tmp_path: Path) -> None:
     for part in (
         "row 1: strategy: got 'independant'", "Did you mean 'independent'?", "row 2: f1: got 41.2; expected at most 1",
         "--percent", "row 2: hours: got -2", "row 3: has neither exact_match nor f1", "row 3: num_questions: got 1.5",
-        "row 4: f_one: unknown column", "row 4: has neither device_hours nor hours",
+        "f_one: unknown column.", "row 4: has neither device_hours nor hours",
         "got joint with loss rag_token twice",
     ):  # fmt: skip
         assert part in text, part
@@ -247,3 +247,56 @@ def test_what_an_import_assumed_is_said_only_where_it_did(tmp_path: Path) -> Non
     assert "those of 1 device" in table.notes[0]
     said = str(write_csv(tmp_path / "d.csv", [{**row, "num_devices": 2}]))
     assert import_results(said, tmp_path / "said")[0][1].notes == ()
+
+
+def told(tmp_path: Path, text: str, **options: bool) -> list[str]:
+    """The lines of the refusal of a CSV table, its name aside."""
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(DataError) as caught:
+        import_results(str(tmp_path / "t.csv"), tmp_path / "run", **options)  # type: ignore[arg-type]
+    head, *rest = str(caught.value).replace(f"{tmp_path / 't.csv'}: ", "").splitlines()
+    return [line.strip() for line in (rest or [head])]
+
+
+def test_a_wrong_value_is_not_missing_too(tmp_path: Path) -> None:
+    assert told(tmp_path, "strategy,f1,hours\ngenerator,10,-1\nembedder,x,1\n") == [
+        "row 1: hours: got '-1'; expected a number of at least 0.",
+        "row 1: f1: got 10; expected at most 1. Give --percent if the table is in percent.",
+        "row 2: f1: got 'x'; expected a number of at least 0.",
+    ]
+    assert told(tmp_path, "strategy,f1,hours\ngenerator,1000,1\n", percent=True) == [
+        "row 1: f1: got 1000; expected at most 100."
+    ]
+
+
+def test_an_unknown_column_is_one_problem_of_the_table(tmp_path: Path) -> None:
+    assert told(tmp_path, "strategy,f1,hours,exact_mach,zzz\ngenerator,0.5,1,2,3\nembedder,0.4,1,2,3\n") == [
+        "exact_mach: unknown column. Did you mean 'exact_match'?",
+        "zzz: unknown column.",
+        "Known columns: strategy, loss, exact_match, f1, recall_at_k, k, device_hours, hours, num_devices, "
+        "search_device_hours, marginal_device_hours, embedder_lr, generator_lr, num_questions, split.",
+    ]
+
+
+def test_a_missing_strategy_is_said_to_be_missing(tmp_path: Path) -> None:
+    assert told(tmp_path, "f1,hours\n0.5,1\n0.4,1\n") == ["no column 'strategy'; expected one row a strategy. Add it."]
+    expected = "expected one of baseline, embedder, generator, independent, two_phase, joint, closed_book."
+    assert told(tmp_path, "strategy,f1,hours\n,0.5,1\nembedder,0.4,1\n") == [
+        f"row 1: strategy: got nothing; {expected}"
+    ]
+
+
+def test_cells_beyond_the_header_and_unknown_losses_are_told(tmp_path: Path) -> None:
+    assert told(tmp_path, "strategy,f1,hours\ngenerator,0,5,1\n") == [
+        "row 1: got more cells than columns; expected as many."
+    ]
+    assert told(tmp_path, "strategy,loss,f1,hours\njoint,rag_tokens,0.5,1\n") == [
+        "row 1: loss: got 'rag_tokens'; expected one of rag_token, rag_sequence. Did you mean 'rag_token'?"
+    ]
+
+
+def test_a_column_that_no_row_has_is_one_problem(tmp_path: Path) -> None:
+    assert told(tmp_path, "strategy,recall@5\ngenerator,0.5\nembedder,0.4\n") == [
+        "no column 'exact_match' or 'f1'; expected one of them. Add it.",
+        "no column 'device_hours' or 'hours'; expected what training cost. Add it.",
+    ]
