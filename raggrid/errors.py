@@ -58,12 +58,16 @@ class StudyInterrupted(RaggridError):
     exit_code = 130
 
 
-def listed(where: str, problems: Iterable[str]) -> str:
+def listed(where: str, problems: Iterable[str], advice: str = "", *, shown: int | None = None) -> str:
     """One message for all the problems of one place.
 
-    A single problem reads ``where: problem``; several read ``where: N problems`` and one indented line each.
+    A single problem reads ``where: problem``; several read ``where: N problems`` and one indented line each. The
+    ``advice`` that they share comes last and is none of them. At most ``shown`` are listed; all are counted.
     """
     lines = list(problems)
     if len(lines) == 1:
-        return f"{where}: {lines[0]}"
-    return "\n".join([f"{where}: {len(lines)} problems", *(f"  {line}" for line in lines)])
+        return f"{where}: {lines[0]} {advice}".rstrip()
+    told = lines[:shown]
+    more = [f"  ... and {len(lines) - len(told)} more"] if len(told) < len(lines) else []
+    head = f"{where}: {len(lines)} problems"
+    return "\n".join([head, *(f"  {line}" for line in told), *more, *([advice] if advice else [])])

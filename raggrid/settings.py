@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationInfo, field_validator
 
 StrategyName = Literal["baseline", "embedder", "generator", "independent", "two_phase", "joint", "closed_book"]
 RagLoss = Literal["rag_token", "rag_sequence"]
@@ -84,6 +84,14 @@ class Sampled(Section):
     high: Rate
     count: Count
     batch: Count = 4
+
+    @field_validator("high")
+    @classmethod
+    def _above_low(cls, high: float, info: ValidationInfo) -> float:
+        low = info.data.get("low")  # absent where it is wrong itself
+        if low is not None and high <= low:
+            raise ValueError(f"expected more than low, {low:g}")
+        return high
 
 
 def _list_or_drawn(value: object) -> str:

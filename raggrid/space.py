@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Annotated, Literal
+from collections.abc import Iterable, Iterator, Set
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
@@ -54,9 +54,9 @@ class SearchSpace(Section):
 
     @model_validator(mode="after")
     def _fits_together(self) -> SearchSpace:
-        problems = list(_contradictions(self))
-        if problems:
-            raise ValueError("\n".join(problems))
+        found = list(_contradictions(self))
+        if found:
+            raise Contradictions(found)
         return self
 
     @property
@@ -70,39 +70,57 @@ TUNES_GENERATOR = frozenset({"closed_book", "generator", "independent", "two_pha
 MARGINALISES = frozenset({"two_phase", "joint"})
 
 
-def _contradictions(space: SearchSpace) -> Iterable[str]:
-    names = set(space.strategies)
-    rates = space.learning_rates
+class Contradiction(NamedTuple):
+    """What does not fit together: the settings that it follows from, and the sentence that says so."""
+
+    reads: tuple[str, ...]
+    sentence: str
+
+
+class Contradictions(ValueError):
+    """All contradictions of a space; the message is one line each."""
+
+    def __init__(self, found: Iterable[Contradiction]) -> None:
+        self.found = tuple(found)
+        super().__init__("\n".join(each.sentence for each in self.found))
+
+
+def _contradictions(space: SearchSpace) -> Iterator[Contradiction]:
+    names, top_k = set(space.strategies), space.retrieval.top_k
     if not names:
-        yield "strategies: got none; expected at least one."
-    for key, wanted, grid in (
-        ("embedder", TUNES_EMBEDDER, rates.embedder),
-        ("generator", TUNES_GENERATOR, rates.generator),
-    ):
-        if names & wanted and not grid:
-            yield f"learning_rates.{key}: got no values; strategy '{min(names & wanted)}' searches them. Add a list."
-        yield from _rate_problems(f"learning_rates.{key}", grid)
-    if names & MARGINALISES and space.retrieval.top_k < 2:
-        yield (
-            f"retrieval.top_k: got {space.retrieval.top_k}; strategy '{min(names & MARGINALISES)}' tunes the embedder "
-            "through the RAG loss, whose gradient is exactly zero with one passage. Use at least 2."
+        yield Contradiction(("strategies",), "strategies: got none; expected at least one.")
+    yield from _rate_problems("learning_rates.embedder", space.learning_rates.embedder, names & TUNES_EMBEDDER)
+    yield from _rate_problems("learning_rates.generator", space.learning_rates.generator, names & TUNES_GENERATOR)
+    if names & MARGINALISES and top_k < 2:
+        yield Contradiction(
+            ("strategies", "retrieval.top_k"),
+            f"retrieval.top_k: got {top_k}; strategy '{min(names & MARGINALISES)}' tunes the embedder "
+            "through the RAG loss, whose gradient is exactly zero with one passage. Use at least 2.",
         )
     if "joint" in names and not space.losses.joint:
-        yield "losses.joint: got none; expected rag_token, rag_sequence or both."
+        yield Contradiction(
+            ("strategies", "losses.joint"), "losses.joint: got none; expected rag_token, rag_sequence or both."
+        )
     for field in ("{context}", "{question}"):
         if field not in space.prompt.template:
-            yield f"prompt.template: got no {field}; the generator needs to see it."
-    if len(set(space.strategies)) != len(space.strategies):
-        yield "strategies: got a name twice; expected each once."
+            yield Contradiction(
+                ("prompt.template",), f"prompt.template: got no {field}; the generator needs to see it."
+            )
+    if len(names) != len(space.strategies):
+        yield Contradiction(("strategies",), "strategies: got a name twice; expected each once.")
     if len(set(space.seeds)) != len(space.seeds):
-        yield f"seeds: got {list(space.seeds)}; expected each once."
+        yield Contradiction(("seeds",), f"seeds: got {list(space.seeds)}; expected each once.")
     if space.budget.dollars and not space.resources.dollars_per_device_hour:
-        yield "budget.dollars: needs resources.dollars_per_device_hour, the price of a device. Add it."
+        yield Contradiction(
+            ("budget.dollars", "resources.dollars_per_device_hour"),
+            "budget.dollars: needs resources.dollars_per_device_hour, the price of a device. Add it.",
+        )
 
 
-def _rate_problems(key: str, rates: Rates) -> Iterable[str]:
-    if isinstance(rates, Sampled):
-        if rates.low >= rates.high:
-            yield f"{key}.low: got {rates.low:g}; expected less than high, {rates.high:g}."
-    elif len(set(rates)) != len(rates):
-        yield f"{key}: got {list(rates)}; expected each value once."
+def _rate_problems(key: str, rates: Rates, searched_by: Set[str]) -> Iterator[Contradiction]:
+    if searched_by and not rates:
+        yield Contradiction(
+            ("strategies", key), f"{key}: got no values; strategy '{min(searched_by)}' searches them. Add a list."
+        )
+    if not isinstance(rates, Sampled) and len(set(rates)) != len(rates):
+        yield Contradiction((key,), f"{key}: got {list(rates)}; expected each value once.")

@@ -13,10 +13,12 @@ from pydantic import ValidationError
 
 from raggrid.errors import SpaceError, listed
 from raggrid.settings import Sampled
-from raggrid.space import SearchSpace
+from raggrid.space import Contradictions, SearchSpace
 
 # The forms that learning rates can have: part of pydantic's path to a problem, but not of the user's.
 RATE_FORMS: Mapping[object, type | None] = {"list": None, "drawn": Sampled}
+# Sections without a default, and with nothing in them that could contradict another.
+NEEDED: Mapping[str, object] = {"name": "", "data": {"folder": ""}, "models": {"embedder": "", "generator": ""}}
 
 
 class _Loader(yaml.SafeLoader):
@@ -39,21 +41,43 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
 _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 
 
-def load_space(path: Path, overrides: Sequence[str] = ()) -> SearchSpace:
+def load_space(path: Path, overrides: Sequence[str] = (), options: Mapping[str, str] | None = None) -> SearchSpace:
     """Read a YAML search space, apply ``KEY.SUB=VALUE`` overrides, check it.
+
+    Args:
+        path: the file.
+        overrides: of --set.
+        options: an override by the option of its own that it was given with, such as --wall-hours.
 
     Raises:
         SpaceError: the file is missing, no YAML, or wrong; the message lists every problem.
     """
+    if path.is_dir():
+        inside = [entry.name for entry in _files_in(path)]
+        hint = f" It holds {', '.join(inside)}: give one." if inside else ""
+        raise SpaceError(f"{path}: is a folder; expected a search space in YAML.{hint}")
     if not path.is_file():
         raise SpaceError(f"{path}: no such file; expected a search space in YAML.{_similar_file(path)}")
     raw = _parse(path.read_text(encoding="utf-8", errors="replace"), str(path))
     if not isinstance(raw, dict):
         raise SpaceError(f"{path}: got {_shown(raw)}; expected a mapping with 'data', 'models', 'strategies', ...")
-    for override in overrides:
-        _override(raw, override)
+    problems, given = [], {}
+    for option, override in [*(("--set", text) for text in overrides), *(options or {}).items()]:
+        try:
+            given[_override(raw, override)] = option
+        except SpaceError as error:
+            problems.append(str(error))
     raw.setdefault("name", path.stem)
-    return parse_space(raw, str(path))
+    try:
+        space = SearchSpace.model_validate(raw)
+    except ValidationError as error:
+        lines = [(line, _said(line, given)) for line in _lines(error, raw)]
+        problems += [said for line, said in lines if said != line]
+        own = [line for line, said in lines if said == line]
+        problems += [listed(str(path), own)] if own else []
+    if problems:
+        raise SpaceError("\n".join(problems))
+    return space
 
 
 def parse_space(raw: Mapping[str, object], where: str = "search space") -> SearchSpace:
@@ -61,8 +85,7 @@ def parse_space(raw: Mapping[str, object], where: str = "search space") -> Searc
     try:
         return SearchSpace.model_validate(raw)
     except ValidationError as error:
-        lines = [line for problem in error.errors() for line in _problem_lines(dict(problem), raw)]
-        raise SpaceError(listed(where, lines)) from None
+        raise SpaceError(listed(where, _lines(error, raw))) from None
 
 
 def dump_space(space: SearchSpace) -> str:
@@ -71,9 +94,15 @@ def dump_space(space: SearchSpace) -> str:
 
 
 def _similar_file(path: Path) -> str:
+    """The file that was meant; names are compared without the suffix, which makes short ones similar."""
     folder = path.parent if path.parent.is_dir() else Path()
-    close = difflib.get_close_matches(path.name, [entry.name for entry in folder.glob("*.yaml")], n=1)
-    return f" Did you mean '{folder / close[0]}'?" if close else ""
+    known = {entry.stem: entry for entry in _files_in(folder)}
+    close = difflib.get_close_matches(path.stem, known, n=1)
+    return f" Did you mean '{known[close[0]]}'?" if close else ""
+
+
+def _files_in(folder: Path) -> list[Path]:
+    return [path for pattern in ("*.yaml", "*.yml") for path in sorted(folder.glob(pattern)) if path.is_file()]
 
 
 def _parse(text: str, where: str) -> object:
@@ -87,22 +116,71 @@ def _parse(text: str, where: str) -> object:
         ) from None
 
 
-def _override(raw: dict[str, Any], override: str) -> None:
-    key, sign, value = override.partition("=")
-    if not sign or not key.strip():
+def _override(raw: dict[str, Any], override: str) -> str:
+    """Set one value; returns its key."""
+    key, sign, value = (part.strip() for part in override.partition("="))
+    if not sign or not key:
         raise SpaceError(f"--set: got '{override}'; expected KEY=VALUE, such as training.rag.steps=24.")
-    *parents, leaf = key.strip().split(".")
+    parsed = _parse(value, f"--set {key}")
+    *parents, leaf = key.split(".")
     target = raw
     for parent in parents:
         child = target.setdefault(parent, {})
         if not isinstance(child, dict):
             raise SpaceError(f"--set {key}: '{parent}' is {_shown(child)}, no section. Check the key.")
         target = child
-    target[leaf] = _parse(value, f"--set {key}")
+    target[leaf] = parsed
+    return key
 
 
-def _problem_lines(problem: dict[str, Any], raw: Mapping[str, object]) -> list[str]:
-    where = ".".join(str(part) for part in problem["loc"] if part not in RATE_FORMS)
+def _said(line: str, given: Mapping[str, str]) -> str:
+    """A problem's line, told of the option where the value was given with one, not of the file."""
+    where = line.partition(":")[0]
+    for key, option in given.items():
+        if option == "--set" and _touch(where, key):
+            return f"--set {line}"
+        if where == key:
+            return option + line.removeprefix(key)
+    return line
+
+
+def _touch(one: str, other: str) -> bool:
+    """Whether one key is the other, or a part of it; the empty key is the whole space."""
+    return not one or not other or f"{one}.".startswith(f"{other}.") or f"{other}.".startswith(f"{one}.")
+
+
+def _lines(error: ValidationError, raw: Mapping[str, object]) -> list[str]:
+    """Every problem of a space, one line each."""
+    problems = [dict(problem) for problem in error.errors()]
+    return [line for problem in problems for line in _problem_lines(problem)] + _beyond(raw, problems)
+
+
+def _beyond(raw: Mapping[str, object], problems: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What does not fit together in a space with wrong values, as far as it follows from none of these."""
+    rest: dict[str, Any] = {**raw, **NEEDED}
+    wrong = []
+    for problem in problems:
+        section, *inner = problem["loc"] or [""]
+        # What an unknown key stands for is unknown: it may be any key beside it.
+        wrong.append(_key(problem["loc"][:-1] if problem["type"] == "extra_forbidden" else problem["loc"]))
+        content = rest.pop(section, None) if section not in NEEDED else None
+        if inner and isinstance(content, dict):
+            rest[section] = {name: value for name, value in content.items() if name != inner[0]}
+    try:
+        SearchSpace.model_validate(rest)
+    except ValidationError as error:
+        causes = [problem.get("ctx", {}).get("error") for problem in error.errors()]
+        found = [each for cause in causes if isinstance(cause, Contradictions) for each in cause.found]
+        return [each.sentence for each in found if not any(_touch(key, bad) for key in each.reads for bad in wrong)]
+    return []
+
+
+def _key(loc: Sequence[object]) -> str:
+    return ".".join(str(part) for part in loc if part not in RATE_FORMS)
+
+
+def _problem_lines(problem: Mapping[str, Any]) -> list[str]:
+    where = _key(problem["loc"])
     kind, got, context = problem["type"], problem["input"], problem.get("ctx", {})
     if kind == "extra_forbidden":
         return [f"{where}: unknown key.{_did_you_mean(problem['loc'])}"]

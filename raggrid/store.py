@@ -12,7 +12,7 @@ import json
 import os
 import time
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from types import NoneType
@@ -29,6 +29,7 @@ from raggrid.space import SearchSpace
 from raggrid.space_yaml import dump_space, load_space
 
 R = TypeVar("R", TrialRecord, CurveRecord, PipelineRecord, PredictionRecord, LedgerRecord, QuestionRecord)
+T = TypeVar("T")
 
 TABLES: Mapping[type, str] = {
     TrialRecord: "trials",
@@ -49,6 +50,7 @@ KEYS: Mapping[type, tuple[str, ...]] = {
 }
 # What a system says when there is no room left.
 FULL = (errno.ENOSPC, errno.EDQUOT)
+SHOWN = 8  # run directories that an error names
 _counter = itertools.count()
 
 
@@ -110,17 +112,22 @@ def append(run: Path, rows: Sequence[R]) -> None:
 
 def read_table(run: Path, record: type) -> pa.Table:
     """All rows of a table as Arrow, in the order written, superseded ones included; empty if none."""
-    return _together(run, table_files(run, record), record)
+    return _together(table_files(run, record), record)
 
 
-def _together(run: Path, files: Sequence[Path], record: type) -> pa.Table:
+def _together(files: Sequence[Path], record: type) -> pa.Table:
     wanted = schema(record)
+    tables = [_read_file(file, lambda file: _aligned(pq.ParquetFile(file).read(), wanted)) for file in files]
+    return pa.concat_tables(tables) if tables else wanted.empty_table()
+
+
+def _read_file(file: Path, how: Callable[[Path], T]) -> T:
+    """What ``how`` makes of a file. Raises `RecordError` with the file's name where it is damaged."""
     try:
-        tables = [pq.ParquetFile(file).read() for file in files]
-    except (OSError, pa.ArrowInvalid) as error:
-        raise RecordError(f"{run / TABLES[record]}: unreadable: {error}. Restore the file or remove it.") from error
-    aligned = [_aligned(table, wanted) for table in tables]
-    return pa.concat_tables(aligned) if aligned else wanted.empty_table()
+        return how(file)
+    except (OSError, ValueError, TypeError, NotImplementedError) as error:
+        why = " ".join(str(error).split()).rstrip(".")
+        raise RecordError(f"{file}: unreadable: {why}. Restore the file or remove it.") from error
 
 
 def _aligned(table: pa.Table, wanted: pa.Schema) -> pa.Table:
@@ -139,7 +146,7 @@ def read(run: Path, record: type[R]) -> list[R]:
 def read_unseen(run: Path, record: type[R], seen: set[str]) -> list[R]:
     """The rows of the files of a table that are not in ``seen``, which they are put into: for a table that grows."""
     files = [file for file in table_files(run, record) if file.name not in seen]
-    rows = _records(_together(run, files, record), record)
+    rows = _records(_together(files, record), record)
     seen.update(file.name for file in files)
     return rows
 
@@ -164,14 +171,24 @@ def read_space(run: Path) -> SearchSpace:
         RecordError: ``run`` is no run directory.
     """
     if not (run / "space.yaml").is_file():
-        raise RecordError(f"{run}: no run directory (it has no space.yaml). Give the --run of a raggrid search.")
+        raise RecordError(f"{run}: no run directory (it has no space.yaml). {_instead(run)}")
     return load_space(run / "space.yaml")
 
 
+def _instead(folder: Path) -> str:
+    """What to give in place of a folder that is no run directory."""
+    inside = sorted(path.parent.name for path in folder.glob("*/space.yaml"))
+    if not inside:
+        return "Give the --run of a raggrid search."
+    more = f" and {len(inside) - SHOWN} more" if len(inside) > SHOWN else ""
+    names = ", ".join(inside[:SHOWN])
+    return f"It holds run directories: {names}{more}. Give one of these, such as {folder / inside[0]}."
+
+
 def read_environment(run: Path) -> dict[str, Any]:
-    """Versions, hardware and data facts noted when the study started; empty if none were."""
+    """Versions, hardware, data facts noted when the study started; empty if none. Raises `RecordError` if damaged."""
     path = run / "environment.json"
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    return _read_file(path, lambda path: {**json.loads(path.read_text(encoding="utf-8"))}) if path.is_file() else {}
 
 
 def write_text(path: Path, text: str) -> None:
@@ -228,10 +245,7 @@ def read_columns(
         first_rows: at most so many rows of each file.
     """
     wanted = schema(record)
-    try:
-        parts = [_part(file, wanted, names, split, first_rows) for file in files]
-    except (OSError, pa.ArrowInvalid) as error:
-        raise RecordError(f"{files[0].parent}: unreadable: {error}. Restore the file or remove it.") from error
+    parts = [_read_file(file, lambda file: _part(file, wanted, names, split, first_rows)) for file in files]
     found = [part for part in parts if part is not None]
     return pa.concat_tables(found or [_encoded(wanted.empty_table().select(list(names)))]).unify_dictionaries()
 

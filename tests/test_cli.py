@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -22,6 +23,7 @@ from raggrid.analysis.recommend import recommend
 from raggrid.analysis.results import Metric
 from raggrid.analysis.search_curves import SearchStep
 from raggrid.demo import make_world, write_world
+from raggrid.errors import InputError
 from raggrid.show.frontier import show_frontier
 from raggrid.show.plan import show_plan
 from raggrid.show.recommendation import show_recommendation
@@ -66,6 +68,13 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = made_space(data={"folder": str(folder / "world")}, models={"embedder": "./none", "generator": "./none"})
     (folder / "space.yaml").write_text(dump_space(made))
     return folder / "space.yaml"
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from raggrid.analysis.importing import import_results
+
+    return import_results("paper", tmp_path_factory.mktemp("table") / "popqa", dataset="popqa")[0][0]
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -203,32 +212,41 @@ def shown(out: Console) -> str:
         (["plan", "missing.yaml"], "missing.yaml: no such file"),
         (["plan", "SPACE", "--set", "models.embedder=a/b", "--pilot"], "model './none': no such file or folder"),
         (["plan", "SPACE", *LLAMA, "--device", "T4"], "device memory: got T4 with 16 GB; expected about"),
-        (["plan", "SPACE", *LLAMA, "--device", "K80"], "device: got 'K80'; expected one of cpu, T4"),
+        (["plan", "SPACE", *LLAMA, "--device", "K80"], "\n--device: got 'K80'; expected one of cpu, T4"),
         (["plan", "SPACE", "--pilot", "--device", "A10"], "--device A10: got it with --pilot"),
         (["plan", "SPACE", "--seconds-per-step", "joint_rag"], "got 'joint_rag'; expected PHASE=SECONDS"),
         (["plan", "SPACE", "--step-times", "none.json"], "none.json: cannot be read: No such file"),
         (["plan", "SPACE", *LLAMA, "--seconds-per-step", "x=1"], "seconds per step: got 'x'; expected one of"),
         (["recommend", "missing"], "missing: no run directory"),
-        (["simulate", "SPACE", "--curves", "missing"], "missing: got ''; expected .csv, .parquet or a run directory"),
-        (["simulate", "SPACE", "--curves", "c.csv"], "c.csv: no such file; expected recorded curves"),
+        (["simulate", "SPACE", "--curves", "missing"], "missing: no such file or folder; expected recorded curves"),
+        (["simulate", "SPACE", "--curves", "c.csv"], "c.csv: no such file or folder; expected recorded curves"),
+        (["search", "SPACE", "--wall-hours", "-2"], "\n--wall-hours: got -2.0; expected a number of more than 0.0."),
+        (["search", "SPACE", "--dollars", "5"], "\n--dollars: needs resources.dollars_per_device_hour, the price of"),
+        (["simulate", "SPACE", "--curves", "c.csv", "--device-hours", "0"], "\n--device-hours: got 0.0; expected a"),
         (["frontier", "missing"], "missing: no run directory"),
         (["report", "missing"], "missing: no run directory"),
         (["report", "missing", "-o", "r.pdf"], "r.pdf: got '.pdf'; expected .html"),
         (["import", "missing.csv", "--run", "out"], "missing.csv: cannot be read"),
-        (["import", "paper", "--dataset", "nq", "--run", "out"], "dataset: got 'nq'; expected hotpotqa or popqa"),
-        (["recommend", "missing", "--max-device-hours", "-1"], "max_device_hours: got -1"),
-        (["demo", "world", "--entities", "5"], "num_entities: got 5"),
+        (["import", "paper", "--dataset", "nq", "--run", "out"], "\n--dataset: got 'nq'; expected hotpotqa or popqa"),
+        (["import", "paper", "--pipeline", "T5", "--run", "out"], "\n--pipeline: got 'T5'; expected one of MiniLM+"),
+        (["recommend", "missing", "--max-device-hours", "-1"], "\n--max-device-hours: got -1"),
+        (["recommend", "missing", "--margin", "2"], "\n--margin: got 2"),
+        (["recommend", "RUN", "--max-dollars", "2"], "\n--max-dollars: needs the price of a device-hour. Add --price"),
+        (["recommend", "PAPER", "--cost", "search"], "\n--cost: got search; the imported table does not say it"),
+        (["frontier", "PAPER", "--cost", "search"], "\n--cost: got search; the imported table does not say it"),
+        (["demo", "world", "--entities", "5"], "\n--entities: got 5; expected an integer from 20 to 600."),
     ],
 )
 def test_wrong_input_ends_with_a_sentence_and_code_2_and_writes_nothing(
-    words: list[str], message: str, space: Path, tmp_path: Path
+    words: list[str], message: str, space: Path, run: Path, table: Path, tmp_path: Path
 ) -> None:
-    filled = [str(space) if word == "SPACE" else word for word in words]
+    places = {"SPACE": space, "RUN": run, "PAPER": table}
+    filled = [str(places.get(word, word)) for word in words]
     if words[0] == "search":
         filled += ["--run", "out"]
     done = raggrid(*filled, cwd=tmp_path)
     assert done.returncode == 2
-    assert message in done.stderr
+    assert message in f"\n{done.stderr}"
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
 
@@ -282,3 +300,88 @@ def test_a_folder_in_use_is_refused(space: Path, run: Path, tiny_models: tuple[P
     assert done.returncode == 2
     assert "already holds files" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_demo_leaves_other_peoples_files_alone(tmp_path: Path) -> None:
+    (tmp_path / "corpus.jsonl").write_text("mine")
+    done = raggrid("demo", tmp_path, "--entities", "20")
+    assert done.returncode == 2
+    assert "holds other files named corpus.jsonl" in done.stderr
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
+    assert [raggrid("demo", tmp_path / "new", "--entities", "20").returncode for _ in range(2)] == [0, 0]
+
+
+def test_import_says_what_it_assumed(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("strategy,f1,hours\ngenerator,0.5,2\n")
+    done = raggrid("import", tmp_path / "t.csv", "--run", tmp_path / "run")
+    assert "those of 1 device; --devices says it" in " ".join(done.stdout.split())
+    assert "kept as validation" in done.stdout
+    help_ = " ".join(raggrid("import", "--help").stdout.replace("│", " ").split())
+    assert "if it does not say. Default: 1." in help_
+
+
+def test_plan_names_the_folder_that_is_not_there(space: Path) -> None:
+    done = raggrid("plan", space, *LLAMA, "--set", "data.folder=No/Where")
+    assert done.returncode == 0
+    assert "No data at hand (data.folder: No/Where is no folder here): questions of 20" in " ".join(done.stdout.split())
+
+
+def test_plan_says_that_an_assumed_device_is_too_small(space: Path) -> None:
+    gpus = [*LLAMA, "--set", "resources.gpus_per_worker=1", "--set", "training.rag.batch_size=16"]
+    told = json.loads(raggrid("plan", space, *gpus, "--json").stdout)["pricing"]["notes"]
+    (note,) = [note for note in told if "too small" in note]
+    told_of = re.fullmatch(r"An A10 with 24 GB is too small: expected about .* GB a device\. ([\w-]+) fits; .*", note)
+    assert told_of, note
+    assert raggrid("plan", space, *gpus, "--device", told_of[1]).returncode == 0
+    huge = [*gpus, "--set", "training.rag.batch_size=4000"]
+    told = json.loads(raggrid("plan", space, *huge, "--json").stdout)["pricing"]["notes"]
+    assert any("No device of the table fits" in note for note in told)
+    fits = json.loads(raggrid("plan", space, *gpus, "--set", "training.rag.batch_size=1", "--json").stdout)
+    assert not any("too small" in note for note in fits["pricing"]["notes"])
+
+
+def test_a_price_of_nothing_is_a_price(space: Path) -> None:
+    words = ["plan", space, *LLAMA, "--set", "resources.dollars_per_device_hour=3", "--json"]
+    prices = [json.loads(raggrid(*words, *more).stdout)["pricing"] for more in ([], ["--price", "0"])]
+    assert [pricing["dollars_per_device_hour"] for pricing in prices] == [3.0, 0.0]
+    assert prices[1]["total_dollars"] == {"low": 0.0, "expected": 0.0, "high": 0.0}
+
+
+def test_what_a_pilot_prepares_is_told_beside_the_json(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from raggrid.cli.planning import _ready_for_pilot
+
+    monkeypatch.setattr("raggrid.search.study.checked_inputs", lambda space: (space, None))
+    monkeypatch.setattr("raggrid.rag.loading.prepare", lambda reference, digest, say: say(f"converting {reference}"))
+    _ready_for_pilot(made_space())
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err == "converting e\nconverting g\n"
+
+
+def test_step_times_of_an_unknown_phase_list_each_name_once(space: Path) -> None:
+    error = raggrid("plan", space, *LLAMA, "--seconds-per-step", "foo=1").stderr
+    assert error.count("embedder_labels") == 1
+    assert "expected one of embedder_labels, generator_rag/rag_token, embedder_rag/rag_token," in error
+
+
+def test_help_of_the_demo_says_how_many_entities_there_may_be() -> None:
+    assert "20 to 600" in " ".join(raggrid("demo", "--help").stdout.replace("│", " ").split())
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ("max_dollars: needs a price.", "--max-dollars: needs a price."),
+        ("runs/a: metric: got x.", "runs/a: --metric: got x."),
+        ("metrics: got x.", "metrics: got x."),
+        ("here: 2 problems\n  metric: got x.", "here: 2 problems\n  metric: got x."),
+    ],
+)
+def test_errors_about_arguments_name_their_options(told: str, expected: str) -> None:
+    from raggrid.cli.options import said_as_options
+
+    with pytest.raises(InputError) as caught, said_as_options("metric", "max_dollars"):
+        raise InputError(told)
+    assert str(caught.value) == expected

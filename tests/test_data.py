@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from raggrid.data.checked import checked_data
 from raggrid.data.folder import MAX_SHOWN, read_folder
 from raggrid.demo import make_world, write_world
 from raggrid.errors import DataError
+from tests.records import made_space
 
 PASSAGES: list[dict[str, Any]] = [
     {"id": "p1", "title": "Ann", "text": "Ann is a painter."},
@@ -115,3 +117,32 @@ def test_missing_folder_is_one_problem(tmp_path: Path) -> None:
 def test_bytes_that_are_no_text_are_told(tmp_path: Path) -> None:
     (write(tmp_path) / "train.jsonl").write_bytes(b"\xff\xfe\n")
     assert any("no UTF-8" in line for line in problems(tmp_path))
+
+
+def test_labels_are_asked_for_where_a_strategy_needs_them(tmp_path: Path) -> None:
+    rows = [{**QUESTION, "context_ids": []}, {**QUESTION, "id": "q4"}]
+    folder = {"folder": str(write(tmp_path, train=rows)), "limits": {"train": 2}}
+    with pytest.raises(DataError) as caught:
+        checked_data(made_space(data=folder))
+    assert str(caught.value) == (
+        "strategy 'embedder' needs context labels; 1 of 2 training questions have none. "
+        "Label them, or use two_phase or joint."
+    )
+    assert len(checked_data(made_space(data=folder, strategies=["two_phase"])).splits["train"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("entry", "hint"),
+    [
+        (None, "Add it, or set data.folder."),
+        ("notes.jsonl", "Add it, or set data.folder."),
+        ("validatoin.parquet", "Did you mean 'validatoin.parquet'?"),
+        ("validation.csv", "Did you mean 'validation.csv'?"),
+    ],
+)
+def test_a_missing_split_is_not_taken_for_another(tmp_path: Path, entry: str | None, hint: str) -> None:
+    write(tmp_path)
+    (tmp_path / "validation.jsonl").unlink()
+    if entry:
+        (tmp_path / entry).write_text("")
+    assert problems(tmp_path) == [f"{tmp_path / 'validation.jsonl'}: no such file. {hint}"]

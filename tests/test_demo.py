@@ -8,6 +8,7 @@ import pytest
 
 from raggrid.data.folder import read_folder
 from raggrid.demo import make_world, write_world
+from raggrid.errors import InputError
 
 
 @pytest.mark.parametrize(("seed", "size"), [(0, 240), (1, 20), (2, 600)])
@@ -41,3 +42,27 @@ def test_same_seed_same_world_other_seed_other_world() -> None:
 def test_sizes_out_of_range_are_refused(size: int) -> None:
     with pytest.raises(ValueError, match="num_entities: got"):
         make_world(0, num_entities=size)
+
+
+def test_other_files_of_the_same_name_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "corpus.jsonl").write_text("mine")
+    (tmp_path / "test.jsonl").write_text("mine too")
+    with pytest.raises(InputError) as refused:
+        write_world(make_world(0, num_entities=20), tmp_path)
+    assert str(refused.value) == (
+        f"{tmp_path}: holds other files named corpus.jsonl, test.jsonl; expected none, or the same world. "
+        "Choose another folder."
+    )
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "corpus.jsonl": "mine", "test.jsonl": "mine too",
+    }  # fmt: skip
+
+
+def test_the_same_world_may_be_written_again(tmp_path: Path) -> None:
+    world = make_world(0, num_entities=20)
+    write_world(world, tmp_path)
+    (tmp_path / "train.jsonl").unlink()
+    write_world(world, tmp_path)
+    assert read_folder(tmp_path).passages == world.passages
+    with pytest.raises(InputError, match=r"holds other files named corpus\.jsonl"):
+        write_world(make_world(1, num_entities=20), tmp_path)

@@ -144,7 +144,7 @@ def test_any_table_becomes_a_run(kind: str, tmp_path: Path) -> None:
     assert result.costs["decided_by"] == "final"
     assert result.num_questions == 4_000
     assert [row.strategy for row in result.worse] == ["baseline"]
-    assert not any("assumed" in text for text in result.warnings)
+    assert not any("--questions" in text for text in result.warnings)
     with pytest.raises(InputError, match="does not say it for every strategy"):
         recommend([run], cost="search")
     drawn = frontier([run])
@@ -177,7 +177,7 @@ def test_all_problems_of_a_table_are_told_at_once(tmp_path: Path) -> None:
     for part in (
         "row 1: strategy: got 'independant'", "Did you mean 'independent'?", "row 2: f1: got 41.2; expected at most 1",
         "--percent", "row 2: hours: got -2", "row 3: has neither exact_match nor f1", "row 3: num_questions: got 1.5",
-        "row 4: f_one: unknown column", "row 4: has neither device_hours nor hours",
+        "f_one: unknown column.", "row 4: has neither device_hours nor hours",
         "got joint with loss rag_token twice",
     ):  # fmt: skip
         assert part in text, part
@@ -197,3 +197,106 @@ def test_what_cannot_be_imported_is_refused(tmp_path: Path, paper: dict[str, Pat
     path = write_csv(tmp_path / "t.csv", ROWS)
     with pytest.raises(DataError, match="holds one table"):
         import_results(str(path), tmp_path / "run", dataset="popqa")
+
+
+def test_the_word_paper_means_the_paper_whatever_lies_around(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    import_results("paper", Path("paper"))
+    with pytest.raises(RecordError, match=r"paper/hotpotqa: already holds files; expected a new or empty folder"):
+        import_results("paper", Path("paper"))
+
+
+def test_an_import_of_several_tables_writes_all_or_none(tmp_path: Path) -> None:
+    (tmp_path / "popqa").mkdir()
+    (tmp_path / "popqa" / "mine.txt").write_text("mine")
+    with pytest.raises(RecordError, match="popqa: already holds files"):
+        import_results("paper", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["popqa"]
+
+
+def test_nothing_is_said_of_a_table_that_it_does_not_say(tmp_path: Path) -> None:
+    """100,000 questions, so that every verdict is decided; no word about splits, labels or devices."""
+    rows: list[dict[str, object]] = [
+        {"strategy": "baseline", "f1": 0.1, "hours": 0},
+        {"strategy": "independent", "f1": 0.5, "hours": 2, "num_questions": 100_000},
+        {"strategy": "two_phase", "f1": 0.4, "hours": 3},
+    ]
+    import_results(str(write_csv(tmp_path / "t.csv", rows)), tmp_path / "run", num_questions=100_000)
+    result = recommend([tmp_path / "run"])
+    assert {row.verdict for row in result.table} == {"as_good", "worse"}
+    text = " ".join([*result.warnings, result.rule.because, *result.notes])
+    for claim in ("There is no test split", "There are context labels", "unresolved"):
+        assert claim not in text
+    assert (
+        "The table does not say whether you have context labels; they are assumed unless you give --no-labels." in text
+    )
+    assert result.notes == (
+        "Hours that come without a number of devices are taken for those of 1 device; --devices says it when "
+        "importing.",
+        "The table does not say which split its scores are of; they are kept as validation.",
+    )
+
+
+def test_what_an_import_assumed_is_said_only_where_it_did(tmp_path: Path) -> None:
+    row = {"strategy": "generator", "f1": 0.5, "hours": 2, "split": "test"}
+    path = str(write_csv(tmp_path / "t.csv", [row]))
+    ((_, table),) = import_results(path, tmp_path / "four", num_devices=4)
+    assert table.notes == recommend([tmp_path / "four"]).notes == ()
+    ((_, table),) = import_results(path, tmp_path / "one")
+    assert len(table.notes) == 1
+    assert "those of 1 device" in table.notes[0]
+    said = str(write_csv(tmp_path / "d.csv", [{**row, "num_devices": 2}]))
+    assert import_results(said, tmp_path / "said")[0][1].notes == ()
+
+
+def told(tmp_path: Path, text: str, **options: bool) -> list[str]:
+    """The lines of the refusal of a CSV table, its name aside."""
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(DataError) as caught:
+        import_results(str(tmp_path / "t.csv"), tmp_path / "run", **options)  # type: ignore[arg-type]
+    head, *rest = str(caught.value).replace(f"{tmp_path / 't.csv'}: ", "").splitlines()
+    return [line.strip() for line in (rest or [head])]
+
+
+def test_a_wrong_value_is_not_missing_too(tmp_path: Path) -> None:
+    assert told(tmp_path, "strategy,f1,hours\ngenerator,10,-1\nembedder,x,1\n") == [
+        "row 1: hours: got '-1'; expected a number of at least 0.",
+        "row 1: f1: got 10; expected at most 1. Give --percent if the table is in percent.",
+        "row 2: f1: got 'x'; expected a number of at least 0.",
+    ]
+    assert told(tmp_path, "strategy,f1,hours\ngenerator,1000,1\n", percent=True) == [
+        "row 1: f1: got 1000; expected at most 100."
+    ]
+
+
+def test_an_unknown_column_is_one_problem_of_the_table(tmp_path: Path) -> None:
+    assert told(tmp_path, "strategy,f1,hours,exact_mach,zzz\ngenerator,0.5,1,2,3\nembedder,0.4,1,2,3\n") == [
+        "exact_mach: unknown column. Did you mean 'exact_match'?",
+        "zzz: unknown column.",
+        "Known columns: strategy, loss, exact_match, f1, recall_at_k, k, device_hours, hours, num_devices, "
+        "search_device_hours, marginal_device_hours, embedder_lr, generator_lr, num_questions, split.",
+    ]
+
+
+def test_a_missing_strategy_is_said_to_be_missing(tmp_path: Path) -> None:
+    assert told(tmp_path, "f1,hours\n0.5,1\n0.4,1\n") == ["no column 'strategy'; expected one row a strategy. Add it."]
+    expected = "expected one of baseline, embedder, generator, independent, two_phase, joint, closed_book."
+    assert told(tmp_path, "strategy,f1,hours\n,0.5,1\nembedder,0.4,1\n") == [
+        f"row 1: strategy: got nothing; {expected}"
+    ]
+
+
+def test_cells_beyond_the_header_and_unknown_losses_are_told(tmp_path: Path) -> None:
+    assert told(tmp_path, "strategy,f1,hours\ngenerator,0,5,1\n") == [
+        "row 1: got more cells than columns; expected as many."
+    ]
+    assert told(tmp_path, "strategy,loss,f1,hours\njoint,rag_tokens,0.5,1\n") == [
+        "row 1: loss: got 'rag_tokens'; expected one of rag_token, rag_sequence. Did you mean 'rag_token'?"
+    ]
+
+
+def test_a_column_that_no_row_has_is_one_problem(tmp_path: Path) -> None:
+    assert told(tmp_path, "strategy,recall@5\ngenerator,0.5\nembedder,0.4\n") == [
+        "no column 'exact_match' or 'f1'; expected one of them. Add it.",
+        "no column 'device_hours' or 'hours'; expected what training cost. Add it.",
+    ]

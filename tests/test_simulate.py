@@ -274,12 +274,22 @@ def test_wrong_tables_are_refused(tmp_path: Path, change: dict[str, Any], messag
 
 def test_wrong_files_are_refused(tmp_path: Path) -> None:
     bare = [{name: value for name, value in row.items() if name != "device_seconds"} for row in rows("generator_rag")]
-    with pytest.raises(DataError, match="no column 'device_seconds'"):
+    with pytest.raises(DataError, match=r"csv: no column 'device_seconds'; expected it\. It has phase, loss, embedder"):
         curves(tmp_path, bare)
+    barer = [{name: row[name] for name in ("phase", "loss")} for row in bare]
+    with pytest.raises(DataError) as caught:
+        curves(tmp_path, barer)
+    assert str(caught.value).splitlines()[0].endswith("curves.csv: 5 problems")
+    assert str(caught.value).endswith("\nIt has phase, loss.")
+    many = [{**row, "phase": "x"} for row in rows("generator_rag")]
+    with pytest.raises(DataError, match=r"(?s)curves\.csv: 6 problems.*\n  \.\.\. and 1 more$"):
+        curves(tmp_path, many)
+    (tmp_path / "curves.txt").write_text("")
     with pytest.raises(DataError, match=r"got '\.txt'; expected \.csv"):
         read_curves(tmp_path / "curves.txt")
-    with pytest.raises(DataError, match="no such file"):
-        read_curves(tmp_path / "none.csv")
+    for name in ("none.csv", "none"):
+        with pytest.raises(DataError, match=f"{name}: no such file or folder; expected recorded curves"):
+            read_curves(tmp_path / name)
 
 
 def charged(category: str, seconds: float, trial_id: str | None = None, *, workers: int = 1) -> LedgerRecord:

@@ -86,6 +86,74 @@ def test_each_mistake_has_its_sentence(tmp_path: Path, change: str, expected: st
     assert expected in problems(dump_space(parse_space(MINIMAL)), tmp_path, change)
 
 
+SPACE = "data: {folder: d}\nmodels: {embedder: e, generator: g}\n"
+RATES = "learning_rates: {embedder: [1e-5], generator: [1e-4]}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            RATES + "budget: {device_hours: -1, dollars: 5}",
+            [
+                "budget.device_hours: got -1; expected a number of more than 0.0.",
+                "budget.dollars: needs resources.dollars_per_device_hour, the price of a device. Add it.",
+            ],
+        ),
+        (
+            "learning_rates: {generator: [1e-4], embedder: {sample: random, low: 1e-3, high: 1e-5, cnt: 3}}",
+            [
+                "learning_rates.embedder.high: got 1e-05; expected more than low, 0.001.",
+                "learning_rates.embedder.count: missing; it has no default. Add it.",
+                "learning_rates.embedder.cnt: unknown key. Did you mean 'count'?",
+            ],
+        ),
+        (
+            RATES + "retrieval: {top_k: 1}\nselection: {finalists: 0}",
+            [
+                "selection.finalists: got 0; expected an integer of at least 1.",
+                "retrieval.top_k: got 1; strategy 'joint' tunes the embedder through the RAG loss, whose gradient is "
+                "exactly zero with one passage. Use at least 2.",
+            ],
+        ),
+        # What stands on a wrong value is not judged: neither the price, the strategies nor the rates are missing.
+        (
+            RATES + "budget: {dollars: 5}\nresources: {dollars_per_device_hour: -1}",
+            ["resources.dollars_per_device_hour: got -1; expected a number of more than 0.0."],
+        ),
+        ("strategies: [two_fase, baseline]", ["strategies.0: got 'two_fase'; expected 'baseline'"]),
+        ("strategy: [baseline]", ["strategy: unknown key. Did you mean 'strategies'?"]),
+        (
+            "learning_rates: {embedder: [2], generator: [1e-4]}",
+            ["learning_rates.embedder.0: got 2; expected a number of at most 1.0."],
+        ),
+    ],
+)
+def test_what_does_not_fit_together_is_told_beside_what_is_wrong(
+    tmp_path: Path, text: str, expected: list[str]
+) -> None:
+    told = problems(SPACE + text, tmp_path).replace("space.yaml: ", "", 1)
+    lines = [line.strip() for line in told.splitlines()]
+    assert len(lines) == len(expected) + (len(expected) > 1)
+    for line in expected:
+        assert any(found.startswith(line) for found in lines), (line, lines)
+
+
+def test_missing_sections_hide_no_contradiction(tmp_path: Path) -> None:
+    told = problems("data: {folder: d}\nretrieval: {top_k: 1}\n" + RATES, tmp_path)
+    assert "models: missing" in told
+    assert "retrieval.top_k: got 1; strategy 'joint'" in told
+
+
+def test_every_override_is_checked(tmp_path: Path) -> None:
+    told = problems(dump_space(parse_space(MINIMAL)), tmp_path, "training", "name.x=3", "retrieval.top_k=0", "seeds=[")
+    for part in (
+        "--set: got 'training'; expected KEY=VALUE", "--set name.x: 'name' is 'n', no section",
+        "--set retrieval.top_k: got 0; expected an integer of at least 1.", "--set seeds:1: not YAML",
+    ):  # fmt: skip
+        assert part in told
+
+
 def test_one_passage_is_enough_where_nothing_is_marginalised() -> None:
     strategies = ["baseline", "embedder", "generator", "independent"]
     assert parse_space({**MINIMAL, "retrieval": {"top_k": 1}, "strategies": strategies}).retrieval.top_k == 1
@@ -109,6 +177,30 @@ def test_a_missing_file_names_a_near_one(tmp_path: Path) -> None:
     (tmp_path / "popqa.yaml").write_text("")
     with pytest.raises(SpaceError, match=r"Did you mean .*popqa\.yaml"):
         load_space(tmp_path / "popqaa.yaml")
+
+
+def test_a_missing_file_names_no_other_one(tmp_path: Path) -> None:
+    (tmp_path / "s_a.yaml").write_text("")
+    with pytest.raises(SpaceError) as caught:
+        load_space(tmp_path / "quickstart.yaml")
+    assert str(caught.value) == f"{tmp_path / 'quickstart.yaml'}: no such file; expected a search space in YAML."
+    (tmp_path / "quickstart.yml").write_text("")
+    with pytest.raises(SpaceError, match=r"Did you mean .*quickstart\.yml"):
+        load_space(tmp_path / "quickstart.yaml")
+    with pytest.raises(SpaceError, match=r"Did you mean .*quickstart\.yml"):
+        load_space(tmp_path / "quickstart")
+
+
+def test_a_folder_is_no_space(tmp_path: Path) -> None:
+    with pytest.raises(SpaceError) as caught:
+        load_space(tmp_path)
+    assert str(caught.value) == f"{tmp_path}: is a folder; expected a search space in YAML."
+    (tmp_path / "popqa.yaml").write_text("")
+    with pytest.raises(SpaceError) as caught:
+        load_space(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path}: is a folder; expected a search space in YAML. It holds popqa.yaml: give one."
+    )
 
 
 @pytest.mark.parametrize("override", ["training", "=3", "name.x=3"])

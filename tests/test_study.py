@@ -290,6 +290,36 @@ def test_what_only_adds_can_extend_a_study_and_the_rest_is_refused(
             check_same_study(tmp_path / "r", given, data, extend=True)
 
 
+def refused(run: Path, given: SearchSpace, content_hash: str = "hash") -> str:
+    with pytest.raises(RecordError) as caught:
+        check_same_study(run, given, Dataset((), {"train": (), "validation": ()}, content_hash), extend=False)
+    return str(caught.value).replace(str(run), "RUN")
+
+
+def test_what_differs_is_counted_without_the_advice(tmp_path: Path) -> None:
+    create_run(tmp_path, made_space(), {"data": {"content_hash": "hash"}})
+    assert refused(tmp_path, made_space(seeds=[3], data={"folder": "d", "limits": {"train": 5}})) == (
+        "RUN: holds another study: 2 problems\n"
+        "  data.limits.train: recorded nothing, now 5.\n"
+        "  seeds: recorded [0], now [3].\n"
+        "Restore it, or choose another --run."
+    )
+    assert refused(tmp_path, made_space(seeds=[0, 1])) == (
+        "RUN: holds another study: seeds: recorded [0], now [0, 1]. This only adds: --extend runs what is new."
+    )
+
+
+def test_files_have_changed_only_where_the_study_used_them(tmp_path: Path) -> None:
+    create_run(tmp_path, made_space(), {"data": {"content_hash": "hash"}})
+    assert refused(tmp_path, made_space(), "other") == (
+        "RUN: holds another study: data.folder: the files in d have changed since the study began. "
+        "Restore it, or choose another --run."
+    )
+    assert refused(tmp_path, made_space(data={"folder": "other"}), "other") == (
+        "RUN: holds another study: data.folder: recorded 'd', now 'other'. Restore it, or choose another --run."
+    )
+
+
 def test_budgets_and_prices_are_no_part_of_a_study(tmp_path: Path) -> None:
     data = Dataset((), {"train": (), "validation": ()}, "hash")
     create_run(tmp_path / "r", made_space(), {"data": {"content_hash": "hash"}})

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from raggrid.analysis.tables import Row, Table, read_tables
 from raggrid.records import PipelineRecord
 from raggrid.space import TUNES_EMBEDDER, TUNES_GENERATOR, SearchSpace
-from raggrid.store import append, create_run
+from raggrid.store import append, check_free, create_run
 from raggrid.strategies import STRATEGIES
 
 UNKNOWN = "not said by the table"
@@ -42,14 +43,17 @@ def import_results(
         percent: scores are in percent.
 
     Returns:
-        (run directory, its table), by table.
+        (run directory, its table), by table; what was `assumed` stands among the table's notes.
 
     Raises:
         DataError: no table, or every problem of its rows.
         RecordError: ``run`` is in use or cannot be written.
     """
-    tables = read_tables(source, dataset=dataset, pipeline=pipeline, percent=percent)
+    found = read_tables(source, dataset=dataset, pipeline=pipeline, percent=percent)
+    tables = [replace(table, notes=(*table.notes, *assumed(table, num_devices))) for table in found]
     places = [run if len(tables) == 1 else run / table.name.removeprefix("paper-") for table in tables]
+    for place in places:
+        check_free(place)
     for place, table in zip(places, tables, strict=True):
         split = "test" if any(row.split == "test" for row in table.rows) else "validation"
         create_run(place, _space(table), _environment(table))
@@ -106,6 +110,18 @@ def _record(row: Row, split: str, num_questions: int | None, num_devices: int) -
         row.generator_lr, scores[0], scores[1], row.recall_at_k, row.k or 0, row.num_questions or num_questions or 0,
         STRATEGIES[row.strategy].needs_labels, final * 3600, rest[0], rest[1],
     )  # fmt: skip
+
+
+def assumed(table: Table, num_devices: int | None) -> Iterator[str]:
+    """What the records say though neither the table nor the user did, one sentence each."""
+    bare = [row for row in table.rows if row.hours and row.device_hours is None and row.num_devices is None]
+    if bare and num_devices is None:
+        yield (
+            "Hours that come without a number of devices are taken for those of 1 device; --devices says it when "
+            "importing."
+        )
+    if all(row.split is None for row in table.rows):
+        yield "The table does not say which split its scores are of; they are kept as validation."
 
 
 def summary(place: Path, table: Table) -> str:

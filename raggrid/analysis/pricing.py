@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from raggrid.analysis.bill import Bill, Range, Sizes, make_bill
 from raggrid.analysis.cost_model import Setting, checkpoint_bytes
+from raggrid.analysis.devices import DEVICES
 from raggrid.analysis.unit_costs import UnitCosts
 from raggrid.errors import InputError
 from raggrid.space import SearchSpace
 from raggrid.strategies import PHASES, study_graph
 
 GIGABYTE = 1e9
+SMALLER = "Lower training.rag.batch_size, retrieval.top_k or prompt.passage_tokens, raise resources.workers"
 CHOICES = (
     ("joint", "two_phase", "joint: two_phase"),
     ("joint", "separable", "joint: separable"),
@@ -97,8 +99,8 @@ def price(
         setting.device.memory_bytes,
         _disk(setting, bill),
         dollars_per_device_hour,
-        bill.total_device_seconds.times(hourly) if hourly else None,
-        tuple(_money(bill, hourly)) if hourly else (),
+        None if dollars_per_device_hour is None else bill.total_device_seconds.times(hourly),
+        () if dollars_per_device_hour is None else tuple(_money(bill, hourly)),
         (*_over_budget(space, bill, hourly), *notes),
     )
 
@@ -110,14 +112,34 @@ def check_memory(pricing: Pricing) -> None:
         InputError: a phase takes more than the device has; all such phases at once.
     """
     limit = pricing.device_memory_bytes
-    too_big = {name: need for name, need in pricing.memory_bytes.items() if limit is not None and need > limit}
-    if too_big and limit is not None:
-        needs = ", ".join(f"{name} {need / GIGABYTE:.0f} GB" for name, need in too_big.items())
+    needs = _too_much(pricing, limit)
+    if needs and limit is not None:
         raise InputError(
             f"device memory: got {pricing.device} with {limit / GIGABYTE:.0f} GB; expected about {needs} a device. "
-            "Lower training.rag.batch_size, retrieval.top_k or prompt.passage_tokens, raise resources.workers, or take "
-            "a larger device."
+            f"{SMALLER}, or take a larger device."
         )
+
+
+def told_of_memory(pricing: Pricing) -> Pricing:
+    """The same, with a note where its device, which is only assumed, would be too small: it refuses nothing."""
+    limit = DEVICES[pricing.device].memory_bytes
+    needs = _too_much(pricing, limit)
+    if not needs or limit is None:
+        return pricing
+    need = max(pricing.memory_bytes.values())
+    fitting = [device for device in DEVICES.values() if device.memory_bytes and device.memory_bytes >= need]
+    smallest = min(fitting, key=lambda device: device.memory_bytes or 0.0, default=None)
+    note = (
+        f"An {pricing.device} with {limit / GIGABYTE:.0f} GB is too small: expected about {needs} a device. "
+        f"{f'{smallest.name} fits' if smallest else 'No device of the table fits'}; name yours with --device."
+    )
+    return replace(pricing, notes=(note if smallest else f"{note} {SMALLER}.", *pricing.notes))
+
+
+def _too_much(pricing: Pricing, limit: float | None) -> str:
+    """The phases that take more than a device has, with what they take; empty where all fit."""
+    over = {name: need for name, need in pricing.memory_bytes.items() if limit is not None and need > limit}
+    return ", ".join(f"{name} {need / GIGABYTE:.0f} GB" for name, need in over.items())
 
 
 def _over_budget(space: SearchSpace, bill: Bill, hourly: float) -> Iterator[str]:

@@ -92,7 +92,7 @@ class Results:
 
     @property
     def has_labels(self) -> bool:
-        """Whether all training questions had context labels."""
+        """Whether all training questions had context labels; assumed of an imported table, which does not say."""
         unlabelled = self.environment.get("data", {}).get("num_unlabelled", {})
         return bool(unlabelled.get("train", 0) == 0)
 

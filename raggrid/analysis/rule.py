@@ -37,7 +37,7 @@ def paper_rule(*, labels: bool, known_learning_rates: bool, have: InHand | None 
     if labels and have == "generator":
         return Rule("independent", "With a tuned generator in hand and labels, the embedder's cheap phase is all.")
     if labels:
-        return Rule("independent", "There are context labels, and tuning on them costs least.")
+        return Rule("independent", "With context labels, tuning on them costs least.")
     if known_learning_rates and have == "generator":
         return Rule("two_phase", "With a tuned generator in hand only the second phase is left, less than a joint run.")
     if known_learning_rates:

@@ -36,6 +36,7 @@ PAPER_NAMES: Mapping[str, tuple[str, str | None]] = {
 SCORES = ("exact_match", "f1", "recall_at_k")
 COSTS = ("device_hours", "hours", "search_device_hours", "marginal_device_hours")
 RATES = ("embedder_lr", "generator_lr")
+RAG_LOSSES = ("rag_token", "rag_sequence")
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ COLUMNS = tuple(field.name for field in fields(Row))
 def read_tables(
     source: str, *, dataset: str | None = None, pipeline: str | None = None, percent: bool = False
 ) -> list[Table]:
-    """The tables of a file, or of the paper for the word ``paper``.
+    """The tables of a file, or of the paper for the word ``paper``; a file of that name is ``./paper``.
 
     Args:
         source: a .csv or .json file. JSON holds a list of rows, or ``{"rows": [...]}`` with name, source, device_type,
@@ -91,7 +92,7 @@ def read_tables(
     Raises:
         DataError: no such file, or every problem of its rows.
     """
-    path = PAPER if source == "paper" and not Path(source).exists() else Path(source)
+    path = PAPER if source == "paper" else Path(source)
     content = _content(path)
     if isinstance(content, Mapping) and "averages_fig3" in content:
         from raggrid.analysis.paper import paper_tables
@@ -133,54 +134,88 @@ def checked_rows(where: str, rows: object, *, percent: bool = False) -> tuple[Ro
     """
     if not isinstance(rows, Sequence) or not rows or not all(isinstance(row, Mapping) for row in rows):
         raise DataError(f"{where}: got no rows; expected one row a strategy. Add them.")
-    problems: list[str] = []
-    found = [_row(f"row {number}", row, percent, problems) for number, row in enumerate(rows, 1)]
-    keys = [(row.strategy, row.loss) for row in found]
+    named = [dict(_named(row)) for row in rows]
+    problems = [f"{key}: unknown column.{_meant(key, COLUMNS)}" for key in _unknown_columns(rows)]
+    advice = f"Known columns: {', '.join(COLUMNS)}." if problems else ""
+    missing = list(_missing_columns(named))
+    if missing:  # without them the rows cannot be judged
+        raise DataError(listed(where, [*problems, *missing], advice))
+    for number, row in enumerate(rows, 1):
+        if None in row:  # what csv makes of cells beyond the header
+            problems.append(f"row {number}: got more cells than columns; expected as many.")
+    found = [_row(f"row {number}", row, percent, problems) for number, row in enumerate(named, 1)]
+    keys = [(row.strategy, row.loss) for row in found if row.strategy in STRATEGIES]
     problems += [f"strategy: got {key[0]} with loss {key[1]} twice; expected each once." for key in _twice(keys)]
     if problems:
-        raise DataError(listed(where, problems))
+        raise DataError(listed(where, problems, advice))
     return tuple(found)
+
+
+def _column(key: object) -> str | None:
+    """The column that a name of the table stands for; None for none."""
+    name = SYNONYMS.get(str(key).lower(), str(key))
+    name = "recall_at_k" if name.startswith("recall@") else name
+    return name if name in COLUMNS else None
+
+
+def _unknown_columns(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    keys = dict.fromkeys(key for row in rows for key in row)
+    return [str(key) or "''" for key in keys if key is not None and _column(key) is None]
+
+
+def _named(raw: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The cells of a row that say something, by column."""
+    for key, value in raw.items():
+        column = _column(key)
+        if str(key).startswith("recall@"):
+            yield "k", str(key).removeprefix("recall@")
+        if column is not None:
+            yield column, None if value == "" else value
+
+
+def _missing_columns(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    columns = {name for row in rows for name in row}
+    if "strategy" not in columns:
+        yield "no column 'strategy'; expected one row a strategy. Add it."
+    if not columns & {"exact_match", "f1"}:
+        yield "no column 'exact_match' or 'f1'; expected one of them. Add it."
+    if not columns & {"device_hours", "hours"} and any(_strategy_of(row)[0] != "baseline" for row in rows):
+        yield "no column 'device_hours' or 'hours'; expected what training cost. Add it."
+
+
+def _strategy_of(row: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """(strategy, the loss that the paper's name of it implies); the strategy may be unknown, or None."""
+    name = row.get("strategy")
+    return (None, None) if name is None else PAPER_NAMES.get(str(name), (str(name), None))
 
 
 def _twice(keys: Sequence[tuple[str, str | None]]) -> Iterable[tuple[str, str | None]]:
     return dict.fromkeys(key for key in keys if keys.count(key) > 1)
 
 
-def _row(place: str, raw: Mapping[str, Any], percent: bool, problems: list[str]) -> Row:
-    named = dict(_named(place, raw, problems))
-    strategy, loss = PAPER_NAMES.get(str(named.get("strategy")), (str(named.get("strategy")), None))
+def _row(place: str, named: Mapping[str, Any], percent: bool, problems: list[str]) -> Row:
+    strategy, loss = _strategy_of(named)
     if strategy not in STRATEGIES:
-        meant = _meant(strategy, STRATEGIES)
-        problems.append(f"{place}: strategy: got '{strategy}'; expected one of {', '.join(STRATEGIES)}.{meant}")
+        got, meant = (f"'{strategy}'", _meant(strategy, STRATEGIES)) if strategy else ("nothing", "")
+        problems.append(f"{place}: strategy: got {got}; expected one of {', '.join(STRATEGIES)}.{meant}")
     values: dict[str, Any] = {
         name: _number(place, name, named.get(name), problems) for name in (*SCORES, *COSTS, *RATES)
     }
     values |= {name: _whole(place, name, named.get(name), problems) for name in ("k", "num_devices", "num_questions")}
     for name in SCORES:
         values[name] = _fraction(place, name, values[name], percent, problems)
-    if values["exact_match"] is None and values["f1"] is None:
+    if named.get("exact_match") is None and named.get("f1") is None:
         problems.append(f"{place}: has neither exact_match nor f1; expected one of them.")
-    if values["device_hours"] is None and values["hours"] is None and strategy != "baseline":
+    if strategy != "baseline" and named.get("device_hours") is None and named.get("hours") is None:
         problems.append(f"{place}: has neither device_hours nor hours; expected what its training cost.")
-    split = named.get("split") or None
+    split = named.get("split")
     if split not in (None, "validation", "test"):
         problems.append(f"{place}: split: got '{split}'; expected validation or test.")
-    loss = named.get("loss") or loss or strategy_loss(strategy, "rag_token")
-    return Row(strategy, loss, split=split, **values)
-
-
-def _named(place: str, raw: Mapping[str, Any], problems: list[str]) -> Iterator[tuple[str, Any]]:
-    for key, value in raw.items():
-        name = SYNONYMS.get(str(key).lower(), key)
-        if isinstance(name, str) and name.startswith("recall@"):
-            yield "k", name.removeprefix("recall@")
-            name = "recall_at_k"
-        if name not in COLUMNS:
-            problems.append(
-                f"{place}: {name}: unknown column.{_meant(str(name), COLUMNS)} Known: {', '.join(COLUMNS)}."
-            )
-        else:
-            yield name, value
+    loss = named.get("loss") or loss or strategy_loss(strategy or "", "rag_token")
+    if strategy == "joint" and loss not in RAG_LOSSES:
+        meant = _meant(str(loss), RAG_LOSSES)
+        problems.append(f"{place}: loss: got '{loss}'; expected one of {', '.join(RAG_LOSSES)}.{meant}")
+    return Row(strategy or "", loss, split=split, **values)
 
 
 def _meant(word: str, known: Iterable[str]) -> str:

@@ -57,7 +57,7 @@ def with_step_seconds(units: UnitCosts, given: Mapping[str, float], graph: Study
     Raises:
         InputError: a name that the study has no such search or phase of, or a time that is not positive.
     """
-    known = [*graph.searches, *dict.fromkeys(search.phase for search in graph.searches.values())]
+    known = dict.fromkeys([*graph.searches, *(search.phase for search in graph.searches.values())])
     for name, seconds in given.items():
         if name not in known:
             raise InputError(f"seconds per step: got '{name}'; expected one of {', '.join(known)}. Correct the name.")

@@ -29,8 +29,7 @@ def warnings_of(results: Sequence[Results], lines: Sequence[Measured], metric: s
     """Every warning that applies to these studies."""
     prefix = len(results) > 1
     for result in results:
-        own = _of_table(result) if result.imported else _of_study(result, metric)
-        for sentence in (*_selected_on_reported(result, metric), *own):
+        for sentence in _of_table(result) if result.imported else _of_study(result, metric):
             yield f"{result.run}: {sentence}" if prefix else sentence
     devices = sorted({device for result in results for device in result.device_types})
     if len(devices) > 1:
@@ -40,6 +39,7 @@ def warnings_of(results: Sequence[Results], lines: Sequence[Measured], metric: s
 
 
 def _of_study(result: Results, metric: str) -> Iterator[str]:
+    yield from _selected_on_reported(result, metric)
     yield from _missing(result)
     yield from _troubled(result)
     yield from _edges(result)
@@ -50,8 +50,9 @@ def _of_table(result: Results) -> Iterator[str]:
     """What a table of means cannot say."""
     yield (
         "This run is a table of means: no scores by question, so nothing is paired, and differences are judged by "
-        "bounds that hold whatever the questions were. Most stay unresolved."
+        "bounds that hold whatever the questions were, which are wide."
     )
+    yield "The table does not say whether you have context labels; they are assumed unless you give --no-labels."
     if not min(line.num_questions for line in result.measured):
         yield (
             f"The table does not say how many questions its scores are means of; {ASSUMED_QUESTIONS:,} are assumed. "

@@ -66,7 +66,8 @@ def assumed_workload(space: SearchSpace) -> Workload:
         ASSUMED_ANSWER_TOKENS + 1,
         space.prompt.passage_tokens,
         _template_tokens(space),
-        f"no data at hand: questions of {ASSUMED_QUESTION_TOKENS} tokens and answers of {ASSUMED_ANSWER_TOKENS} are "
+        f"no data at hand (data.folder: {space.data.folder} is no folder here): "
+        f"questions of {ASSUMED_QUESTION_TOKENS} tokens and answers of {ASSUMED_ANSWER_TOKENS} are "
         "assumed, passages that fill their cut, and as many validation questions as the objective looks at; "
         "embedding the corpus is not counted",
     )

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from raggrid.cli.app import app
+from raggrid.cli.options import said_as_options
 
 
 @app.command("import")
@@ -28,7 +29,8 @@ def import_(
         int | None, typer.Option(min=1, help="How many questions the scores are means of, if the table does not say.")
     ] = None,
     devices: Annotated[
-        int | None, typer.Option(min=1, help="How many devices its hours are wall hours of, if it does not say.")
+        int | None,
+        typer.Option(min=1, help="How many devices its hours are wall hours of, if it does not say. Default: 1."),
     ] = None,
     percent: Annotated[bool, typer.Option("--percent", help="Its scores are in percent, not fractions.")] = False,
 ) -> None:
@@ -39,11 +41,15 @@ def import_(
 
     A table has means only: what scores by question would be needed for is then said to be unknown.
     """
-    from raggrid.analysis.importing import NEEDS_QUESTIONS, import_results, summary
+    from raggrid.analysis.importing import NEEDS_QUESTIONS, assumed, import_results, summary
 
-    made = import_results(
-        source, run, dataset=dataset, pipeline=pipeline, num_questions=questions, num_devices=devices, percent=percent
-    )
+    with said_as_options("dataset", "pipeline"):
+        made = import_results(
+            source, run, dataset=dataset, pipeline=pipeline, num_questions=questions, num_devices=devices,
+            percent=percent,
+        )  # fmt: skip
     for place, table in made:
         print(summary(place, table))
+        for sentence in assumed(table, devices):
+            print(f"  {sentence}")
     print(NEEDS_QUESTIONS)

@@ -1,13 +1,18 @@
-"""What several verbs take, and how they print JSON."""
+"""What several verbs take, how they print JSON, how their errors name an option."""
 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from raggrid.errors import InputError
 
 
 class Metric(StrEnum):
@@ -47,3 +52,24 @@ MetricOption = Annotated[
 
 def print_json(data: dict[str, Any]) -> None:
     print(json.dumps(data, indent=2, ensure_ascii=False))
+
+
+def budget_options(**limits: float | None) -> dict[str, str]:
+    """The limits that were given as settings of budget, each by its option."""
+    return {f"--{_dashed(name)}": f"budget.{name}={limit}" for name, limit in limits.items() if limit is not None}
+
+
+@contextmanager
+def said_as_options(*names: str) -> Iterator[None]:
+    """Errors about an argument name the option that it came from: ``max_dollars: ...`` as ``--max-dollars: ...``."""
+    try:
+        yield
+    except InputError as error:
+        start = re.match(rf"((?:.*?: )?)({'|'.join(names)})(?=: )", str(error))
+        if start is None:
+            raise
+        raise type(error)(f"{start[1]}--{_dashed(start[2])}{str(error)[start.end() :]}") from None
+
+
+def _dashed(name: str) -> str:
+    return name.replace("_", "-")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from raggrid.cli.app import app
-from raggrid.cli.options import Json, Override, print_json
-from raggrid.errors import DataError, InputError, ModelError
+from raggrid.cli.options import Json, Override, print_json, said_as_options
+from raggrid.errors import InputError, ModelError
 
 if TYPE_CHECKING:
     from raggrid.analysis.cost_model import ModelSize, Setting
@@ -133,7 +134,7 @@ def _pricing(
     generator: ModelSize,
 ) -> Pricing:
     from raggrid.analysis.cost_model import Setting, unit_costs
-    from raggrid.analysis.pricing import check_memory, price
+    from raggrid.analysis.pricing import check_memory, price, told_of_memory
     from raggrid.analysis.unit_costs import with_step_seconds
     from raggrid.strategies import study_graph
 
@@ -145,9 +146,11 @@ def _pricing(
         setting,
         with_step_seconds(units, given, study_graph(space)) if given else units,
         num_devices=case.num_devices or max(here, space.resources.workers, 1),
-        dollars_per_device_hour=case.price or space.resources.dollars_per_device_hour,
+        dollars_per_device_hour=space.resources.dollars_per_device_hour if case.price is None else case.price,
         notes=tuple(_notes(setting, case)),
     )
+    if case.device is None and not case.pilot:
+        return told_of_memory(pricing)
     check_memory(pricing)
     return pricing
 
@@ -164,7 +167,8 @@ def _device(space: SearchSpace, case: _Case) -> tuple[Device, int]:
         device = replace(device_named("cpu"), name=name, memory_bytes=memory_bytes)
         return device, count or cores
     assumed = "A10" if space.resources.gpus_per_worker else "cpu"
-    device = device_named(case.device or assumed)
+    with said_as_options("device"):
+        device = device_named(case.device or assumed)
     if case.device is None:  # what is assumed refuses nothing
         device = replace(device, memory_bytes=None)
     return device, cores if device.name == "cpu" else 0
@@ -195,7 +199,8 @@ def _notes(setting: Setting, case: _Case) -> Iterator[str]:
     if case.pilot:
         yield "Seconds are measured on this machine, on the data of the first steps; disk is from the cost model."
         return
-    yield f"{setting.workload.source.capitalize()}."
+    source = setting.workload.source
+    yield f"{source[:1].upper()}{source[1:]}."
     if case.device is None:
         yield f"Device {setting.device.name} is assumed; name yours with --device."
     yield (
@@ -212,21 +217,13 @@ def _workload(space: SearchSpace) -> Workload:
     """
     from raggrid.analysis.workload import assumed_workload, workload_of
 
-    folder = Path(space.data.folder).expanduser()
-    if not folder.is_dir():
+    if not Path(space.data.folder).expanduser().is_dir():
         return assumed_workload(space)
-    from raggrid.data.folder import read_folder
+    from raggrid.data.checked import checked_data
     from raggrid.rag.prompt import passage_text
-    from raggrid.strategies import STRATEGIES
 
-    data = read_folder(folder, {str(split): count for split, count in space.data.limits.items()})
-    needy = [name for name in space.strategies if STRATEGIES[name].needs_labels]
-    unlabelled, train = data.num_unlabelled("train"), data.splits["train"]
-    if needy and unlabelled:
-        raise DataError(
-            f"strategy '{needy[0]}' needs context labels; {unlabelled} of {len(train)} training questions have none. "
-            "Label them, or use two_phase or joint."
-        )
+    data = checked_data(space)
+    train = data.splits["train"]
     return workload_of(
         space,
         [passage_text(passage) for passage in data.passages],
@@ -246,7 +243,7 @@ def _ready_for_pilot(space: SearchSpace) -> SearchSpace:
         prepare(
             getattr(checked.models, side),
             getattr(checked.models, f"{side}_sha256"),
-            lambda text: print(text, flush=True),
+            lambda text: print(text, file=sys.stderr, flush=True),  # the other stream may be read as JSON
         )
     return checked
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from raggrid.cli.app import app
-from raggrid.cli.options import Cost, Json, Metric, MetricOption, Model, Runs, print_json
+from raggrid.cli.options import Cost, Json, Metric, MetricOption, Model, Runs, print_json, said_as_options
 
 
 @app.command()
@@ -29,7 +29,10 @@ def recommend(
     ] = 0.01,
     confidence: Annotated[float, typer.Option(metavar="FRACTION", help="Confidence of every verdict.")] = 0.95,
     labels: Annotated[
-        bool | None, typer.Option("--labels/--no-labels", help="Whether you have context labels. Default: as recorded.")
+        bool | None,
+        typer.Option(
+            "--labels/--no-labels", help="Whether you have context labels. Default: as recorded; assumed for a table."
+        ),
     ] = None,
     known_learning_rates: Annotated[
         bool, typer.Option("--known-learning-rates", help="You know good learning rates and would not search.")
@@ -63,19 +66,20 @@ def recommend(
     """
     from raggrid.analysis.recommend import recommend as decide
 
-    result = decide(
-        runs,
-        metric=metric.value,
-        cost=cost.value if cost else None,
-        margin=margin,
-        confidence=confidence,
-        labels=labels,
-        known_learning_rates=known_learning_rates,
-        have=have.value if have else None,
-        max_device_hours=max_device_hours,
-        max_dollars=max_dollars,
-        price=price,
-    )
+    with said_as_options("metric", "cost", "margin", "confidence", "max_device_hours", "max_dollars", "price"):
+        result = decide(
+            runs,
+            metric=metric.value,
+            cost=cost.value if cost else None,
+            margin=margin,
+            confidence=confidence,
+            labels=labels,
+            known_learning_rates=known_learning_rates,
+            have=have.value if have else None,
+            max_device_hours=max_device_hours,
+            max_dollars=max_dollars,
+            price=price,
+        )
     if as_json:
         print_json(result.to_json())
     else:
@@ -111,7 +115,8 @@ def frontier(
     from raggrid.analysis.frontier import frontier as find
 
     written: list[Path] = []
-    result = find(runs, metric=metric.value, cost=cost.value if cost else None)
+    with said_as_options("metric", "cost"):
+        result = find(runs, metric=metric.value, cost=cost.value if cost else None)
     if output:
         from raggrid.analysis.charts import save_frontier
 

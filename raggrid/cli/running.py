@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from raggrid.cli.app import app
-from raggrid.cli.options import Json, Override, Space
+from raggrid.cli.options import Json, Override, Space, budget_options
 
 
 @app.command()
@@ -50,9 +50,8 @@ def search(
     from raggrid.search.study import run_study
     from raggrid.space_yaml import load_space
 
-    budget = {"device_hours": device_hours, "wall_hours": wall_hours, "dollars": dollars}
-    limits = [f"budget.{name}={value}" for name, value in budget.items() if value is not None]
-    checked = load_space(space, [*(set_ or []), *limits])
+    limits = budget_options(device_hours=device_hours, wall_hours=wall_hours, dollars=dollars)
+    checked = load_space(space, set_ or [], limits)
     plain = plain or not sys.stdout.isatty()
     run_study(checked, run, address=address, extend=extend, plain=plain, quiet=as_json)
     if not as_json:
@@ -68,11 +67,13 @@ def search(
 def demo(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write the world into.")],
     seed: Annotated[int, typer.Option(help="Another seed makes another world.")] = 0,
-    entities: Annotated[int, typer.Option(help="People, places, works and creatures; one passage each.")] = 240,
+    entities: Annotated[
+        int, typer.Option(metavar="N", help="People, places, works and creatures, 20 to 600; one passage each.")
+    ] = 240,
 ) -> None:
     """Write a small fictional world to try a search on: passages, questions, answers, labels.
 
-    The folder is in the format that data.folder of a search space expects.
+    The folder is in the format that data.folder of a search space expects. Other files of its names are left alone.
     """
     from raggrid.demo import make_world, write_world
     from raggrid.errors import InputError
@@ -81,7 +82,7 @@ def demo(
         world = make_world(seed, num_entities=entities)
         write_world(world, folder)
     except ValueError as error:
-        raise InputError(str(error)) from None
+        raise InputError(str(error).replace("num_entities", "--entities")) from None
     except OSError as error:
         raise InputError(f"{folder}: cannot be written: {error.strerror}. Choose another folder.") from None
     sizes = ", ".join(f"{len(questions)} {split}" for split, questions in world.splits.items())

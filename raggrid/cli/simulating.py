@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from raggrid.cli.app import app
-from raggrid.cli.options import Json, Override, Space, print_json
+from raggrid.cli.options import Json, Override, Space, budget_options, print_json
 
 
 @app.command()
@@ -45,9 +45,8 @@ def simulate(
     from raggrid.search.simulate import simulate as simulated
     from raggrid.space_yaml import load_space
 
-    budget = {"device_hours": device_hours, "wall_hours": wall_hours, "dollars": dollars}
-    limits = [f"budget.{name}={value}" for name, value in budget.items() if value is not None]
-    checked = load_space(space, [*(set_ or []), *limits])
+    limits = budget_options(device_hours=device_hours, wall_hours=wall_hours, dollars=dollars)
+    checked = load_space(space, set_ or [], limits)
     result = simulated(checked, read_curves(curves), slots=slots)
     if as_json:
         print_json(result.to_json())

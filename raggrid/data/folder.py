@@ -15,6 +15,7 @@ from raggrid.errors import DataError
 from raggrid.records import SPLITS, Passage, Question
 
 MAX_SHOWN = 20
+SUFFIXES = (".jsonl", ".parquet")
 Note = Callable[[str], None]
 Row = tuple[str, dict[str, Any]]
 
@@ -57,7 +58,7 @@ def read_folder(folder: Path, limits: Mapping[str, int] | None = None) -> Datase
 
 
 def _file_of(folder: Path, name: str, note: Note) -> Path | None:
-    for suffix in (".jsonl", ".parquet"):
+    for suffix in SUFFIXES:
         if (folder / f"{name}{suffix}").is_file():
             return folder / f"{name}{suffix}"
     if name == "test":
@@ -66,8 +67,10 @@ def _file_of(folder: Path, name: str, note: Note) -> Path | None:
         if name == "corpus":
             note(f"{folder}: no such folder; expected one with corpus.jsonl, train.jsonl, ... in it. Set data.folder.")
         return None
-    close = difflib.get_close_matches(f"{name}.jsonl", [entry.name for entry in folder.iterdir()], n=1)
-    hint = f"Did you mean '{close[0]}'?" if close else "Add it, or set data.folder."
+    expected = {f"{other}{suffix}" for other in ("corpus", *SPLITS) for suffix in SUFFIXES}
+    others = {entry.stem: entry.name for entry in sorted(folder.iterdir()) if entry.name not in expected}
+    close = difflib.get_close_matches(name, others, n=1)
+    hint = f"Did you mean '{others[close[0]]}'?" if close else "Add it, or set data.folder."
     note(f"{folder / name}.jsonl: no such file. {hint}")
     return None
 

@@ -12,6 +12,7 @@ from random import Random
 from raggrid.demo.entities import Entity, Sources, make_entities
 from raggrid.demo.prose import write_passage
 from raggrid.demo.questions import ask, descriptions_of, name_of
+from raggrid.errors import InputError
 from raggrid.records import Passage, Question
 
 MIN_ENTITIES, MAX_ENTITIES = 20, 600  # below, a split may lack a kind; above, the invented names run out
@@ -62,16 +63,31 @@ def make_world(seed: int = 0, *, num_entities: int = 240) -> World:
 
 
 def write_world(world: World, folder: Path) -> None:
-    """Write ``corpus.jsonl`` and one file a split into ``folder``: UTF-8, one object a line, equal bytes everywhere."""
+    """Write ``corpus.jsonl`` and one file a split into ``folder``: UTF-8, one object a line, equal bytes everywhere.
+
+    Raises:
+        InputError: a file of such a name holds something else; nothing was written.
+        OSError: the folder cannot be written.
+    """
+    files = {"corpus.jsonl": _lines(world.passages)}
+    files |= {f"{split}.jsonl": _lines(questions) for split, questions in world.splits.items()}
+    others = [name for name, content in files.items() if _holds_other(folder / name, content)]
+    if others:
+        raise InputError(
+            f"{folder}: holds other files named {', '.join(others)}; expected none, or the same world. "
+            "Choose another folder."
+        )
     folder.mkdir(parents=True, exist_ok=True)
-    _write_rows(folder / "corpus.jsonl", world.passages)
-    for split, questions in world.splits.items():
-        _write_rows(folder / f"{split}.jsonl", questions)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
 
 
-def _write_rows(path: Path, rows: Iterable[Passage | Question]) -> None:
-    lines = [json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows]
-    path.write_text("".join(lines), encoding="utf-8", newline="\n")
+def _lines(rows: Iterable[Passage | Question]) -> bytes:
+    return "".join(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows).encode()
+
+
+def _holds_other(path: Path, content: bytes) -> bool:
+    return path.exists() and path.read_bytes() != content
 
 
 def _write_pages(entities: list[Entity], sources: Sources, rng: Random) -> list[_Page]:

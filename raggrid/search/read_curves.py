@@ -46,6 +46,8 @@ def read_curves(path: Path) -> Curves:
     """
     if path.is_dir():
         return _of_run(path)
+    if not path.exists():
+        raise DataError(f"{path}: no such file or folder; expected recorded curves. Give a run directory or a table.")
     return Curves(str(path), _of_table(path, _table(path)))
 
 
@@ -122,13 +124,11 @@ def _table(path: Path) -> pa.Table:
         raise DataError(f"{path}: got '{path.suffix}'; expected .csv, .parquet or a run directory. Convert it.")
     try:
         table = readers[path.suffix](path)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; expected recorded curves. Give a run directory or a table.") from None
     except (OSError, pa.ArrowInvalid) as error:
         raise DataError(f"{path}: cannot be read: {error}. Repair it.") from None
     missing = [f"no column '{name}'; expected it." for name in NEEDED if name not in table.column_names]
     if missing:
-        raise DataError(listed(str(path), [*missing, f"It has {', '.join(table.column_names)}."]))
+        raise DataError(listed(str(path), missing, f"It has {', '.join(table.column_names)}."))
     return table
 
 
@@ -140,8 +140,7 @@ def _of_table(path: Path, table: pa.Table) -> Mapping[CurveKey, Curve]:
         raise DataError(f"{path}: a column has the wrong type: {error}. Repair it.") from None
     problems = list(_problems(rows))
     if problems:
-        more = [f"and {len(problems) - SHOWN} more."] if len(problems) > SHOWN else []
-        raise DataError(listed(str(path), [*problems[:SHOWN], *more]))
+        raise DataError(listed(str(path), problems, shown=SHOWN))
     if not rows:
         raise DataError(f"{path}: got no rows; expected one an evaluation. Record a study first.")
     groups: dict[CurveKey, list[dict[str, Any]]] = {}

@@ -54,12 +54,13 @@ def check_same_study(run: Path, space: SearchSpace, data: Dataset, *, extend: bo
     recorded = read_space(run)
     added = {line for key, line in _differences(recorded, space) if _only_adds(key, recorded, space)}
     changes = [line for line in differences(recorded, space) if not (extend and line in added)]
-    if read_environment(run).get("data", {}).get("content_hash") != data.content_hash:
+    same_folder = recorded.data.folder == space.data.folder
+    if same_folder and read_environment(run).get("data", {}).get("content_hash") != data.content_hash:
         changes.append(f"data.folder: the files in {space.data.folder} have changed since the study began.")
     if changes:
         only_adds = set(changes) <= added
         advice = "This only adds: --extend runs what is new." if only_adds else "Restore it, or choose another --run."
-        raise RecordError(listed(f"{run}: holds another study", [*changes, advice]))
+        raise RecordError(listed(f"{run}: holds another study", changes, advice))
 
 
 def differences(recorded: SearchSpace, given: SearchSpace) -> Iterator[str]:
@@ -71,7 +72,11 @@ def _differences(recorded: SearchSpace, given: SearchSpace) -> Iterator[tuple[st
     before, now = _flat(recorded.model_dump(mode="json")), _flat(given.model_dump(mode="json"))
     for key in sorted(before.keys() | now.keys()):
         if before.get(key) != now.get(key) and not key.startswith(FREE):
-            yield key, f"{key}: recorded {before.get(key)!r}, now {now.get(key)!r}."
+            yield key, f"{key}: recorded {_said(before.get(key))}, now {_said(now.get(key))}."
+
+
+def _said(value: object) -> str:
+    return "nothing" if value is None else repr(value)
 
 
 def _only_adds(key: str, recorded: SearchSpace, given: SearchSpace) -> bool:

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from raggrid.data.folder import Dataset, read_folder
-from raggrid.errors import DataError, InputError, StudyError, StudyInterrupted
+from raggrid.data.checked import checked_data
+from raggrid.data.folder import Dataset
+from raggrid.errors import InputError, StudyError, StudyInterrupted
 from raggrid.identity import study_key
 from raggrid.rag.loading import prepare
 from raggrid.rag.references import PREFIX, locate
@@ -30,7 +31,7 @@ from raggrid.search.state import StudyState
 from raggrid.space import SearchSpace
 from raggrid.space_yaml import dump_space
 from raggrid.store import append, check_free, create_run, is_full_disk, read, write_text
-from raggrid.strategies import STRATEGIES, study_graph
+from raggrid.strategies import study_graph
 
 SIDES = ("embedder", "generator")
 MAX_FAILURES = 3  # starts of a trial anew after its process died
@@ -164,19 +165,6 @@ def checked_inputs(space: SearchSpace) -> tuple[SearchSpace, Dataset]:
 def _anchored(reference: str) -> str:
     path = locate(reference)
     return reference if path is None or reference.startswith(PREFIX) else str(path)
-
-
-def checked_data(space: SearchSpace) -> Dataset:
-    """The study's data. Raises `DataError` for wrong files, and for missing labels that a strategy needs."""
-    data = read_folder(Path(space.data.folder), {str(split): n for split, n in space.data.limits.items()})
-    needy = [name for name in space.strategies if STRATEGIES[name].needs_labels]
-    unlabelled, total = data.num_unlabelled("train"), len(data.splits["train"])
-    if needy and unlabelled:
-        raise DataError(
-            f"strategy '{needy[0]}' needs context labels; {unlabelled} of {total} training questions have none. "
-            "Label them, or use two_phase or joint."
-        )
-    return data
 
 
 def asked(data: Dataset) -> Iterator[QuestionRecord]:

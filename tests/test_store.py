@@ -1,0 +1,84 @@
+"""Run directories that are none, or whose files are damaged: which file, and what to do."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from raggrid.errors import RecordError
+from raggrid.records import PredictionRecord, TrialRecord
+from raggrid.store import append, create_run, read, read_columns, read_environment, read_space, table_files
+from tests.records import made_space, pipeline, predictions, trial
+
+
+def said(caught: pytest.ExceptionInfo[RecordError], folder: Path) -> str:
+    return str(caught.value).replace(f"{folder}", "HERE")
+
+
+def test_a_folder_of_run_directories_lists_them(tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    with pytest.raises(RecordError) as caught:
+        read_space(tmp_path)
+    assert said(caught, tmp_path) == (
+        "HERE: no run directory (it has no space.yaml). Give the --run of a raggrid search."
+    )
+    for name in ("popqa", "hotpotqa"):
+        create_run(tmp_path / name, made_space(), {})
+    with pytest.raises(RecordError) as caught:
+        read_space(tmp_path)
+    assert said(caught, tmp_path) == (
+        "HERE: no run directory (it has no space.yaml). It holds run directories: hotpotqa, popqa. "
+        "Give one of these, such as HERE/hotpotqa."
+    )
+    for number in range(10):
+        create_run(tmp_path / f"n{number}", made_space(), {})
+    with pytest.raises(RecordError, match=r"hotpotqa, n0, n1, n2, n3, n4, n5, n6 and 4 more\. Give one"):
+        read_space(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 cut short", "whole"])
+def test_the_damaged_file_is_named(tmp_path: Path, content: object) -> None:
+    append(tmp_path, [trial("t1")])
+    append(tmp_path, [trial("t2")])
+    damaged = table_files(tmp_path, TrialRecord)[1]
+    damaged.write_bytes(content if isinstance(content, bytes) else damaged.read_bytes()[:-20])
+    with pytest.raises(RecordError) as caught:
+        read(tmp_path, TrialRecord)
+    assert re.fullmatch(
+        rf"HERE/trials/{damaged.name}: unreadable: .*[^.]\. Restore the file or remove it\.", said(caught, tmp_path)
+    )
+
+
+def test_a_file_of_other_columns_is_named(tmp_path: Path) -> None:
+    (tmp_path / "trials").mkdir()
+    pq.write_table(pa.table({"trial_id": ["t1"], "seed": ["none"]}), tmp_path / "trials" / "a.parquet")
+    with pytest.raises(RecordError, match=r"trials/a\.parquet: unreadable: .* Restore the file or remove it\."):
+        read(tmp_path, TrialRecord)
+
+
+def test_the_damaged_file_of_a_large_table_is_named(tmp_path: Path) -> None:
+    row = pipeline("generator", "rag_token", "test", [1.0], 1.0)
+    for _ in range(2):
+        append(tmp_path, predictions(row, [1.0]))
+    damaged = table_files(tmp_path, PredictionRecord)[1]
+    damaged.write_bytes(b"x")
+    with pytest.raises(RecordError, match=rf"predictions/{damaged.name}: unreadable: .*[^.]\. Restore"):
+        read_columns(table_files(tmp_path, PredictionRecord), PredictionRecord, ["f1"], split="test")
+
+
+@pytest.mark.parametrize("content", [b'{"python": ', b"[1, 2]", b"\xff\xfe", b""])
+def test_a_broken_environment_is_one_sentence(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "environment.json").write_bytes(content)
+    with pytest.raises(RecordError) as caught:
+        read_environment(tmp_path)
+    assert re.fullmatch(
+        r"HERE/environment\.json: unreadable: .*[^.]\. Restore the file or remove it\.", said(caught, tmp_path)
+    )
+
+
+def test_a_folder_without_environment_has_none(tmp_path: Path) -> None:
+    assert read_environment(tmp_path) == {}
