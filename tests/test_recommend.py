@@ -14,7 +14,7 @@ from raggrid.analysis.recommend import Recommendation, recommend
 from raggrid.analysis.results import load_results
 from raggrid.analysis.rule import paper_rule
 from raggrid.errors import InputError
-from raggrid.records import PredictionRecord
+from raggrid.records import PredictionRecord, TrialRecord
 from raggrid.store import append, read
 from tests.studies import TOKEN, WINNERS, answers, prediction_rows, study
 
@@ -108,6 +108,19 @@ def test_what_would_be_surer_is_named_only_where_the_case_allows_it(tmp_path: Pa
     assert "To be sure, take independent: it is shown to be as good, at 1.24 times the cost." in reason()
     assert "To be sure, take joint (token)" in reason(labels=False)
     assert "To be sure" not in reason(max_device_hours=60 / 3600)
+
+
+def test_a_study_that_a_budget_cut_short_is_called_partial_though_every_strategy_answered(tmp_path: Path) -> None:
+    """Of three rates a side two were tried for the embedder; a trial that went over budget is still to go on."""
+    run = study(tmp_path / "r", EQUAL)
+    words = " ".join(recommend([run]).warnings)
+    assert "partial: trials that have run: 2 of 3 of embedder_labels, 2 of 3 of embedder_rag/rag_token. The" in words
+    append(run, [replace(row, status="over_budget") for row in read(run, TrialRecord) if row.trial_id == "g3"])
+    assert "2 of 3 of generator_rag/rag_token" in " ".join(recommend([run]).warnings)
+    more = [replace(row, trial_id=f"{row.trial_id}-more", status="completed")
+            for row in read(run, TrialRecord) if row.trial_id in ("e2", "g3", "r2")]  # fmt: skip
+    append(run, more)
+    assert "partial" not in " ".join(recommend([run]).warnings)
 
 
 def test_the_price_of_a_device_comes_from_the_space(tmp_path: Path) -> None:
