@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Sequence
 from random import Random
 
-from raggrid.settings import Sampled
+from raggrid.settings import EarlyStopping, Sampled
 
 Pair = tuple[float | None, float | None]
 
@@ -86,14 +86,14 @@ def _next_to(value: float | None, rates: Iterable[float]) -> list[float]:
     return [*([max(below)] if below else []), *([min(above)] if above else [])]
 
 
-def rungs(steps: int, *, min_fraction: float, reduction_factor: int) -> tuple[int, ...]:
+def rungs(steps: int, stopping: EarlyStopping) -> tuple[int, ...]:
     """Early-stopping levels below ``steps``, in training steps, lowest first, counted in integers.
 
-    >>> rungs(243, min_fraction=1 / 9, reduction_factor=3)
+    >>> rungs(243, EarlyStopping(min_fraction=1 / 9, reduction_factor=3))
     (27, 81)
     """
-    level, levels = max(1, math.floor(steps * min_fraction + 1e-9)), []
+    level, levels = max(1, math.floor(steps * stopping.min_fraction + 1e-9)), []
     while level < steps:
         levels.append(level)
-        level *= reduction_factor
+        level *= stopping.reduction_factor
     return tuple(levels)

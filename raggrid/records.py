@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-TRIAL_STATUSES = ("completed", "stopped", "diverged", "failed", "over_budget")
 LEDGER_CATEGORIES = ("train", "evaluate", "index", "startup", "lost", "idle")
 SPLITS = ("train", "validation", "test")
 
@@ -34,7 +33,10 @@ class Question:
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """One phase run. ``status`` is one of `TRIAL_STATUSES`; ``objective`` the last validation loss."""
+    """One phase run.
+
+    ``status``: completed, stopped (early), diverged, failed or over_budget; ``objective``: the last validation loss.
+    """
 
     trial_id: str
     phase: str

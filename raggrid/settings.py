@@ -183,7 +183,7 @@ class Training(Section):
 
 
 class EarlyStopping(Section):
-    """Successive halving within one phase. Rungs: min_steps, min_steps x reduction_factor, ..."""
+    """Successive halving within one phase: rungs at ``min_fraction`` of its steps and ``reduction_factor`` times it."""
 
     enabled: bool = True
     rungs: Literal["asynchronous", "synchronous"] = "asynchronous"

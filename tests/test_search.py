@@ -64,6 +64,15 @@ def test_all_six_strategies_are_answered_on_both_splits(finished: tuple[Path, fl
     assert {trial.status for trial in read(finished[0], TrialRecord)} <= {"completed", "stopped"}
 
 
+def test_a_complete_study_is_told_again_as_json_with_its_bill(finished: tuple[Path, float]) -> None:
+    run = finished[0]
+    command: list[str | Path] = [BIN / "raggrid", "search", run / "space.yaml", "--run", run, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    told = json.loads(done.stdout)
+    assert told["recommended"]["strategy"] in SIX
+    assert told["bill"]["total"] == pytest.approx(sum(row.device_seconds for row in read(run, LedgerRecord)))
+
+
 def test_run_directory_is_the_documented_one(finished: tuple[Path, float]) -> None:
     run = finished[0]
     assert {path.name for path in run.iterdir() if not path.name.startswith(".")} == {

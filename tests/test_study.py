@@ -20,7 +20,7 @@ from raggrid.search.resume import check_same_study, restored
 from raggrid.search.shelf import RunDirectory
 from raggrid.search.state import StudyState
 from raggrid.search.tasks import AnswerTask, IndexTask, PhaseTask, Task, from_config, to_config
-from raggrid.settings import Checkpoints
+from raggrid.settings import Checkpoints, EarlyStopping
 from raggrid.space import SearchSpace
 from raggrid.store import append, create_run, read
 from raggrid.strategies import study_graph
@@ -249,9 +249,9 @@ def test_the_shelf_sees_what_trials_add_and_reads_each_file_once(
 
 
 def test_rungs_and_order_of_the_grid() -> None:
-    assert rungs(24, min_fraction=1 / 3, reduction_factor=3) == (8,)
-    assert rungs(9, min_fraction=0.34, reduction_factor=2) == (3, 6)
-    assert rungs(1, min_fraction=1 / 3, reduction_factor=3) == ()
+    assert rungs(24, EarlyStopping(min_fraction=1 / 3)) == (8,)
+    assert rungs(9, EarlyStopping(min_fraction=0.34, reduction_factor=2)) == (3, 6)
+    assert rungs(1, EarlyStopping(min_fraction=1 / 3)) == ()
     assert middle_out([3, 1, 2]) == (2, 1, 3)
 
 

@@ -163,8 +163,7 @@ def _search_bill(space: SearchSpace, search: PhaseSearch, units: UnitCosts) -> S
 
 def levels_of(space: SearchSpace, search: PhaseSearch) -> tuple[int, ...]:
     """The steps of a search's rungs. The objective is measured there also where nobody is stopped."""
-    stopping = space.early_stopping
-    return rungs(search.max_steps, min_fraction=stopping.min_fraction, reduction_factor=stopping.reduction_factor)
+    return rungs(search.max_steps, space.early_stopping)
 
 
 def _ends(space: SearchSpace, search: PhaseSearch, scenario: str) -> tuple[float, ...]:

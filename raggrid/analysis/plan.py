@@ -99,7 +99,7 @@ def _further_seeds(space: SearchSpace, searches: Sequence[PlannedSearch]) -> int
 
 def _search(space: SearchSpace, graph: StudyGraph, search: PhaseSearch) -> PlannedSearch:
     stopping = space.early_stopping
-    levels = rungs(search.max_steps, min_fraction=stopping.min_fraction, reduction_factor=stopping.reduction_factor)
+    levels = rungs(search.max_steps, stopping)
     used_by = tuple(dict.fromkeys(plan.strategy for plan in graph.pipelines if search.name in graph.needed_by(plan)))
     return PlannedSearch(
         search.name, search.phase, search.loss, search.num_trials, search.max_steps,

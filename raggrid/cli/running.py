@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from raggrid.cli.app import app
-from raggrid.cli.options import Json, Override, Space, budget_options
+from raggrid.cli.options import Json, Override, Space, budget_options, print_json
 
 
 @app.command()
@@ -46,21 +46,23 @@ def search(
 
     Money is counted at ``resources.dollars_per_device_hour`` of the space, which --dollars needs.
     """
+    from raggrid.analysis.ledger import bill
+    from raggrid.analysis.recommend import recommend as decide
     from raggrid.cli.reading import recommend
     from raggrid.search.study import run_study
+    from raggrid.show.ledger import show_bill
+    from raggrid.show.tables import console
     from raggrid.space_yaml import load_space
 
     limits = budget_options(device_hours=device_hours, wall_hours=wall_hours, dollars=dollars)
     checked = load_space(space, set_ or [], limits)
     plain = plain or not sys.stdout.isatty()
     run_study(checked, run, address=address, extend=extend, plain=plain, quiet=as_json)
-    if not as_json:
-        from raggrid.analysis.ledger import bill
-        from raggrid.show.ledger import show_bill
-        from raggrid.show.tables import console
-
-        show_bill(bill(run), console())
-    recommend([run], as_json=as_json)
+    if as_json:
+        print_json({**decide([run]).to_json(), "bill": bill(run).to_json()})
+        return
+    show_bill(bill(run), console())
+    recommend([run])
 
 
 @app.command()

@@ -58,9 +58,7 @@ class TrainTask:
 
 def evaluation_steps(run: PhaseRun, space: SearchSpace) -> tuple[int, ...]:
     """The steps after which the objective is measured: every rung of early stopping, and the last."""
-    stopping = space.early_stopping
-    levels = rungs(run.max_steps, min_fraction=stopping.min_fraction, reduction_factor=stopping.reduction_factor)
-    return (*levels, run.max_steps)
+    return (*rungs(run.max_steps, space.early_stopping), run.max_steps)
 
 
 class Trainer:

@@ -148,10 +148,9 @@ class Replay:
 
     def _train(self, task: PhaseTask, curve: Curve) -> Iterator[tuple[float, Report]]:
         """The reports of a trial where a trainer would make them: at every rung, and at the end."""
-        stopping, run = self.space.early_stopping, task.run
-        levels = rungs(run.max_steps, min_fraction=stopping.min_fraction, reduction_factor=stopping.reduction_factor)
+        run = task.run
         reached, wait, train, evaluate = self.reached.get(task.key, 0), self.curves.startup_seconds, 0.0, 0.0
-        for level in (*levels, run.max_steps):
+        for level in (*rungs(run.max_steps, self.space.early_stopping), run.max_steps):
             last = curve.points[-1].step
             faulty = curve.fault is not None and level >= last
             step = last if faulty else level

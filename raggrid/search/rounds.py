@@ -237,7 +237,7 @@ def _training(progress: Progress, search: PhaseSearch, facts: Facts) -> list[Tas
     """The runs that have not ended, as tasks. With synchronous rungs only up to the next rung of the hindmost."""
     unfinished = [name for name in progress.runs if facts.ended(name) is None]
     stopping = facts.space.early_stopping
-    levels = rungs(search.max_steps, min_fraction=stopping.min_fraction, reduction_factor=stopping.reduction_factor)
+    levels = rungs(search.max_steps, stopping)
     halving = stopping.enabled and stopping.rungs == "synchronous" and len(progress.runs) > 1 and levels
     if not unfinished or not halving:
         return [PhaseTask(name, search.name, progress.runs[name]) for name in unfinished]

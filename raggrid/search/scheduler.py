@@ -121,7 +121,7 @@ def _keep_idle_processes(tune_controller: Any, trial: Trial, count: int) -> None
 def _halving(space: SearchSpace, search: PhaseSearch) -> ASHAScheduler | None:
     """Ray's ASHA over a search's rungs; None where there is nothing to stop."""
     stopping = space.early_stopping
-    levels = rungs(search.max_steps, min_fraction=stopping.min_fraction, reduction_factor=stopping.reduction_factor)
+    levels = rungs(search.max_steps, stopping)
     if not stopping.enabled or stopping.rungs == "synchronous" or not levels or search.num_trials < 2:
         return None
     return ASHAScheduler(

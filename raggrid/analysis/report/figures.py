@@ -227,7 +227,7 @@ def _rungs(study: Study, search: PhaseSearch) -> tuple[int, ...]:
     stopping = study.results.space.early_stopping
     if not stopping.enabled or len(study.trials_of(search)) < 2:
         return ()
-    return rungs(search.max_steps, min_fraction=stopping.min_fraction, reduction_factor=stopping.reduction_factor)
+    return rungs(search.max_steps, stopping)
 
 
 def _data(rows: Sequence[dict[str, Any]]) -> Any:
