@@ -17,7 +17,8 @@ from pathlib import Path
 from raggrid.finetune.trainer import Trainer
 from raggrid.finetune.workers import Worker
 from raggrid.identity import PhaseRun
-from raggrid.search.perform import _train_task, perform
+from raggrid.search.assembly import train_task
+from raggrid.search.perform import perform
 from raggrid.search.study import checked_inputs
 from raggrid.search.tasks import IndexTask, PhaseTask, to_config
 from raggrid.space_yaml import load_space
@@ -34,11 +35,11 @@ def seconds_a_step(run: Path, phase: str) -> list[float]:
     loss = "mnr" if about.needs_labels else "rag_token"
     task = PhaseTask(phase, phase, PhaseRun(phase, loss, 0, embedder_lr, generator_lr, STEPS))
     worker = Worker(report=lambda _: None)
-    trainer = Trainer(_train_task(run, task, worker), worker)
+    trainer = Trainer(train_task(run, task, worker), worker)
     seconds = []
     for step in range(STEPS):
         started = time.process_time()
-        trainer._step(step)
+        trainer.step(step)
         seconds.append(time.process_time() - started)
     return seconds[1:]
 

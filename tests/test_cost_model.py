@@ -10,15 +10,16 @@ from statistics import fmean
 import pytest
 
 from raggrid.analysis.bill import make_bill
-from raggrid.analysis.cost_model import ModelSize, Setting, peak_bytes, question_flops, unit_costs
+from raggrid.analysis.cost_model import Setting, peak_bytes, question_flops, unit_costs
 from raggrid.analysis.devices import DEVICES, device_named
 from raggrid.analysis.pricing import Pricing, check_memory, price
-from raggrid.analysis.unit_costs import PhaseCosts, with_step_seconds
 from raggrid.analysis.workload import assumed_workload, workload_of
 from raggrid.errors import InputError
+from raggrid.model_size import ModelSize
 from raggrid.rag.sizes import model_size
 from raggrid.space_yaml import load_space
 from raggrid.strategies import PHASES, study_graph
+from raggrid.unit_costs import PhaseCosts, with_step_seconds
 from tests.records import made_space
 from tests.test_plan import SIZES, UNITS, setting
 

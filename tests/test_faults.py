@@ -186,7 +186,7 @@ OUT_OF_MEMORY = """
 import resource, sys
 from pathlib import Path
 from tests.trials import done, phase_task
-from raggrid.search.perform import passage_index
+from raggrid.search.assembly import passage_index
 import torch, transformers, peft
 torch.set_num_threads(1)
 run = Path(sys.argv[1])

@@ -31,7 +31,7 @@ def started(run: Path, monkeypatch: pytest.MonkeyPatch, *, saved_at: float | Non
     progress = SimpleNamespace(train_seconds=0.0, evaluate_seconds=0.0)
     trainer = SimpleNamespace(lost_since=saved_at, progress=progress, train=lambda: None)
     monkeypatch.setattr(perform, "Trainer", lambda *_: trainer)
-    monkeypatch.setattr(perform, "_train_task", lambda *_: None)
+    monkeypatch.setattr(perform, "train_task", lambda *_: None)
     if not run.exists():
         create_run(run, made_space(), {})
     perform.perform({**to_config(TASK, str(run), 0), "handed_out": handed_out}, Worker(report=lambda _: None))

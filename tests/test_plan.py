@@ -12,19 +12,20 @@ import pytest
 from rich.console import Console
 
 from raggrid.analysis.bill import Range, Sizes, make_bill
-from raggrid.analysis.cost_model import ModelSize, Setting
+from raggrid.analysis.cost_model import Setting
 from raggrid.analysis.devices import DEVICES
 from raggrid.analysis.halving import expected_ends, fewest_ends, no_ends, synchronous_ends
 from raggrid.analysis.plan import plan
 from raggrid.analysis.pricing import Pricing, price
 from raggrid.analysis.schedule import Batch, wall_seconds
-from raggrid.analysis.unit_costs import PhaseCosts, UnitCosts
 from raggrid.analysis.workload import assumed_workload
+from raggrid.model_size import ModelSize
 from raggrid.search.rounds import Bracket
 from raggrid.search.scheduler import PhaseScheduler
 from raggrid.show.plan import show_plan, show_plans
 from raggrid.space import SearchSpace
 from raggrid.strategies import study_graph
+from raggrid.unit_costs import PhaseCosts, UnitCosts
 from tests.records import made_space
 
 # A body of 100 M parameters under a vocabulary of 10,000 x 1,000, tied; and a tenth of it.

@@ -12,7 +12,9 @@ from raggrid.finetune.trainer import Trainer, TrainTask
 from raggrid.finetune.workers import Worker
 from raggrid.identity import PhaseRun
 from raggrid.records import CurveRecord
-from raggrid.search.perform import _train_task, inputs, passage_index, perform
+from raggrid.search.assembly import inputs, passage_index
+from raggrid.search.assembly import train_task as assembled
+from raggrid.search.perform import perform
 from raggrid.search.tasks import IndexTask, PhaseTask, Task, to_config
 from raggrid.space import SearchSpace
 from raggrid.store import create_run, read
@@ -49,7 +51,7 @@ def phase_task(phase: str, *, loss: str = "rag_token", lr: float = 1e-3, steps: 
 
 def train_task(run: Path, task: PhaseTask) -> TrainTask:
     """The loaded task, as a trial loads it."""
-    return _train_task(run, task, Worker(report=lambda _: None))
+    return assembled(run, task, Worker(report=lambda _: None))
 
 
 def trainer_for(run: Path, task: PhaseTask, report: Callable[[Mapping[str, Any]], None] = lambda _: None) -> Trainer:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from raggrid.analysis.halving import expected_ends, fewest_ends, no_ends, synchronous_ends
 from raggrid.analysis.schedule import Batch, wall_seconds
-from raggrid.analysis.unit_costs import PhaseCosts, UnitCosts
 from raggrid.rates import rungs
 from raggrid.space import SearchSpace
 from raggrid.strategies import PhaseSearch, PipelinePlan, StudyGraph, study_graph
+from raggrid.unit_costs import PhaseCosts, UnitCosts
 
 SCENARIOS = ("low", "expected", "high")
 

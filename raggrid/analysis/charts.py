@@ -12,9 +12,9 @@ from typing import Any
 
 from raggrid.analysis.frontier import Frontier, Point
 from raggrid.analysis.labelling import OFFSETS, label_offsets
-from raggrid.analysis.names import display_name, label, study_names
 from raggrid.analysis.units import Unit, unit_for
 from raggrid.errors import InputError
+from raggrid.names import display_name, label, study_names
 from raggrid.rates import rate_text
 from raggrid.store import write_text
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from raggrid.analysis.names import label
 from raggrid.analysis.results import Measured, Results
+from raggrid.names import label
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,11 @@ import math
 from dataclasses import dataclass
 
 from raggrid.analysis.devices import Device
-from raggrid.analysis.unit_costs import PhaseCosts, UnitCosts
 from raggrid.analysis.workload import Workload
+from raggrid.model_size import ModelSize
 from raggrid.space import SearchSpace
 from raggrid.strategies import PHASES, Phase
+from raggrid.unit_costs import PhaseCosts, UnitCosts
 
 FORWARD, THROUGH, WEIGHTS = 2, 2, 2  # operations a parameter and token
 # AdamW in float32 reads gradient, two moments and weight, writes the last three; clipping and zeroing pass over the
@@ -31,26 +32,6 @@ HASH_BYTES_PER_SECOND = 0.8e9  # blake2b, twice over the frozen weights, in the 
 # Beside reading the weights: a task in its trial's own process, and a Ray Train group at its best (both measured).
 INLINE_START_SECONDS, GROUP_START_SECONDS = 0.1, 12.0
 READ_BYTES_PER_SECOND = 1e9
-
-
-@dataclass(frozen=True)
-class ModelSize:
-    """A transformer's size. ``parameters`` counts all, ``embeddings`` the rows of the vocabulary among them (one copy).
-
-    ``tied``: the output layer is the same matrix. ``source`` says where the numbers come from.
-    """
-
-    parameters: float
-    embeddings: float
-    hidden_size: int
-    num_layers: int
-    tied: bool
-    source: str
-
-    @property
-    def body(self) -> float:
-        """Parameters that every token passes through: without input and output vocabulary."""
-        return self.parameters - self.embeddings * (1 if self.tied else 2)
 
 
 @dataclass(frozen=True)

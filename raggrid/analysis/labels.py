@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from raggrid.analysis.names import display_name
 from raggrid.analysis.results import Results
 from raggrid.analysis.standing import CostBasis, Judged, cheapest_standing, cost_of
 from raggrid.analysis.units import unit_for
+from raggrid.names import display_name
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from raggrid.analysis.bill import Bill, Range, Sizes, make_bill
 from raggrid.analysis.cost_model import Setting, checkpoint_bytes
 from raggrid.analysis.devices import DEVICES
-from raggrid.analysis.unit_costs import UnitCosts
 from raggrid.errors import InputError
 from raggrid.space import SearchSpace
 from raggrid.strategies import PHASES, study_graph
+from raggrid.unit_costs import UnitCosts
 
 GIGABYTE = 1e9
 SMALLER = "Lower training.rag.batch_size, retrieval.top_k or prompt.passage_tokens, raise resources.workers"

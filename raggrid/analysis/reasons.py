@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from raggrid.analysis.names import display_name
 from raggrid.analysis.recommendation import Recommended
 from raggrid.analysis.results import Measured
 from raggrid.analysis.rule import TWO_WAYS_OF_COUNTING, InHand, Rule, order_is_in_question
 from raggrid.analysis.standing import CostBasis, Judged, cost_of, points
 from raggrid.analysis.statistics import Verdict
 from raggrid.analysis.units import Unit
+from raggrid.names import display_name
 
 GRADES = {"as_good": "shown", "unresolved": "leaning", "worse": "limited"}
 

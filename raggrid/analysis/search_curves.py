@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from math import comb
 
 from raggrid.analysis.cost_spread import plan_of, trials_by_search
-from raggrid.analysis.names import display_name
 from raggrid.analysis.results import Measured, Results
 from raggrid.costs import spent
+from raggrid.names import display_name
 from raggrid.records import PipelineRecord, TrialRecord
 from raggrid.strategies import PHASES, PhaseSearch, PipelinePlan, strategy_loss
 

@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from raggrid.analysis.names import label
 from raggrid.analysis.results import Measured, Results
 from raggrid.analysis.statistics import Verdict, compare, compare_aggregates
 from raggrid.errors import InputError
+from raggrid.names import label
 from raggrid.strategies import STRATEGIES
 
 CostBasis = Literal["search", "final", "marginal"]

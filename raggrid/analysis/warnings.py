@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raggrid.analysis.names import display_name
 from raggrid.analysis.predictions import distinct_passages
 from raggrid.analysis.results import Measured, Results
 from raggrid.analysis.standing import ASSUMED_QUESTIONS
+from raggrid.names import display_name
 from raggrid.strategies import PhaseSearch
 
 COLLAPSED = 0.1  # of the passages that questions retrieve before tuning: far below what a useful change could do

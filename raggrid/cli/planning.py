@@ -17,13 +17,14 @@ from raggrid.cli.options import Json, Override, print_json, said_as_options
 from raggrid.errors import InputError, ModelError
 
 if TYPE_CHECKING:
-    from raggrid.analysis.cost_model import ModelSize, Setting
+    from raggrid.analysis.cost_model import Setting
     from raggrid.analysis.devices import Device
     from raggrid.analysis.plan import Plan
     from raggrid.analysis.pricing import Pricing
-    from raggrid.analysis.unit_costs import UnitCosts
     from raggrid.analysis.workload import Workload
+    from raggrid.model_size import ModelSize
     from raggrid.space import SearchSpace
+    from raggrid.unit_costs import UnitCosts
 
 
 @app.command()
@@ -135,8 +136,8 @@ def _pricing(
 ) -> Pricing:
     from raggrid.analysis.cost_model import Setting, unit_costs
     from raggrid.analysis.pricing import check_memory, price, told_of_memory
-    from raggrid.analysis.unit_costs import with_step_seconds
     from raggrid.strategies import study_graph
+    from raggrid.unit_costs import with_step_seconds
 
     device, here = _device(space, case)
     bits = case.weight_bits or (16 if space.models.dtype == "bfloat16" else 32)

@@ -93,7 +93,7 @@ class Trainer:
             if step <= self.progress.step:
                 continue
             self._train_until(step)
-            self._measure()
+            self.measure()
             status = self._status()
             self._keep(status)
             self._report(status)
@@ -112,7 +112,7 @@ class Trainer:
         self.progress = replace(self.progress, loss_sum=0.0, loss_steps=0)
         for step in range(self.progress.step, last):
             started = time.perf_counter()
-            loss = self._step(step)
+            loss = self.step(step)
             progress = self.progress
             self.progress = replace(
                 progress,
@@ -122,7 +122,7 @@ class Trainer:
                 loss_steps=progress.loss_steps + 1,
             )
 
-    def _step(self, step: int) -> float:
+    def step(self, step: int) -> float:
         """One optimizer step on the global batch; returns its mean loss."""
         places = batch_positions(len(self.task.train), self.batch_size, step, self.task.run.seed)
         batch = [self.task.train[place] for place in places]
@@ -180,7 +180,8 @@ class Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
-    def _measure(self) -> None:
+    def measure(self) -> None:
+        """Measure the objective where the run stands."""
         started = time.perf_counter()
         task = self.task
         measured = validate(

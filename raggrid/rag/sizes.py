@@ -10,8 +10,8 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from raggrid.analysis.cost_model import ModelSize
 from raggrid.errors import ModelError
+from raggrid.model_size import ModelSize
 from raggrid.rag.gguf import converted
 from raggrid.rag.references import locate
 

@@ -11,46 +11,27 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from raggrid.data.folder import Dataset, read_folder
 from raggrid.evaluation.evaluator import answer_questions, means
 from raggrid.finetune.batches import shard
-from raggrid.finetune.trainer import Trainer, TrainTask
+from raggrid.finetune.trainer import Trainer
 from raggrid.finetune.workers import Worker
 from raggrid.rag.embedder import Embedder
-from raggrid.rag.generator import Generator, add_lora, load_tuned
-from raggrid.rag.index import Index
-from raggrid.rag.pipeline import Pipeline
-from raggrid.rag.prompt import PromptWriter, passage_text
+from raggrid.rag.prompt import passage_text
 from raggrid.records import CurveRecord, LedgerRecord, PredictionRecord
+from raggrid.search.assembly import VECTORS, frozen_generator, inputs, pipeline_of, train_task
 from raggrid.search.sessions import working
 from raggrid.search.tasks import AnswerTask, HandedOut, IndexTask, PhaseTask, Task, from_config
-from raggrid.space import SearchSpace
-from raggrid.store import append, checkpoint_folder, index_folder, is_full_disk, read_space, state_folder
-from raggrid.strategies import PHASES, STRATEGIES
+from raggrid.store import append, checkpoint_folder, index_folder, is_full_disk
+from raggrid.strategies import STRATEGIES
 
-VECTORS = "passages.npy"
 NO_MEMORY = ("can't allocate memory", "OutOfMemoryError", "out of memory")
 LESS_MEMORY = "Lower training.rag.batch_size, retrieval.top_k or prompt.passage_tokens."
-
-
-@lru_cache(maxsize=2)
-def inputs(run: Path) -> tuple[SearchSpace, Dataset]:
-    """The space and the data of a study; read once a process."""
-    space = read_space(run)
-    return space, read_folder(Path(space.data.folder), {str(split): n for split, n in space.data.limits.items()})
-
-
-@lru_cache(maxsize=2)
-def passage_index(run: Path) -> Index:
-    """The study's index over the vectors that the index task left; read once a process."""
-    return Index(np.load(index_folder(run) / VECTORS))
 
 
 @dataclass
@@ -169,7 +150,7 @@ def _run_phase(run: Path, task: PhaseTask, worker: Worker, clock: Clock, handed_
     clock.slices = [replace(row, trial_id=task.trial_id) for row in clock.slices]
     started_at = time.time()
     with clock.during("startup"):
-        trainer = Trainer(_train_task(run, task, worker), worker)
+        trainer = Trainer(train_task(run, task, worker), worker)
     _charge_lost(clock, trainer.lost_since, started_at, handed_out)
     clock.write()
     meter = _Meter(clock, trainer)
@@ -214,54 +195,6 @@ class _Meter:
         self.last, self.since = now, time.time()
 
 
-def _train_task(run: Path, task: PhaseTask, worker: Worker) -> TrainTask:
-    space, data = inputs(run)
-    phase = PHASES[task.run.phase]
-    upstream = checkpoint_folder(run, task.run.upstream_trial_id) if task.run.upstream_trial_id else None
-    embedder = Embedder.load(space.models.embedder, worker.device)
-    if phase.needs_labels:
-        generator = None
-    elif phase.trains_generator:
-        generator = _fresh_generator(space, worker, task.run.seed)
-    else:
-        generator = _frozen_generator(space, worker, upstream)
-    pipeline = _pipeline(run, space, data, embedder, generator)
-    train = data.splits["train"]
-    return TrainTask(
-        run=task.run,
-        space=space,
-        train=[question for question in train if question.context_ids] if phase.needs_labels else train,
-        validation=data.splits["validation"],
-        pipeline=pipeline,
-        positions={passage.id: place for place, passage in enumerate(data.passages)},
-        checkpoint=checkpoint_folder(run, task.trial_id),
-        state=state_folder(run, task.trial_id),
-        pause_at=task.pause_at,
-    )
-
-
-def _fresh_generator(space: SearchSpace, worker: Worker, seed: int) -> Generator:
-    full = space.training.generator == "full"
-    generator = Generator.load(space.models.generator, space.models, worker.device, masters=full)
-    if not full:
-        add_lora(generator, space.training, seed)
-    return generator
-
-
-def _frozen_generator(space: SearchSpace, worker: Worker, tuned: Path | None) -> Generator:
-    if tuned is None:
-        return Generator.load(space.models.generator, space.models, worker.device)
-    return load_tuned(tuned / "generator", space.models, worker.device)
-
-
-def _pipeline(
-    run: Path, space: SearchSpace, data: Dataset, embedder: Embedder, generator: Generator | None
-) -> Pipeline:
-    cut = generator.cut if generator else (lambda text, _: text)
-    writer = PromptWriter(space.prompt.template, space.prompt.passage_tokens, cut)
-    return Pipeline(embedder, passage_index(run), generator, data.passages, writer)
-
-
 def _recording(run: Path, task: PhaseTask, worker: Worker, meter: _Meter) -> Worker:
     """The worker, its reports and its time kept as rows before anybody acts on them."""
 
@@ -284,7 +217,7 @@ def _answer_split(run: Path, task: AnswerTask, worker: Worker, clock: Clock) -> 
             checkpoint_folder(run, name) if name else None for name in (task.embedder_trial_id, task.generator_trial_id)
         ]
         embedder = Embedder.load(folders[0] / "embedder" if folders[0] else space.models.embedder, worker.device)
-        pipeline = _pipeline(run, space, data, embedder, _frozen_generator(space, worker, folders[1]))
+        pipeline = pipeline_of(run, space, data, embedder, frozen_generator(space, worker, folders[1]))
     with clock.during("evaluate"):
         questions = data.splits[task.split]
         mine = [questions[place] for place in shard(list(range(len(questions))), worker.rank, worker.world_size)]

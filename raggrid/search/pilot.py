@@ -23,18 +23,19 @@ from statistics import fmean
 
 import torch
 
-from raggrid.analysis.unit_costs import PhaseCosts, UnitCosts
 from raggrid.evaluation.evaluator import answer_questions
 from raggrid.finetune.trainer import Trainer
 from raggrid.finetune.workers import CPU, Worker
 from raggrid.identity import PhaseRun
 from raggrid.rag.embedder import Embedder
+from raggrid.search.assembly import frozen_generator, inputs, pipeline_of, train_task
 from raggrid.search.cluster import WORKER_SETTINGS
-from raggrid.search.perform import _frozen_generator, _pipeline, _train_task, inputs, perform
+from raggrid.search.perform import perform
 from raggrid.search.tasks import IndexTask, PhaseTask, to_config
 from raggrid.space import SearchSpace
 from raggrid.store import create_run
 from raggrid.strategies import PHASES, study_graph
+from raggrid.unit_costs import PhaseCosts, UnitCosts
 
 # Enough for a mean that one slow batch does not spoil; a step on labels is short and gets more.
 RAG_STEPS, LABEL_STEPS = 5, 16
@@ -185,14 +186,14 @@ def _measure(run: Path, phase: str) -> Sample:
     began = clock()
     if worker.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    trainer = Trainer(_train_task(run, task, worker), worker)
+    trainer = Trainer(train_task(run, task, worker), worker)
     startup = clock() - began
     count = max(2, min(length, LABEL_STEPS if about.needs_labels else RAG_STEPS))
     ticks, on_the_wall = [clock()], time.perf_counter()
     for step in range(count):
-        trainer._step(step)
+        trainer.step(step)
         ticks.append(clock())
-    trainer._measure()
+    trainer.measure()
     steps = tuple(end - start for start, end in itertools.pairwise(ticks))
     evaluated = clock()
     granted = (evaluated - ticks[0]) / (time.perf_counter() - on_the_wall)
@@ -220,7 +221,7 @@ def _answer(run: Path) -> Answering:
     worker, clock = _worker(space), _clock(space)
     began = clock()
     embedder = Embedder.load(space.models.embedder, worker.device)
-    pipeline = _pipeline(run, space, data, embedder, _frozen_generator(space, worker, None))
+    pipeline = pipeline_of(run, space, data, embedder, frozen_generator(space, worker, None))
     startup, questions = clock() - began, data.splits["validation"][:NUM_ANSWERED]
     began = clock()
     answer_questions(pipeline, questions, space)

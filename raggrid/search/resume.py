@@ -9,7 +9,7 @@ from typing import Any
 from raggrid.data.folder import Dataset
 from raggrid.errors import RecordError, listed
 from raggrid.records import CurveRecord, PipelineRecord, TrialRecord
-from raggrid.search.perform import VECTORS
+from raggrid.search.assembly import VECTORS
 from raggrid.search.rounds import Bracket
 from raggrid.search.state import StudyState
 from raggrid.space import SearchSpace

@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from raggrid.analysis.names import display_name
+from raggrid.names import display_name
 from raggrid.rates import rate_text
 from raggrid.search.state import StudyState
 from raggrid.search.tasks import AnswerTask, PhaseTask, Task

@@ -9,10 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from raggrid.analysis.bill import Range, total
-from raggrid.analysis.names import display_name
 from raggrid.analysis.plan import Plan
 from raggrid.analysis.pricing import Pricing
 from raggrid.analysis.units import Unit, unit_for
+from raggrid.names import display_name
 from raggrid.show.tables import new_table, show_table
 
 GIGABYTE = 1e9

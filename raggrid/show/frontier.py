@@ -10,9 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from raggrid.analysis.frontier import Frontier, Hypervolume, Point
-from raggrid.analysis.names import display_name, label, study_names
 from raggrid.analysis.search_curves import SearchCurve
 from raggrid.analysis.units import Unit, unit_for
+from raggrid.names import display_name, label, study_names
 from raggrid.show.tables import new_table, percent, show_table
 
 CENSORED = (

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from raggrid.analysis.names import display_name
 from raggrid.analysis.plan import Plan, PlannedSearch
+from raggrid.names import display_name
 from raggrid.rates import rate_text
 from raggrid.show.bill import show_bill, study_rows
 from raggrid.show.tables import new_table, show_table

@@ -9,9 +9,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from raggrid.analysis.names import display_name, label, recall_label
 from raggrid.analysis.recommend import Compared, Recommendation, TableRow
 from raggrid.analysis.units import Unit, unit_for
+from raggrid.names import display_name, label, recall_label
 from raggrid.show.tables import new_table, percent, show_table
 
 MARKS = {"as_good": ("as good", "green"), "worse": ("worse", "red"), "unresolved": ("unresolved", "yellow")}

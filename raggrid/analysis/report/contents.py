@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from raggrid.analysis.frontier import Frontier, frontier
-from raggrid.analysis.names import display_name
 from raggrid.analysis.recommend import Recommendation, recommend
 from raggrid.analysis.results import Results, load_results
 from raggrid.analysis.units import Unit, unit_for
+from raggrid.names import display_name
 from raggrid.rates import rate_text
 from raggrid.records import CurveRecord, LedgerRecord, PipelineRecord, TrialRecord
 from raggrid.store import read

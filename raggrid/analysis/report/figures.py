@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from raggrid.analysis.names import display_name, label
 from raggrid.analysis.report.contents import Study, charged_to, distinct, rates, rates_text
+from raggrid.names import display_name, label
 from raggrid.rates import rate_text, rungs
 from raggrid.records import CurveRecord, TrialRecord
 from raggrid.strategies import PhaseSearch

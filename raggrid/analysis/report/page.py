@@ -9,7 +9,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from raggrid.analysis.names import display_name
 from raggrid.analysis.report import sections
 from raggrid.analysis.report.contents import Study, read_study
 from raggrid.analysis.report.figures import (
@@ -21,6 +20,7 @@ from raggrid.analysis.report.figures import (
     response_figures,
 )
 from raggrid.errors import InputError
+from raggrid.names import display_name
 from raggrid.store import write_text
 
 HERE = files("raggrid.analysis.report")

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from raggrid.analysis.names import display_name, label, recall_label
 from raggrid.analysis.report.contents import Study, rates
 from raggrid.analysis.results import Measured
+from raggrid.names import display_name, label, recall_label
 from raggrid.rates import rate_text
 from raggrid.records import PredictionRecord, QuestionRecord
 from raggrid.store import read, read_table
