@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from raggrid.finetune.checkpoints import saved_progress
 from raggrid.records import LedgerRecord, PipelineRecord
 from raggrid.search.study import checked_inputs, new_state, run_study
 from raggrid.space import SearchSpace
@@ -62,9 +63,14 @@ def training(run: Path) -> bool:
 
 
 def has_much_to_lose(run: Path) -> bool:
-    """The last checkpoint was written a while ago."""
-    states = [file.stat().st_mtime for file in (run / "checkpoints").glob("*/state/*.safetensors")]
-    return bool(states) and 1.0 < time.time() - max(states) < 10 and any((run / "curves").glob("*.parquet"))
+    """A trial is in the middle of the longest way between two rungs: it does not get to the next before it is gone.
+
+    The workers of a killed driver train on for some two seconds.
+    """
+    states = [found for folder in (run / "checkpoints").glob("*/state") if (found := saved_progress(folder))]
+    last = max(states, key=lambda found: found.saved_at, default=None)
+    going = last is not None and not last.paused and last.step >= 400 and 0.5 < time.time() - last.saved_at < 10
+    return going and any((run / "curves").glob("*.parquet"))
 
 
 def test_a_killed_worker_goes_on_from_its_checkpoint(tmp_path: Path, steady: SearchSpace, undisturbed: Path) -> None:

@@ -202,7 +202,10 @@ def test_search_waits_for_the_nodes_of_a_cluster_that_exists(tmp_path: Path, mak
         wait_until(lambda: answers(port), "the head is up")
         time.sleep(3)
         with (tmp_path / "said").open("w") as said:
-            search = subprocess.Popen([*command, "--address", address], stdout=said, stderr=subprocess.PIPE, text=True)
+            search = subprocess.Popen(
+                [*command, "--address", address], stdout=said, stderr=subprocess.PIPE, text=True,
+                env={**os.environ, "RAY_AUTH_MODE": "token"},
+            )  # fmt: skip
         wait_until(lambda: "waiting up to 3 minutes" in (tmp_path / "said").read_text(), "it waits for nodes")
         with ray_node(f"--address={address}", "--num-cpus=2"):
             _, told = search.communicate(timeout=240)

@@ -75,8 +75,8 @@ def connected(
     settings = {**QUIET, **TRAIN_SETTINGS, **WORKER_SETTINGS}
     for name, value in settings.items():
         os.environ.setdefault(name, value)
-    if address is not None and _has_token() and "RAY_AUTH_MODE" not in os.environ:
-        # Not for the workers: they take the mode of the node that starts them.
+    if address is not None and _has_token() and os.environ.get("RAY_AUTH_MODE") != "disabled":
+        # Asked for "token" too, which Ray sets by itself. Not for the workers: they take the mode of their node.
         os.environ["RAY_AUTH_MODE"] = "disabled" if _lets_in_without_token(address) else "token"
     import ray
 
