@@ -217,7 +217,7 @@ def test_trials_without_a_curve_are_listed(tmp_path: Path) -> None:
         simulate(space(strategies=["generator", "embedder"]), curves(tmp_path, table), slots=1)
     lines = str(caught.value).splitlines()
     assert lines[0].endswith("curves.csv: got no curve of 5 trials; expected one each.")
-    assert "  generator_rag, rag_token, generator_lr 0.001, seed 0" in lines
+    assert "  generator_rag, rag_token, generator_lr 1e-3, seed 0" in lines
     assert sum("embedder_labels, mnr" in line for line in lines) == 3
 
 

@@ -12,6 +12,7 @@ from raggrid.analysis.predictions import distinct_passages
 from raggrid.analysis.results import Measured, Results
 from raggrid.analysis.standing import ASSUMED_QUESTIONS
 from raggrid.names import display_name
+from raggrid.rates import rate_text
 from raggrid.strategies import PhaseSearch
 
 COLLAPSED = 0.1  # of the passages that questions retrieve before tuning: far below what a useful change could do
@@ -151,8 +152,8 @@ def _edges(result: Results) -> Iterator[str]:
             if side.chosen in ends:
                 which = "smallest" if side.chosen == min(side.grid) else "largest"
                 yield (
-                    f"{name}: the best {side.name} learning rate, {side.chosen:g}, is the {which} of its grid; "
-                    f"a better one may lie beyond. Widen learning_rates.{side.name}."
+                    f"{name}: the best {side.name} learning rate, {rate_text(side.chosen)}, is the {which} of its "
+                    f"grid; a better one may lie beyond. Widen learning_rates.{side.name}."
                 )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from raggrid.errors import DataError
 from raggrid.identity import PhaseRun
+from raggrid.rates import rate_text
 from raggrid.search.curves import Curves
 from raggrid.search.replay import SPLITS, Replay
 from raggrid.settings import Budget, Sampled
@@ -266,5 +267,5 @@ def _missing(curves: Curves, runs: Sequence[PhaseRun]) -> str:
 
 def _told(run: PhaseRun) -> str:
     rates = [("embedder_lr", run.embedder_lr), ("generator_lr", run.generator_lr)]
-    told = ", ".join(f"{name} {rate:g}" for name, rate in rates if rate is not None)
+    told = ", ".join(f"{name} {rate_text(rate)}" for name, rate in rates if rate is not None)
     return f"{run.phase}, {run.loss}, {told}, seed {run.seed}"
