@@ -125,7 +125,7 @@ def _read_file(file: Path, how: Callable[[Path], T]) -> T:
     """What ``how`` makes of a file. Raises `RecordError` with the file's name where it is damaged."""
     try:
         return how(file)
-    except (OSError, ValueError, TypeError, NotImplementedError) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         why = " ".join(str(error).split()).rstrip(".")
         raise RecordError(f"{file}: unreadable: {why}. Restore the file or remove it.") from error
 

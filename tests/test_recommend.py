@@ -123,6 +123,13 @@ def test_a_study_that_a_budget_cut_short_is_called_partial_though_every_strategy
     assert "partial" not in " ".join(recommend([run]).warnings)
 
 
+def test_what_waits_for_a_search_that_failed_is_not_still_to_run(tmp_path: Path) -> None:
+    run = study(tmp_path / "r", EQUAL)
+    append(run, [replace(row, status="diverged") for row in read(run, TrialRecord) if row.phase == "generator_rag"])
+    words = " ".join(recommend([run]).warnings)
+    assert "trials that have run: 2 of 3 of embedder_labels. The" in words
+
+
 def test_the_price_of_a_device_comes_from_the_space(tmp_path: Path) -> None:
     run = study(tmp_path / "r", {("joint", TOKEN): EQUAL["joint", TOKEN]}, resources={"dollars_per_device_hour": 7.2})
     assert recommend([run]).costs["strategies"][0]["dollars"] == pytest.approx(159 / 3600 * 7.2)

@@ -121,19 +121,27 @@ def _missing(result: Results) -> Iterator[str]:
     names = [display_name(*key) for key in result.missing]
     if names:
         yield f"The study is partial: no result for {', '.join(names)}."
-    short = [f"{ended} of {planned} of {name}" for name, ended, planned in _ended(result) if ended < planned]
-    if short and result.trials:
+    short = list(_short(result)) if result.trials else []
+    if short:
         yield f"The study is partial: trials that have run: {', '.join(short)}. The same search continues it."
 
 
-def _ended(result: Results) -> Iterator[tuple[str, int, int]]:
-    """(search, trials that need not go on, trials at least planned) of every search."""
+def _short(result: Results) -> Iterator[str]:
+    """Searches with trials that are still to run; not those that wait for a search in which nothing completed."""
     seeds, repeats = len(result.space.seeds), result.space.seeds_for == "winners"
+    barren: set[str] = set()
     for name, search in result.graph.searches.items():
         # Around the winners of other searches there is one trial at least.
         first = 1 if search.rates_from else search.num_trials
         own = [row for row in result.trials if (row.phase, row.loss) == (search.phase, search.loss)]
-        yield name, sum(row.status != "over_budget" for row in own), first + seeds - 1 if repeats else first * seeds
+        ended, planned = (
+            sum(row.status != "over_budget" for row in own),
+            first + seeds - 1 if repeats else first * seeds,
+        )
+        if barren & set(search.depends_on) or (ended >= planned and not any(row.status == "completed" for row in own)):
+            barren.add(name)
+        elif ended < planned:
+            yield f"{ended} of {planned} of {name}"
 
 
 def _troubled(result: Results) -> Iterator[str]:

@@ -10,14 +10,19 @@ from raggrid.space import SearchSpace
 from raggrid.strategies import STRATEGIES
 
 
+def data_of(space: SearchSpace) -> Dataset:
+    """The study's data, within its limits. Raises `DataError` for wrong files."""
+    folder = Path(space.data.folder).expanduser()
+    return read_folder(folder, {str(split): count for split, count in space.data.limits.items()})
+
+
 def checked_data(space: SearchSpace) -> Dataset:
     """The study's data, within its limits.
 
     Raises:
         DataError: wrong files, or labels missing that a strategy needs.
     """
-    folder = Path(space.data.folder).expanduser()
-    data = read_folder(folder, {str(split): count for split, count in space.data.limits.items()})
+    data = data_of(space)
     needy = [name for name in space.strategies if STRATEGIES[name].needs_labels]
     unlabelled, total = data.num_unlabelled("train"), len(data.splits["train"])
     if needy and unlabelled:

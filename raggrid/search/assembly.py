@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from raggrid.data.folder import Dataset, read_folder
+from raggrid.data.checked import data_of
+from raggrid.data.folder import Dataset
 from raggrid.finetune.trainer import TrainTask
 from raggrid.finetune.workers import Worker
 from raggrid.rag.embedder import Embedder
@@ -27,7 +28,7 @@ VECTORS = "passages.npy"
 def inputs(run: Path) -> tuple[SearchSpace, Dataset]:
     """The space and the data of a study; read once a process."""
     space = read_space(run)
-    return space, read_folder(Path(space.data.folder), {str(split): n for split, n in space.data.limits.items()})
+    return space, data_of(space)
 
 
 @lru_cache(maxsize=2)

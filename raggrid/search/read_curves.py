@@ -124,7 +124,7 @@ def _table(path: Path) -> pa.Table:
         raise DataError(f"{path}: got '{path.suffix}'; expected .csv, .parquet or a run directory. Convert it.")
     try:
         table = readers[path.suffix](path)
-    except (OSError, pa.ArrowInvalid) as error:
+    except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path}: cannot be read: {error}. Repair it.") from None
     missing = [f"no column '{name}'; expected it." for name in NEEDED if name not in table.column_names]
     if missing:
@@ -136,7 +136,7 @@ def _of_table(path: Path, table: pa.Table) -> Mapping[CurveKey, Curve]:
     wanted = {name: kind for name, kind in (NEEDED | OPTIONAL).items() if name in table.column_names}
     try:
         rows = table.select(list(wanted)).cast(pa.schema(list(wanted.items()))).to_pylist()
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+    except pa.ArrowException as error:
         raise DataError(f"{path}: a column has the wrong type: {error}. Repair it.") from None
     problems = list(_problems(rows))
     if problems:
