@@ -10,18 +10,15 @@ from typing import Any
 import pytest
 
 from raggrid.records import CurveRecord, PipelineRecord, TrialRecord
-from raggrid.search.budget import BudgetClock
 from raggrid.search.journal import Journal
 from raggrid.search.rounds import Bracket, SearchKey
 from raggrid.search.scheduler import PhaseScheduler
 from raggrid.search.tasks import AnswerTask, PhaseTask
-from raggrid.settings import Budget
 from raggrid.space import SearchSpace
 from raggrid.store import checkpoint_folder, read
 from raggrid.strategies import study_graph
+from tests.journals import continued, finish, new_journal, play, with_rates
 from tests.records import made_space
-from tests.test_rounds import continued, finish, play, with_rates
-from tests.test_study import new_journal
 
 GENERATOR = "generator_rag/rag_token"
 JOINT = "joint_rag/rag_token"
@@ -192,43 +189,3 @@ def test_trials_over_different_generators_do_not_stop_each_other() -> None:
     assert judged(scheduler, "tune-d", "d", new, 2.2) == "CONTINUE"
     assert judged(scheduler, "tune-e", "e", new, 2.3) == "STOP"
     assert judged(scheduler, "tune-f", "f", old, 2.1) == "STOP"
-
-
-# Budgets
-
-
-class Watch:
-    """A clock that moves when told."""
-
-    seconds = 0.0
-
-    def __call__(self) -> float:
-        return self.seconds
-
-
-def test_one_slow_answer_does_not_end_the_training_of_a_study_with_time_left(tmp_path: Path) -> None:
-    """The first answer loads libraries and models; the budget closes on its account, and opens again after the next."""
-    watch, slow = Watch(), 300.0
-    journal = new_journal(tmp_path / "r", made_space())
-    journal.now = watch
-    journal.clock = BudgetClock(Budget(wall_hours=1, reserve=0.1), 1, 0.0, watch)
-    while task := journal.take():
-        watch.seconds += 60.0
-        if isinstance(task, AnswerTask):
-            watch.seconds, slow = watch.seconds - 40.0 + slow, 0.0
-        finish(journal, task)
-    assert watch.seconds < 3600
-    assert {row.strategy for row in journal.state.answered.values() if row.split == "test"} == {
-        plan.strategy for plan in journal.state.graph.pipelines
-    }
-
-
-def test_only_what_the_study_ends_with_counts_as_still_to_be_answered(tmp_path: Path) -> None:
-    journal = new_journal(tmp_path / "r", made_space(strategies=["generator", "two_phase"], seeds=[0, 1]))
-    left = [journal.state.answers_left]
-    while task := journal.take():
-        finish(journal, task)
-        left.append(journal.state.answers_left)
-    assert left[0] == 2 * 2 * 2
-    assert left == sorted(left, reverse=True)
-    assert left[-1] == 0

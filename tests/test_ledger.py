@@ -14,14 +14,13 @@ from raggrid.finetune.workers import Worker
 from raggrid.identity import PhaseRun
 from raggrid.records import LedgerRecord, TrialRecord
 from raggrid.search import perform
-from raggrid.search.budget import wall_seconds
+from raggrid.search.memory import VirtualClock
 from raggrid.search.searcher import StudySearcher
 from raggrid.search.tasks import PhaseTask, to_config
 from raggrid.store import append, create_run, read
+from tests.journals import new_journal
 from tests.processes import charged
 from tests.records import made_space
-from tests.test_continued import Watch
-from tests.test_study import new_journal
 
 TASK = PhaseTask("t", "generator_rag/rag_token", PhaseRun("generator_rag", "rag_token", 0, None, 1e-4, 24))
 
@@ -68,7 +67,7 @@ def test_what_a_killed_session_lost_is_charged_by_the_next_alone(
 
 def test_a_trial_that_dies_for_good_is_charged_once_and_keeps_what_it_told(tmp_path: Path) -> None:
     """Twice four processes die; Tune starts three of them anew, and each of these charges what its forerunner lost."""
-    watch, run = Watch(), tmp_path / "r"
+    watch, run = VirtualClock(), tmp_path / "r"
     journal = new_journal(run, made_space(strategies=["generator"], learning_rates={"generator": [3e-4]}))
     journal.now, journal.state.indexed = watch, True
     for death in range(2):
@@ -91,7 +90,7 @@ def test_a_trial_that_dies_for_good_is_charged_once_and_keeps_what_it_told(tmp_p
 
 
 def test_a_crash_and_a_budget_note_when_a_trial_was_let_go_of(tmp_path: Path) -> None:
-    watch = Watch()
+    watch = VirtualClock()
     journal = new_journal(tmp_path / "r", made_space(strategies=["generator"], learning_rates={"generator": [3e-4]}))
     journal.now, journal.state.indexed = watch, True
     searcher = StudySearcher(journal, {}, session_began=1.0)
@@ -131,16 +130,3 @@ def test_what_a_worker_group_died_of_is_told_apart(error: RuntimeError, status: 
     told = perform.failure(error)
     assert told["status"] == status
     assert words in told["error"]
-
-
-def test_the_wall_time_of_sessions_is_that_of_the_devices_each_of_them_held() -> None:
-    """An hour on eight devices, then half an hour on two."""
-    ledger = [
-        LedgerRecord("a", None, "train", 7 * 3600.0, 3600.0, 7, "gpu", 10.0),
-        LedgerRecord(None, None, "idle", 3600.0, 450.0, 8, "gpu", 0.0),
-        LedgerRecord("b", None, "train", 1800.0, 1800.0, 1, "gpu", 9010.0),
-        LedgerRecord(None, None, "idle", 1800.0, 900.0, 2, "gpu", 9000.0),
-    ]
-    assert wall_seconds(ledger, devices=32) == 1.5 * 3600.0
-    assert wall_seconds(ledger[:1], devices=7) == 3600.0
-    assert wall_seconds([], devices=2) == 0.0

@@ -1,10 +1,10 @@
-"""Searches round by round, with made-up outcomes: seeds, proposals, extensions, synchronous rungs, budgets."""
+"""Searches round by round, with made-up outcomes: seeds, proposals, extensions, synchronous rungs."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -12,29 +12,14 @@ from typing import Any
 import pytest
 
 from raggrid.rates import beyond, drawn, neighbourhood
-from raggrid.records import CurveRecord, PipelineRecord, TrialRecord
-from raggrid.search.budget import BudgetClock
-from raggrid.search.journal import Journal
-from raggrid.search.resume import restored
-from raggrid.search.state import StudyState
-from raggrid.search.tasks import AnswerTask, PhaseTask, Task
-from raggrid.settings import Budget, Sampled
+from raggrid.records import PipelineRecord, TrialRecord
+from raggrid.search.tasks import PhaseTask, Task
+from raggrid.settings import Sampled
 from raggrid.space import SearchSpace
-from raggrid.store import append, read
+from raggrid.store import read
 from raggrid.strategies import study_graph
+from tests.journals import continued, finish, new_journal, play, with_rates
 from tests.records import made_space
-from tests.test_study import new_journal
-
-Objective = Callable[[PhaseTask, int], float]
-Score = Callable[[AnswerTask], float]
-
-
-def bowl(task: PhaseTask, step: int) -> float:
-    """Best at 1e-5 and 3e-4, by the distance in the logarithm; falls with the steps; a little apart for each seed."""
-    run, loss = task.run, 3.0
-    for rate, best in ((run.embedder_lr, 1e-5), (run.generator_lr, 3e-4)):
-        loss += abs(math.log10(rate / best)) if rate else 0.0
-    return loss - 0.01 * step + 0.001 * run.seed
 
 
 def lower_is_better_further_out(task: PhaseTask, step: int) -> float:
@@ -42,67 +27,8 @@ def lower_is_better_further_out(task: PhaseTask, step: int) -> float:
     return abs(math.log10((task.run.generator_lr or task.run.embedder_lr or 1.0) / 0.03)) - 0.001 * step
 
 
-def alike(_: AnswerTask) -> float:
-    """Every pipeline answers as well as any other."""
-    return 0.5
-
-
-def finish(
-    journal: Journal, task: Task, objective: Objective = bowl, *, until: int | None = None, score: Score = alike
-) -> None:
-    """Let a running task end as a worker would have it."""
-    if isinstance(task, PhaseTask):
-        step = until or task.pause_at or task.run.max_steps
-        status = "paused" if task.pause_at else "running" if until else "completed"
-        status = status if math.isfinite(objective(task, step)) else "diverged"
-        journal.reported(task.key, {"status": status, "step": step, "objective": objective(task, step),
-                                    "train_seconds": float(step), "evaluate_seconds": 1.0})  # fmt: skip
-        append(journal.run, [CurveRecord(task.key, step, None, None, objective(task, step), None, float(step))])
-    elif isinstance(task, AnswerTask):
-        journal.reported(task.key, {"status": "completed", "exact_match": score(task), "f1": score(task),
-                                    "recall_at_k": 0.5, "num_questions": 4})  # fmt: skip
-    else:
-        journal.reported(task.key, {"status": "completed"})
-    journal.finished(task.key)
-
-
-def play(
-    journal: Journal,
-    objective: Objective = bowl,
-    *,
-    slots: int = 1,
-    rng: Random | None = None,
-    cut: int | None = None,
-    score: Score = alike,
-) -> list[Task]:
-    """Carry out a study with ``slots`` tasks at once, in an order that ``rng`` picks; ``cut`` ends it after so many."""
-    rng = rng or Random(0)
-    running: list[Task] = []
-    order: list[Task] = []
-    while not journal.is_done() and (cut is None or len(order) < cut):
-        while len(running) < slots and (task := journal.take()):
-            running.append(task)
-            order.append(task)
-        assert running, "nothing runs, nothing starts, and the study is not done"
-        finish(journal, running.pop(rng.randrange(len(running))), objective, score=score)
-    return order
-
-
 def runs_of(order: list[Task], phase: str) -> list[PhaseTask]:
     return [task for task in order if isinstance(task, PhaseTask) and task.run.phase == phase]
-
-
-def continued(journal: Journal, space: SearchSpace | None = None) -> Journal:
-    """The study anew from its records; of a larger ``space`` where that is given."""
-    space = space or journal.state.space
-    state = restored(StudyState(space, study_graph(space), "key", ("validation", "test")), journal.run)
-    state.indexed = True
-    return Journal(state, journal.run, 0)
-
-
-def with_rates(**changes: object) -> SearchSpace:
-    rates = {"embedder": [1e-6, 1e-5, 1e-4], "generator": [1e-4, 3e-4, 1e-3], **changes}
-    return made_space(learning_rates=rates)
 
 
 # Seeds
@@ -305,72 +231,6 @@ def test_a_synchronous_study_cut_anywhere_ends_alike(tmp_path: Path, cut: int) -
     play(first, slots=3, rng=Random(cut), cut=cut)
     play(continued(first), slots=2, rng=Random(cut))
     assert outcomes(first.run) == outcomes(straight.run)
-
-
-# Budgets
-
-
-class Time:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def test_limits_become_one_end_in_wall_time() -> None:
-    clock = BudgetClock(Budget(device_hours=1, wall_hours=1), 4, 0.0, Time(), used_device_seconds=1200.0)
-    assert clock.limit_seconds() == 600.0
-    dear = BudgetClock(Budget(dollars=3), 2, 0.0, Time(), dollars_per_device_hour=1.5)
-    assert dear.limit_seconds() == 3600.0
-    assert math.isinf(BudgetClock(Budget(), 2, 0.0, Time()).limit_seconds())
-
-
-def test_training_ends_before_the_budget_so_that_answers_fit_in() -> None:
-    now = Time()
-    clock = BudgetClock(Budget(wall_hours=1, reserve=0.1), 2, 0.0, now)
-    asked = {}
-    for minute in (53, 55, 61):
-        now.now = 60.0 * minute
-        asked[minute] = clock.closes(num_answers=4)
-    assert asked == {53: "nothing", 55: "training", 61: "all"}
-    clock.answer_seconds = [300.0]
-    now.now = 60.0 * 41
-    assert clock.closes(num_answers=8) == "training"  # eight answerings by two take 20 minutes
-
-
-def test_a_used_up_budget_stops_training_and_answers_what_is_finished(tmp_path: Path) -> None:
-    now = Time()
-    journal = new_journal(tmp_path / "r", made_space())
-    journal.clock = BudgetClock(Budget(wall_hours=1), 1, 0.0, now)
-    order = play(journal, cut=6)  # the index, and five trials
-    running = journal.take()
-    assert isinstance(running, PhaseTask)
-    now.now = 3300.0
-    assert journal.closes()
-    journal.reported(running.key, {"status": "running", "step": 8, "objective": 2.0, "train_seconds": 8.0})
-    journal.finished(running.key, cut_short="over_budget")
-    rest = play(journal)
-    assert not any(isinstance(task, PhaseTask) for task in rest)
-    assert {row.status for row in read(tmp_path / "r", TrialRecord)} == {"completed", "over_budget"}
-    answered = {row.strategy for row in read(tmp_path / "r", PipelineRecord)}
-    assert {"baseline", "generator"} <= answered
-    assert "joint" not in answered
-    # With more money the trial goes on, and nothing that is finished runs again.
-    more = play(continued(journal))
-    assert running.key in {task.key for task in more}
-    assert not {task.key for task in order} & {task.key for task in more}
-    assert "joint" in {row.strategy for row in read(tmp_path / "r", PipelineRecord)}
-
-
-def test_at_the_end_of_the_budget_nothing_is_started(tmp_path: Path) -> None:
-    now = Time()
-    journal = new_journal(tmp_path / "r", made_space())
-    journal.clock = BudgetClock(Budget(wall_hours=1), 1, 0.0, now)
-    play(journal, cut=5)
-    now.now = 3601.0
-    assert journal.take() is None
-    assert journal.is_done()
 
 
 # Interrupts

@@ -1,0 +1,111 @@
+"""Budgets: when they end training, when they end all, what is answered in between, and what sessions add up to."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from raggrid.records import LedgerRecord, PipelineRecord, TrialRecord
+from raggrid.search.budget import BudgetClock, wall_seconds
+from raggrid.search.memory import VirtualClock
+from raggrid.search.tasks import AnswerTask, PhaseTask
+from raggrid.settings import Budget
+from raggrid.store import read
+from tests.journals import continued, finish, new_journal, play
+from tests.records import made_space
+
+
+def test_limits_become_one_end_in_wall_time() -> None:
+    clock = BudgetClock(Budget(device_hours=1, wall_hours=1), 4, 0.0, VirtualClock(), used_device_seconds=1200.0)
+    assert clock.limit_seconds() == 600.0
+    dear = BudgetClock(Budget(dollars=3), 2, 0.0, VirtualClock(), dollars_per_device_hour=1.5)
+    assert dear.limit_seconds() == 3600.0
+    assert math.isinf(BudgetClock(Budget(), 2, 0.0, VirtualClock()).limit_seconds())
+
+
+def test_training_ends_before_the_budget_so_that_answers_fit_in() -> None:
+    now = VirtualClock()
+    clock = BudgetClock(Budget(wall_hours=1, reserve=0.1), 2, 0.0, now)
+    asked = {}
+    for minute in (53, 55, 61):
+        now.seconds = 60.0 * minute
+        asked[minute] = clock.closes(num_answers=4)
+    assert asked == {53: "nothing", 55: "training", 61: "all"}
+    clock.answer_seconds = [300.0]
+    now.seconds = 60.0 * 41
+    assert clock.closes(num_answers=8) == "training"  # eight answerings by two take 20 minutes
+
+
+def test_a_used_up_budget_stops_training_and_answers_what_is_finished(tmp_path: Path) -> None:
+    now = VirtualClock()
+    journal = new_journal(tmp_path / "r", made_space())
+    journal.clock = BudgetClock(Budget(wall_hours=1), 1, 0.0, now)
+    order = play(journal, cut=6)  # the index, and five trials
+    running = journal.take()
+    assert isinstance(running, PhaseTask)
+    now.seconds = 3300.0
+    assert journal.closes()
+    journal.reported(running.key, {"status": "running", "step": 8, "objective": 2.0, "train_seconds": 8.0})
+    journal.finished(running.key, cut_short="over_budget")
+    rest = play(journal)
+    assert not any(isinstance(task, PhaseTask) for task in rest)
+    assert {row.status for row in read(tmp_path / "r", TrialRecord)} == {"completed", "over_budget"}
+    answered = {row.strategy for row in read(tmp_path / "r", PipelineRecord)}
+    assert {"baseline", "generator"} <= answered
+    assert "joint" not in answered
+    # With more money the trial goes on, and nothing that is finished runs again.
+    more = play(continued(journal))
+    assert running.key in {task.key for task in more}
+    assert not {task.key for task in order} & {task.key for task in more}
+    assert "joint" in {row.strategy for row in read(tmp_path / "r", PipelineRecord)}
+
+
+def test_at_the_end_of_the_budget_nothing_is_started(tmp_path: Path) -> None:
+    now = VirtualClock()
+    journal = new_journal(tmp_path / "r", made_space())
+    journal.clock = BudgetClock(Budget(wall_hours=1), 1, 0.0, now)
+    play(journal, cut=5)
+    now.seconds = 3601.0
+    assert journal.take() is None
+    assert journal.is_done()
+
+
+def test_one_slow_answer_does_not_end_the_training_of_a_study_with_time_left(tmp_path: Path) -> None:
+    """The first answer loads libraries and models; the budget closes on its account, and opens again after the next."""
+    watch, slow = VirtualClock(), 300.0
+    journal = new_journal(tmp_path / "r", made_space())
+    journal.now = watch
+    journal.clock = BudgetClock(Budget(wall_hours=1, reserve=0.1), 1, 0.0, watch)
+    while task := journal.take():
+        watch.seconds += 60.0
+        if isinstance(task, AnswerTask):
+            watch.seconds, slow = watch.seconds - 40.0 + slow, 0.0
+        finish(journal, task)
+    assert watch.seconds < 3600
+    assert {row.strategy for row in journal.state.answered.values() if row.split == "test"} == {
+        plan.strategy for plan in journal.state.graph.pipelines
+    }
+
+
+def test_only_what_the_study_ends_with_counts_as_still_to_be_answered(tmp_path: Path) -> None:
+    journal = new_journal(tmp_path / "r", made_space(strategies=["generator", "two_phase"], seeds=[0, 1]))
+    left = [journal.state.answers_left]
+    while task := journal.take():
+        finish(journal, task)
+        left.append(journal.state.answers_left)
+    assert left[0] == 2 * 2 * 2
+    assert left == sorted(left, reverse=True)
+    assert left[-1] == 0
+
+
+def test_the_wall_time_of_sessions_is_that_of_the_devices_each_of_them_held() -> None:
+    """An hour on eight devices, then half an hour on two."""
+    ledger = [
+        LedgerRecord("a", None, "train", 7 * 3600.0, 3600.0, 7, "gpu", 10.0),
+        LedgerRecord(None, None, "idle", 3600.0, 450.0, 8, "gpu", 0.0),
+        LedgerRecord("b", None, "train", 1800.0, 1800.0, 1, "gpu", 9010.0),
+        LedgerRecord(None, None, "idle", 1800.0, 900.0, 2, "gpu", 9000.0),
+    ]
+    assert wall_seconds(ledger, devices=32) == 1.5 * 3600.0
+    assert wall_seconds(ledger[:1], devices=7) == 3600.0
+    assert wall_seconds([], devices=2) == 0.0
