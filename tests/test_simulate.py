@@ -2,76 +2,21 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import math
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
-import pyarrow.csv
-import pyarrow.parquet
 import pytest
 from rich.console import Console
 
 from raggrid.errors import DataError
-from raggrid.records import CurveRecord, LedgerRecord
-from raggrid.search.curves import Curve, CurveKey, Curves, Point
-from raggrid.search.read_curves import read_curves
+from raggrid.search.curves import Curve, Point
 from raggrid.search.simulate import SimulatedStudy, simulate
 from raggrid.show.simulation import show_simulation
-from raggrid.space import SearchSpace
 from raggrid.space_yaml import dump_space
-from raggrid.store import append, create_run
-from tests.records import made_space, pipeline, trial
-
-RATES = {"embedder": [1e-6, 1e-5, 1e-4], "generator": [1e-4, 3e-4, 1e-3]}
-# The objective of a generator rate: 3e-4 is best, and its curve falls by 0.1 at the end.
-LEVEL = {1e-4: 3.0, 3e-4: 1.0, 1e-3: 2.0, 1e-6: 3.0, 1e-5: 1.0}
-STEPS = (3, 9)  # a rung, and the end
-
-
-def space(**changes: Any) -> SearchSpace:
-    training = {"rag": {"steps": 9}, "labels": {"steps": 9}}
-    return made_space(**{"learning_rates": RATES, "training": training, **changes})
-
-
-def level(*rates: float | None) -> float:
-    return sum(LEVEL.get(rate, 3.0) for rate in rates if rate)
-
-
-def rows(*phases: str, steps: Sequence[int] = STEPS, **more: Any) -> list[dict[str, Any]]:
-    """A table of curves: 2 device-seconds a step for a trained generator, 1 for an embedder alone."""
-    made = []
-    for phase in phases:
-        sides = [RATES["embedder"] if phase in ("embedder_labels", "embedder_rag", "joint_rag") else [None],
-                 RATES["generator"] if phase in ("generator_rag", "joint_rag") else [None]]  # fmt: skip
-        losses = {"embedder_labels": ["mnr"], "joint_rag": ["rag_token", "rag_sequence"]}.get(phase, ["rag_token"])
-        for loss in losses:
-            for pair in [(e, g) for e in sides[0] for g in sides[1]]:
-                made += [
-                    {"phase": phase, "loss": loss, "embedder_lr": pair[0], "generator_lr": pair[1], "step": step,
-                     "objective": level(*pair) - 0.1 * (step == 9),
-                     "device_seconds": step * (2.0 if pair[1] else 1.0), **more}
-                    for step in steps
-                ]  # fmt: skip
-    return made
-
-
-def written(path: Path, table: Sequence[Mapping[str, Any]]) -> Path:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(table[0]))
-        writer.writeheader()
-        writer.writerows(table)
-    return path
-
-
-def curves(tmp_path: Path, table: Sequence[Mapping[str, Any]]) -> Curves:
-    return read_curves(written(tmp_path / "curves.csv", table))
+from tests.curves import curves, rows, space, written
 
 
 def counts(study: SimulatedStudy) -> tuple[int, int, int, int]:
@@ -240,91 +185,6 @@ def test_recorded_f1_picks_the_winner_where_all_finalists_have_one(tmp_path: Pat
     got = simulate(off, curves(tmp_path, table), slots=1).given
     assert pairs(got)["generator_rag/rag_token"] == (None, 3e-4)
     assert got.picked_by_objective == ("generator_rag/rag_token",)
-
-
-# Formats
-
-
-def test_csv_and_parquet_say_the_same_and_seeds_are_kept_apart(tmp_path: Path) -> None:
-    table = [*rows("generator_rag", seed=0), *rows("generator_rag", seed=1)]
-    path = written(tmp_path / "c.csv", table)
-    pyarrow.parquet.write_table(pyarrow.csv.read_csv(path), tmp_path / "c.parquet")
-    one, other = read_curves(path), read_curves(tmp_path / "c.parquet")
-    assert one.by_key == other.by_key
-    assert len(one.by_key) == 6
-    assert CurveKey("generator_rag", "rag_token", None, 3e-4, 1) in one.by_key
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"phase": "generator"}, "row 1: phase: got 'generator'; expected one of embedder_labels"),
-        ({"step": 0}, "row 1: got step 0, 6.0 s; expected at least 1"),
-        ({"objective": None}, "row 1: objective: got none"),
-        ({"step": 9}, "row 2: got step 9 of one trial twice"),
-        ({"step": "x"}, "a column has the wrong type"),
-    ],
-)
-def test_wrong_tables_are_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
-    first, *rest = rows("generator_rag")
-    with pytest.raises(DataError) as caught:
-        curves(tmp_path, [{**first, **change}, *rest])
-    assert message in str(caught.value)
-
-
-def test_wrong_files_are_refused(tmp_path: Path) -> None:
-    bare = [{name: value for name, value in row.items() if name != "device_seconds"} for row in rows("generator_rag")]
-    with pytest.raises(DataError, match=r"csv: no column 'device_seconds'; expected it\. It has phase, loss, embedder"):
-        curves(tmp_path, bare)
-    barer = [{name: row[name] for name in ("phase", "loss")} for row in bare]
-    with pytest.raises(DataError) as caught:
-        curves(tmp_path, barer)
-    assert str(caught.value).splitlines()[0].endswith("curves.csv: 5 problems")
-    assert str(caught.value).endswith("\nIt has phase, loss.")
-    many = [{**row, "phase": "x"} for row in rows("generator_rag")]
-    with pytest.raises(DataError, match=r"(?s)curves\.csv: 6 problems.*\n  \.\.\. and 1 more$"):
-        curves(tmp_path, many)
-    (tmp_path / "curves.txt").write_text("")
-    with pytest.raises(DataError, match=r"got '\.txt'; expected \.csv"):
-        read_curves(tmp_path / "curves.txt")
-    for name in ("none.csv", "none"):
-        with pytest.raises(DataError, match=f"{name}: no such file or folder; expected recorded curves"):
-            read_curves(tmp_path / name)
-
-
-def charged(category: str, seconds: float, trial_id: str | None = None, *, workers: int = 1) -> LedgerRecord:
-    answering = "p" if category == "evaluate" else None
-    return LedgerRecord(trial_id, answering, category, seconds, seconds / workers, workers, "cpu", 0.0)
-
-
-def recorded(run: Path) -> Path:
-    """A run directory: three generator rates, of which one was stopped and one diverged, and their answers."""
-    create_run(run, space(strategies=["generator"]), {})
-    ends = (("t1", 3e-4, 9, "completed"), ("t2", 1e-4, 3, "stopped"), ("t3", 1e-3, 9, "diverged"))
-    for name, rate, steps, status in ends:
-        measured = 2.0 if steps == 9 else 1.0
-        seconds: dict[str, Any] = {"train_device_seconds": 2.0 * steps, "evaluate_device_seconds": measured}
-        append(run, [trial(name, generator_lr=rate, status=status, steps=steps, max_steps=9, **seconds)])
-        for step in STEPS:
-            if step <= steps:
-                objective = math.nan if status == "diverged" and step == 9 else level(rate)
-                append(run, [CurveRecord(name, step, None, None, objective, None, 2.0 * step)])
-        append(run, [charged("startup", 4.0, name), charged("train", 2.0 * steps, name)])
-    append(run, [replace(pipeline("generator", "rag_token", "validation", [1.0, 0.0], 1.0), generator_trial_id="t1")])
-    append(run, [charged("evaluate", 7.0), charged("index", 2.0), charged("idle", 1.0, workers=2)])
-    return run
-
-
-def test_a_run_directory_with_its_faults_scores_and_times(tmp_path: Path) -> None:
-    known = read_curves(recorded(tmp_path / "run"))
-    assert (known.slots, known.answer_seconds, known.startup_seconds, known.index_seconds) == (2, 7.0, 4.0, 2.0)
-    off = space(strategies=["generator"], early_stopping={"enabled": False})
-    got = simulate(off, known, slots=1).given
-    assert (got.num_completed, got.num_faulty, got.num_censored) == (2, 1, 1)
-    assert got.train_device_seconds == 54
-    # Embedding the corpus; three starts, 54 s of training and 6 evaluations; both finalists, then the test split.
-    assert got.wall_seconds == 2 + 3 * 4 + 54 + 6 + 3 * 7
-    assert got.winners[0].f1 == 0.5
 
 
 # The command
