@@ -190,7 +190,14 @@ def _instead(folder: Path) -> str:
 def read_environment(run: Path) -> dict[str, Any]:
     """Versions, hardware, data facts noted when the study started; empty if none. Raises `RecordError` if damaged."""
     path = run / "environment.json"
-    return _read_file(path, lambda path: {**json.loads(path.read_text(encoding="utf-8"))}) if path.is_file() else {}
+    return _read_file(path, _object) if path.is_file() else {}
+
+
+def _object(file: Path) -> dict[str, Any]:
+    content = json.loads(file.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise ValueError(f"got a JSON {type(content).__name__}; expected an object")
+    return content
 
 
 def write_text(path: Path, text: str) -> None:
