@@ -12,15 +12,13 @@ import json
 import os
 import time
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from types import NoneType
 from typing import Any, TypeVar
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from raggrid.errors import RecordError
@@ -117,11 +115,11 @@ def read_table(run: Path, record: type) -> pa.Table:
 
 def _together(files: Sequence[Path], record: type) -> pa.Table:
     wanted = schema(record)
-    tables = [_read_file(file, lambda file: _aligned(pq.ParquetFile(file).read(), wanted)) for file in files]
+    tables = [read_file(file, lambda file: _aligned(pq.ParquetFile(file).read(), wanted)) for file in files]
     return pa.concat_tables(tables) if tables else wanted.empty_table()
 
 
-def _read_file(file: Path, how: Callable[[Path], T]) -> T:
+def read_file(file: Path, how: Callable[[Path], T]) -> T:
     """What ``how`` makes of a file. Raises `RecordError` with the file's name where it is damaged."""
     try:
         return how(file)
@@ -190,7 +188,7 @@ def _instead(folder: Path) -> str:
 def read_environment(run: Path) -> dict[str, Any]:
     """Versions, hardware, data facts noted when the study started; empty if none. Raises `RecordError` if damaged."""
     path = run / "environment.json"
-    return _read_file(path, _object) if path.is_file() else {}
+    return read_file(path, _object) if path.is_file() else {}
 
 
 def _object(file: Path) -> dict[str, Any]:
@@ -231,76 +229,6 @@ def index_folder(run: Path) -> Path:
     return run / "index"
 
 
-def columns(table: pa.Table, names: Iterable[str]) -> dict[str, Any]:
-    """Some columns of an Arrow table as numpy arrays, by name."""
-    return {name: table[name].to_numpy(zero_copy_only=False) for name in names}
-
-
 def table_files(run: Path, record: type) -> list[Path]:
     """The files of a table, in the order written."""
     return sorted((run / TABLES[record]).glob("*.parquet"))
-
-
-def read_columns(
-    files: Sequence[Path], record: type, names: Sequence[str], *, split: str, first_rows: int | None = None
-) -> pa.Table:
-    """Some columns of a table's rows of one split, without a Python object a row: for tables of millions.
-
-    Rows come in the order written, superseded ones included. Strings are dictionary-encoded, with one dictionary a
-    column (see `codes`); a column that a file lacks, since it was written before the column was added, is null.
-
-    Args:
-        files: of `table_files`, listed once for several reads: a study that goes on adds some meanwhile.
-        first_rows: at most so many rows of each file.
-    """
-    wanted = schema(record)
-    parts = [_read_file(file, lambda file: _part(file, wanted, names, split, first_rows)) for file in files]
-    found = [part for part in parts if part is not None]
-    return pa.concat_tables(found or [_encoded(wanted.empty_table().select(list(names)))]).unify_dictionaries()
-
-
-def _part(file: Path, wanted: pa.Schema, names: Sequence[str], split: str, first_rows: int | None) -> pa.Table | None:
-    strings = [field.name for field in wanted if field.type == pa.string()]
-    source = pq.ParquetFile(file, read_dictionary=strings)
-    splits = source.read(["split"])["split"].unique().to_pylist()
-    if split not in splits:
-        return None
-    mixed = len(splits) > 1
-    present = [*(["split"] if mixed else []), *(name for name in names if name in source.schema_arrow.names)]
-    if first_rows is None:
-        table = source.read(present)
-    else:
-        table = pa.Table.from_batches([next(source.iter_batches(first_rows, columns=present))])
-    if mixed:
-        table = table.filter(pc.equal(table["split"].cast(pa.string()), split))
-    filled = [table[name] if name in present else pa.nulls(len(table), wanted.field(name).type) for name in names]
-    return _encoded(pa.table(filled, names=list(names)))
-
-
-def _encoded(table: pa.Table) -> pa.Table:
-    """Strings as dictionaries, whether or not the file held them so."""
-    done = [c.dictionary_encode() if c.type == pa.string() else c for c in table.columns]
-    return pa.table(done, names=table.column_names)
-
-
-def codes(table: pa.Table, name: str) -> tuple[Any, list[str]]:
-    """A string column of `read_columns`: (rows,) places in the list of its values, and that list."""
-    chunks = table[name].chunks
-    values = chunks[0].dictionary.to_pylist() if chunks else []
-    # By DLPack, since Arrow's own way to numpy imports pandas, which takes longer than reading a small study.
-    places = [np.from_dlpack(chunk.indices) for chunk in chunks if len(chunk)]
-    return np.concatenate([np.empty(0, dtype=np.int32), *places]), values
-
-
-def numbers(table: pa.Table, name: str) -> Any:
-    """A numeric column of `read_columns` as (rows,) floats; nan for null."""
-    column = table[name].cast(pa.float64())
-    return np.concatenate([np.empty(0), *(_floats(chunk) for chunk in column.chunks)])
-
-
-def _floats(chunk: pa.Array) -> Any:
-    if not chunk.null_count:
-        return np.from_dlpack(chunk)
-    values = np.full(len(chunk), np.nan)
-    values[np.from_dlpack(chunk.is_valid().cast(pa.int8())).astype(bool)] = np.from_dlpack(chunk.drop_null())
-    return values

@@ -18,7 +18,7 @@ LAYERS = [
     {"settings"},
     {"space", "rates"},
     {"space_yaml", "identity", "strategies"},
-    {"names", "costs", "unit_costs", "model_size", "store"},
+    {"names", "costs", "unit_costs", "model_size", "store", "columns"},
     {"data"},
     {"rag", "demo"},
     {"evaluation"},
@@ -35,7 +35,7 @@ OWNERS = {
     "transformers": "rag",
     "peft": "rag/generator.py",
     "gguf": "rag",
-    "pyarrow": "store.py search/read_curves.py",
+    "pyarrow": "store.py columns.py search/read_curves.py",
     "datasets": "data",
     "yaml": "space_yaml.py",
     "pydantic": "settings.py space.py space_yaml.py",
@@ -102,6 +102,7 @@ def test_analysis_stands_on_records_alone() -> None:
         "unit_costs",
         "model_size",
         "store",
+        "columns",
         "names",
     }
     for path in (ROOT / "analysis").rglob("*.py"):

@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from raggrid.columns import columns
 from raggrid.records import LEDGER_CATEGORIES, LedgerRecord, TrialRecord
 from raggrid.space import SearchSpace
-from raggrid.store import columns, read, read_space, read_table
+from raggrid.store import read, read_space, read_table
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from raggrid.columns import codes, numbers, read_columns
 from raggrid.records import PredictionRecord
-from raggrid.store import codes, numbers, read_columns, table_files
+from raggrid.store import table_files
 
 SCORES = ("f1", "exact_match", "recall_at_k", "contains_answer")
 COLLAPSE_ROWS = 500  # of each file: enough to see whether all questions retrieve the same few passages
