@@ -113,10 +113,14 @@ def read_table(run: Path, record: type) -> pa.Table:
     return _together(table_files(run, record), record)
 
 
-def _together(files: Sequence[Path], record: type) -> pa.Table:
+def _together(files: Sequence[Path], record: type, where: list[tuple[str, str, str]] | None = None) -> pa.Table:
     wanted = schema(record)
-    tables = [read_file(file, lambda file: _aligned(pq.ParquetFile(file).read(), wanted)) for file in files]
+    tables = [read_file(file, lambda file: _aligned(_rows(file, where), wanted)) for file in files]
     return pa.concat_tables(tables) if tables else wanted.empty_table()
+
+
+def _rows(file: Path, where: list[tuple[str, str, str]] | None) -> pa.Table:
+    return pq.read_table(file, filters=where, partitioning=None) if where else pq.ParquetFile(file).read()
 
 
 def read_file(file: Path, how: Callable[[Path], T]) -> T:
@@ -136,9 +140,13 @@ def _aligned(table: pa.Table, wanted: pa.Schema) -> pa.Table:
     return table.select(wanted.names).cast(wanted)
 
 
-def read(run: Path, record: type[R]) -> list[R]:
-    """The facts of a table: one record a key, the one written last, in order of first writing."""
-    return latest(_records(read_table(run, record), record))
+def read(run: Path, record: type[R], **equal: str) -> list[R]:
+    """The facts of a table: one record a key, the one written last, in order of first writing.
+
+    ``equal``: columns and the value that the rows wanted have there; files without such rows are hardly read.
+    """
+    where = [(name, "=", value) for name, value in equal.items()] or None
+    return latest(_records(_together(table_files(run, record), record, where), record))
 
 
 def read_unseen(run: Path, record: type[R], seen: set[str]) -> list[R]:

@@ -40,7 +40,7 @@ def test_a_used_up_budget_stops_training_and_answers_what_is_finished(tmp_path: 
     now = VirtualClock()
     journal = new_journal(tmp_path / "r", made_space())
     journal.clock = BudgetClock(Budget(wall_hours=1), 1, 0.0, now)
-    order = play(journal, cut=6)  # the index, and five trials
+    order = play(journal, cut=7)  # the index, the un-tuned pipeline's answers, and five trials
     running = journal.take()
     assert isinstance(running, PhaseTask)
     now.seconds = 3300.0

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from io import StringIO
 from itertools import permutations
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,10 +23,12 @@ from raggrid.analysis.workload import assumed_workload
 from raggrid.model_size import ModelSize
 from raggrid.search.rounds import Bracket
 from raggrid.search.scheduler import PhaseScheduler
+from raggrid.search.tasks import AnswerTask
 from raggrid.show.plan import show_plan, show_plans
 from raggrid.space import SearchSpace
 from raggrid.strategies import study_graph
 from raggrid.unit_costs import PhaseCosts, UnitCosts
+from tests.journals import new_journal, play
 from tests.records import made_space
 
 # A body of 100 M parameters under a vocabulary of 10,000 x 1,000, tied; and a tenth of it.
@@ -118,6 +121,23 @@ def test_the_whole_is_the_sum_of_its_parts() -> None:
         assert getattr(bill.training_device_seconds, scenario) == pytest.approx(trained)
     # Three searches of two finalists, two of one, baseline and independent; seven winners on test.
     assert bill.answering_device_seconds.high == pytest.approx(((3 * 2 + 2 + 2) * 40 + 7 * 100) * 0.25)
+
+
+@pytest.mark.parametrize("seeds_for", ["winners", "grid"])
+@pytest.mark.parametrize(
+    "strategies",
+    [["baseline", "embedder", "generator", "independent", "two_phase", "joint"], ["baseline", "two_phase"],
+     ["independent", "two_phase"], ["generator", "independent"], ["embedder"], ["baseline", "joint"]],
+)  # fmt: skip
+def test_the_least_answering_has_what_a_study_really_takes_over(
+    tmp_path: Path, strategies: list[str], seeds_for: str
+) -> None:
+    space = made_space(strategies=strategies, seeds=[0, 1], seeds_for=seeds_for, early_stopping={"enabled": False})
+    bill = make_bill(space, UNITS, SIZES)
+    tasks = [task for task in play(new_journal(tmp_path / "r", space)) if isinstance(task, AnswerTask)]
+    for attribute, wanted in (("low", [t for t in tasks if t.same_generator is None]), ("high", tasks)):
+        seconds = 0.25 * sum(SIZES.questions[task.split] for task in wanted)
+        assert getattr(bill.answering_device_seconds, attribute) == pytest.approx(seconds)
 
 
 def test_stopping_switched_off_makes_all_cases_one_and_workers_multiply() -> None:

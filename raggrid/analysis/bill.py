@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from raggrid.analysis.halving import expected_ends, fewest_ends, no_ends, synchronous_ends
 from raggrid.analysis.schedule import Batch, wall_seconds
 from raggrid.rates import rungs
 from raggrid.space import SearchSpace
-from raggrid.strategies import PhaseSearch, PipelinePlan, StudyGraph, study_graph
+from raggrid.strategies import PHASES, PhaseSearch, PipelinePlan, StudyGraph, study_graph
 from raggrid.unit_costs import PhaseCosts, UnitCosts
 
 SCENARIOS = ("low", "expected", "high")
+# Whose answers a strategy takes over where it reads the same passages: a pipeline's with the same generator.
+SOURCES = {"embedder": "baseline", "independent": "generator", "two_phase": "generator"}
 
 
 @dataclass(frozen=True)
 class Range:
-    """Low: all trials but one stop at their first rung. Expected: a random order. High: early stopping stops nobody."""
+    """Low: all trials but one stop at their first rung. Expected: a random order. High: early stopping stops nobody.
+
+    Low also has every answer taken over that may be; how many are nobody knows before, so expected and high have none.
+    """
 
     low: float
     expected: float
@@ -106,7 +111,9 @@ def make_bill(space: SearchSpace, units: UnitCosts, sizes: Sizes) -> Bill:
     rounds = answering_rounds(space, graph, searches)
     trials = total([bill.all_trials for bill in searches.values()])
     training = total([bill.device_seconds + bill.repeat_device_seconds for bill in searches.values()])
-    answering = total([rounds[split].times(count * units.answer_seconds) for split, count in sizes.questions.items()])
+    shared = shared_rounds(space, graph, searches)
+    written = {split: replace(count, low=count.low - shared[split]) for split, count in rounds.items()}
+    answering = total([written[split].times(count * units.answer_seconds) for split, count in sizes.questions.items()])
     loading = total(rounds.values()).times(units.answer_startup_seconds)
     starting = [bill.all_trials.times(workers * units.of(name).startup_seconds) for name, bill in searches.items()]
     startup = loading + total(starting)
@@ -131,6 +138,26 @@ def answering_rounds(space: SearchSpace, graph: StudyGraph, searches: Mapping[st
     again = finalists + certain(names.count("independent")) if space.seeds_for == "grid" else certain(trained)
     once = finalists + certain(names.count("independent") + names.count("baseline"))
     return {"validation": once + again.times(more), "test": certain(len(names) + more * trained)}
+
+
+def shared_rounds(space: SearchSpace, graph: StudyGraph, searches: Mapping[str, SearchBill]) -> dict[str, float]:
+    """How many of the fewest `answering_rounds` may take all their answers over."""
+    names, more = [plan.strategy for plan in graph.pipelines], len(space.seeds) - 1
+    winners = sum(SOURCES.get(name) in names for name in names)
+    finalists = _shared_finalists(space, graph, searches) + names.count("independent")
+    again = finalists if space.seeds_for == "grid" else winners
+    return {"validation": finalists + again * more, "test": winners * (more + 1)}
+
+
+def _shared_finalists(space: SearchSpace, graph: StudyGraph, searches: Mapping[str, SearchBill]) -> float:
+    sharing = [name for name, search in graph.searches.items() if _shares(graph, search)]
+    return sum(_finalists(space, searches[name], "low") for name in sharing)
+
+
+def _shares(graph: StudyGraph, search: PhaseSearch) -> bool:
+    """Whether a search's finalists may take answers over: the winner upstream has answered, baseline if listed."""
+    baseline = any(plan.strategy == "baseline" for plan in graph.pipelines)
+    return bool(search.upstream) or (PHASES[search.phase].needs_labels and baseline)
 
 
 def _at_most(count: Range, most: int) -> Range:
@@ -239,14 +266,19 @@ def _batches(
         seconds = getattr(bill.device_seconds + bill.repeat_device_seconds, scenario) / workers
         after = [f"{needed} answered" for needed in search.depends_on] or ["index"]
         yield Batch(name, [start + seconds / trials] * trials, after)
-        one = units.answer_startup_seconds + sizes.questions["validation"] * units.answer_seconds
+        free = scenario == "low" and _shares(graph, search)
+        one = units.answer_startup_seconds + (not free) * sizes.questions["validation"] * units.answer_seconds
         yield Batch(f"{name} answered", [one] * round(_finalists(space, bill, scenario)), [name])
     rounds = {split: getattr(count, scenario) for split, count in answering_rounds(space, graph, searches).items()}
     rounds["validation"] -= sum(_finalists(space, bill, scenario) for bill in searches.values())
+    shared = dict.fromkeys(rounds, 0.0)
+    if scenario == "low":
+        shared = shared_rounds(space, graph, searches)
+        shared["validation"] -= _shared_finalists(space, graph, searches)
     finals = [
-        units.answer_startup_seconds + sizes.questions[split] * units.answer_seconds
+        units.answer_startup_seconds + (place >= shared[split]) * sizes.questions[split] * units.answer_seconds
         for split, count in rounds.items()
-        for _ in range(round(count))
+        for place in range(round(count))
     ]
     yield Batch("winners answered", finals, [f"{name} answered" for name in graph.searches] or ["index"])
 

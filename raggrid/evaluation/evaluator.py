@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -13,6 +13,9 @@ from raggrid.evaluation.metrics import contains_answer, exact_match, f1, recall_
 from raggrid.rag.pipeline import Pipeline
 from raggrid.records import Question
 from raggrid.space import SearchSpace
+
+Read = tuple[str, tuple[str, ...]]
+"""(question id, ids of the passages in its prompt, in order)."""
 
 
 @dataclass(frozen=True)
@@ -29,13 +32,21 @@ class Scored:
 
 
 def answer_questions(
-    pipeline: Pipeline, questions: Sequence[Question], space: SearchSpace, *, with_passages: bool = True
+    pipeline: Pipeline,
+    questions: Sequence[Question],
+    space: SearchSpace,
+    *,
+    with_passages: bool = True,
+    known: Mapping[Read, str] | None = None,
 ) -> list[Scored]:
     """Retrieve, concatenate the top passages in one prompt, decode greedily, score: the paper's appendix A.
 
     ``retrieved_ids`` holds as many passages as training or answering looks at; the answer reads the first
     ``space.answer_top_k`` of them, and recall is measured at that k. Without passages nothing is retrieved: the
     control that shows what the generator knows by itself.
+
+    Args:
+        known: answers that the same generator gave before; those to equal prompts are taken over.
     """
     if not questions:
         return []
@@ -46,10 +57,17 @@ def answer_questions(
         if with_passages
         else np.empty((len(texts), 0), dtype=np.int64)
     )
-    answers = pipeline.answer(
-        texts, found[:, :k], max_new_tokens=space.answer.max_new_tokens, batch_size=space.answer.batch_size
-    )
     names = [tuple(pipeline.passages[place].id for place in row) for row in found.tolist()]
+    given = [(known or {}).get((question.id, ids[:k])) for question, ids in zip(questions, names, strict=True)]
+    fresh = [place for place, answer in enumerate(given) if answer is None]
+    written = pipeline.answer(
+        [texts[place] for place in fresh],
+        found[fresh, :k],
+        max_new_tokens=space.answer.max_new_tokens,
+        batch_size=space.answer.batch_size,
+    )
+    later = iter(written)
+    answers = [next(later) if answer is None else answer for answer in given]
     return [score(question, answer, ids, k) for question, answer, ids in zip(questions, answers, names, strict=True)]
 
 

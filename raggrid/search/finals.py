@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from raggrid.identity import pipeline_id
+from raggrid.records import PipelineRecord
 from raggrid.search.facts import Facts
 from raggrid.search.rounds import Outcome, SearchKey
 from raggrid.search.tasks import AnswerTask
@@ -25,11 +27,6 @@ def planned(graph: StudyGraph, space: SearchSpace) -> list[Planned]:
     ]
 
 
-def wanted(plans: Iterable[Planned], splits: Sequence[str]) -> set[tuple[str, str | None, int, str]]:
-    """(strategy, loss, seed, split) of every answering that the study ends with."""
-    return {(plan.strategy, plan.loss, seed, split) for plan, seed in plans for split in splits}
-
-
 def used_by(plans: Sequence[Planned]) -> Mapping[SearchKey, list[int]]:
     """The pipelines, by number, that each search's winner is part of."""
     found: dict[SearchKey, list[int]] = {}
@@ -38,6 +35,75 @@ def used_by(plans: Sequence[Planned]) -> Mapping[SearchKey, list[int]]:
             if name:
                 found.setdefault(SearchKey(name, seed), []).append(number)
     return found
+
+
+class Finals:
+    """The answerings of a study's pipelines: those still to be queued, and those queued and not ended.
+
+    ``first`` holds what trains nothing, on validation: finalists take over its answers. ``last`` the rest, which waits
+    until training has no use for a device.
+    """
+
+    def __init__(self, graph: StudyGraph, space: SearchSpace, splits: Sequence[str]) -> None:
+        self.splits = splits
+        self.plans = planned(graph, space)
+        self._used_by = used_by(self.plans)
+        self._unanswered = {(p.strategy, p.loss, seed, split) for p, seed in self.plans for split in splits}
+        self.restart()
+
+    @property
+    def left(self) -> int:
+        """Splits that some strategy has still to answer, seed by seed."""
+        return len(self._unanswered)
+
+    def restart(self) -> None:
+        """Forget what was queued."""
+        self.first: deque[AnswerTask] = deque()
+        self.last: deque[AnswerTask] = deque()
+        self._number_of: dict[str, int] = {}
+        self.look_again()
+
+    def look_again(self) -> None:
+        """All pipelines are due, not only those that the last end of a task touches."""
+        self.due = set(range(len(self.plans)))
+
+    def knows(self, key: str) -> bool:
+        """Whether this answering is queued, or was taken and has not ended."""
+        return key in self._number_of
+
+    def add_answer(self, row: PipelineRecord) -> None:
+        """An answered pipeline."""
+        self._unanswered.discard((row.strategy, row.loss, row.seed, row.split))
+
+    def settled(self, key: SearchKey) -> None:
+        """A search has found what it was to find."""
+        self.due.update(self._used_by.get(key, ()))
+
+    def end(self, key: str) -> None:
+        """An answering has ended, well or not."""
+        if (number := self._number_of.pop(key, None)) is not None:
+            self.due.add(number)
+
+    def queue(
+        self,
+        outcomes: Mapping[SearchKey, Outcome],
+        facts: Facts,
+        answerable: Callable[[AnswerTask, int], AnswerTask | None],
+        refused: Callable[[str], bool],
+    ) -> None:
+        """Queue what is due and can be answered by now; what is ``refused``, or not yet ``answerable``, is not."""
+        # Those with the un-tuned embedder first: others wait for them if they are known to come.
+        due = sorted(self.due, key=lambda number: (self.plans[number][0].embedder_search is not None, number))
+        self.due.clear()
+        for number in due:
+            plan, seed = self.plans[number]
+            trained = plan.embedder_search or plan.generator_search
+            for task in tasks(plan, seed, outcomes, facts, self.splits):
+                if refused(task.key) or self.knows(task.key):
+                    continue
+                if (as_wanted := answerable(task, number)) is not None:
+                    (self.last if trained or task.split != "validation" else self.first).append(as_wanted)
+                    self._number_of[task.key] = number
 
 
 def tasks(

@@ -232,7 +232,7 @@ class Journal:
 
     def _keep_pipeline(self, task: AnswerTask, metrics: Mapping[str, Any]) -> None:
         state = self.state
-        if self.clock:
+        if self.clock and task.same_generator is None:  # one that takes answers over says little about others
             self.clock.answer_seconds.append(self.now() - self.started_at[task.key])
         sides = (task.embedder_trial_id, task.generator_trial_id)
         embedder, generator = (state.trials[name] if name else None for name in sides)

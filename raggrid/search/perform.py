@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from raggrid.evaluation.evaluator import answer_questions, means
+from raggrid.evaluation.evaluator import Read, answer_questions, means
 from raggrid.finetune.batches import shard
 from raggrid.finetune.trainer import Trainer
 from raggrid.finetune.workers import Worker
@@ -27,7 +27,7 @@ from raggrid.records import CurveRecord, LedgerRecord, PredictionRecord
 from raggrid.search.assembly import VECTORS, frozen_generator, inputs, pipeline_of, train_task
 from raggrid.search.sessions import working
 from raggrid.search.tasks import AnswerTask, HandedOut, IndexTask, PhaseTask, Task, from_config
-from raggrid.store import append, checkpoint_folder, index_folder, is_full_disk
+from raggrid.store import append, checkpoint_folder, index_folder, is_full_disk, read
 from raggrid.strategies import STRATEGIES
 
 NO_MEMORY = ("can't allocate memory", "OutOfMemoryError", "out of memory")
@@ -222,7 +222,8 @@ def _answer_split(run: Path, task: AnswerTask, worker: Worker, clock: Clock) -> 
         questions = data.splits[task.split]
         mine = [questions[place] for place in shard(list(range(len(questions))), worker.rank, worker.world_size)]
         reads = STRATEGIES[task.strategy].reads_passages
-        parts = worker.gather(answer_questions(pipeline, mine, space, with_passages=reads))
+        known = _answers_of(run, task.same_generator, task.split, space.answer_top_k) if task.same_generator else {}
+        parts = worker.gather(answer_questions(pipeline, mine, space, with_passages=reads, known=known))
     order = {question.id: place for place, question in enumerate(questions)}
     scored = sorted((row for part in parts for row in part), key=lambda row: order[row.question_id])
     if worker.is_first:
@@ -231,3 +232,9 @@ def _answer_split(run: Path, task: AnswerTask, worker: Worker, clock: Clock) -> 
     worker.report(
         {"status": "completed", "num_questions": len(scored), "device_type": clock.device_type, **means(scored)}
     )
+
+
+def _answers_of(run: Path, pipeline_id: str, split: str, k: int) -> dict[Read, str]:
+    """What a pipeline answered, by question and the first ``k`` passages: those that its prompts held."""
+    rows = read(run, PredictionRecord, pipeline_id=pipeline_id, split=split)
+    return {(row.question_id, row.retrieved_ids[:k]): row.prediction for row in rows}

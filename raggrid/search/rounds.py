@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -84,10 +84,15 @@ def next_round(
     facts: Facts,
     outcomes: Mapping[SearchKey, Outcome],
     failed: Mapping[str, str],
+    answerable: Callable[[AnswerTask], AnswerTask | None],
     *,
     closed: str,
 ) -> None:
-    """Put the tasks of the next round into ``progress.waiting``, or settle the search's outcome."""
+    """Put the tasks of the next round into ``progress.waiting``, or settle the search's outcome.
+
+    ``answerable`` gives a finalist's answering as it is to be done, or None while another is to be awaited: once that
+    has ended this is to be called again.
+    """
     search = facts.graph.searches[progress.key.name]
     needed = [outcomes[key] for key in dependencies(progress.key, search, facts.space)]
     if not all(outcome.settled for outcome in needed):
@@ -107,7 +112,7 @@ def next_round(
     unanswered = [_finalist_task(search, row, facts) for row in best if _answer(search, row, facts) is None]
     unanswered = [task for task in unanswered if task.key not in failed]
     if unanswered and closed != "all":
-        progress.waiting.extend(unanswered)
+        progress.waiting.extend(task for task in map(answerable, unanswered) if task is not None)
         return
     progress.outcome = Outcome(True, _winner(search, progress.runs, facts))
     # The winner may stand at an end of the grid though the objective preferred a value further in.

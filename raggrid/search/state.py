@@ -11,13 +11,15 @@ import heapq
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from raggrid.costs import Costs, pipeline_costs
 from raggrid.identity import PhaseRun
 from raggrid.records import CurveRecord, PipelineRecord, TrialRecord
-from raggrid.search import finals
 from raggrid.search.facts import Facts
+from raggrid.search.finals import Finals
 from raggrid.search.rounds import OPEN, Bracket, Progress, SearchKey, dependencies, next_round
+from raggrid.search.sharing import Sharing, Waiter
 from raggrid.search.tasks import AnswerTask, IndexTask, Task
 from raggrid.space import SearchSpace
 from raggrid.strategies import PipelinePlan, StudyGraph, selection_plan
@@ -51,10 +53,8 @@ class StudyState:
         urgent = sorted(self._keys, key=lambda key: (self.space.seeds.index(key.seed), -waiting[key.name]))
         self._urgency = {key: place for place, key in enumerate(urgent)}
         self._urgent = urgent
-        self._plans = finals.planned(self.graph, self.space)
-        self._unanswered = finals.wanted(self._plans, self.splits)
         self._dependents = _dependents(self._keys, self.graph, self.space)
-        self._used_by = finals.used_by(self._plans)
+        self._finals = Finals(self.graph, self.space, self.splits)
         self.restart()
 
     @property
@@ -85,15 +85,16 @@ class StudyState:
     def add_answer(self, row: PipelineRecord) -> None:
         """An answered pipeline."""
         self.facts.answered[row.pipeline_id, row.split] = row
-        self._unanswered.discard((row.strategy, row.loss, row.seed, row.split))
+        self._finals.add_answer(row)
 
     def end(self, task: Task) -> None:
         """A running task has ended, well or not; its facts were added before."""
         self.running.pop(task.key, None)
+        self._finals.end(task.key)
+        for waiter in self._sharing.end(task.key):
+            (self._finals.due if isinstance(waiter, int) else self._due).add(waiter)  # type: ignore[arg-type]
         owner = self._owner.pop(task.key, None)
         if owner is None:
-            if (number := self._final_of.pop(task.key, None)) is not None:
-                self._due_plans.add(number)
             return
         owner.open.discard(task.key)
         if not (owner.open or owner.waiting):
@@ -103,17 +104,12 @@ class StudyState:
         """Work everything out anew from the facts; nothing may be running."""
         self.progress = {key: Progress(key) for key in self._keys}
         self._outcomes = {key: progress.outcome for key, progress in self.progress.items()}
-        self._finals: deque[AnswerTask] = deque()
-        self._final_of: dict[str, int] = {}
+        self._finals.restart()
+        self._sharing = Sharing()
         self._owner: dict[str, Progress] = {}
         self._ready: list[int] = []
         self._doomed: list[tuple[SearchKey, str]] = []
-        self._all_due()
-
-    def _all_due(self) -> None:
-        """Look at everything again, not only at what the last end of a task touches."""
         self._due = set(self._keys)
-        self._due_plans = set(range(len(self._plans)))
 
     def close(self, what: str) -> None:
         """Start no more training, or nothing more at all."""
@@ -125,9 +121,9 @@ class StudyState:
         for progress in self.progress.values() if what != "nothing" else ():
             progress.drop_waiting(training_only=what == "training")
         if what != "training":
-            self._finals.clear()
-            self._final_of.clear()
-        self._all_due()
+            self._finals.restart()
+        self._finals.look_again()
+        self._due = set(self._keys)
 
     def _reopen(self) -> None:
         """There is time to train after all: what was settled for want of it is open again."""
@@ -166,12 +162,14 @@ class StudyState:
             free = "index" not in self.running and "index" not in self.failed and self.closed == "nothing"
             return deque([INDEX] if free else [])
         self._advance()
+        if self._finals.first:
+            return self._finals.first  # type: ignore[return-value]
         while self._ready:
             waiting = self.progress[self._urgent[self._ready[0]]].waiting
             if waiting:
                 return waiting
             heapq.heappop(self._ready)
-        return self._finals  # type: ignore[return-value]
+        return self._finals.last  # type: ignore[return-value]
 
     def _advance(self) -> None:
         """Work out the next round of every search whose last one has ended, and the pipelines that can be answered.
@@ -180,6 +178,7 @@ class StudyState:
         """
         if not self.indexed:
             return
+        self._queue_finals()
         due = [self._rank[key] for key in self._due]
         heapq.heapify(due)
         self._due.clear()
@@ -188,16 +187,15 @@ class StudyState:
             progress = self.progress[key]
             if progress.open or progress.waiting or progress.outcome.settled:
                 continue
-            next_round(progress, self.facts, self._outcomes, self.failed, closed=self.closed)
+            answerable = partial(self._answerable, waiter=key)
+            next_round(progress, self.facts, self._outcomes, self.failed, answerable, closed=self.closed)
             self._outcomes[key] = progress.outcome
             progress.cut = progress.outcome.settled and self.closed != "nothing"
             self._take_in(key, progress)
             if progress.outcome.settled:
                 for other in self._dependents.get(key, ()):
                     heapq.heappush(due, self._rank[other])
-        for number in sorted(self._due_plans):
-            self._queue_answers(number)
-        self._due_plans.clear()
+        self._queue_finals()
 
     def _take_in(self, key: SearchKey, progress: Progress) -> None:
         """What a search's new round means for the study."""
@@ -207,23 +205,24 @@ class StudyState:
         self._doomed += [(key, name) for name in progress.doomed]
         progress.doomed = []
         if progress.outcome.settled:
-            self._due_plans.update(self._used_by.get(key, ()))
+            self._finals.settled(key)
 
-    def _queue_answers(self, number: int) -> None:
-        if self.closed == "all":
-            return
-        for task in finals.tasks(*self._plans[number], self._outcomes, self.facts, self.splits):
-            known = task.key in self.running or task.key in self._final_of or task.key in self.failed
-            if not known:
-                self._finals.append(task)
-                self._final_of[task.key] = number
+    def _queue_finals(self) -> None:
+        if self.closed != "all":
+            self._finals.queue(
+                self._outcomes, self.facts, self._answerable, lambda key: key in self.running or key in self.failed
+            )
+
+    def _answerable(self, task: AnswerTask, waiter: Waiter) -> AnswerTask | None:
+        """An answering as it is to be done; None while ``waiter`` has to wait for another."""
+        return self._sharing.ready(task, waiter, self.facts, lambda key: key in self.running or self._finals.knows(key))
 
     # What others ask
 
     @property
     def answers_left(self) -> int:
         """Splits that some strategy has still to answer, seed by seed."""
-        return len(self._unanswered)
+        return self._finals.left
 
     def costs_of(self, answer: AnswerTask | PipelineRecord) -> Costs:
         """What a pipeline costs by the trials that are known now."""

@@ -36,7 +36,11 @@ class PhaseTask:
 
 @dataclass(frozen=True)
 class AnswerTask:
-    """Answer one split with one pipeline; a None trial id stands for the un-tuned model."""
+    """Answer one split with one pipeline; a None trial id stands for the un-tuned model.
+
+    ``same_generator``: a pipeline with the same generator that has answered this split. Where both read the same
+    passages its answers are taken over.
+    """
 
     key: str
     pipeline_id: str
@@ -46,6 +50,7 @@ class AnswerTask:
     split: str
     embedder_trial_id: str | None
     generator_trial_id: str | None
+    same_generator: str | None = None
     kind: str = "answer"
 
 

@@ -1,0 +1,131 @@
+"""Equal prompts to an equal generator are answered once, and by the plan: not by what happens to be finished."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from raggrid.records import PredictionRecord
+from raggrid.search.rounds import SearchKey
+from raggrid.search.tasks import AnswerTask, IndexTask, Task
+from raggrid.store import append, read
+from tests.conftest import SpaceMaker
+from tests.journals import continued, finish, new_journal, play
+from tests.records import made_space
+from tests.trials import done, prepared_run
+
+
+def answerings(order: Sequence[Task]) -> list[AnswerTask]:
+    return [task for task in order if isinstance(task, AnswerTask)]
+
+
+def taken_over(order: Sequence[Task]) -> set[tuple[str, str | None]]:
+    return {(task.key, task.same_generator) for task in answerings(order)}
+
+
+def test_whose_answers_are_taken_over(tmp_path: Path) -> None:
+    journal = new_journal(tmp_path / "r", made_space())
+    order = play(journal, slots=3)
+    winner = journal.state.progress[SearchKey("generator_rag/rag_token", 0)].outcome.winner
+    assert winner
+    names = {(task.strategy, task.generator_trial_id): task.pipeline_id for task in answerings(order)}
+    sources = {
+        "baseline": None,
+        "embedder": names["baseline", None],
+        "generator": None,
+        "independent": names["generator", winner.trial_id],
+        "two_phase": names["generator", winner.trial_id],
+        "joint": None,
+    }
+    assert {(task.strategy, task.same_generator) for task in answerings(order)} == set(sources.items())
+    assert {task.split for task in answerings(order) if task.same_generator} == {"validation", "test"}
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize(
+    "strategies", [None, ["two_phase", "independent", "embedder", "generator", "baseline", "joint"]]
+)
+def test_a_source_has_answered_before_whoever_takes_over_in_any_order(
+    tmp_path: Path, seed: int, strategies: list[str] | None
+) -> None:
+    space = made_space(seeds=[0, 1], **({"strategies": strategies} if strategies else {}))
+    rng, journal = Random(seed), new_journal(tmp_path / "a", space)
+    running: list[Task] = []
+    order: list[Task] = []
+    answered: set[str] = set()
+    while not journal.is_done():
+        while len(running) < 4 and (task := journal.take()):
+            running.append(task)
+            order.append(task)
+            if isinstance(task, AnswerTask) and task.same_generator:
+                assert f"{task.same_generator}@{task.split}" in answered
+        ended = running.pop(rng.randrange(len(running)))
+        finish(journal, ended)
+        answered.add(ended.key)
+    assert taken_over(order) == taken_over(play(new_journal(tmp_path / "b", space)))
+
+
+@pytest.mark.parametrize("cut", range(2, 32, 3))
+def test_a_study_cut_anywhere_takes_over_the_same_answers(tmp_path: Path, cut: int) -> None:
+    whole = taken_over(play(new_journal(tmp_path / "whole", made_space()), slots=2))
+    journal = new_journal(tmp_path / "r", made_space())
+    first = play(journal, slots=2, cut=cut)
+    ended = [task for task in first if task.key not in journal.state.running]
+    assert taken_over(ended) | taken_over(play(continued(journal), slots=2)) == whole
+
+
+def test_without_a_source_an_answering_stands_for_itself(tmp_path: Path) -> None:
+    """Two-phase alone lists no generator pipeline: its finalists share validation, and nothing is there for test."""
+    tasks = answerings(play(new_journal(tmp_path / "r", made_space(strategies=["two_phase"])), slots=2))
+    shared = {(task.strategy, task.split, task.same_generator is not None) for task in tasks}
+    assert shared == {
+        ("generator", "validation", False),
+        ("two_phase", "validation", True),
+        ("two_phase", "test", False),
+    }
+
+
+def test_what_waited_goes_on_when_its_source_has_failed(tmp_path: Path) -> None:
+    journal = new_journal(tmp_path / "r", made_space())
+    order = []
+    while task := journal.take():
+        order.append(task)
+        if isinstance(task, AnswerTask) and task.strategy == "baseline":
+            journal.reported(task.key, {"status": "failed", "error": "out of luck"})
+            journal.finished(task.key)
+        else:
+            finish(journal, task)
+    assert journal.is_done()
+    assert {task.same_generator for task in answerings(order) if task.strategy == "embedder"} == {None}
+
+
+def test_the_untuned_pipeline_answers_validation_before_anything_trains(tmp_path: Path) -> None:
+    order = play(new_journal(tmp_path / "r", made_space()))
+    assert isinstance(order[0], IndexTask)
+    assert [task.strategy for task in answerings(order[:2])] == ["baseline"]
+
+
+def test_answers_to_equal_prompts_are_taken_over_and_scored_anew(tmp_path: Path, make_space: SpaceMaker) -> None:
+    run = prepared_run(tmp_path / "r", make_space())
+    own = AnswerTask("own", "own", "baseline", None, 0, "validation", None, None)
+    done(own, run)
+    rows = read(run, PredictionRecord)
+    # Answers that no model would give, and one question that was read from other passages.
+    marked = [
+        PredictionRecord(**{**vars(row), "pipeline_id": "marked", "prediction": f"answer {place}", "f1": 0.25})
+        for place, row in enumerate(rows[1:])
+    ]
+    other = PredictionRecord(
+        **{**vars(rows[0]), "pipeline_id": "marked", "prediction": "never", "retrieved_ids": ("elsewhere",)}
+    )
+    append(run, [*marked, other])
+    done(AnswerTask("two", "two", "embedder", "mnr", 0, "validation", None, None, same_generator="marked"), run)
+    found = {row.question_id: row for row in read(run, PredictionRecord, pipeline_id="two")}
+    assert len(found) == len(rows)
+    assert found[rows[0].question_id].prediction == rows[0].prediction
+    assert all(found[row.question_id].prediction == row.prediction for row in marked)
+    assert all(found[row.question_id].retrieved_ids == row.retrieved_ids for row in marked)
+    assert 0.25 not in {row.f1 for row in found.values()}
