@@ -10,7 +10,7 @@ Each is given as measured, and "even": with the same seconds a step for equal ph
 the benchmark, which slows one study and not the other, does not count.
 
 The first two are added up from one study without early stopping, whose trials are the ones that they would run; the
-third is run by itself, with asynchronous and with synchronous rungs. F1 is the recommended strategy's on test. About
+third is run by itself, with asynchronous and with synchronous rungs. F1 is the recommended strategy's on test. Three to
 five minutes a seed on two cores.
 """
 

@@ -83,6 +83,15 @@ STRATEGIES: Mapping[str, Strategy] = {
 }
 
 
+def source_of(strategy: str) -> str | None:
+    """The strategy with the same generator and the un-tuned embedder, whose answers this one may take over; or None."""
+    phase = STRATEGIES[strategy].generator_phase
+    alike = (
+        name for name, other in STRATEGIES.items() if (other.embedder_phase, other.generator_phase) == (None, phase)
+    )
+    return next((name for name in alike if name != strategy), None)
+
+
 @dataclass(frozen=True)
 class PhaseSearch:
     """The learning-rate search of one phase under one loss.

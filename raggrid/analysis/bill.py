@@ -9,12 +9,10 @@ from raggrid.analysis.halving import expected_ends, fewest_ends, no_ends, synchr
 from raggrid.analysis.schedule import Batch, wall_seconds
 from raggrid.rates import rungs
 from raggrid.space import SearchSpace
-from raggrid.strategies import PHASES, PhaseSearch, PipelinePlan, StudyGraph, study_graph
+from raggrid.strategies import PHASES, PhaseSearch, PipelinePlan, StudyGraph, source_of, study_graph
 from raggrid.unit_costs import PhaseCosts, UnitCosts
 
 SCENARIOS = ("low", "expected", "high")
-# Whose answers a strategy takes over where it reads the same passages: a pipeline's with the same generator.
-SOURCES = {"embedder": "baseline", "independent": "generator", "two_phase": "generator"}
 
 
 @dataclass(frozen=True)
@@ -143,7 +141,7 @@ def answering_rounds(space: SearchSpace, graph: StudyGraph, searches: Mapping[st
 def shared_rounds(space: SearchSpace, graph: StudyGraph, searches: Mapping[str, SearchBill]) -> dict[str, float]:
     """How many of the fewest `answering_rounds` may take all their answers over."""
     names, more = [plan.strategy for plan in graph.pipelines], len(space.seeds) - 1
-    winners = sum(SOURCES.get(name) in names for name in names)
+    winners = sum(source_of(name) in names for name in names)
     finalists = _shared_finalists(space, graph, searches) + names.count("independent")
     again = finalists if space.seeds_for == "grid" else winners
     return {"validation": finalists + again * more, "test": winners * (more + 1)}
@@ -156,8 +154,8 @@ def _shared_finalists(space: SearchSpace, graph: StudyGraph, searches: Mapping[s
 
 def _shares(graph: StudyGraph, search: PhaseSearch) -> bool:
     """Whether a search's finalists may take answers over: the winner upstream has answered, baseline if listed."""
-    baseline = any(plan.strategy == "baseline" for plan in graph.pipelines)
-    return bool(search.upstream) or (PHASES[search.phase].needs_labels and baseline)
+    source = source_of(PHASES[search.phase].selects_as)
+    return bool(search.upstream) or any(plan.strategy == source for plan in graph.pipelines)
 
 
 def _at_most(count: Range, most: int) -> Range:

@@ -13,29 +13,20 @@ from raggrid.identity import pipeline_id
 from raggrid.search.facts import Facts
 from raggrid.search.rounds import SearchKey
 from raggrid.search.tasks import AnswerTask
-from raggrid.strategies import STRATEGIES, strategy_loss
+from raggrid.strategies import source_of, strategy_loss
 
 Waiter = SearchKey | int
 """What waits for an answering: a search with its finalists, or a pipeline of the study by number."""
 
 
-def source_of(task: AnswerTask, facts: Facts) -> str | None:
-    """The pipeline with the same generator and the un-tuned embedder; None if ``task`` is of it, or there is none.
-
-    That is ``baseline``, or the ``generator`` strategy's with the same trial: joint's and closed_book's generators
-    answer in no other pipeline.
-    """
-    if task.generator_trial_id is None:
-        source = "baseline"
-        loss, seed = None, facts.space.seeds[0]
-    else:
-        source, trial = "generator", facts.trials[task.generator_trial_id]
-        if trial.phase != STRATEGIES[source].generator_phase:
-            return None
-        loss, seed = strategy_loss(source, trial.loss), trial.seed
-    return (
-        None if task.strategy == source else pipeline_id(source, loss, seed, None, task.generator_trial_id, facts.key)
-    )
+def source_pipeline(task: AnswerTask, facts: Facts) -> str | None:
+    """The id of the pipeline with the same generator and the un-tuned embedder; None where there is no other such."""
+    source = source_of(task.strategy)
+    if source is None:
+        return None
+    trial = facts.trials[task.generator_trial_id] if task.generator_trial_id else None
+    loss, seed = (strategy_loss(source, trial.loss), trial.seed) if trial else (None, facts.space.seeds[0])
+    return pipeline_id(source, loss, seed, None, task.generator_trial_id, facts.key)
 
 
 @dataclass
@@ -48,7 +39,7 @@ class Sharing:
         self, task: AnswerTask, waiter: Waiter, facts: Facts, under_way: Callable[[str], bool]
     ) -> AnswerTask | None:
         """The task, with its source if that has answered; None while it is ``under_way``: then ``waiter`` is noted."""
-        source = source_of(task, facts)
+        source = source_pipeline(task, facts)
         if source is None:
             return task
         key = f"{source}@{task.split}"

@@ -122,7 +122,8 @@ class StudyState:
             progress.drop_waiting(training_only=what == "training")
         if what != "training":
             self._finals.restart()
-        self._finals.look_again()
+        else:
+            self._finals.look_again()
         self._due = set(self._keys)
 
     def _reopen(self) -> None:

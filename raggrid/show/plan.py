@@ -24,7 +24,7 @@ def show_plan(result: Plan, out: Console) -> None:
         f"{result.num_trials} trials and at most {result.num_steps:,} training steps on {result.workers} {workers} "
         f"each; {result.num_trials_unshared} trials and {result.num_steps_unshared:,} steps if every strategy ran "
         f"alone. Then at most {result.num_answerings_at_most} rounds of answering.{_seeds(result)} "
-        "Early stopping makes it less, and answers that are taken over.",
+        "Early stopping and answers taken over make it less.",
         highlight=False,
     )
     if result.pricing:
