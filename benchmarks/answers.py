@@ -23,9 +23,9 @@ import pyarrow.parquet as pq
 
 from raggrid.analysis.statistics import compare
 from raggrid.records import PipelineRecord, PredictionRecord
-from raggrid.settings import StrategyName
-from raggrid.space import SearchSpace
-from raggrid.store import append, create_run, schema
+from raggrid.space.search_space import SearchSpace
+from raggrid.space.settings import StrategyName
+from raggrid.store.tables import append, create_run, schema
 from raggrid.strategies import STRATEGIES, strategy_loss
 
 STRATEGY_NAMES: tuple[StrategyName, ...] = ("baseline", "embedder", "generator", "independent", "two_phase", "joint")

@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+from raggrid.backend.ray.search import run_study
 from raggrid.demo import make_world, write_world
 from raggrid.records import PipelineRecord
-from raggrid.search.study import run_study
-from raggrid.space import SearchSpace
-from raggrid.space_yaml import parse_space
-from raggrid.store import read
+from raggrid.space.search_space import SearchSpace
+from raggrid.space.yaml_io import parse_space
+from raggrid.store.tables import read
 from tests.processes import charged, command, curves, kill, kill_driver, lingering, results, start, trainers
 from tests.tiny import make_tiny_models
 
@@ -116,7 +116,7 @@ def main() -> None:
         make_tiny_models(folder / "models", world)
         spaces = {rungs: space_of(folder, rungs) for rungs in ("synchronous", "asynchronous")}
         for rungs, space in spaces.items():
-            run_study(space, folder / rungs, quiet=True)
+            run_study(space, folder / rungs)
         for number in range(options.studies):
             rungs = ("synchronous", "asynchronous")[number % 2]
             run, began = folder / f"run{number}", time.monotonic()

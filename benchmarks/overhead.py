@@ -15,12 +15,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from raggrid.analysis.ledger import bill
+from raggrid.analysis.bill import bill
+from raggrid.backend.ray.search import run_study
 from raggrid.demo import make_world, write_world
 from raggrid.records import TrialRecord
-from raggrid.search.study import run_study
-from raggrid.space_yaml import load_space, parse_space
-from raggrid.store import read
+from raggrid.space.yaml_io import load_space, parse_space
+from raggrid.store.tables import read
 from tests.tiny import make_tiny_models
 
 SLOTS, RATES = 2, 15
@@ -68,7 +68,7 @@ def main() -> None:
             }
         )
         began = time.monotonic()
-        run_study(space, folder / "run", plain=True)
+        run_study(space, folder / "run")
         wall = time.monotonic() - began
         result, trials = bill(folder / "run"), read(folder / "run", TrialRecord)
     pure = (result.device_seconds["train"] + result.device_seconds["evaluate"]) / SLOTS

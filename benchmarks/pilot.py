@@ -11,10 +11,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from raggrid.backend.ray.search import checked_inputs
 from raggrid.records import TrialRecord
-from raggrid.search.pilot import pilot
-from raggrid.search.study import checked_inputs
-from raggrid.store import read, read_space
+from raggrid.store.tables import read, read_space
+from raggrid.worker.pilot import pilot
 
 
 def main() -> None:

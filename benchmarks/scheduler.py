@@ -1,4 +1,4 @@
-"""What the driver spends on a trial: the searcher, the state, the scheduler and the journal, as a study grows.
+"""What the driver spends on a trial: the searcher, the state, the scheduler and the controller, as a study grows.
 
     python -m benchmarks.scheduler
 
@@ -19,12 +19,12 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from raggrid.backend.simulator.curves import Curve, CurvePoint, Curves
+from raggrid.backend.simulator.replay import Replay
 from raggrid.identity import PhaseRun
-from raggrid.search.curves import Curve, Curves, Point
-from raggrid.search.replay import Replay
-from raggrid.search.shelf import RunDirectory
-from raggrid.space import SearchSpace
-from raggrid.space_yaml import parse_space
+from raggrid.space.search_space import SearchSpace
+from raggrid.space.yaml_io import parse_space
+from raggrid.store.storage import RunDirectory
 
 STEPS, SLOTS, REPEATS = 243, 8, 3
 # Rates of each side; a study of n has 2 n + n (closed book) + n + 2 x (n_e x n_g) trials.
@@ -42,7 +42,7 @@ class MadeUp(Curves):
         for rate, best in ((run.embedder_lr, 1e-5), (run.generator_lr, 3e-4)):
             level += 0.3 * math.log10(rate / best) ** 2 if rate else 0.0
         steps = (9, 27, 81, STEPS)
-        points = (Point(n, level + 2 * math.exp(-n / 60) + rng.gauss(0, 0.02), 1.0 * n, 2.0) for n in steps)
+        points = (CurvePoint(n, level + 2 * math.exp(-n / 60) + rng.gauss(0, 0.02), 1.0 * n, 2.0) for n in steps)
         return Curve(tuple(points), None, rng.random(), rng.random())
 
 
@@ -96,7 +96,7 @@ def milliseconds_a_trial(space: SearchSpace, run: Path | None) -> tuple[int, flo
     """(trials, CPU ms a trial) of one study; with ``run``, the driver's records go to disk there."""
     replay, meter = Replay(space, MadeUp("made up", {}), SLOTS), Metered()
     if run:
-        replay.shelf = replay.journal.records = RunDirectory(run)
+        replay.storage = replay.controller.records = RunDirectory(run)
     for owner, names in (
         (replay.searcher, ("suggest", "on_trial_result", "on_trial_complete")),
         (replay.scheduler, ("on_trial_add", "on_trial_result")),

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from raggrid.records import LedgerRecord, PipelineRecord, PredictionRecord
-from raggrid.store import read
+from raggrid.store.tables import read
 
 Answers = Mapping[str, PredictionRecord]
 

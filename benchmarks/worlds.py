@@ -15,8 +15,8 @@ from typing import Any
 import torch
 
 from raggrid.demo import write_world
-from raggrid.space import SearchSpace
-from raggrid.space_yaml import parse_space
+from raggrid.space.search_space import SearchSpace
+from raggrid.space.yaml_io import parse_space
 from tests.tiny import make_tiny_models, plain_world
 from tests.trials import done, phase_task, prepared_run
 

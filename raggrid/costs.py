@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
+from raggrid.graph import PipelinePlan, StudyGraph
 from raggrid.records import TrialRecord
-from raggrid.strategies import PipelinePlan, StudyGraph
 
 
 @dataclass(frozen=True)

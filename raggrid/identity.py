@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 
-from raggrid.space import SearchSpace
+from raggrid.space.search_space import SearchSpace
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from raggrid.errors import InputError
-from raggrid.strategies import StudyGraph
+from raggrid.graph import StudyGraph
 
 
 @dataclass(frozen=True)

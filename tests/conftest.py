@@ -13,8 +13,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 
 from raggrid.demo import make_world, write_world
-from raggrid.space import SearchSpace
-from raggrid.space_yaml import parse_space
+from raggrid.space.search_space import SearchSpace
+from raggrid.space.yaml_io import parse_space
 
 SpaceMaker = Callable[..., SearchSpace]
 

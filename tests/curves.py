@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from raggrid.search.curves import Curves
-from raggrid.search.read_curves import read_curves
-from raggrid.space import SearchSpace
+from raggrid.backend.simulator.curves import Curves
+from raggrid.backend.simulator.read_curves import read_curves
+from raggrid.space.search_space import SearchSpace
 from tests.records import made_space
 
 RATES = {"embedder": [1e-6, 1e-5, 1e-4], "generator": [1e-4, 3e-4, 1e-3]}

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from raggrid.records import CurveRecord, LedgerRecord, PipelineRecord, TrialRecord
-from raggrid.space import SearchSpace
-from raggrid.space_yaml import dump_space
-from raggrid.store import read
+from raggrid.space.search_space import SearchSpace
+from raggrid.space.yaml_io import dump_space
+from raggrid.store.tables import read
 
 RAGGRID = Path(sys.executable).parent / "raggrid"
 PATIENCE_SECONDS = 240.0

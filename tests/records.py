@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from raggrid.records import PipelineRecord, PredictionRecord, TrialRecord
-from raggrid.space import SearchSpace
-from raggrid.space_yaml import parse_space
-from raggrid.store import append, create_run
+from raggrid.space.search_space import SearchSpace
+from raggrid.space.yaml_io import parse_space
+from raggrid.store.tables import append, create_run
 
 SPACE = {
     "name": "made",

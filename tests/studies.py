@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from raggrid.records import PipelineRecord, PredictionRecord, TrialRecord
-from raggrid.store import append, create_run
+from raggrid.store.tables import append, create_run
 from raggrid.strategies import STRATEGIES
 from tests.records import made_space, trial
 

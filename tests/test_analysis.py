@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from raggrid.analysis.charts import save_frontier
 from raggrid.analysis.frontier import frontier, undominated
-from raggrid.analysis.plan import plan
 from raggrid.analysis.recommend import recommend
 from raggrid.analysis.rule import paper_rule
 from raggrid.analysis.statistics import compare, holm, interval, resampled_means
 from raggrid.analysis.units import unit_for
+from raggrid.display_names import study_names
 from raggrid.errors import InputError, RecordError
-from raggrid.names import study_names
+from raggrid.planning.plan import plan
 from raggrid.records import PredictionRecord
-from raggrid.store import append, create_run, read
+from raggrid.report.charts import save_frontier
+from raggrid.store.tables import append, create_run, read
 from tests.records import made_run, made_space, pipeline, predictions
 
 TOKEN = "rag_token"

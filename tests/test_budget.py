@@ -6,12 +6,12 @@ import math
 from pathlib import Path
 
 from raggrid.records import LedgerRecord, PipelineRecord, TrialRecord
-from raggrid.search.budget import BudgetClock, wall_seconds
-from raggrid.search.memory import VirtualClock
-from raggrid.search.tasks import AnswerTask, PhaseTask
-from raggrid.settings import Budget
-from raggrid.store import read
-from tests.journals import continued, finish, new_journal, play
+from raggrid.space.settings import Budget
+from raggrid.store.memory import VirtualClock
+from raggrid.store.tables import read
+from raggrid.study.budget import BudgetClock, wall_seconds
+from raggrid.study.tasks import AnswerTask, PhaseTask
+from tests.controllers import continued, finish, new_controller, play
 from tests.records import made_space
 
 
@@ -38,23 +38,23 @@ def test_training_ends_before_the_budget_so_that_answers_fit_in() -> None:
 
 def test_a_used_up_budget_stops_training_and_answers_what_is_finished(tmp_path: Path) -> None:
     now = VirtualClock()
-    journal = new_journal(tmp_path / "r", made_space())
-    journal.clock = BudgetClock(Budget(wall_hours=1), 1, 0.0, now)
-    order = play(journal, cut=7)  # the index, the un-tuned pipeline's answers, and five trials
-    running = journal.take()
+    controller = new_controller(tmp_path / "r", made_space())
+    controller.clock = BudgetClock(Budget(wall_hours=1), 1, 0.0, now)
+    order = play(controller, cut=7)  # the index, the un-tuned pipeline's answers, and five trials
+    running = controller.take()
     assert isinstance(running, PhaseTask)
     now.seconds = 3300.0
-    assert journal.closes()
-    journal.reported(running.key, {"status": "running", "step": 8, "objective": 2.0, "train_seconds": 8.0})
-    journal.finished(running.key, cut_short="over_budget")
-    rest = play(journal)
+    assert controller.closes()
+    controller.reported(running.key, {"status": "running", "step": 8, "objective": 2.0, "train_seconds": 8.0})
+    controller.finished(running.key, stop_reason="over_budget")
+    rest = play(controller)
     assert not any(isinstance(task, PhaseTask) for task in rest)
     assert {row.status for row in read(tmp_path / "r", TrialRecord)} == {"completed", "over_budget"}
     answered = {row.strategy for row in read(tmp_path / "r", PipelineRecord)}
     assert {"baseline", "generator"} <= answered
     assert "joint" not in answered
     # With more money the trial goes on, and nothing that is finished runs again.
-    more = play(continued(journal))
+    more = play(continued(controller))
     assert running.key in {task.key for task in more}
     assert not {task.key for task in order} & {task.key for task in more}
     assert "joint" in {row.strategy for row in read(tmp_path / "r", PipelineRecord)}
@@ -62,37 +62,37 @@ def test_a_used_up_budget_stops_training_and_answers_what_is_finished(tmp_path: 
 
 def test_at_the_end_of_the_budget_nothing_is_started(tmp_path: Path) -> None:
     now = VirtualClock()
-    journal = new_journal(tmp_path / "r", made_space())
-    journal.clock = BudgetClock(Budget(wall_hours=1), 1, 0.0, now)
-    play(journal, cut=5)
+    controller = new_controller(tmp_path / "r", made_space())
+    controller.clock = BudgetClock(Budget(wall_hours=1), 1, 0.0, now)
+    play(controller, cut=5)
     now.seconds = 3601.0
-    assert journal.take() is None
-    assert journal.is_done()
+    assert controller.take() is None
+    assert controller.is_done()
 
 
 def test_one_slow_answer_does_not_end_the_training_of_a_study_with_time_left(tmp_path: Path) -> None:
     """The first answer loads libraries and models; the budget closes on its account, and opens again after the next."""
     watch, slow = VirtualClock(), 300.0
-    journal = new_journal(tmp_path / "r", made_space())
-    journal.now = watch
-    journal.clock = BudgetClock(Budget(wall_hours=1, reserve=0.1), 1, 0.0, watch)
-    while task := journal.take():
+    controller = new_controller(tmp_path / "r", made_space())
+    controller.now = watch
+    controller.clock = BudgetClock(Budget(wall_hours=1, reserve=0.1), 1, 0.0, watch)
+    while task := controller.take():
         watch.seconds += 60.0
         if isinstance(task, AnswerTask):
             watch.seconds, slow = watch.seconds - 40.0 + slow, 0.0
-        finish(journal, task)
+        finish(controller, task)
     assert watch.seconds < 3600
-    assert {row.strategy for row in journal.state.answered.values() if row.split == "test"} == {
-        plan.strategy for plan in journal.state.graph.pipelines
+    assert {row.strategy for row in controller.state.answered.values() if row.split == "test"} == {
+        plan.strategy for plan in controller.state.graph.pipelines
     }
 
 
 def test_only_what_the_study_ends_with_counts_as_still_to_be_answered(tmp_path: Path) -> None:
-    journal = new_journal(tmp_path / "r", made_space(strategies=["generator", "two_phase"], seeds=[0, 1]))
-    left = [journal.state.answers_left]
-    while task := journal.take():
-        finish(journal, task)
-        left.append(journal.state.answers_left)
+    controller = new_controller(tmp_path / "r", made_space(strategies=["generator", "two_phase"], seeds=[0, 1]))
+    left = [controller.state.answers_left]
+    while task := controller.take():
+        finish(controller, task)
+        left.append(controller.state.answers_left)
     assert left[0] == 2 * 2 * 2
     assert left == sorted(left, reverse=True)
     assert left[-1] == 0

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from raggrid.analysis.importing import import_results
 from raggrid.analysis.recommend import recommend
 from raggrid.demo import make_world, write_world
 from raggrid.errors import InputError
-from raggrid.space_yaml import dump_space
+from raggrid.published.importing import import_results
+from raggrid.space.yaml_io import dump_space
 from tests.records import made_run, made_space
 from tests.studies import WINNERS, answers, study
 
@@ -279,9 +279,9 @@ def test_a_price_of_nothing_is_a_price(space: Path) -> None:
 def test_what_a_pilot_prepares_is_told_beside_the_json(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from raggrid.cli.planning import _ready_for_pilot
+    from raggrid.cli.verb_plan import _ready_for_pilot
 
-    monkeypatch.setattr("raggrid.search.study.checked_inputs", lambda space: (space, None))
+    monkeypatch.setattr("raggrid.backend.ray.search.checked_inputs", lambda space: (space, None))
     monkeypatch.setattr("raggrid.rag.loading.prepare", lambda reference, digest, say: say(f"converting {reference}"))
     _ready_for_pilot(made_space())
     told = capsys.readouterr()

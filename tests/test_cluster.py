@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from raggrid.backend.ray.cluster import _allocation, _has_token, _knock
 from raggrid.errors import StudyError
-from raggrid.search.cluster import _allocation, _has_token, _knock
-from raggrid.settings import Resources
+from raggrid.space.settings import Resources
 
 CLUSTER = Path(__file__).parent.parent / "cluster.yaml"
 

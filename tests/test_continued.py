@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
+from raggrid.backend.ray.scheduler import PhaseScheduler
+from raggrid.graph import study_graph
 from raggrid.records import CurveRecord, PipelineRecord, TrialRecord
-from raggrid.search.journal import Journal
-from raggrid.search.rounds import Bracket, SearchKey
-from raggrid.search.scheduler import PhaseScheduler
-from raggrid.search.tasks import AnswerTask, PhaseTask
-from raggrid.space import SearchSpace
-from raggrid.store import checkpoint_folder, read
-from raggrid.strategies import study_graph
-from tests.journals import continued, finish, new_journal, play, with_rates
+from raggrid.space.search_space import SearchSpace
+from raggrid.store.tables import checkpoint_folder, read
+from raggrid.study.controller import Controller
+from raggrid.study.rounds import HalvingGroup, SearchKey
+from raggrid.study.tasks import AnswerTask, PhaseTask
+from tests.controllers import continued, finish, new_controller, play, with_rates
 from tests.records import made_space
 
 GENERATOR = "generator_rag/rag_token"
@@ -27,41 +27,41 @@ F1 = {1e-4: 0.5, 3e-4: 0.6, 1e-3: 0.1, 3e-3: 0.3}
 RATES = {"embedder": [1e-5], "generator": [1e-4, 3e-4, 1e-3]}
 
 
-def winner(journal: Journal, name: str) -> TrialRecord:
-    row = journal.state.progress[SearchKey(name, 0)].outcome.winner
+def winner(controller: Controller, name: str) -> TrialRecord:
+    row = controller.state.progress[SearchKey(name, 0)].outcome.winner
     assert row
     return row
 
 
-def rates(journal: Journal, name: str) -> tuple[float | None, float | None]:
-    row = winner(journal, name)
+def rates(controller: Controller, name: str) -> tuple[float | None, float | None]:
+    row = winner(controller, name)
     return row.embedder_lr, row.generator_lr
 
 
 class Generators:
     """The generator's rates by objective and by F1, which do not agree; checkpoints as trials leave and need them."""
 
-    def __init__(self, journal: Journal) -> None:
-        self.journal = journal
+    def __init__(self, controller: Controller) -> None:
+        self.controller = controller
 
     def objective(self, task: PhaseTask, _: int) -> float:
         for name in (task.trial_id, task.run.upstream_trial_id):
             if name == task.trial_id:
-                checkpoint_folder(self.journal.run, name).mkdir(parents=True, exist_ok=True)
-            assert name is None or checkpoint_folder(self.journal.run, name).is_dir()
+                checkpoint_folder(self.controller.run, name).mkdir(parents=True, exist_ok=True)
+            assert name is None or checkpoint_folder(self.controller.run, name).is_dir()
         return OBJECTIVES.get(task.run.generator_lr or 0.0, 1.0)
 
     def score(self, task: AnswerTask) -> float:
         for name in (task.embedder_trial_id, task.generator_trial_id):
-            assert name is None or checkpoint_folder(self.journal.run, name).is_dir()
-        row = self.journal.state.trials.get(task.generator_trial_id or "")
+            assert name is None or checkpoint_folder(self.controller.run, name).is_dir()
+        row = self.controller.state.trials.get(task.generator_trial_id or "")
         return F1[row.generator_lr or 0.0] if row else 0.0
 
 
-def play_generators(journal: Journal) -> Journal:
-    made = Generators(journal)
-    play(journal, made.objective, score=made.score)
-    return journal
+def play_generators(controller: Controller) -> Controller:
+    made = Generators(controller)
+    play(controller, made.objective, score=made.score)
+    return controller
 
 
 def of_generators(**changes: object) -> SearchSpace:
@@ -70,7 +70,7 @@ def of_generators(**changes: object) -> SearchSpace:
 
 def test_a_winner_stays_though_a_new_rate_pushes_it_out_of_the_finalists(tmp_path: Path) -> None:
     """The finalist that lost to it is deleted: were it to win now, all that builds on it would fail."""
-    first = play_generators(new_journal(tmp_path / "r", of_generators()))
+    first = play_generators(new_controller(tmp_path / "r", of_generators()))
     assert rates(first, GENERATOR) == (None, 3e-4)
     more = play_generators(continued(first, of_generators(generator=[1e-4, 3e-4, 1e-3, 3e-3])))
     assert rates(more, GENERATOR) == (None, 3e-4)
@@ -78,23 +78,23 @@ def test_a_winner_stays_though_a_new_rate_pushes_it_out_of_the_finalists(tmp_pat
 
 
 def test_a_finalist_that_was_not_answered_can_still_be(tmp_path: Path) -> None:
-    journal, answers = new_journal(tmp_path / "r", of_generators()), 0
-    made = Generators(journal)
-    while task := journal.take():
+    controller, answers = new_controller(tmp_path / "r", of_generators()), 0
+    made = Generators(controller)
+    while task := controller.take():
         if isinstance(task, AnswerTask) and task.strategy == "generator" and (answers := answers + 1) == 1:
-            journal.reported(task.key, {"status": "failed", "error": "no memory"})
-            journal.finished(task.key)
+            controller.reported(task.key, {"status": "failed", "error": "no memory"})
+            controller.finished(task.key)
             continue
-        finish(journal, task, made.objective, score=made.score)
-    assert rates(play_generators(continued(journal)), GENERATOR) == (None, 3e-4)
+        finish(controller, task, made.objective, score=made.score)
+    assert rates(play_generators(continued(controller)), GENERATOR) == (None, 3e-4)
 
 
 def test_a_loss_that_is_no_number_passes_no_synchronous_rung(tmp_path: Path) -> None:
     losses = {3e-4: 3.0, 1e-4: math.nan, 1e-3: 1.0}
     space = made_space(strategies=["generator"], early_stopping={"rungs": "synchronous"})
-    journal = new_journal(tmp_path / "r", space)
-    play(journal, lambda task, _: losses[task.run.generator_lr or 0.0])
-    assert {row.generator_lr: row.status for row in journal.state.trials.values()} == {
+    controller = new_controller(tmp_path / "r", space)
+    play(controller, lambda task, _: losses[task.run.generator_lr or 0.0])
+    assert {row.generator_lr: row.status for row in controller.state.trials.values()} == {
         1e-3: "completed", 3e-4: "stopped", 1e-4: "diverged",
     }  # fmt: skip
 
@@ -111,7 +111,7 @@ def joint_likes_more(task: PhaseTask, _: int) -> float:
 
 def test_what_the_neighbourhood_held_before_a_rate_was_added_can_still_win(tmp_path: Path) -> None:
     space = with_rates(joint="separable").model_copy(update={"strategies": ("joint",)})
-    first = new_journal(tmp_path / "r", space)
+    first = new_controller(tmp_path / "r", space)
     play(first, joint_likes_more)
     assert rates(first, JOINT) == (1e-4, 3e-4)
     between = with_rates(embedder=[1e-6, 1e-5, 3e-5, 1e-4], joint="separable")
@@ -120,16 +120,16 @@ def test_what_the_neighbourhood_held_before_a_rate_was_added_can_still_win(tmp_p
     assert rates(more, JOINT) == (1e-4, 3e-4)
 
 
-def costs(journal: Journal) -> dict[str, tuple[float, float]]:
+def costs(controller: Controller) -> dict[str, tuple[float, float]]:
     """(search, marginal) device-seconds of each strategy's answer on test, as recorded."""
-    rows = [row for row in read(journal.run, PipelineRecord) if row.split == "test"]
+    rows = [row for row in read(controller.run, PipelineRecord) if row.split == "test"]
     return {row.strategy: (row.search_device_seconds, row.marginal_device_seconds) for row in rows}
 
 
-def settled(journal: Journal) -> Journal:
-    play(journal)
-    journal.renew_costs()
-    return journal
+def settled(controller: Controller) -> Controller:
+    play(controller)
+    controller.renew_costs()
+    return controller
 
 
 @pytest.mark.parametrize(
@@ -145,20 +145,20 @@ def test_an_extended_study_records_the_costs_of_one_that_ran_in_one_go(
     def space(strategies: list[str], **rates: Any) -> SearchSpace:
         return with_rates(**rates).model_copy(update={"strategies": tuple(strategies)})
 
-    first = settled(new_journal(tmp_path / "r", space(**before)))
+    first = settled(new_controller(tmp_path / "r", space(**before)))
     earlier = costs(first)
     extended = costs(settled(continued(first, space(**after))))
-    assert extended == costs(settled(new_journal(tmp_path / "whole", space(**after))))
+    assert extended == costs(settled(new_controller(tmp_path / "whole", space(**after))))
     assert extended != earlier
 
 
 # Early stopping over sessions
 
 
-def judged(scheduler: PhaseScheduler, tune_id: str, name: str, bracket: Bracket, objective: float) -> str:
+def judged(scheduler: PhaseScheduler, tune_id: str, name: str, group: HalvingGroup, objective: float) -> str:
     """What the scheduler says to a trial's report at its first rung; Tune knows the trial by another name."""
-    run = {"seed": bracket.seed, "upstream_trial_id": bracket.upstream_trial_id}
-    task = {"kind": "phase", "key": name, "search": bracket.search, "run": run}
+    run = {"seed": group.seed, "upstream_trial_id": group.upstream_trial_id}
+    task = {"kind": "phase", "key": name, "search": group.search, "run": run}
     trial: Any = SimpleNamespace(trial_id=tune_id, config={"task": task})
     scheduler.on_trial_add(None, trial)
     return scheduler.on_trial_result(None, trial, {"status": "running", "step": 8, "objective": objective})
@@ -169,22 +169,22 @@ def at_rung(name: str, objective: float) -> CurveRecord:
 
 
 def test_a_trial_that_tells_its_rung_again_is_not_judged_again() -> None:
-    space, bracket = made_space(strategies=["generator"]), Bracket(GENERATOR, 0, None)
+    space, group = made_space(strategies=["generator"]), HalvingGroup(GENERATOR, 0, None)
     searches, losses = study_graph(space).searches, {"a": 3.0, "b": 2.0, "c": 1.0}
     first = PhaseScheduler(space, searches)
-    assert {judged(first, f"tune-{name}", name, bracket, loss) for name, loss in losses.items()} == {"CONTINUE"}
-    assert judged(first, "tune-again", "a", bracket, 3.0) == "CONTINUE"
+    assert {judged(first, f"tune-{name}", name, group, loss) for name, loss in losses.items()} == {"CONTINUE"}
+    assert judged(first, "tune-again", "a", group, 3.0) == "CONTINUE"
     second = PhaseScheduler(space, searches)
-    assert second.replay([at_rung(*row) for row in losses.items()], dict.fromkeys(losses, bracket)) == set()
-    assert judged(second, "tune-anew", "a", bracket, 3.0) == "CONTINUE"
-    assert judged(second, "tune-d", "d", bracket, 3.0) == "STOP"
+    assert second.replay([at_rung(*row) for row in losses.items()], dict.fromkeys(losses, group)) == set()
+    assert judged(second, "tune-anew", "a", group, 3.0) == "CONTINUE"
+    assert judged(second, "tune-d", "d", group, 3.0) == "STOP"
 
 
 def test_trials_over_different_generators_do_not_stop_each_other() -> None:
     """Over a generator with a better F1 and a higher loss every embedder has a higher loss."""
     space = made_space(strategies=["two_phase"])
     scheduler = PhaseScheduler(space, study_graph(space).searches)
-    old, new = (Bracket("embedder_rag/rag_token", 0, name) for name in ("old", "new"))
+    old, new = (HalvingGroup("embedder_rag/rag_token", 0, name) for name in ("old", "new"))
     scheduler.replay([at_rung(name, 2.0) for name in "abc"], dict.fromkeys("abc", old))
     assert judged(scheduler, "tune-d", "d", new, 2.2) == "CONTINUE"
     assert judged(scheduler, "tune-e", "e", new, 2.3) == "STOP"

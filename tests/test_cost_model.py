@@ -9,16 +9,17 @@ from statistics import fmean
 
 import pytest
 
-from raggrid.analysis.bill import make_bill
-from raggrid.analysis.cost_model import Setting, peak_bytes, question_flops, unit_costs
-from raggrid.analysis.devices import DEVICES, device_named
-from raggrid.analysis.pricing import Pricing, check_memory, price
-from raggrid.analysis.workload import assumed_workload, workload_of
 from raggrid.errors import InputError
+from raggrid.graph import study_graph
 from raggrid.model_size import ModelSize
+from raggrid.planning.cost_model import Setting, peak_bytes, question_flops, unit_costs
+from raggrid.planning.devices import DEVICES, device_named
+from raggrid.planning.estimate import make_estimate
+from raggrid.planning.pricing import Pricing, check_memory, price
+from raggrid.planning.workload import assumed_workload, workload_of
 from raggrid.rag.sizes import model_size
-from raggrid.space_yaml import load_space
-from raggrid.strategies import PHASES, study_graph
+from raggrid.space.yaml_io import load_space
+from raggrid.strategies import PHASES
 from raggrid.unit_costs import PhaseCosts, with_step_seconds
 from tests.records import made_space
 from tests.test_plan import SIZES, UNITS, setting
@@ -117,7 +118,7 @@ def papers_bill(path: Path, times: dict[str, dict[str, float]]) -> dict[str, flo
     setting = Setting(space, _known(space.models.embedder), _known(space.models.generator), assumed_workload(space),
                       DEVICES["A10"], 4)  # fmt: skip
     units = with_step_seconds(unit_costs(setting), times[space.name], study_graph(space))
-    bill = make_bill(space, units, SIZES)
+    bill = make_estimate(space, units, SIZES)
     names = {row: row.loss if row.strategy == "joint" else row.strategy for row in bill.strategies}
     return {str(name): row.final_device_seconds / 8 / 3600 for row, name in names.items()}
 

@@ -10,17 +10,17 @@ import pytest
 
 from raggrid.data.folder import Dataset
 from raggrid.errors import RecordError
+from raggrid.graph import study_graph
 from raggrid.records import PipelineRecord
-from raggrid.search.housekeeping import gigabytes, tidy
-from raggrid.search.journal import Journal
-from raggrid.search.resume import check_same_study, restored
-from raggrid.search.state import StudyState
-from raggrid.search.tasks import PhaseTask, Task
-from raggrid.settings import Checkpoints
-from raggrid.space import SearchSpace
-from raggrid.store import create_run, read
-from raggrid.strategies import study_graph
-from tests.journals import carry_out, new_journal, outcome
+from raggrid.space.search_space import SearchSpace
+from raggrid.space.settings import Checkpoints
+from raggrid.store.retention import apply_retention, gigabytes
+from raggrid.store.tables import create_run, read
+from raggrid.study.controller import Controller
+from raggrid.study.resume import check_same_study, restored
+from raggrid.study.state import StudyState
+from raggrid.study.tasks import PhaseTask, Task
+from tests.controllers import carry_out, new_controller, outcome
 from tests.records import made_space
 
 # Going on with another space
@@ -96,13 +96,13 @@ def test_budgets_and_prices_are_no_part_of_a_study(tmp_path: Path) -> None:
 
 
 def test_an_extended_study_runs_just_what_is_new(tmp_path: Path) -> None:
-    first = new_journal(tmp_path / "r", made_space())
+    first = new_controller(tmp_path / "r", made_space())
     before = {task.key for task in carry_out(first)}
     rates = {**made_space().learning_rates.model_dump(), "generator": [1e-4, 3e-4, 1e-3, 3e-3], "joint": "grid"}
     more = made_space(learning_rates=rates, seeds=[0, 1])
     state = restored(StudyState(more, study_graph(more), "key", ("validation", "test")), tmp_path / "r")
     state.indexed = True
-    after = carry_out(Journal(state, tmp_path / "r", 0))
+    after = carry_out(Controller(state, tmp_path / "r", 0))
     assert not before & {task.key for task in after}
     trained = [task for task in after if isinstance(task, PhaseTask)]
     # One new generator rate, joint's other eleven pairs under two losses, and all winners with another seed.
@@ -114,14 +114,14 @@ def test_an_extended_study_runs_just_what_is_new(tmp_path: Path) -> None:
 
 
 def test_only_what_can_still_win_keeps_its_checkpoint(tmp_path: Path) -> None:
-    journal = new_journal(tmp_path / "r", made_space())
+    controller = new_controller(tmp_path / "r", made_space())
 
     def saves(task: Task) -> Mapping[str, Any]:
         if isinstance(task, PhaseTask):
             (tmp_path / "r" / "checkpoints" / task.key / "generator").mkdir(parents=True)
         return outcome(task)
 
-    carry_out(journal, saves)
+    carry_out(controller, saves)
     kept = {folder.name for folder in (tmp_path / "r" / "checkpoints").iterdir()}
     rows = [row for row in read(tmp_path / "r", PipelineRecord) if row.split == "test"]
     assert kept == {side for row in rows for side in (row.embedder_trial_id, row.generator_trial_id) if side}
@@ -133,9 +133,9 @@ def test_all_is_kept_on_demand_and_within_its_bounds(tmp_path: Path) -> None:
         (folder / name).mkdir(parents=True)
         (folder / name / "model").write_bytes(b"x" * 1000)
     assert gigabytes(folder) == pytest.approx(3e-6)
-    assert tidy(tmp_path, Checkpoints(keep="all"), ["good", "bad"])
+    assert apply_retention(tmp_path, Checkpoints(keep="all"), ["good", "bad"])
     assert len(list(folder.iterdir())) == 3
-    assert tidy(tmp_path, Checkpoints(keep="all", max_gigabytes=2.5e-6), ["good", "bad"])
+    assert apply_retention(tmp_path, Checkpoints(keep="all", max_gigabytes=2.5e-6), ["good", "bad"])
     assert {path.name for path in folder.iterdir()} == {"best", "good"}
-    assert not tidy(tmp_path, Checkpoints(max_gigabytes=0.5e-6), ["good"])
+    assert not apply_retention(tmp_path, Checkpoints(max_gigabytes=0.5e-6), ["good"])
     assert {path.name for path in folder.iterdir()} == {"best"}

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from raggrid.finetune.checkpoints import saved_progress
+from raggrid.backend.ray.search import checked_inputs, new_state, run_study
 from raggrid.records import LedgerRecord, PipelineRecord
-from raggrid.search.study import checked_inputs, new_state, run_study
-from raggrid.space import SearchSpace
-from raggrid.store import read
+from raggrid.space.search_space import SearchSpace
+from raggrid.store.progress import saved_progress
+from raggrid.store.tables import read
 from tests.conftest import SpaceMaker
 from tests.processes import (
     charged,
@@ -53,7 +53,7 @@ def steady(make_space: SpaceMaker) -> SearchSpace:
 @pytest.fixture(scope="module")
 def undisturbed(steady: SearchSpace, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("undisturbed") / "r"
-    run_study(steady, run, quiet=True)
+    run_study(steady, run)
     return run
 
 
@@ -183,7 +183,7 @@ def test_a_loss_that_is_no_number_ends_its_trial_alone(tmp_path: Path, make_spac
         strategies=["generator"], learning_rates={"generator": [1.0, 1e-3]},
         training={"rag": {"steps": 60, "batch_size": 2}, "max_grad_norm": 1e30, "weight_decay": 1000.0},
     )  # fmt: skip
-    run_study(space, tmp_path / "r", quiet=True)
+    run_study(space, tmp_path / "r")
     status = {row.generator_lr: row.status for row in trials(tmp_path / "r").values()}
     assert status == {1.0: "diverged", 1e-3: "completed"}
 
@@ -192,7 +192,7 @@ OUT_OF_MEMORY = """
 import resource, sys
 from pathlib import Path
 from tests.trials import done, phase_task
-from raggrid.search.assembly import passage_index
+from raggrid.worker.build import passage_index
 import torch, transformers, peft
 torch.set_num_threads(1)
 run = Path(sys.argv[1])

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from raggrid.analysis.charts import save_frontier
 from raggrid.analysis.cost_spread import relative_spread
 from raggrid.analysis.frontier import Frontier, frontier, hypervolume
-from raggrid.analysis.labelling import LINE, label_offsets
 from raggrid.analysis.search_curves import expected_best
 from raggrid.records import TrialRecord
-from raggrid.store import append, read
+from raggrid.report.charts import save_frontier
+from raggrid.report.label_offsets import LINE, label_offsets
+from raggrid.store.tables import append, read
 from tests.records import trial
 from tests.studies import TOKEN, WINNERS, answers, finalist, study
 

@@ -10,9 +10,9 @@ import torch
 
 from raggrid.finetune.workers import Worker
 from raggrid.records import CurveRecord
-from raggrid.search.perform import perform
-from raggrid.search.tasks import to_config
-from raggrid.store import read
+from raggrid.store.tables import read
+from raggrid.study.tasks import to_config
+from raggrid.worker.run_task import run_task
 from tests.conftest import SpaceMaker
 from tests.trials import done, phase_task, prepared_run
 
@@ -28,7 +28,7 @@ def test_a_phase_on_the_gpu_gives_the_numbers_of_the_cpu(tmp_path: Path, make_sp
     done(phase_task(phase, key="cpu"), run)
     reports: list[dict[str, Any]] = []
     worker = Worker(report=lambda metrics: reports.append(dict(metrics)), device=torch.device("cuda"))
-    perform(to_config(phase_task(phase, key="gpu"), str(run), 0), worker)
+    run_task(to_config(phase_task(phase, key="gpu"), str(run), 0), worker)
     assert reports[-1]["status"] == "completed", reports[-1]
     assert reports[-1]["device_type"] == torch.cuda.get_device_name()
     curves = {

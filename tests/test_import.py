@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from raggrid.analysis.charts import save_frontier
 from raggrid.analysis.frontier import frontier
-from raggrid.analysis.importing import import_results
 from raggrid.analysis.recommend import recommend
 from raggrid.analysis.results import load_results
-from raggrid.analysis.tables import PAPER
 from raggrid.errors import DataError, InputError, RecordError
-from raggrid.store import read_space
+from raggrid.published.importing import import_results
+from raggrid.published.result_tables import PAPER
+from raggrid.report.charts import save_frontier
+from raggrid.store.tables import read_space
 
 ROWS = [
     {"strategy": "baseline", "f1": 0.1, "exact_match": 0.05, "device_hours": 0},

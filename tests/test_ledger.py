@@ -10,30 +10,30 @@ from types import SimpleNamespace
 
 import pytest
 
+from raggrid.backend.ray.searcher import StudySearcher
 from raggrid.finetune.workers import Worker
 from raggrid.identity import PhaseRun
 from raggrid.records import LedgerRecord, TrialRecord
-from raggrid.search import perform
-from raggrid.search.memory import VirtualClock
-from raggrid.search.searcher import StudySearcher
-from raggrid.search.tasks import PhaseTask, to_config
-from raggrid.store import append, create_run, read
-from tests.journals import new_journal
+from raggrid.store.memory import VirtualClock
+from raggrid.store.tables import append, create_run, read
+from raggrid.study.tasks import PhaseTask, to_config
+from raggrid.worker import run_task as run_task
+from tests.controllers import new_controller
 from tests.processes import charged
 from tests.records import made_space
 
 TASK = PhaseTask("t", "generator_rag/rag_token", PhaseRun("generator_rag", "rag_token", 0, None, 1e-4, 24))
 
 
-def started(run: Path, monkeypatch: pytest.MonkeyPatch, *, saved_at: float | None, **handed_out: float) -> None:
+def started(run: Path, monkeypatch: pytest.MonkeyPatch, *, saved_at: float | None, **dispatch: float) -> None:
     """A process that is given a trial whose last checkpoint is of ``saved_at``, and ends at once."""
     progress = SimpleNamespace(train_seconds=0.0, evaluate_seconds=0.0)
     trainer = SimpleNamespace(lost_since=saved_at, progress=progress, train=lambda: None)
-    monkeypatch.setattr(perform, "Trainer", lambda *_: trainer)
-    monkeypatch.setattr(perform, "train_task", lambda *_: None)
+    monkeypatch.setattr(run_task, "Trainer", lambda *_: trainer)
+    monkeypatch.setattr(run_task, "train_task", lambda *_: None)
     if not run.exists():
         create_run(run, made_space(), {})
-    perform.perform({**to_config(TASK, str(run), 0), "handed_out": handed_out}, Worker(report=lambda _: None))
+    run_task.run_task({**to_config(TASK, str(run), 0), "dispatch": dispatch}, Worker(report=lambda _: None))
 
 
 def test_a_process_that_follows_a_dead_one_charges_what_was_lost_and_no_second_start(
@@ -68,19 +68,19 @@ def test_what_a_killed_session_lost_is_charged_by_the_next_alone(
 def test_a_trial_that_dies_for_good_is_charged_once_and_keeps_what_it_told(tmp_path: Path) -> None:
     """Twice four processes die; Tune starts three of them anew, and each of these charges what its forerunner lost."""
     watch, run = VirtualClock(), tmp_path / "r"
-    journal = new_journal(run, made_space(strategies=["generator"], learning_rates={"generator": [3e-4]}))
-    journal.now, journal.state.indexed = watch, True
+    controller = new_controller(run, made_space(strategies=["generator"], learning_rates={"generator": [3e-4]}))
+    controller.now, controller.state.indexed = watch, True
     for death in range(2):
-        task = journal.take()
+        task = controller.take()
         assert task
         if death == 0:
-            journal.reported(task.key, {"status": "running", "step": 8, "objective": 2.0, "train_seconds": 80.0,
+            controller.reported(task.key, {"status": "running", "step": 8, "objective": 2.0, "train_seconds": 80.0,
                                         "evaluate_seconds": 5.0, "attempts": 1})  # fmt: skip
         for _ in range(3):
             watch.seconds += 100.0
             append(run, [LedgerRecord(task.key, None, "lost", 100.0, 100.0, 1, "cpu", watch.seconds - 100.0)])
         watch.seconds += 100.0
-        journal.finished(task.key, crashed=True)
+        controller.finished(task.key, crashed=True)
         if death == 0:
             append(run, [LedgerRecord(task.key, None, "lost", 100.0, 100.0, 1, "cpu", 300.0)])
     row = read(run, TrialRecord)[0]
@@ -91,26 +91,28 @@ def test_a_trial_that_dies_for_good_is_charged_once_and_keeps_what_it_told(tmp_p
 
 def test_a_crash_and_a_budget_note_when_a_trial_was_let_go_of(tmp_path: Path) -> None:
     watch = VirtualClock()
-    journal = new_journal(tmp_path / "r", made_space(strategies=["generator"], learning_rates={"generator": [3e-4]}))
-    journal.now, journal.state.indexed = watch, True
-    searcher = StudySearcher(journal, {}, session_began=1.0)
+    controller = new_controller(
+        tmp_path / "r", made_space(strategies=["generator"], learning_rates={"generator": [3e-4]})
+    )
+    controller.now, controller.state.indexed = watch, True
+    searcher = StudySearcher(controller, {}, session_began=1.0)
     assert isinstance(searcher.suggest("a"), dict)
     watch.seconds = 50.0
     searcher.on_trial_complete("a", error=True)
     watch.seconds = 70.0
     again = searcher.suggest("b")
     assert isinstance(again, dict)
-    assert again["handed_out"] == {"at": 70.0, "released_at": 50.0, "session_began": 1.0}
+    assert again["dispatch"] == {"at": 70.0, "released_at": 50.0, "session_began": 1.0}
 
 
 def test_trials_that_a_full_disk_stops_are_not_over_any_budget(tmp_path: Path) -> None:
-    journal = new_journal(tmp_path / "r", made_space(strategies=["generator"]))
-    journal.state.indexed = True
-    task = journal.take()
+    controller = new_controller(tmp_path / "r", made_space(strategies=["generator"]))
+    controller.state.indexed = True
+    task = controller.take()
     assert task
-    journal.reported(task.key, {"status": "running", "step": 8, "objective": 2.0})
-    journal.broken = "No space left on device"
-    journal.finished(task.key, cut_short="over_budget")
+    controller.reported(task.key, {"status": "running", "step": 8, "objective": 2.0})
+    controller.broken = "No space left on device"
+    controller.finished(task.key, stop_reason="over_budget")
     assert read(tmp_path / "r", TrialRecord) == []
 
 
@@ -127,6 +129,6 @@ def test_trials_that_a_full_disk_stops_are_not_over_any_budget(tmp_path: Path) -
     ],
 )
 def test_what_a_worker_group_died_of_is_told_apart(error: RuntimeError, status: str, words: str) -> None:
-    told = perform.failure(error)
+    told = run_task.failure(error)
     assert told["status"] == status
     assert words in told["error"]

@@ -6,9 +6,9 @@ import os
 
 import pytest
 
-from raggrid.search.pilot import Sample, _told_of_others, of_one_worker, phases_of, pilot, trials_at_once
-from raggrid.search.study import checked_inputs
-from raggrid.strategies import study_graph
+from raggrid.backend.ray.search import checked_inputs
+from raggrid.graph import study_graph
+from raggrid.worker.pilot import Sample, _told_of_others, of_one_worker, phases_of, pilot, trials_at_once
 from tests.conftest import SpaceMaker
 from tests.records import made_space
 

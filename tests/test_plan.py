@@ -12,23 +12,23 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from raggrid.analysis.bill import Range, Sizes, make_bill
-from raggrid.analysis.cost_model import Setting
-from raggrid.analysis.devices import DEVICES
-from raggrid.analysis.halving import expected_ends, fewest_ends, no_ends, synchronous_ends
-from raggrid.analysis.plan import plan
-from raggrid.analysis.pricing import Pricing, price
-from raggrid.analysis.schedule import Batch, wall_seconds
-from raggrid.analysis.workload import assumed_workload
+from raggrid.backend.ray.scheduler import PhaseScheduler
+from raggrid.graph import study_graph
 from raggrid.model_size import ModelSize
-from raggrid.search.rounds import Bracket
-from raggrid.search.scheduler import PhaseScheduler
-from raggrid.search.tasks import AnswerTask
-from raggrid.show.plan import show_plan, show_plans
-from raggrid.space import SearchSpace
-from raggrid.strategies import study_graph
+from raggrid.planning.cost_model import Setting
+from raggrid.planning.devices import DEVICES
+from raggrid.planning.estimate import Range, Sizes, make_estimate
+from raggrid.planning.expected_stops import expected_ends, fewest_ends, no_ends, synchronous_ends
+from raggrid.planning.makespan import Batch, wall_seconds
+from raggrid.planning.plan import plan
+from raggrid.planning.pricing import Pricing, price
+from raggrid.planning.workload import assumed_workload
+from raggrid.show.printed_plan import show_plan, show_plans
+from raggrid.space.search_space import SearchSpace
+from raggrid.study.rounds import HalvingGroup
+from raggrid.study.tasks import AnswerTask
 from raggrid.unit_costs import PhaseCosts, UnitCosts
-from tests.journals import new_journal, play
+from tests.controllers import new_controller, play
 from tests.records import made_space
 
 # A body of 100 M parameters under a vocabulary of 10,000 x 1,000, tied; and a tenth of it.
@@ -62,7 +62,7 @@ def test_expected_ends_are_the_mean_over_all_orders_of_rays_own_rule() -> None:
     orders = list(permutations(range(5)))
     for order in orders:
         searches = study_graph(space).searches
-        halving = PhaseScheduler(space, searches).halving(Bracket(next(iter(searches)), 0, None))
+        halving = PhaseScheduler(space, searches).halving(HalvingGroup(next(iter(searches)), 0, None))
         for loss in order:
             counts[_rung_of_stop(halving, loss)] += 1
     assert expected_ends(5, 2, 2) == pytest.approx(tuple(counts / len(orders)), abs=0.1)
@@ -95,7 +95,7 @@ def test_the_certain_cases_of_early_stopping() -> None:
 def test_a_strategy_costs_what_its_trials_cost() -> None:
     """Counted by hand: 24 steps with one rung at 8, three rates a side, the pair of two_phase for joint."""
     space = made_space(training={"labels": {"steps": 24}, "rag": {"steps": 24}})
-    bill = make_bill(space, UNITS, SIZES)
+    bill = make_estimate(space, UNITS, SIZES)
     rows = {(row.strategy, row.loss): row for row in bill.strategies}
     assert rows["embedder", "mnr"].final_device_seconds == 24.0
     assert rows["generator", "rag_token"].final_device_seconds == 4 + 240
@@ -111,7 +111,7 @@ def test_a_strategy_costs_what_its_trials_cost() -> None:
 
 
 def test_the_whole_is_the_sum_of_its_parts() -> None:
-    bill = make_bill(made_space(), UNITS, SIZES)
+    bill = make_estimate(made_space(), UNITS, SIZES)
     for scenario in ("low", "expected", "high"):
         parts = [bill.training_device_seconds, bill.answering_device_seconds, bill.startup_device_seconds]
         assert getattr(bill.total_device_seconds, scenario) == pytest.approx(
@@ -133,26 +133,26 @@ def test_the_least_answering_has_what_a_study_really_takes_over(
     tmp_path: Path, strategies: list[str], seeds_for: str
 ) -> None:
     space = made_space(strategies=strategies, seeds=[0, 1], seeds_for=seeds_for, early_stopping={"enabled": False})
-    bill = make_bill(space, UNITS, SIZES)
-    tasks = [task for task in play(new_journal(tmp_path / "r", space)) if isinstance(task, AnswerTask)]
+    bill = make_estimate(space, UNITS, SIZES)
+    tasks = [task for task in play(new_controller(tmp_path / "r", space)) if isinstance(task, AnswerTask)]
     for attribute, wanted in (("low", [t for t in tasks if t.same_generator is None]), ("high", tasks)):
         seconds = 0.25 * sum(SIZES.questions[task.split] for task in wanted)
         assert getattr(bill.answering_device_seconds, attribute) == pytest.approx(seconds)
 
 
 def test_stopping_switched_off_makes_all_cases_one_and_workers_multiply() -> None:
-    off = make_bill(made_space(early_stopping={"enabled": False}), UNITS, SIZES)
+    off = make_estimate(made_space(early_stopping={"enabled": False}), UNITS, SIZES)
     assert off.training_device_seconds.low == off.training_device_seconds.high
-    on = make_bill(made_space(), UNITS, SIZES)
+    on = make_estimate(made_space(), UNITS, SIZES)
     assert on.training_device_seconds.high == off.training_device_seconds.high
-    four = make_bill(made_space(resources={"workers": 4}), UNITS, SIZES)
+    four = make_estimate(made_space(resources={"workers": 4}), UNITS, SIZES)
     assert four.training_device_seconds.expected == pytest.approx(4 * on.training_device_seconds.expected)
 
 
 def test_further_seeds_repeat_the_winners_or_the_grid() -> None:
-    one = make_bill(made_space(), UNITS, SIZES)
-    winners = make_bill(made_space(seeds=[0, 1, 2]), UNITS, SIZES)
-    grid = make_bill(made_space(seeds=[0, 1, 2], seeds_for="grid"), UNITS, SIZES)
+    one = make_estimate(made_space(), UNITS, SIZES)
+    winners = make_estimate(made_space(seeds=[0, 1, 2]), UNITS, SIZES)
+    grid = make_estimate(made_space(seeds=[0, 1, 2], seeds_for="grid"), UNITS, SIZES)
     again = 2 * sum(row.trial_device_seconds for row in one.searches)
     assert winners.training_device_seconds.high == pytest.approx(one.training_device_seconds.high + again)
     assert grid.training_device_seconds.expected == pytest.approx(3 * one.training_device_seconds.expected)
@@ -166,7 +166,7 @@ def test_choices_are_the_studies_they_name() -> None:
     assert [row.name for row in rows.values() if row.chosen] == ["joint: two_phase", "early stopping on"]
     for joint, name in (("grid", "joint: grid"), ("separable", "joint: separable")):
         rates = {**space.learning_rates.model_dump(), "joint": joint}
-        other = make_bill(made_space(learning_rates=rates), UNITS, Sizes({"validation": 64, "test": 0}, 2))
+        other = make_estimate(made_space(learning_rates=rates), UNITS, Sizes({"validation": 64, "test": 0}, 2))
         assert rows[name].total_device_seconds == other.total_device_seconds
     assert rows["joint: grid"].num_trials == 3 + 3 + 3 + 9 + 9
 
@@ -192,9 +192,9 @@ def test_wall_time_is_the_schedules() -> None:
     assert wall_seconds([Batch("a", [2.0]), Batch("b", [1.0], ["a"]), Batch("c", [4.0])], 2) == 4.0
     assert wall_seconds([Batch("a", [2.0]), Batch("b", [3.0], ["a"])], 5) == 5.0
     assert wall_seconds([], 1) == 0.0
-    one = make_bill(made_space(), UNITS, replace(SIZES, num_devices=1))
+    one = make_estimate(made_space(), UNITS, replace(SIZES, num_devices=1))
     assert one.wall_seconds.high == pytest.approx(one.total_device_seconds.high)
-    many = make_bill(made_space(), UNITS, replace(SIZES, num_devices=100))
+    many = make_estimate(made_space(), UNITS, replace(SIZES, num_devices=100))
     assert many.wall_seconds.high < one.wall_seconds.high / 2
 
 

@@ -11,12 +11,12 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
+from raggrid.backend.simulator.curves import CurveKey
+from raggrid.backend.simulator.read_curves import read_curves
+from raggrid.backend.simulator.simulate import simulate
 from raggrid.errors import DataError
 from raggrid.records import CurveRecord, LedgerRecord
-from raggrid.search.curves import CurveKey
-from raggrid.search.read_curves import read_curves
-from raggrid.search.simulate import simulate
-from raggrid.store import append, create_run
+from raggrid.store.tables import append, create_run
 from tests.curves import STEPS, curves, level, rows, space, written
 from tests.records import pipeline, trial
 

@@ -15,7 +15,7 @@ from raggrid.analysis.results import load_results
 from raggrid.analysis.rule import paper_rule
 from raggrid.errors import InputError
 from raggrid.records import PredictionRecord, TrialRecord
-from raggrid.store import append, read
+from raggrid.store.tables import append, read
 from tests.studies import TOKEN, WINNERS, answers, prediction_rows, study
 
 SIZE = 4_000

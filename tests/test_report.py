@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from raggrid.analysis.importing import import_results
-from raggrid.analysis.report.contents import charged_to, read_study
-from raggrid.analysis.report.figures import common_step, response_figures
-from raggrid.analysis.report.page import json_for_script, render, write_report
-from raggrid.analysis.report.sections import differing, question_texts, strategy_rows
 from raggrid.errors import InputError, RecordError
+from raggrid.published.importing import import_results
 from raggrid.records import CurveRecord, LedgerRecord, PredictionRecord, QuestionRecord
-from raggrid.store import append, create_run
+from raggrid.report.contents import charged_to, read_study
+from raggrid.report.figures import common_step, response_figures
+from raggrid.report.page import json_for_script, render, write_report
+from raggrid.report.sections import differing, question_texts, strategy_rows
+from raggrid.store.tables import append, create_run
 from tests.records import made_space, pipeline, trial
 
 EVIL = "</script><script>document.body.dataset.pwned='yes'</script><img src=x onerror=alert(1)>"

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from raggrid.rates import beyond, drawn, neighbourhood
+from raggrid.graph import study_graph
 from raggrid.records import PipelineRecord, TrialRecord
-from raggrid.search.tasks import PhaseTask, Task
-from raggrid.settings import Sampled
-from raggrid.space import SearchSpace
-from raggrid.store import read
-from raggrid.strategies import study_graph
-from tests.journals import continued, finish, new_journal, play, with_rates
+from raggrid.space.rates import beyond, drawn, neighbourhood
+from raggrid.space.search_space import SearchSpace
+from raggrid.space.settings import Sampled
+from raggrid.store.tables import read
+from raggrid.study.tasks import PhaseTask, Task
+from tests.controllers import continued, finish, new_controller, play, with_rates
 from tests.records import made_space
 
 
@@ -35,8 +35,8 @@ def runs_of(order: list[Task], phase: str) -> list[PhaseTask]:
 
 
 def test_further_seeds_repeat_the_winners_alone_each_on_its_own_upstream(tmp_path: Path) -> None:
-    journal = new_journal(tmp_path / "r", made_space(seeds=[3, 5]))
-    play(journal, slots=2)
+    controller = new_controller(tmp_path / "r", made_space(seeds=[3, 5]))
+    play(controller, slots=2)
     trials = read(tmp_path / "r", TrialRecord)
     count = Counter((row.phase, row.seed) for row in trials)
     assert {phase: n for (phase, seed), n in count.items() if seed == 5} == {
@@ -55,13 +55,13 @@ def test_further_seeds_repeat_the_winners_alone_each_on_its_own_upstream(tmp_pat
 
 
 def test_seeds_of_the_grid_search_each_for_itself(tmp_path: Path) -> None:
-    order = play(new_journal(tmp_path / "r", made_space(seeds=[0, 1], seeds_for="grid", strategies=["generator"])))
+    order = play(new_controller(tmp_path / "r", made_space(seeds=[0, 1], seeds_for="grid", strategies=["generator"])))
     assert Counter(task.run.seed for task in runs_of(order, "generator_rag")) == {0: 3, 1: 3}
 
 
 def test_closed_book_is_a_search_of_its_own_without_passages(tmp_path: Path) -> None:
-    journal = new_journal(tmp_path / "r", made_space(strategies=["generator", "closed_book"]))
-    order = play(journal)
+    controller = new_controller(tmp_path / "r", made_space(strategies=["generator", "closed_book"]))
+    order = play(controller)
     assert {task.run.loss for task in runs_of(order, "closed_book")} == {"closed_book"}
     assert {(row.strategy, row.loss) for row in read(tmp_path / "r", PipelineRecord)} == {
         ("generator", "rag_token"), ("closed_book", "closed_book"),
@@ -73,7 +73,7 @@ def test_closed_book_is_a_search_of_its_own_without_passages(tmp_path: Path) -> 
 
 def test_separable_tries_the_pair_and_its_neighbours(tmp_path: Path) -> None:
     space = with_rates(joint="separable")
-    order = play(new_journal(tmp_path / "r", space))
+    order = play(new_controller(tmp_path / "r", space))
     pairs = [(task.run.embedder_lr, task.run.generator_lr) for task in runs_of(order, "joint_rag")]
     assert len(pairs) == 2 * 5 == 2 * study_graph(space).searches["joint_rag/rag_token"].num_trials
     assert pairs[0] == (1e-5, 3e-4)
@@ -95,7 +95,7 @@ def test_random_draws_lie_in_bounds_and_grow_at_the_end() -> None:
 
 def test_random_rates_are_a_grid_of_their_own(tmp_path: Path) -> None:
     space = with_rates(generator={"sample": "random", "low": 1e-5, "high": 1e-2, "count": 6})
-    order = play(new_journal(tmp_path / "r", space))
+    order = play(new_controller(tmp_path / "r", space))
     rates = [task.run.generator_lr for task in runs_of(order, "generator_rag")]
     assert len(set(rates)) == 6
 
@@ -104,7 +104,7 @@ def test_optuna_proposes_in_batches_that_do_not_depend_on_the_order_of_ends(tmp_
     space = with_rates(generator={"sample": "optuna", "low": 1e-6, "high": 1e-1, "count": 12})
     proposals = []
     for seed in (0, 1):
-        order = play(new_journal(tmp_path / str(seed), space), slots=3, rng=Random(seed))
+        order = play(new_controller(tmp_path / str(seed), space), slots=3, rng=Random(seed))
         proposals.append([task.run.generator_lr for task in runs_of(order, "generator_rag")])
     assert proposals[0] == proposals[1]
     assert len(set(proposals[0])) == 12
@@ -115,7 +115,7 @@ def test_optuna_proposes_in_batches_that_do_not_depend_on_the_order_of_ends(tmp_
 def test_optuna_searches_both_sides_of_a_full_joint_search(tmp_path: Path) -> None:
     drawn_side = {"sample": "optuna", "low": 1e-6, "high": 1e-3, "count": 2}
     space = with_rates(embedder=drawn_side, joint="grid")
-    order = play(new_journal(tmp_path / "r", space))
+    order = play(new_controller(tmp_path / "r", space))
     joint = [(task.run.embedder_lr, task.run.generator_lr) for task in runs_of(order, "joint_rag")]
     assert len(joint) == 2 * 2 * 3
     assert {generator for _, generator in joint} <= {1e-4, 3e-4, 1e-3}
@@ -127,8 +127,8 @@ def test_a_study_of_proposals_and_extensions_continues_from_its_records(tmp_path
         embedder={"sample": "optuna", "low": 1e-6, "high": 1e-3, "count": 6}, generator=[1e-4, 1e-3], extend_grid=True,
         joint="separable",
     )  # fmt: skip
-    whole = play(new_journal(tmp_path / "whole", space), lower_is_better_further_out)
-    first = new_journal(tmp_path / "cut", space)
+    whole = play(new_controller(tmp_path / "whole", space), lower_is_better_further_out)
+    first = new_controller(tmp_path / "cut", space)
     done = play(first, lower_is_better_further_out, cut=cut)
     rest = play(continued(first), lower_is_better_further_out)
     assert sorted(task.key for task in [*done, *rest]) == sorted(task.key for task in whole)
@@ -153,7 +153,7 @@ def test_what_lies_beyond_a_grid_continues_its_pattern(
 
 def test_a_grid_whose_end_is_best_grows_until_it_is_not(tmp_path: Path) -> None:
     space = with_rates(extend_grid=True)
-    order = play(new_journal(tmp_path / "r", space), lower_is_better_further_out)
+    order = play(new_controller(tmp_path / "r", space), lower_is_better_further_out)
     rates = [task.run.generator_lr for task in runs_of(order, "generator_rag")]
     assert rates == [3e-4, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1]
     winner = next(row for row in read(tmp_path / "r", PipelineRecord) if row.strategy == "generator")
@@ -162,13 +162,13 @@ def test_a_grid_whose_end_is_best_grows_until_it_is_not(tmp_path: Path) -> None:
 
 def test_a_grid_grows_by_so_many_values_and_no_more(tmp_path: Path) -> None:
     order = play(
-        new_journal(tmp_path / "r", with_rates(extend_grid=True, extend_at_most=2)), lower_is_better_further_out
+        new_controller(tmp_path / "r", with_rates(extend_grid=True, extend_at_most=2)), lower_is_better_further_out
     )
     assert [task.run.generator_lr for task in runs_of(order, "generator_rag")][3:] == [3e-3, 1e-2]
 
 
 def test_a_grid_does_not_grow_unasked(tmp_path: Path) -> None:
-    order = play(new_journal(tmp_path / "r", with_rates()), lower_is_better_further_out)
+    order = play(new_controller(tmp_path / "r", with_rates()), lower_is_better_further_out)
     assert len(runs_of(order, "generator_rag")) == 3
 
 
@@ -191,12 +191,12 @@ def outcomes(run: Path) -> set[tuple[object, ...]]:
 
 
 def test_synchronous_rungs_decide_alike_whatever_the_order(tmp_path: Path) -> None:
-    straight = new_journal(tmp_path / "straight", synchronous())
+    straight = new_controller(tmp_path / "straight", synchronous())
     play(straight)
     for seed in range(4):
-        journal = new_journal(tmp_path / str(seed), synchronous())
-        play(journal, slots=4, rng=Random(seed))
-        assert outcomes(journal.run) == outcomes(straight.run)
+        controller = new_controller(tmp_path / str(seed), synchronous())
+        play(controller, slots=4, rng=Random(seed))
+        assert outcomes(controller.run) == outcomes(straight.run)
     rows = [row for row in read(straight.run, TrialRecord) if row.phase == "generator_rag"]
     # Five at the rung of step 2, two of them go on to step 6, one to the end.
     assert Counter((row.status, row.steps) for row in rows) == {
@@ -215,9 +215,9 @@ def test_an_extension_that_its_rung_stops_does_not_end_the_study(tmp_path: Path)
         return (9.0 if rate > 2e-3 else 3.0 - 1000 * rate) - 0.01 * step
 
     rates = {"embedder": [], "generator": [1e-4, 3e-4, 1e-3], "extend_grid": True}
-    journal = new_journal(tmp_path / "r", synchronous(strategies=["generator"], learning_rates=rates))
-    play(journal, cliff)
-    assert {row.generator_lr: row.status for row in journal.state.trials.values()} == {
+    controller = new_controller(tmp_path / "r", synchronous(strategies=["generator"], learning_rates=rates))
+    play(controller, cliff)
+    assert {row.generator_lr: row.status for row in controller.state.trials.values()} == {
         1e-4: "stopped", 3e-4: "stopped", 1e-3: "completed", 3e-3: "stopped",
     }  # fmt: skip
     assert {row.split for row in read(tmp_path / "r", PipelineRecord)} == {"validation", "test"}
@@ -225,9 +225,9 @@ def test_an_extension_that_its_rung_stops_does_not_end_the_study(tmp_path: Path)
 
 @pytest.mark.parametrize("cut", range(2, 40, 3))
 def test_a_synchronous_study_cut_anywhere_ends_alike(tmp_path: Path, cut: int) -> None:
-    straight = new_journal(tmp_path / "straight", synchronous())
+    straight = new_controller(tmp_path / "straight", synchronous())
     play(straight)
-    first = new_journal(tmp_path / "cut", synchronous())
+    first = new_controller(tmp_path / "cut", synchronous())
     play(first, slots=3, rng=Random(cut), cut=cut)
     play(continued(first), slots=2, rng=Random(cut))
     assert outcomes(first.run) == outcomes(straight.run)
@@ -237,21 +237,21 @@ def test_a_synchronous_study_cut_anywhere_ends_alike(tmp_path: Path, cut: int) -
 
 
 def test_a_trial_that_an_interrupt_ends_has_no_record_and_runs_again(tmp_path: Path) -> None:
-    journal = new_journal(tmp_path / "r", made_space(strategies=["generator"]))
-    play(journal, cut=1)
-    task = journal.take()
+    controller = new_controller(tmp_path / "r", made_space(strategies=["generator"]))
+    play(controller, cut=1)
+    task = controller.take()
     assert task is not None
-    finish(journal, task, until=8)
+    finish(controller, task, until=8)
     assert read(tmp_path / "r", TrialRecord) == []
-    assert task.key in {other.key for other in play(continued(journal))}
+    assert task.key in {other.key for other in play(continued(controller))}
 
 
 def test_metrics_of_a_task_that_nobody_runs_are_ignored(tmp_path: Path) -> None:
-    journal = new_journal(tmp_path / "r", made_space())
+    controller = new_controller(tmp_path / "r", made_space())
     metrics: Mapping[str, Any] = {"status": "completed"}
-    journal.reported("nobody", metrics)
-    journal.finished("nobody")
-    assert not journal.state.indexed
+    controller.reported("nobody", metrics)
+    controller.finished("nobody")
+    assert not controller.state.indexed
 
 
 # Checkpoints that may go
@@ -259,12 +259,12 @@ def test_metrics_of_a_task_that_nobody_runs_are_ignored(tmp_path: Path) -> None:
 
 def test_only_winners_and_possible_finalists_keep_their_checkpoints(tmp_path: Path) -> None:
     space = with_rates(generator=[1e-5, 1e-4, 3e-4, 1e-3, 1e-2])
-    journal = new_journal(tmp_path / "r", space)
-    state, kept = journal.state, journal.run / "checkpoints"
-    while task := journal.take():
+    controller = new_controller(tmp_path / "r", space)
+    state, kept = controller.state, controller.run / "checkpoints"
+    while task := controller.take():
         if isinstance(task, PhaseTask):
             (kept / task.key).mkdir(parents=True)
-        finish(journal, task)
+        finish(controller, task)
         by_search: dict[tuple[str, str], list[TrialRecord]] = {}
         for row in state.trials.values():
             by_search.setdefault((row.phase, row.loss), []).append(row)

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from raggrid.analysis.recommend import recommend
+from raggrid.backend.ray.search import run_study
 from raggrid.records import (
     LEDGER_CATEGORIES,
     CurveRecord,
@@ -27,9 +28,8 @@ from raggrid.records import (
     PredictionRecord,
     TrialRecord,
 )
-from raggrid.search.study import run_study
-from raggrid.space_yaml import dump_space
-from raggrid.store import TABLES, read, read_space
+from raggrid.space.yaml_io import dump_space
+from raggrid.store.tables import TABLES, read, read_space
 from tests.conftest import SpaceMaker
 from tests.processes import lingering, wait_until
 
@@ -50,7 +50,7 @@ def finished(
     os.chdir(folder)
     started = time.monotonic()
     try:
-        run_study(space, Path("run"), quiet=True)
+        run_study(space, Path("run"))
     finally:
         os.chdir(before)
     return folder / "run", time.monotonic() - started
@@ -142,7 +142,7 @@ def test_worker_groups_give_the_numbers_of_the_inline_form(
             resources={"workers": count, "max_concurrent_trials": 1},
         )
         run = tmp_path / str(count)
-        run_study(space, run, quiet=True)
+        run_study(space, run)
         curves = sorted((row.trial_id, row.step, row.objective, row.train_loss) for row in read(run, CurveRecord))
         answers = sorted((row.strategy, row.split, row.f1, row.recall_at_k or 0.0) for row in read(run, PipelineRecord))
         assert {row.num_workers for row in read(run, TrialRecord)} == {max(1, count)}
@@ -249,7 +249,7 @@ def test_interrupted_study_keeps_what_is_finished_and_continues_to_the_same_numb
     assert done.returncode == 0, done.stderr
     assert "Recommended" in done.stdout
     assert {name: row for name, row in by_trial(run).items() if name in kept} == kept
-    run_study(space, tmp_path / "straight", quiet=True)
+    run_study(space, tmp_path / "straight")
     assert curves_of(run) == curves_of(tmp_path / "straight")
     assert by_trial(run).keys() == by_trial(tmp_path / "straight").keys()
     again = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)

@@ -9,11 +9,11 @@ from random import Random
 import pytest
 
 from raggrid.records import PredictionRecord
-from raggrid.search.rounds import SearchKey
-from raggrid.search.tasks import AnswerTask, IndexTask, Task
-from raggrid.store import append, read
+from raggrid.store.tables import append, read
+from raggrid.study.rounds import SearchKey
+from raggrid.study.tasks import AnswerTask, IndexTask, Task
 from tests.conftest import SpaceMaker
-from tests.journals import continued, finish, new_journal, play
+from tests.controllers import continued, finish, new_controller, play
 from tests.records import made_space
 from tests.trials import done, prepared_run
 
@@ -27,9 +27,9 @@ def taken_over(order: Sequence[Task]) -> set[tuple[str, str | None]]:
 
 
 def test_whose_answers_are_taken_over(tmp_path: Path) -> None:
-    journal = new_journal(tmp_path / "r", made_space())
-    order = play(journal, slots=3)
-    winner = journal.state.progress[SearchKey("generator_rag/rag_token", 0)].outcome.winner
+    controller = new_controller(tmp_path / "r", made_space())
+    order = play(controller, slots=3)
+    winner = controller.state.progress[SearchKey("generator_rag/rag_token", 0)].outcome.winner
     assert winner
     names = {(task.strategy, task.generator_trial_id): task.pipeline_id for task in answerings(order)}
     sources = {
@@ -52,34 +52,34 @@ def test_a_source_has_answered_before_whoever_takes_over_in_any_order(
     tmp_path: Path, seed: int, strategies: list[str] | None
 ) -> None:
     space = made_space(seeds=[0, 1], **({"strategies": strategies} if strategies else {}))
-    rng, journal = Random(seed), new_journal(tmp_path / "a", space)
+    rng, controller = Random(seed), new_controller(tmp_path / "a", space)
     running: list[Task] = []
     order: list[Task] = []
     answered: set[str] = set()
-    while not journal.is_done():
-        while len(running) < 4 and (task := journal.take()):
+    while not controller.is_done():
+        while len(running) < 4 and (task := controller.take()):
             running.append(task)
             order.append(task)
             if isinstance(task, AnswerTask) and task.same_generator:
                 assert f"{task.same_generator}@{task.split}" in answered
         ended = running.pop(rng.randrange(len(running)))
-        finish(journal, ended)
+        finish(controller, ended)
         answered.add(ended.key)
-    assert taken_over(order) == taken_over(play(new_journal(tmp_path / "b", space)))
+    assert taken_over(order) == taken_over(play(new_controller(tmp_path / "b", space)))
 
 
 @pytest.mark.parametrize("cut", range(2, 32, 3))
 def test_a_study_cut_anywhere_takes_over_the_same_answers(tmp_path: Path, cut: int) -> None:
-    whole = taken_over(play(new_journal(tmp_path / "whole", made_space()), slots=2))
-    journal = new_journal(tmp_path / "r", made_space())
-    first = play(journal, slots=2, cut=cut)
-    ended = [task for task in first if task.key not in journal.state.running]
-    assert taken_over(ended) | taken_over(play(continued(journal), slots=2)) == whole
+    whole = taken_over(play(new_controller(tmp_path / "whole", made_space()), slots=2))
+    controller = new_controller(tmp_path / "r", made_space())
+    first = play(controller, slots=2, cut=cut)
+    ended = [task for task in first if task.key not in controller.state.running]
+    assert taken_over(ended) | taken_over(play(continued(controller), slots=2)) == whole
 
 
 def test_without_a_source_an_answering_stands_for_itself(tmp_path: Path) -> None:
     """Two-phase alone lists no generator pipeline: its finalists share validation, and nothing is there for test."""
-    tasks = answerings(play(new_journal(tmp_path / "r", made_space(strategies=["two_phase"])), slots=2))
+    tasks = answerings(play(new_controller(tmp_path / "r", made_space(strategies=["two_phase"])), slots=2))
     shared = {(task.strategy, task.split, task.same_generator is not None) for task in tasks}
     assert shared == {
         ("generator", "validation", False),
@@ -89,21 +89,21 @@ def test_without_a_source_an_answering_stands_for_itself(tmp_path: Path) -> None
 
 
 def test_what_waited_goes_on_when_its_source_has_failed(tmp_path: Path) -> None:
-    journal = new_journal(tmp_path / "r", made_space())
+    controller = new_controller(tmp_path / "r", made_space())
     order = []
-    while task := journal.take():
+    while task := controller.take():
         order.append(task)
         if isinstance(task, AnswerTask) and task.strategy == "baseline":
-            journal.reported(task.key, {"status": "failed", "error": "out of luck"})
-            journal.finished(task.key)
+            controller.reported(task.key, {"status": "failed", "error": "out of luck"})
+            controller.finished(task.key)
         else:
-            finish(journal, task)
-    assert journal.is_done()
+            finish(controller, task)
+    assert controller.is_done()
     assert {task.same_generator for task in answerings(order) if task.strategy == "embedder"} == {None}
 
 
 def test_the_untuned_pipeline_answers_validation_before_anything_trains(tmp_path: Path) -> None:
-    order = play(new_journal(tmp_path / "r", made_space()))
+    order = play(new_controller(tmp_path / "r", made_space()))
     assert isinstance(order[0], IndexTask)
     assert [task.strategy for task in answerings(order[:2])] == ["baseline"]
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from raggrid.backend.simulator.curves import Curve, CurvePoint
+from raggrid.backend.simulator.simulate import SimulatedStudy, simulate
 from raggrid.errors import DataError
-from raggrid.search.curves import Curve, Point
-from raggrid.search.simulate import SimulatedStudy, simulate
-from raggrid.show.simulation import show_simulation
-from raggrid.space_yaml import dump_space
+from raggrid.show.printed_simulation import show_simulation
+from raggrid.space.yaml_io import dump_space
 from tests.curves import curves, rows, space, written
 
 
@@ -149,7 +149,7 @@ def test_beyond_a_curve_time_goes_on_and_the_objective_stays(tmp_path: Path) -> 
 
 
 def test_a_curve_between_and_beyond_its_points() -> None:
-    curve = Curve((Point(2, 4.0, 10.0, 1.0), Point(6, 2.0, 20.0, 3.0)))
+    curve = Curve((CurvePoint(2, 4.0, 10.0, 1.0), CurvePoint(6, 2.0, 20.0, 3.0)))
     assert curve.at(6) == (2.0, 20.0, 3.0, "measured")
     assert curve.at(3) == (3.5, 12.5, 3.0, "between")
     assert curve.at(1) == (4.0, 5.0, 1.0, "between")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from raggrid.errors import SpaceError
-from raggrid.space_yaml import dump_space, load_space, parse_space
+from raggrid.space.yaml_io import dump_space, load_space, parse_space
 
 MINIMAL = {
     "name": "n",

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from raggrid.columns import read_columns
 from raggrid.errors import RecordError
 from raggrid.records import PredictionRecord, TrialRecord
-from raggrid.store import append, create_run, read, read_environment, read_space, table_files
+from raggrid.store.columns import read_columns
+from raggrid.store.tables import append, create_run, read, read_environment, read_space, table_files
 from tests.records import made_space, pipeline, predictions, trial
 
 

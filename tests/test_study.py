@@ -1,4 +1,4 @@
-"""The study's state and journal with made-up outcomes in place of training: order, sharing, costs, failures."""
+"""The study's state and controller with made-up outcomes in place of training: order, sharing, costs, failures."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from unittest.mock import Mock
 import pyarrow.parquet
 import pytest
 
-from raggrid.rates import middle_out, rungs
 from raggrid.records import CurveRecord, LedgerRecord, PipelineRecord, TrialRecord
-from raggrid.search.journal import Journal
-from raggrid.search.resume import restored
-from raggrid.search.shelf import RunDirectory
-from raggrid.search.state import StudyState
-from raggrid.search.tasks import IndexTask, PhaseTask, Task, from_config, to_config
-from raggrid.settings import EarlyStopping
-from raggrid.store import append, create_run, read
-from tests.journals import EVALUATE, TRAIN, carry_out, new_journal, outcome
+from raggrid.space.rates import middle_out, rungs
+from raggrid.space.settings import EarlyStopping
+from raggrid.store.storage import RunDirectory
+from raggrid.store.tables import append, create_run, read
+from raggrid.study.controller import Controller
+from raggrid.study.resume import restored
+from raggrid.study.state import StudyState
+from raggrid.study.tasks import IndexTask, PhaseTask, Task, from_config, to_config
+from tests.controllers import EVALUATE, TRAIN, carry_out, new_controller, outcome
 from tests.records import made_space, trial
 
 
 def test_every_search_runs_once_after_those_it_depends_on(tmp_path: Path) -> None:
-    journal = new_journal(tmp_path / "r", made_space())
-    order = carry_out(journal)
+    controller = new_controller(tmp_path / "r", made_space())
+    order = carry_out(controller)
     assert isinstance(order[0], IndexTask)
     searches = [task.search for task in order if isinstance(task, PhaseTask)]
     assert sorted(searches) == sorted(
@@ -43,8 +43,8 @@ def test_every_search_runs_once_after_those_it_depends_on(tmp_path: Path) -> Non
 
 
 def test_the_pair_of_two_phase_becomes_the_rates_of_joint(tmp_path: Path) -> None:
-    journal = new_journal(tmp_path / "r", made_space())
-    order = carry_out(journal)
+    controller = new_controller(tmp_path / "r", made_space())
+    order = carry_out(controller)
     joint = [task.run for task in order if isinstance(task, PhaseTask) and task.run.phase == "joint_rag"]
     assert {(run.embedder_lr, run.generator_lr) for run in joint} == {(1e-5, 3e-4)}
     upstream = {
@@ -55,7 +55,7 @@ def test_the_pair_of_two_phase_becomes_the_rates_of_joint(tmp_path: Path) -> Non
 
 
 def test_the_three_costs_are_the_sums_that_they_claim_to_be(tmp_path: Path) -> None:
-    carry_out(new_journal(tmp_path / "r", made_space()))
+    carry_out(new_controller(tmp_path / "r", made_space()))
     rows = {(row.strategy, row.loss): row for row in read(tmp_path / "r", PipelineRecord) if row.split == "test"}
     each = TRAIN + EVALUATE
     expected = {  # final: the chosen trials' training; search: all its trials; marginal: those that no other needs
@@ -75,15 +75,15 @@ def test_the_three_costs_are_the_sums_that_they_claim_to_be(tmp_path: Path) -> N
 
 
 def test_without_its_neighbours_a_strategy_bears_its_search_alone(tmp_path: Path) -> None:
-    carry_out(new_journal(tmp_path / "r", made_space(strategies=["two_phase"])))
+    carry_out(new_controller(tmp_path / "r", made_space(strategies=["two_phase"])))
     row = next(row for row in read(tmp_path / "r", PipelineRecord) if row.split == "test")
     assert row.search_device_seconds == row.marginal_device_seconds == 6 * (TRAIN + EVALUATE)
 
 
 def test_full_joint_grid_waits_for_nobody(tmp_path: Path) -> None:
     rates = {**made_space().learning_rates.model_dump(), "joint": "grid"}
-    journal = new_journal(tmp_path / "r", made_space(strategies=["joint"], learning_rates=rates))
-    assert sum(isinstance(task, PhaseTask) for task in carry_out(journal)) == 2 * 9
+    controller = new_controller(tmp_path / "r", made_space(strategies=["joint"], learning_rates=rates))
+    assert sum(isinstance(task, PhaseTask) for task in carry_out(controller)) == 2 * 9
 
 
 def test_a_search_whose_trials_all_fail_ends_what_hangs_on_it_and_no_more(tmp_path: Path) -> None:
@@ -91,8 +91,8 @@ def test_a_search_whose_trials_all_fail_ends_what_hangs_on_it_and_no_more(tmp_pa
         broken = isinstance(task, PhaseTask) and task.run.phase == "generator_rag"
         return {**outcome(task), "status": "failed", "error": "boom"} if broken else outcome(task)
 
-    journal = new_journal(tmp_path / "r", made_space())
-    order = carry_out(journal, fails)
+    controller = new_controller(tmp_path / "r", made_space())
+    order = carry_out(controller, fails)
     assert {task.search for task in order if isinstance(task, PhaseTask)} == {
         "embedder_labels",
         "generator_rag/rag_token",
@@ -102,15 +102,17 @@ def test_a_search_whose_trials_all_fail_ends_what_hangs_on_it_and_no_more(tmp_pa
 
 
 def test_a_task_whose_process_died_runs_once_more_and_then_fails_with_advice(tmp_path: Path) -> None:
-    journal = new_journal(tmp_path / "r", made_space(strategies=["generator"], learning_rates={"generator": [3e-4]}))
-    index = journal.take()
+    controller = new_controller(
+        tmp_path / "r", made_space(strategies=["generator"], learning_rates={"generator": [3e-4]})
+    )
+    index = controller.take()
     assert index is not None
-    journal.reported(index.key, {"status": "completed"})
-    journal.finished(index.key)
+    controller.reported(index.key, {"status": "completed"})
+    controller.finished(index.key)
     for left in (1, 0):
-        task = journal.take()
+        task = controller.take()
         assert isinstance(task, PhaseTask)
-        journal.finished(task.key, crashed=True)
+        controller.finished(task.key, crashed=True)
         assert len(read(tmp_path / "r", TrialRecord)) == 1 - left
     row = read(tmp_path / "r", TrialRecord)[0]
     assert row.status == "failed"
@@ -118,16 +120,16 @@ def test_a_task_whose_process_died_runs_once_more_and_then_fails_with_advice(tmp
 
 
 def test_an_answer_whose_process_died_is_given_after_all(tmp_path: Path) -> None:
-    journal = new_journal(tmp_path / "r", made_space())
+    controller = new_controller(tmp_path / "r", made_space())
     died = set()
-    while task := journal.take():
+    while task := controller.take():
         if task.key not in died and not isinstance(task, PhaseTask):
             died.add(task.key)
-            journal.finished(task.key, crashed=True)
+            controller.finished(task.key, crashed=True)
             continue
-        journal.reported(task.key, outcome(task))
-        journal.finished(task.key)
-    assert journal.state.is_done()
+        controller.reported(task.key, outcome(task))
+        controller.finished(task.key)
+    assert controller.state.is_done()
     assert {row.strategy for row in read(tmp_path / "r", PipelineRecord)} == set(made_space().strategies)
 
 
@@ -136,8 +138,8 @@ def test_stopped_trials_are_no_finalists(tmp_path: Path) -> None:
         early = isinstance(task, PhaseTask) and task.run.generator_lr == 3e-4 and task.run.phase == "generator_rag"
         return {**outcome(task), "status": "running", "step": 8} if early else outcome(task)
 
-    journal = new_journal(tmp_path / "r", made_space(strategies=["generator"]))
-    carry_out(journal, stops)
+    controller = new_controller(tmp_path / "r", made_space(strategies=["generator"]))
+    carry_out(controller, stops)
     rows = {row.generator_lr: row for row in read(tmp_path / "r", TrialRecord)}
     assert (rows[3e-4].status, rows[3e-4].steps) == ("stopped", 8)
     chosen = {row.generator_lr for row in read(tmp_path / "r", PipelineRecord)}
@@ -146,10 +148,10 @@ def test_stopped_trials_are_no_finalists(tmp_path: Path) -> None:
 
 def test_the_state_is_a_function_of_the_records(tmp_path: Path) -> None:
     """A study cut anywhere and continued from its records does the rest, and only the rest."""
-    whole = [task.key for task in carry_out(new_journal(tmp_path / "whole", made_space()))]
+    whole = [task.key for task in carry_out(new_controller(tmp_path / "whole", made_space()))]
     for cut in range(1, len(whole), 5):
         run = tmp_path / f"cut{cut}"
-        first = new_journal(run, made_space())
+        first = new_controller(run, made_space())
         for _ in range(cut):
             task = first.take()
             assert task is not None
@@ -157,22 +159,22 @@ def test_the_state_is_a_function_of_the_records(tmp_path: Path) -> None:
             first.finished(task.key)
         state = restored(StudyState(first.state.space, first.state.graph, "key", first.state.splits), run)
         state.indexed = True
-        rest = [task.key for task in carry_out(Journal(state, run, 0))]
+        rest = [task.key for task in carry_out(Controller(state, run, 0))]
         assert sorted(rest) == sorted(whole[cut:])
 
 
 def test_tasks_survive_ray_as_plain_data(tmp_path: Path) -> None:
-    for task in carry_out(new_journal(tmp_path / "r", made_space())):
+    for task in carry_out(new_controller(tmp_path / "r", made_space())):
         assert from_config(to_config(task, "run", 1)) == task
 
 
 def test_idle_time_closes_the_ledger(tmp_path: Path) -> None:
     import time
 
-    journal = new_journal(tmp_path / "r", made_space())
+    controller = new_controller(tmp_path / "r", made_space())
     began = time.time() - 100.0
     append(tmp_path / "r", [LedgerRecord("t", None, "train", 30.0, 30.0, 1, "cpu", began + 1)])
-    journal.charge_idle(began, num_devices=2)
+    controller.charge_idle(began, num_devices=2)
     rows = read(tmp_path / "r", LedgerRecord)
     assert sum(row.device_seconds for row in rows) == pytest.approx(200.0, abs=1.0)
 
@@ -192,21 +194,21 @@ def test_a_row_written_again_supersedes_and_half_written_files_are_not_seen(tmp_
 def test_the_shelf_sees_what_trials_add_and_reads_each_file_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, shelf = tmp_path / "r", RunDirectory(tmp_path / "r")
+    run, storage = tmp_path / "r", RunDirectory(tmp_path / "r")
     opened = Mock(side_effect=pyarrow.parquet.ParquetFile)
     monkeypatch.setattr(pyarrow.parquet, "ParquetFile", opened)
     first, again = (CurveRecord("a", 1, None, None, 2.0, None, seconds) for seconds in (3.0, 4.0))
     other, later = CurveRecord("b", 1, None, None, 2.0, None, 3.0), CurveRecord("a", 2, None, None, 1.0, None, 6.0)
-    assert shelf.curves_of(["a"]) == {}
+    assert storage.curves_of(["a"]) == {}
     append(run, [first, other])
-    assert shelf.curves_of(["a", "c"]) == {"a": [first]}
+    assert storage.curves_of(["a", "c"]) == {"a": [first]}
     append(run, [again])
     append(run, [later])
-    assert shelf.curves_of(["a"]) == {"a": [again, later]}
-    assert shelf.curves_of(["b"]) == {"b": [other]}
+    assert storage.curves_of(["a"]) == {"a": [again, later]}
+    assert storage.curves_of(["b"]) == {"b": [other]}
     slices = [LedgerRecord(name, None, "train", 1.0, 1.0, 1, "cpu", 0.0) for name in ("a", "a", None)]
     append(run, slices)
-    assert shelf.ledger_of(["a"]) == {"a": slices[:2]}
+    assert storage.ledger_of(["a"]) == {"a": slices[:2]}
     assert opened.call_count == 4
 
 

@@ -11,14 +11,14 @@ import pytest
 from rich.console import Console
 
 from raggrid.analysis.frontier import frontier
-from raggrid.analysis.importing import import_results
-from raggrid.analysis.plan import plan
 from raggrid.analysis.recommend import recommend
 from raggrid.analysis.results import Metric
 from raggrid.analysis.search_curves import SearchStep
-from raggrid.show.frontier import show_frontier
-from raggrid.show.plan import show_plan
-from raggrid.show.recommendation import show_recommendation
+from raggrid.planning.plan import plan
+from raggrid.published.importing import import_results
+from raggrid.show.printed_frontier import show_frontier
+from raggrid.show.printed_plan import show_plan
+from raggrid.show.printed_recommendation import show_recommendation
 from tests.records import made_run, made_space
 from tests.studies import WINNERS, answers, study
 

@@ -23,10 +23,11 @@ from raggrid.finetune.audit import (
     fingerprint,
 )
 from raggrid.finetune.batches import batch_positions, shard
-from raggrid.finetune.checkpoints import Progress, load_state, save_state, saved_progress
+from raggrid.finetune.checkpoints import load_state, save_state
 from raggrid.finetune.objectives import rag_forward
-from raggrid.search.tasks import AnswerTask
+from raggrid.store.progress import TrainingProgress, saved_progress
 from raggrid.strategies import PHASES
+from raggrid.study.tasks import AnswerTask
 from tests.conftest import SpaceMaker
 from tests.tiny import make_tiny_models, plain_world
 from tests.trials import curve, done, phase_task, prepared_run, train_task, trainer_for
@@ -116,17 +117,17 @@ def test_a_crash_while_a_state_is_put_in_place_leaves_the_earlier_one(
 ) -> None:
     parameters = {"weight": torch.nn.Parameter(torch.ones(2))}
     optimizer, folder = torch.optim.AdamW(parameters.values()), tmp_path / "state"
-    save_state(folder, parameters, optimizer, Progress(step=1))
+    save_state(folder, parameters, optimizer, TrainingProgress(step=1))
     with monkeypatch.context() as patched:
         for call in ("rename", "replace"):
             patched.setattr(os, call, Mock(side_effect=KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            save_state(folder, parameters, optimizer, Progress(step=2))
+            save_state(folder, parameters, optimizer, TrainingProgress(step=2))
     kept = saved_progress(folder)
-    assert kept == replace(Progress(step=1), saved_at=kept.saved_at if kept else 0.0)
-    save_state(folder, parameters, optimizer, Progress(step=3))
+    assert kept == replace(TrainingProgress(step=1), saved_at=kept.saved_at if kept else 0.0)
+    save_state(folder, parameters, optimizer, TrainingProgress(step=3))
     after = load_state(folder, parameters, optimizer)
-    assert after == replace(Progress(step=3), saved_at=after.saved_at if after else 0.0)
+    assert after == replace(TrainingProgress(step=3), saved_at=after.saved_at if after else 0.0)
 
 
 @pytest.mark.parametrize("phase", ["generator_rag", "embedder_rag"])
@@ -155,7 +156,7 @@ def test_full_tuning_in_bfloat16_keeps_float32_masters(tmp_path: Path, make_spac
     space = space.model_copy(update={"models": space.models.model_copy(update={"dtype": "bfloat16"})})
     subject = trainer_for(prepared_run(tmp_path / "r", space), phase_task("generator_rag", lr=1e-5))
     assert {parameter.dtype for parameter in subject.trained.values()} == {torch.float32}
-    assert subject.task.pipeline.speaker.autocast == torch.bfloat16
+    assert subject.task.pipeline.required_generator.autocast == torch.bfloat16
     before = fingerprint(subject.trained.values())
     assert subject.train() == "completed"
     assert fingerprint(subject.trained.values()) != before

@@ -12,13 +12,13 @@ from raggrid.finetune.trainer import Trainer, TrainTask
 from raggrid.finetune.workers import Worker
 from raggrid.identity import PhaseRun
 from raggrid.records import CurveRecord
-from raggrid.search.assembly import inputs, passage_index
-from raggrid.search.assembly import train_task as assembled
-from raggrid.search.perform import perform
-from raggrid.search.tasks import IndexTask, PhaseTask, Task, to_config
-from raggrid.space import SearchSpace
-from raggrid.store import create_run, read
+from raggrid.space.search_space import SearchSpace
+from raggrid.store.tables import create_run, read
 from raggrid.strategies import PHASES
+from raggrid.study.tasks import IndexTask, PhaseTask, Task, to_config
+from raggrid.worker.build import inputs, passage_index
+from raggrid.worker.build import train_task as assembled
+from raggrid.worker.run_task import run_task
 
 CPU = torch.device("cpu")
 
@@ -35,7 +35,7 @@ def prepared_run(run: Path, space: SearchSpace) -> Path:
 def done(task: Task, run: Path) -> list[dict[str, Any]]:
     """Perform a task in this process and return its reports."""
     reports: list[dict[str, Any]] = []
-    perform(to_config(task, str(run), 0), Worker(report=lambda metrics: reports.append(dict(metrics))))
+    run_task(to_config(task, str(run), 0), Worker(report=lambda metrics: reports.append(dict(metrics))))
     return reports
 
 

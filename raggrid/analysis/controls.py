@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from raggrid.analysis.results import Measured, Results
-from raggrid.names import label
+from raggrid.analysis.results import Results, StrategyResult
+from raggrid.display_names import label
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Controls:
     closed_book: ClosedBook | None
 
 
-def controls_of(results: Sequence[Results], closed_book: Measured | None) -> Controls:
+def controls_of(results: Sequence[Results], closed_book: StrategyResult | None) -> Controls:
     """The controls of one or more studies, weighted by their questions."""
     book = ClosedBook(closed_book.mean("exact_match"), closed_book.mean("f1")) if closed_book else None
     return Controls(_constant(results), book)
@@ -57,7 +57,7 @@ def _constant(results: Sequence[Results]) -> ConstantAnswer | None:
     return ConstantAnswer(answers, scores["exact_match"], scores["f1"])
 
 
-def no_better_than_controls(controls: Controls, chosen: Measured, metric: str, margin: float) -> Iterator[str]:
+def no_better_than_controls(controls: Controls, chosen: StrategyResult, metric: str, margin: float) -> Iterator[str]:
     """Sentences for a recommended strategy that scores hardly more than what needs no retrieval."""
     score = chosen.mean(metric)
     if score is None:

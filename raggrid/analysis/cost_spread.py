@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raggrid.analysis.results import Measured, Results
-from raggrid.analysis.standing import CostBasis, cost_of
+from raggrid.analysis.results import Results, StrategyResult
+from raggrid.analysis.verdicts import CostBasis, cost_of
 from raggrid.costs import spent
+from raggrid.graph import PipelinePlan
 from raggrid.records import TrialRecord
-from raggrid.strategies import PipelinePlan
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class CostInterval:
     source: str
 
 
-def cost_interval(result: Results, line: Measured, basis: CostBasis, confidence: float) -> CostInterval:
+def cost_interval(result: Results, line: StrategyResult, basis: CostBasis, confidence: float) -> CostInterval:
     """An interval of a strategy's expected cost.
 
     ``seeds``: the ``final`` cost was measured under several seeds; Student's t interval of their mean. ``trials``: it
@@ -68,7 +68,7 @@ def _t(freedom: int, confidence: float) -> float:
     return float(stdtrit(freedom, 1.0 - (1.0 - confidence) / 2.0))
 
 
-def _parts(result: Results, line: Measured, basis: CostBasis) -> list[float]:
+def _parts(result: Results, line: StrategyResult, basis: CostBasis) -> list[float]:
     """The trials' costs that a strategy's cost is the sum of."""
     by_id = {trial.trial_id: trial for trial in result.trials}
     if basis == "final":
@@ -82,7 +82,7 @@ def _parts(result: Results, line: Measured, basis: CostBasis) -> list[float]:
     return [spent(trial) for name in needed for trial in trials_by_search(result, line.seeds[0]).get(name, ())]
 
 
-def plan_of(result: Results, line: Measured) -> PipelinePlan | None:
+def plan_of(result: Results, line: StrategyResult) -> PipelinePlan | None:
     """A line's place in the study's graph."""
     return next((plan for plan in result.graph.pipelines if (plan.strategy, plan.loss) == line.key), None)
 

@@ -12,16 +12,16 @@ import numpy as np
 
 from raggrid.analysis.bootstrap import resample
 from raggrid.analysis.cost_spread import cost_interval
-from raggrid.analysis.results import Measured, Metric, Results, load_all
+from raggrid.analysis.results import Metric, Results, StrategyResult, load_all
 from raggrid.analysis.search_curves import SearchCurve, search_curves
-from raggrid.analysis.standing import ASSUMED_QUESTIONS, CostBasis, cost_basis, cost_of, score_cube
 from raggrid.analysis.statistics import NORMAL, interval
+from raggrid.analysis.verdicts import ASSUMED_QUESTIONS, CostBasis, cost_basis, cost_of, score_cube
 from raggrid.errors import InputError
 from raggrid.strategies import STRATEGIES
 
 
 @dataclass(frozen=True)
-class Point:
+class FrontierPoint:
     """One strategy of one study.
 
     Quality is a fraction, with its bootstrap interval over questions (and seeds); of an imported table, with the
@@ -66,7 +66,7 @@ class Hypervolume:
 class Frontier:
     """The points of all studies, by study and cost. Each study has a frontier of its own."""
 
-    points: tuple[Point, ...]
+    points: tuple[FrontierPoint, ...]
     metric: str
     cost: str
     device_types: tuple[str, ...]
@@ -85,7 +85,7 @@ class _Study:
     """A study's lines by rising cost, their qualities, and draws of these (R, S); None for a table."""
 
     result: Results
-    lines: list[Measured]
+    lines: list[StrategyResult]
     costs: np.ndarray[Any, Any]
     quality: np.ndarray[Any, Any]
     draws: np.ndarray[Any, Any] | None
@@ -130,7 +130,7 @@ def frontier(
     )
 
 
-def _choices(result: Results) -> Iterator[Measured]:
+def _choices(result: Results) -> Iterator[StrategyResult]:
     """What can be chosen: a control that reads no passages is none."""
     choices = [line for line in result.measured if STRATEGIES[line.strategy].reads_passages]
     if not choices:
@@ -184,13 +184,13 @@ def _study(result: Results, metric: Metric, basis: CostBasis, resamples: int, se
     return _Study(result, lines, costs, drawn.means, drawn.draws(), scores.shape[-1])
 
 
-def _points(study: _Study, basis: CostBasis, confidence: float) -> Iterator[Point]:
+def _points(study: _Study, basis: CostBasis, confidence: float) -> Iterator[FrontierPoint]:
     best = undominated(study.costs, study.quality)
     chances = _probabilities(study)
     for place, line in enumerate(study.lines):
         low, high = _quality_interval(study, place, confidence)
         price = cost_interval(study.result, line, basis, confidence)
-        yield Point(
+        yield FrontierPoint(
             str(study.result.run), line.strategy, line.loss, line.split, study.num_questions, float(study.costs[place]),
             float(study.quality[place]), low, high, bool(best[place]), chances[place], line.winner.embedder_lr,
             line.winner.generator_lr, price.low, price.high, price.source, len(line.seeds),

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from raggrid.analysis.results import Measured, Results
+from raggrid.analysis.results import Results, StrategyResult
 from raggrid.analysis.rule import InHand
 from raggrid.costs import Costs, spent
 from raggrid.errors import InputError
-from raggrid.strategies import STRATEGIES, PipelinePlan, search_name
+from raggrid.graph import PipelinePlan
+from raggrid.strategies import STRATEGIES, search_name
 
 PHASE_IN_HAND: Mapping[InHand, str] = {"generator": "generator_rag", "embedder": "embedder_labels"}
 
 
-def needs_labels(line: Measured, have: InHand | None) -> bool:
+def needs_labels(line: StrategyResult, have: InHand | None) -> bool:
     """Whether a strategy still needs context labels; an embedder in hand has used them already."""
     return line.needs_labels and have != "embedder"
 
@@ -31,7 +32,7 @@ def without_in_hand(result: Results, have: InHand | None) -> Results:
     return replace(result, measured=tuple(take(result, line, have) for line in result.measured))
 
 
-def _from_trials(result: Results, line: Measured, have: InHand) -> Measured:
+def _from_trials(result: Results, line: StrategyResult, have: InHand) -> StrategyResult:
     """``search``: without the phase's trials. ``final``: without the run that the pipeline is made of. ``marginal``:
     without the phase's trials where no other pipeline needs them."""
     plan = next(plan for plan in result.graph.pipelines if (plan.strategy, plan.loss) == line.key)
@@ -52,7 +53,7 @@ def _search_in_hand(result: Results, have: InHand) -> str:
     return search_name(PHASE_IN_HAND[have], result.space.losses.phases)
 
 
-def _run_in_hand(result: Results, line: Measured, plan: PipelinePlan, search: str) -> float:
+def _run_in_hand(result: Results, line: StrategyResult, plan: PipelinePlan, search: str) -> float:
     """Training seconds of the run that the winner takes from the phase in hand; none where it only took its rate."""
     side = "generator_trial_id" if plan.generator_search == search else "embedder_trial_id"
     if search not in (plan.generator_search, plan.embedder_search):
@@ -61,7 +62,7 @@ def _run_in_hand(result: Results, line: Measured, plan: PipelinePlan, search: st
     return next((trial.train_device_seconds for trial in result.trials if trial.trial_id == own), 0.0)
 
 
-def _from_lines(result: Results, line: Measured, have: InHand) -> Measured:
+def _from_lines(result: Results, line: StrategyResult, have: InHand) -> StrategyResult:
     """Of a table: less what the strategy that tunes this model alone costs."""
     strategy = STRATEGIES[line.strategy]
     if PHASE_IN_HAND[have] not in (strategy.embedder_phase, strategy.generator_phase):
@@ -74,7 +75,7 @@ def _from_lines(result: Results, line: Measured, have: InHand) -> Measured:
     return _priced(line, left, (left.final,))
 
 
-def _priced(line: Measured, costs: Costs, final_by_seed: tuple[float, ...]) -> Measured:
+def _priced(line: StrategyResult, costs: Costs, final_by_seed: tuple[float, ...]) -> StrategyResult:
     """Never below zero; nan, an unknown cost, stays."""
     clipped = Costs(*(_clipped(value) for value in (costs.final, costs.search, costs.marginal)))
     return replace(line, costs=clipped, final_by_seed=tuple(_clipped(value) for value in final_by_seed))

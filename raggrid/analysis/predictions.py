@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from raggrid.columns import codes, numbers, read_columns
 from raggrid.records import PredictionRecord
-from raggrid.store import table_files
+from raggrid.store.columns import codes, numbers, read_columns
+from raggrid.store.tables import table_files
 
 SCORES = ("f1", "exact_match", "recall_at_k", "contains_answer")
 COLLAPSE_ROWS = 500  # of each file: enough to see whether all questions retrieve the same few passages
 
 
 @dataclass(frozen=True)
-class Answered:
+class Predictions:
     """What every pipeline scored on every question of a split.
 
     ``rows``: (pipeline id, seed) -> row of the arrays. ``question_ids``: the columns, sorted. ``scores``: by metric,
@@ -30,7 +30,7 @@ class Answered:
     answered: np.ndarray[Any, Any]
 
 
-def read_answers(run: Path, split: str) -> Answered:
+def read_answers(run: Path, split: str) -> Predictions:
     """All scores of a split. A question that was answered twice counts as it was answered last."""
     known = [name for name in SCORES if name in PredictionRecord.__dataclass_fields__]
     files = table_files(run, PredictionRecord)
@@ -49,7 +49,7 @@ def read_answers(run: Path, split: str) -> Answered:
         name: _spread(numbers(read_columns(files, PredictionRecord, [name], split=split), name), lines, columns, shape)
         for name in known
     }
-    return Answered(rows, tuple(names[place] for place in order), scores, answered)
+    return Predictions(rows, tuple(names[place] for place in order), scores, answered)
 
 
 def _rows(table: Any) -> tuple[np.ndarray[Any, Any], dict[tuple[str, int], int]]:

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from raggrid.analysis.controls import controls_of, no_better_than_controls
+from raggrid.analysis.explanations import disagreement, none_because, recommended
 from raggrid.analysis.in_hand import needs_labels, without_in_hand
-from raggrid.analysis.labels import label_value
-from raggrid.analysis.reasons import disagreement, none_because, recommended
+from raggrid.analysis.label_price import label_value
 from raggrid.analysis.recommendation import Compared, Recommendation, Recommended, TableRow, known
-from raggrid.analysis.results import Measured, Metric, Results, load_all, pooled
+from raggrid.analysis.results import Metric, Results, StrategyResult, load_all, pooled
 from raggrid.analysis.rule import InHand, paper_rule
-from raggrid.analysis.standing import CostBasis, Judged, cheapest_standing, cost_basis, cost_of, device_price, judge
 from raggrid.analysis.units import unit_for
+from raggrid.analysis.verdicts import CostBasis, Judged, cheapest_not_worse, cost_basis, cost_of, device_price, judge
 from raggrid.analysis.warnings import warnings_of
 from raggrid.errors import InputError
 from raggrid.strategies import STRATEGIES
@@ -73,7 +73,7 @@ def recommend(
     able = [pair for pair in judged if has_labels or not needs_labels(pair[0], have)]
     limit = _limit(max_device_hours, max_dollars, price)
     allowed = [pair for pair in able if limit is None or cost_of(pair[0], basis) <= limit]
-    chosen = cheapest_standing(allowed, basis)
+    chosen = cheapest_not_worse(allowed, basis)
     rule = paper_rule(labels=has_labels, known_learning_rates=known_learning_rates, have=have)
     controls = controls_of(results, closed_book)
     unit = unit_for([limit or 0.0, *(cost_of(line, basis) for line in lines)], _devices(results))
@@ -132,7 +132,7 @@ def _limit(max_device_hours: float | None, max_dollars: float | None, price: flo
     return min(limits, default=None)
 
 
-def _split_off_control(lines: Sequence[Measured]) -> tuple[list[Measured], Measured | None]:
+def _split_off_control(lines: Sequence[StrategyResult]) -> tuple[list[StrategyResult], StrategyResult | None]:
     """The strategies to choose from, and the control that reads no passages, which is none of them."""
     control = next((line for line in lines if not STRATEGIES[line.strategy].reads_passages), None)
     rest = [line for line in lines if line is not control]
@@ -154,7 +154,11 @@ def _devices(results: Sequence[Results]) -> list[str]:
 
 
 def _costs(
-    lines: Sequence[Measured], results: Sequence[Results], basis: CostBasis, have: InHand | None, price: float | None
+    lines: Sequence[StrategyResult],
+    results: Sequence[Results],
+    basis: CostBasis,
+    have: InHand | None,
+    price: float | None,
 ) -> dict[str, Any]:
     rows = [
         {
@@ -171,7 +175,7 @@ def _costs(
     }  # fmt: skip
 
 
-def _row(line: Measured, grade: str) -> TableRow:
+def _row(line: StrategyResult, grade: str) -> TableRow:
     costs, winner = line.costs, line.winner
     return TableRow(
         line.strategy, line.loss, winner.embedder_lr, winner.generator_lr, line.mean("exact_match"), line.mean("f1"),

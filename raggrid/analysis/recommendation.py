@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any
 
 from raggrid.analysis.controls import Controls
-from raggrid.analysis.labels import LabelValue
+from raggrid.analysis.label_price import LabelValue
 from raggrid.analysis.rule import Rule
 
 

@@ -10,20 +10,20 @@ from typing import Any, Literal
 
 import numpy as np
 
-from raggrid.analysis.predictions import SCORES, Answered, read_answers
+from raggrid.analysis.predictions import SCORES, Predictions, read_answers
 from raggrid.costs import Costs
 from raggrid.errors import InputError, RecordError
+from raggrid.graph import StudyGraph, selection_order, study_graph
 from raggrid.records import PipelineRecord, TrialRecord
-from raggrid.space import SearchSpace
-from raggrid.store import read, read_environment, read_space
-from raggrid.strategies import StudyGraph, selection_order, study_graph
+from raggrid.space.search_space import SearchSpace
+from raggrid.store.tables import read, read_environment, read_space
 
 Metric = Literal["f1", "exact_match", "recall_at_k"]
 Key = tuple[str, str | None]
 
 
 @dataclass(frozen=True)
-class Measured:
+class StrategyResult:
     """One strategy under one loss, as its winner did on the reported split.
 
     ``scores`` holds the metrics by question, averaged over seeds: (num_questions,) float arrays, nan where a question
@@ -75,7 +75,7 @@ class Results:
     graph: StudyGraph
     environment: dict[str, Any]
     trials: tuple[TrialRecord, ...]
-    measured: tuple[Measured, ...]
+    measured: tuple[StrategyResult, ...]
     missing: tuple[Key, ...] = field(default=())
     answers: tuple[PipelineRecord, ...] = field(default=())
 
@@ -135,7 +135,7 @@ def load_results(run: Path) -> Results:
         measured = tuple(_imported(row) for row in rows if row.split == split)
     else:
         winners = _winners(graph, rows, trials, space.selection.metric)
-        measured = tuple(_measured_lines(winners, rows, read_answers(run, split), split))
+        measured = tuple(_strategy_results(winners, rows, read_answers(run, split), split))
     done = {line.key for line in measured}
     missing = tuple(key for plan in graph.pipelines if (key := (plan.strategy, plan.loss)) not in done)
     if not measured:
@@ -163,9 +163,9 @@ def _objective(row: PipelineRecord, objectives: dict[str, float | None]) -> floa
     return float("inf") if last is None else last
 
 
-def _measured_lines(
-    winners: Mapping[Key, Sequence[PipelineRecord]], rows: Sequence[PipelineRecord], answers: Answered, split: str
-) -> Iterator[Measured]:
+def _strategy_results(
+    winners: Mapping[Key, Sequence[PipelineRecord]], rows: Sequence[PipelineRecord], answers: Predictions, split: str
+) -> Iterator[StrategyResult]:
     reported = {(row.pipeline_id, row.seed): row for row in rows if row.split == split}
     for validated in winners.values():
         found = [
@@ -179,8 +179,8 @@ def _measured_lines(
 
 
 def _measured(
-    rows: Sequence[PipelineRecord], validation: PipelineRecord, answers: Answered, places: list[int]
-) -> Measured:
+    rows: Sequence[PipelineRecord], validation: PipelineRecord, answers: Predictions, places: list[int]
+) -> StrategyResult:
     first, answered = rows[0], np.all(answers.answered[places], axis=0)
     whole = bool(answered.all())
     by_seed = {
@@ -188,7 +188,7 @@ def _measured(
     }
     names = answers.question_ids
     final = tuple(row.final_device_seconds for row in rows)
-    return Measured(
+    return StrategyResult(
         strategy=first.strategy,
         loss=first.loss,
         needs_labels=first.needs_labels,
@@ -204,18 +204,18 @@ def _measured(
     )
 
 
-def _imported(row: PipelineRecord) -> Measured:
+def _imported(row: PipelineRecord) -> StrategyResult:
     nothing = {name: np.empty(0) for name in SCORES}
     means = {name: None if (value := getattr(row, name)) is None or np.isnan(value) else float(value)
              for name in ("f1", "exact_match", "recall_at_k")}  # fmt: skip
-    return Measured(
+    return StrategyResult(
         row.strategy, row.loss, row.needs_labels, row.split, (), nothing,
         Costs(row.final_device_seconds, row.search_device_seconds, row.marginal_device_seconds), row, None,
         (row.seed,), nothing, (row.final_device_seconds,), means,
     )  # fmt: skip
 
 
-def pooled(results: Sequence[Results]) -> tuple[Measured, ...]:
+def pooled(results: Sequence[Results]) -> tuple[StrategyResult, ...]:
     """One line per strategy over several studies: questions side by side, costs summed.
 
     Strategies that some study lacks are left out: their questions and costs would not compare.
@@ -233,7 +233,7 @@ def pooled(results: Sequence[Results]) -> tuple[Measured, ...]:
     return tuple(join([table[key] for table in tables]) for key in shared)
 
 
-def _averaged(lines: Sequence[Measured]) -> Measured:
+def _averaged(lines: Sequence[StrategyResult]) -> StrategyResult:
     """Of imported lines: means weighted by their questions (equally where some do not say), costs summed."""
     sizes = [line.num_questions for line in lines]
     weights = sizes if all(sizes) else [1] * len(lines)
@@ -248,14 +248,14 @@ def _averaged(lines: Sequence[Measured]) -> Measured:
     return replace(lines[0], aggregates=means, costs=total, winner=winner, final_by_seed=(total.final,))
 
 
-def _side_by_side(lines: Sequence[Measured]) -> Measured:
+def _side_by_side(lines: Sequence[StrategyResult]) -> StrategyResult:
     return reduce(_joined, lines)
 
 
-def _joined(one: Measured, other: Measured) -> Measured:
+def _joined(one: StrategyResult, other: StrategyResult) -> StrategyResult:
     a, b = one.costs, other.costs
     seeds = min(len(one.seeds), len(other.seeds))
-    return Measured(
+    return StrategyResult(
         one.strategy,
         one.loss,
         one.needs_labels or other.needs_labels,

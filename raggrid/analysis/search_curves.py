@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from math import comb
 
 from raggrid.analysis.cost_spread import plan_of, trials_by_search
-from raggrid.analysis.results import Measured, Results
+from raggrid.analysis.results import Results, StrategyResult
 from raggrid.costs import spent
-from raggrid.names import display_name
+from raggrid.display_names import display_name
+from raggrid.graph import PhaseSearch, PipelinePlan
 from raggrid.records import PipelineRecord, TrialRecord
-from raggrid.strategies import PHASES, PhaseSearch, PipelinePlan, strategy_loss
+from raggrid.strategies import PHASES, strategy_loss
 
 # The order in which a strategy's searches are walked: what has qualities of its own comes first.
 WALK = ("closed_book", "generator_rag", "embedder_labels", "embedder_rag", "joint_rag")
@@ -80,7 +81,7 @@ def search_curves(result: Results, metric: str) -> Iterator[SearchCurve]:
                 yield curve
 
 
-def _curve(result: Results, line: Measured, plan: PipelinePlan, metric: str) -> SearchCurve | None:
+def _curve(result: Results, line: StrategyResult, plan: PipelinePlan, metric: str) -> SearchCurve | None:
     searches = sorted((result.graph.searches[name] for name in result.graph.needed_by(plan)), key=_walk)
     trials = trials_by_search(result, line.seeds[0])
     floor, spent_before = _untuned(result, metric), 0.0
@@ -127,7 +128,7 @@ def _untuned(result: Results, metric: str) -> float:
 
 
 def _qualities(
-    result: Results, line: Measured, plan: PipelinePlan, search: PhaseSearch, metric: str
+    result: Results, line: StrategyResult, plan: PipelinePlan, search: PhaseSearch, metric: str
 ) -> dict[str, float]:
     """Validation quality by trial of a search: of the strategy's own pipelines where the search is the last that it
     needs, else of those that the search's finalists were answered with."""
@@ -150,7 +151,7 @@ def _trial(row: PipelineRecord, side: str) -> str | None:
     return found
 
 
-def _sentence(line: Measured, total: int, censored: int) -> str:
+def _sentence(line: StrategyResult, total: int, censored: int) -> str:
     trials = "1 trial" if total == 1 else f"{total} trials"
     if not censored:
         return f"{display_name(*line.key)}: {trials}, all with a measured quality."

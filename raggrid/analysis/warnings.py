@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from raggrid.analysis.predictions import distinct_passages
-from raggrid.analysis.results import Measured, Results
-from raggrid.analysis.standing import ASSUMED_QUESTIONS
-from raggrid.names import display_name
-from raggrid.rates import rate_text
-from raggrid.strategies import PhaseSearch
+from raggrid.analysis.results import Results, StrategyResult
+from raggrid.analysis.verdicts import ASSUMED_QUESTIONS
+from raggrid.display_names import display_name
+from raggrid.graph import PhaseSearch
+from raggrid.space.rates import rate_text
 
 COLLAPSED = 0.1  # of the passages that questions retrieve before tuning: far below what a useful change could do
 MIN_COLLAPSE_QUESTIONS = 30  # fewer can share their passages by chance
@@ -26,7 +26,7 @@ class _Side:
     grid: tuple[float, ...]
 
 
-def warnings_of(results: Sequence[Results], lines: Sequence[Measured], metric: str) -> Iterator[str]:
+def warnings_of(results: Sequence[Results], lines: Sequence[StrategyResult], metric: str) -> Iterator[str]:
     """Every warning that applies to these studies."""
     prefix = len(results) > 1
     for result in results:
@@ -61,7 +61,7 @@ def _of_table(result: Results) -> Iterator[str]:
         )
 
 
-def _few_seeds(lines: Sequence[Measured]) -> Iterator[str]:
+def _few_seeds(lines: Sequence[StrategyResult]) -> Iterator[str]:
     tuned = [len(line.seeds) for line in lines if line.winner.embedder_trial_id or line.winner.generator_trial_id]
     number = min(tuned, default=1)
     if number == 1:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 
 from raggrid.cli import (  # noqa: F401  (they register their verbs)
-    importing,
-    planning,
-    reading,
-    reporting,
-    running,
-    simulating,
+    verb_import,
+    verb_plan,
+    verb_recommend,
+    verb_report,
+    verb_search,
+    verb_simulate,
 )
 from raggrid.cli.app import app
 from raggrid.errors import RaggridError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from raggrid.data.folder import Dataset, read_folder
 from raggrid.errors import DataError
-from raggrid.space import SearchSpace
+from raggrid.space.search_space import SearchSpace
 from raggrid.strategies import STRATEGIES
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from raggrid.evaluation.metrics import contains_answer, exact_match, f1, recall_at_k
 from raggrid.rag.pipeline import Pipeline
 from raggrid.records import Question
-from raggrid.space import SearchSpace
+from raggrid.space.search_space import SearchSpace
 
 Read = tuple[str, tuple[str, ...]]
 """(question id, ids of the passages in its prompt, in order)."""

@@ -10,40 +10,22 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from raggrid.store.progress import STATE, TrainingProgress, progress_of
+
 Parameters = Mapping[str, torch.nn.Parameter]
-STATE = "state.safetensors"
 
 
-@dataclass(frozen=True)
-class Progress:
-    """How far a phase run has come. Seconds are of one worker; ``attempts`` counts starts that a fault made needed.
-
-    ``paused``: the run waits here on purpose, so that going on is no further attempt. ``saved_at``: seconds since
-    the epoch; what a worker did after it was lost with it. ``objective`` and ``recall_at_k`` were measured at ``step``.
-    """
-
-    step: int = 0
-    train_seconds: float = 0.0
-    evaluate_seconds: float = 0.0
-    attempts: int = 1
-    loss_sum: float = 0.0
-    loss_steps: int = 0
-    objective: float | None = None
-    recall_at_k: float | None = None
-    paused: bool = False
-    saved_at: float = 0.0
-
-
-def save_state(folder: Path, parameters: Parameters, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+def save_state(
+    folder: Path, parameters: Parameters, optimizer: torch.optim.Optimizer, progress: TrainingProgress
+) -> None:
     """Keep trained parameters, optimizer moments and progress in ``folder``, replacing what was there."""
     tensors = {f"parameter/{name}": parameter.detach().contiguous() for name, parameter in parameters.items()}
     for name, parameter in parameters.items():
@@ -58,14 +40,14 @@ def save_state(folder: Path, parameters: Parameters, optimizer: torch.optim.Opti
     part.replace(folder / STATE)
 
 
-def load_state(folder: Path, parameters: Parameters, optimizer: torch.optim.Optimizer) -> Progress | None:
+def load_state(folder: Path, parameters: Parameters, optimizer: torch.optim.Optimizer) -> TrainingProgress | None:
     """Put a kept state back in place and return its progress; None if there is none."""
     file = folder / STATE
     if not file.is_file():
         return None
     with safe_open(file, framework="pt") as state:
         tensors: dict[str, Tensor] = {key: state.get_tensor(key) for key in state.keys()}  # noqa: SIM118
-        progress = _progress_of(state)
+        progress = progress_of(state)
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(tensors[f"parameter/{name}"])
@@ -75,16 +57,3 @@ def load_state(folder: Path, parameters: Parameters, optimizer: torch.optim.Opti
             parameter = parameters[name]
             optimizer.state[parameter][slot] = value if slot == "step" else value.to(parameter.device)
     return progress
-
-
-def saved_progress(folder: Path) -> Progress | None:
-    """How far a kept state has come, without loading it; None if there is none."""
-    file = folder / STATE
-    if not file.is_file():
-        return None
-    with safe_open(file, framework="pt") as state:
-        return _progress_of(state)
-
-
-def _progress_of(state: Any) -> Progress:
-    return Progress(**json.loads(state.metadata()["progress"]))

@@ -57,7 +57,7 @@ def rag_forward(
     if phase.reads_passages:
         scores, positions = _retrieved(pipeline, phase, questions, k)
     else:
-        scores = torch.zeros(len(questions), 1, device=pipeline.speaker.device)
+        scores = torch.zeros(len(questions), 1, device=pipeline.required_generator.device)
         positions = np.zeros((len(questions), 1), dtype=np.int64)
     with nullcontext() if phase.trains_generator else torch.no_grad():
         prompts = [
@@ -66,7 +66,7 @@ def rag_forward(
             for p in row
         ]
         answers = [question.answers[0] for question in questions for _ in range(positions.shape[1])]
-        scored = pipeline.speaker.score(prompts, answers, with_context=with_context)
+        scored = pipeline.required_generator.score(prompts, answers, with_context=with_context)
     logprobs = scored.token_logprobs.unflatten(0, positions.shape)
     mask = scored.answer_mask.unflatten(0, positions.shape)[:, 0]
     nll = RAG_LOSSES[loss](logprobs, mask, scores, temperature=temperature, reduction="none")

@@ -23,7 +23,7 @@ from raggrid.finetune.audit import (
     fingerprint,
 )
 from raggrid.finetune.batches import batch_positions, shard
-from raggrid.finetune.checkpoints import Progress, load_state, save_state
+from raggrid.finetune.checkpoints import load_state, save_state
 from raggrid.finetune.objectives import labels_loss, rag_forward
 from raggrid.finetune.validation import validate
 from raggrid.finetune.workers import Worker
@@ -31,9 +31,10 @@ from raggrid.identity import PhaseRun
 from raggrid.rag.embedder import Embedder
 from raggrid.rag.generator import Generator
 from raggrid.rag.pipeline import Pipeline
-from raggrid.rates import rungs
 from raggrid.records import Question
-from raggrid.space import SearchSpace
+from raggrid.space.rates import rungs
+from raggrid.space.search_space import SearchSpace
+from raggrid.store.progress import TrainingProgress
 from raggrid.strategies import PHASES
 
 
@@ -69,7 +70,7 @@ class Trainer:
         self.phase = PHASES[task.run.phase]
         self.trained, self.frozen = _split_parameters(task)
         self.optimizer = _optimizer(task, self.trained)
-        self.progress = Progress()
+        self.progress = TrainingProgress()
         restored = load_state(task.state, self.trained, self.optimizer)
         self.lost_since: float | None = None
         if restored:
@@ -242,7 +243,7 @@ def save_models(task: TrainTask) -> None:
     if phase.trains_embedder:
         task.pipeline.embedder.save(task.checkpoint / "embedder")
     if phase.trains_generator:
-        task.pipeline.speaker.save(task.checkpoint / "generator")
+        task.pipeline.required_generator.save(task.checkpoint / "generator")
 
 
 def _batch_size(task: TrainTask) -> int:

@@ -13,7 +13,7 @@ from raggrid.finetune.objectives import labels_loss, rag_forward
 from raggrid.finetune.workers import Worker
 from raggrid.rag.pipeline import Pipeline
 from raggrid.records import Question
-from raggrid.space import SearchSpace
+from raggrid.space.search_space import SearchSpace
 from raggrid.strategies import Phase
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from raggrid.rag.loading import loadable
-from raggrid.settings import Models, Training
+from raggrid.space.settings import Models, Training
 
 warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
 
@@ -42,10 +42,12 @@ class Generator:
         model.generation_config.pad_token_id = tokenizer.pad_token_id
 
     @classmethod
-    def load(cls, reference: str | Path, models: Models, device: torch.device, *, masters: bool = False) -> Generator:
+    def load(
+        cls, reference: str | Path, models: Models, device: torch.device, *, float32_weights: bool = False
+    ) -> Generator:
         """From a model reference or a folder that `save` wrote.
 
-        ``masters``: keep float32 weights though ``models.dtype`` is bfloat16, and compute in bfloat16 under
+        ``float32_weights``: keep float32 weights though ``models.dtype`` is bfloat16, and compute in bfloat16 under
         autocast: what full fine-tuning needs, since pure bfloat16 weights lose small updates.
         """
         from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -54,10 +56,10 @@ class Generator:
         logging.disable_progress_bar()
         folder = loadable(str(reference))
         low = models.dtype == "bfloat16"
-        dtype = torch.bfloat16 if low and not masters else torch.float32
+        dtype = torch.bfloat16 if low and not float32_weights else torch.float32
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation=models.attention)
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        return cls(model.to(device), tokenizer, autocast=torch.bfloat16 if low and masters else None)
+        return cls(model.to(device), tokenizer, autocast=torch.bfloat16 if low and float32_weights else None)
 
     @property
     def device(self) -> torch.device:
@@ -165,7 +167,7 @@ def add_lora(generator: Generator, training: Training, seed: int) -> None:
 def load_tuned(folder: Path, models: Models, device: torch.device) -> Generator:
     """A generator that `Generator.save` wrote; an adapter is merged into its base, which halves answering time."""
     if not (folder / "adapter_config.json").is_file():
-        return Generator.load(folder, models, device, masters=True)
+        return Generator.load(folder, models, device, float32_weights=True)
     from peft import PeftModel
 
     base = Generator.load(models.generator, models, device)

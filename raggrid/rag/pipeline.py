@@ -29,7 +29,7 @@ class Pipeline:
     write_prompt: PromptWriter
 
     @property
-    def speaker(self) -> Generator:
+    def required_generator(self) -> Generator:
         """The generator. Raises ValueError when this pipeline was put together without one."""
         if self.generator is None:
             raise ValueError("this pipeline has no generator; expected one to score or write answers.")
@@ -52,7 +52,7 @@ class Pipeline:
         answers = [""] * len(prompts)
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
-            texts = self.speaker.generate([prompts[i] for i in chosen], max_new_tokens=max_new_tokens)
+            texts = self.required_generator.generate([prompts[i] for i in chosen], max_new_tokens=max_new_tokens)
             for i, text in zip(chosen, texts, strict=True):
                 answers[i] = text
         return answers

@@ -1,0 +1,191 @@
+"""A Ray cluster, found or started, silent, and how many trials it holds at once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from raggrid.errors import StudyError
+from raggrid.space.settings import Resources
+from raggrid.worker.process import WORKER_SETTINGS
+
+# Ray reads these when it is imported or when a worker starts.
+QUIET = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # Tune would copy its own state into the run directory again and again; the records are the truth.
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+}
+# Reports are consumed one an interval: at Ray's default of 2 s a short trial would mostly wait.
+TRAIN_SETTINGS = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1"}
+ACCELERATOR = "accelerator_type:"  # how Ray lists what kind of GPU its nodes have
+POLL_SECONDS = 2.0
+ASK_SECONDS = 30.0
+KNOCK_SECONDS = 10.0  # a connection that takes longer is as good as none
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """What the study holds: ``slots`` trials at once, each on ``workers`` workers (0: on one, in its own process).
+
+    ``cpus`` and ``gpus`` are a worker's; ``device_types`` are the kinds of GPU in the cluster by Ray's names, or cpu.
+    """
+
+    slots: int
+    workers: int
+    cpus: int
+    gpus: float
+    device_types: tuple[str, ...] = ("cpu",)
+
+    @property
+    def devices(self) -> int:
+        """Devices held while all slots are busy."""
+        return self.slots * max(1, self.workers)
+
+
+@contextmanager
+def connected(
+    address: str | None, wanted: Resources, say: Callable[[str], None] = lambda _: None
+) -> Iterator[Allocation]:
+    """A Ray session for one study: the cluster at ``address``, or one started on this machine and ended after.
+
+    Args:
+        address: of a cluster, in Ray's form.
+        wanted: what a trial holds, and how long to wait until the cluster can hold it.
+        say: called with a sentence when there is something to wait for.
+
+    Raises:
+        StudyError: nothing answers at the address, or the cluster cannot hold a single trial.
+    """
+    settings = {**QUIET, **TRAIN_SETTINGS, **WORKER_SETTINGS}
+    for name, value in settings.items():
+        os.environ.setdefault(name, value)
+    if address is not None and _has_token() and os.environ.get("RAY_AUTH_MODE") != "disabled":
+        # Asked for "token" too, which Ray sets by itself. Not for the workers: they take the mode of their node.
+        os.environ["RAY_AUTH_MODE"] = "disabled" if _lets_in_without_token(address) else "token"
+    import ray
+
+    _start(ray, address, wanted, settings)
+    try:
+        with _grown(ray, wanted, say):
+            yield _allocation(ray.cluster_resources(), wanted)
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _grown(ray: Any, wanted: Resources, say: Callable[[str], None]) -> Iterator[None]:
+    """Ask the cluster's autoscaler for what is missing, wait for it, and let go of it at the end."""
+    from ray.autoscaler.sdk import request_resources
+
+    asked: list[dict[str, float]] = []
+    slots, deadline = wanted.max_concurrent_trials or 1, time.monotonic() + 60 * wanted.wait_minutes
+    try:
+        while _fits(total := ray.cluster_resources(), wanted) < slots and time.monotonic() < deadline:
+            bundles = [_worker(total, wanted)] * max(1, wanted.workers) * slots
+            if bundles != asked:
+                asked = bundles
+                say(f"The cluster has {_told(total)}; waiting up to {wanted.wait_minutes:g} minutes for "
+                    f"{len(bundles)} x ({_told(bundles[0])}).")  # fmt: skip
+                request_resources(bundles=bundles)
+            time.sleep(POLL_SECONDS)
+        yield
+    finally:
+        if asked:
+            request_resources(bundles=[])
+
+
+def _worker(total: Mapping[str, float], wanted: Resources) -> dict[str, float]:
+    """What a worker asks for, in Ray's form."""
+    held = {"CPU": float(wanted.cpus_per_worker), "GPU": _gpus(total, wanted)}
+    return {name: count for name, count in held.items() if count}
+
+
+def _start(ray: Any, address: str | None, wanted: Resources, settings: dict[str, str]) -> None:
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
+    if address is None:
+        # A worker group that has to be killed leaves its placement group to a cleaner that asks the dashboard.
+        ray.init(address="local", include_dashboard=wanted.workers > 0, **options)
+        return
+    try:
+        _knock(address)
+        ray.init(address=address, runtime_env={"env_vars": settings}, **options)
+    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+        raise StudyError(
+            f"--address {address}: no Ray cluster answers there ({_short(error)}). "
+            "Start one with 'ray start --head' or 'ray up cluster.yaml', or leave --address out; if it asks for a "
+            "token, put that into RAY_AUTH_TOKEN."
+        ) from None
+
+
+def _has_token() -> bool:
+    """Whether this user has a Ray authentication token, in a variable or in a file."""
+    if os.environ.get("RAY_AUTH_TOKEN"):
+        return True
+    return Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token").is_file()
+
+
+def _lets_in_without_token(address: str) -> bool:
+    """Whether a cluster asks for no token. With one Ray would connect all the same, and start no trial, ever."""
+    command = [sys.executable, "-m", "ray.scripts.scripts", "health-check"]
+    command += [] if address == "auto" else ["--address", address]
+    environment = {**os.environ, "RAY_AUTH_MODE": "disabled"}
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        asked = subprocess.run(command, env=environment, capture_output=True, timeout=ASK_SECONDS, check=False)
+        return asked.returncode == 0
+    return False
+
+
+def _knock(address: str) -> None:
+    """Raises OSError at once where nothing listens; Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit() and "/" not in host:
+        socket.create_connection((host, int(port)), timeout=KNOCK_SECONDS).close()
+
+
+def _short(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0][:160]
+
+
+def _gpus(total: Mapping[str, float], wanted: Resources) -> float:
+    """GPUs of a worker."""
+    return wanted.gpus_per_worker if wanted.gpus_per_worker is not None else float(total.get("GPU", 0) > 0)
+
+
+def _fits(total: Mapping[str, float], wanted: Resources) -> int:
+    """How many trials a cluster holds at once."""
+    gpus, workers = _gpus(total, wanted), max(1, wanted.workers)
+    fits = int(total.get("CPU", 0) // (wanted.cpus_per_worker * workers))
+    return min(fits, int(total.get("GPU", 0) / gpus // workers)) if gpus else fits
+
+
+def _told(total: Mapping[str, float]) -> str:
+    return f"{total.get('CPU', 0):g} CPU, {total.get('GPU', 0):g} GPU"
+
+
+def _allocation(total: Mapping[str, float], wanted: Resources) -> Allocation:
+    gpus, fits = _gpus(total, wanted), _fits(total, wanted)
+    if fits < 1:
+        raise StudyError(
+            f"resources: a trial asks for {max(1, wanted.workers)} x ({wanted.cpus_per_worker} CPU, {gpus:g} GPU); the "
+            f"cluster has {_told(total)}. Lower resources.workers, add nodes, or give an autoscaler time to: "
+            "--set resources.wait_minutes=15."
+        )
+    slots = min(fits, wanted.max_concurrent_trials or fits)
+    kinds = sorted(name.removeprefix(ACCELERATOR) for name in total if name.startswith(ACCELERATOR))
+    types = tuple(kinds or ["gpu"]) if gpus else ("cpu",)
+    return Allocation(slots, wanted.workers, wanted.cpus_per_worker, gpus, types)

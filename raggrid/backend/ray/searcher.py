@@ -1,0 +1,52 @@
+"""The phase graph as a Tune searcher: hands out tasks as soon as what they depend on is finished."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from ray.tune.search import Searcher
+
+from raggrid.study.controller import Controller
+from raggrid.study.tasks import Dispatch, to_config
+
+
+class StudySearcher(Searcher):
+    """Tune asks it for the next trial and tells it how trials go; the `Controller` decides and remembers."""
+
+    def __init__(self, controller: Controller, stop_reasons: Mapping[str, str], session_began: float = 0.0) -> None:
+        super().__init__()  # no metric: not every task has an objective
+        self.controller, self.stop_reasons, self.session_began = controller, stop_reasons, session_began
+        self.keys: dict[str, str] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing to pickle: Tune keeps a copy for a restore of its own, which raggrid does not use."""
+        return {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next task as a trial's config; None while all that is left waits for running ones."""
+        task = self.controller.take()
+        if task is None:
+            return Searcher.FINISHED if self.controller.is_done() else None
+        self.keys[trial_id] = task.key
+        config = to_config(task, str(self.controller.run), self.controller.workers)
+        at, released_at = self.controller.started_at[task.key], self.controller.released_at.get(task.key, 0.0)
+        return {**config, "dispatch": asdict(Dispatch(at, released_at, self.session_began))}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """A report of a running trial."""
+        self.controller.reported(self.keys[trial_id], result)
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """A trial's end: by itself, by early stopping, or (``error``) by the death of its process."""
+        if result:
+            # A stopped trial's last report comes here alone, never through on_trial_result.
+            self.controller.reported(self.keys[trial_id], result)
+        self.controller.finished(self.keys[trial_id], crashed=error, stop_reason=self.stop_reasons.get(trial_id))
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the run directory is the truth, and a study continues from that."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: see `save`."""

@@ -1,0 +1,209 @@
+"""The two forms of a trial around one `run_task`: inline in the trial's own process, or a Ray Train worker group.
+
+Both wait for Tune's decision after every report, so that they do the same work and give the same numbers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ray import train, tune
+from ray.util.queue import Empty, Queue
+
+# How long a worker group may take to reach its next report after a stop before it is killed.
+STOP_SECONDS = 30.0
+POLL_SECONDS = 0.02
+
+
+def run_inline(config: dict[str, Any]) -> None:
+    """One task in the trial's own process, which Tune reuses for the next. A stop leaves through ``tune.report``."""
+    from raggrid.finetune.workers import Worker
+    from raggrid.worker.run_task import run_task
+
+    _set_threads(config["cpus"])
+    run_task(config, Worker(report=lambda metrics: tune.report(dict(metrics)), device=_device(config)))
+
+
+def _device(config: Mapping[str, Any]) -> Any:
+    import torch
+
+    return torch.device("cuda" if config["gpus"] and torch.cuda.is_available() else "cpu")
+
+
+def _set_threads(cpus: int) -> None:
+    import torch
+
+    torch.set_num_threads(max(1, cpus))
+
+
+def run_in_group(config: dict[str, Any]) -> None:
+    """One task on one worker of a Ray Train group."""
+    import torch
+    from ray.train.torch import get_device
+
+    from raggrid.finetune.workers import Worker
+    from raggrid.worker.run_task import run_task
+
+    _set_threads(config["cpus"])
+    context = train.get_context()
+    rank, world, folder = context.get_world_rank(), context.get_world_size(), Path(config["mailbox"])
+    device = get_device()
+    stopped = False
+
+    def report(metrics: Mapping[str, Any]) -> None:
+        nonlocal stopped
+        name = worker.gather(uuid.uuid4().hex)[0]
+        train.report({**metrics, "report": name})
+        if metrics["status"] == "running":
+            answer = _await_decision(folder, name) if rank == 0 else False
+            stopped = bool(worker.sum(torch.tensor(float(answer), device=device)))
+
+    worker = Worker(report, lambda: stopped, rank, world, device)
+    run_task(config, worker)
+
+
+def _await_decision(folder: Path, name: str) -> bool:
+    """True when the trial was stopped; returns as soon as Tune has seen the report ``name`` and decided."""
+    while not (folder / "stop").exists():
+        decided = folder / "continue"
+        if decided.exists() and decided.read_text() == name:
+            return False
+        time.sleep(POLL_SECONDS)
+    return True
+
+
+def _run_task_here(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A task that reports once, in this process; its report ends the trial."""
+    from raggrid.finetune.workers import Worker
+    from raggrid.worker.run_task import run_task
+
+    _set_threads(config["cpus"])
+    reports: list[Mapping[str, Any]] = []
+    run_task(dict(config), Worker(report=reports.append, device=_device(config)))
+    return {**reports[-1], "done": True}
+
+
+class _Forward(train.UserCallback):
+    """Hands rank 0's reports to the Tune trial that started the group."""
+
+    def __init__(self, queue: Queue) -> None:
+        self.queue = queue
+
+    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
+        self.queue.put(dict(metrics[0]))
+
+
+def held_by_trial(config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
+    """What a trial's own process holds: one device for what runs inline, next to nothing beside a group."""
+    if config["workers"] == 0 or config["task"]["kind"] != "phase":
+        return tune.PlacementGroupFactory([resources(config["cpus"], config["gpus"])])
+    # The group has a placement group of its own; counted here too, the study would wait for itself.
+    return tune.PlacementGroupFactory([{"node:__internal_head__": 0.001}])
+
+
+class GroupTrial(tune.Trainable):
+    """A Tune trial whose phase run trains on a Ray Train worker group.
+
+    The class form, with public interfaces only: a stop reaches the workers as a file, so they end by
+    themselves and their placement group is freed. (Stopped from outside, it would stay and block the study.)
+    Embedding the corpus and answering train nothing: they run in the trial's own process, on one device.
+    """
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Start the group in a thread; reports come through a queue."""
+        self.thread: threading.Thread | None = None
+        if config["task"]["kind"] != "phase":
+            return
+        self.mailbox = Path(config["run_dir"]) / "ray" / "mail" / f"{self.trial_id}-{uuid.uuid4().hex[:6]}"
+        self.mailbox.mkdir(parents=True)
+        self.queue = Queue(maxsize=1, actor_options={"num_cpus": 0})
+        self.error: BaseException | None = None
+        self.last: dict[str, Any] = {}
+        trainer = _trainer({**config, "mailbox": str(self.mailbox)}, self.trial_id, self.queue)
+        self.thread = threading.Thread(target=self._fit, args=(trainer,), daemon=True)
+        self.thread.start()
+
+    def _fit(self, trainer: Any) -> None:
+        try:
+            trainer.fit()
+        except BaseException as error:
+            self.error = error
+
+    def step(self) -> dict[str, Any]:
+        """The next report. Being asked for it means that Tune lets the trial go on after the last one."""
+        from raggrid.worker.run_task import failure
+
+        if self.thread is None:
+            return _run_task_here(self.config)
+        if self.last:
+            self._decide("continue", self.last["report"])
+        while True:
+            try:
+                self.last = self.queue.get(timeout=0.2)
+                return {**self.last, "done": self.last["status"] != "running"}
+            except Empty:
+                if not self.thread.is_alive() and self.queue.empty():
+                    error = self.error or RuntimeError("The worker group ended without a last report.")
+                    return {**self.last, **failure(error), "done": True}
+
+    def _decide(self, name: str, text: str) -> None:
+        part = self.mailbox / f".{name}"
+        part.write_text(text)
+        part.rename(self.mailbox / name)
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Only what Tune insists on: the trial's state lies in the run directory."""
+        (Path(checkpoint_dir) / "last.json").write_text(json.dumps({"task": self.config["task"]["key"]}))
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Nothing: the training loop continues from the run directory by itself."""
+
+    def cleanup(self) -> None:
+        """Early stop, completion or error: ask the workers to end, and keep their reports flowing until they have."""
+        if self.thread is None:
+            return
+        self._decide("stop", "")
+        deadline = time.monotonic() + STOP_SECONDS
+        while self.thread.is_alive() and time.monotonic() < deadline:
+            with contextlib.suppress(Empty):
+                self.queue.get(timeout=0.1)
+        self.queue.shutdown(force=True)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next task in the same process: saves its start and its imports."""
+        self.cleanup()
+        self.setup(new_config)
+        return True
+
+
+def _trainer(config: dict[str, Any], name: str, queue: Queue) -> Any:
+    from ray.train.torch import TorchTrainer
+
+    return TorchTrainer(
+        run_in_group,
+        train_loop_config=config,
+        scaling_config=train.ScalingConfig(
+            num_workers=config["workers"],
+            use_gpu=config["gpus"] > 0,
+            resources_per_worker=resources(config["cpus"], config["gpus"]),
+        ),
+        run_config=train.RunConfig(
+            name=f"{name}-{uuid.uuid4().hex[:6]}",
+            storage_path=os.path.abspath(Path(config["run_dir"]) / "ray" / "train"),  # noqa: PTH100
+            callbacks=[_Forward(queue)],
+            failure_config=train.FailureConfig(max_failures=1),
+        ),
+    )
+
+
+def resources(cpus: int, gpus: float) -> dict[str, float]:
+    """What one worker holds, in Ray's words."""
+    return {"CPU": cpus, **({"GPU": gpus} if gpus else {})}

@@ -1,0 +1,28 @@
+"""The verb that tells a study to somebody who was not there: report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from raggrid.cli.app import app
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory of raggrid search.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The page to write, .html.")] = Path(
+        "report.html"
+    ),
+) -> None:
+    """Write a study up as one self-contained page for a colleague who was not there.
+
+    The recommendation and why, the frontier, learning curves, the response to the learning rate, where the time went,
+    every trial, predictions where strategies differ, the exact space and environment. Opens without a network.
+    """
+    from raggrid.report.page import write_report
+
+    write_report(run, output)
+    print(f"Written: {output}")

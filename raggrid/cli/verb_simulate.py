@@ -1,0 +1,57 @@
+"""The verb that replays a recorded study under other settings: simulate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from raggrid.cli.app import app
+from raggrid.cli.options import Json, Override, Space, budget_options, print_json
+
+
+@app.command()
+def simulate(
+    space: Space,
+    curves: Annotated[
+        Path,
+        typer.Option(
+            metavar="FILE", help="Recorded curves: a run directory of raggrid search, or a table in .csv or .parquet."
+        ),
+    ],
+    slots: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="Trials at once. Default: resources.max_concurrent_trials, else as recorded."
+        ),
+    ] = None,
+    set_: Override = None,
+    device_hours: Annotated[float | None, typer.Option(help="Budget: hours of all devices together.")] = None,
+    wall_hours: Annotated[float | None, typer.Option(help="Budget: hours by the clock.")] = None,
+    dollars: Annotated[
+        float | None, typer.Option(help="Budget in money; needs resources.dollars_per_device_hour.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what early stopping, sharing and budgets would have saved on a recorded study.
+
+    Replays its curves through raggrid's own search on a virtual clock: no training, no Ray cluster, nothing written.
+
+    A table has a row an evaluation: phase, loss, embedder_lr, generator_lr, step, objective, device_seconds (training
+    so far), and where known seed, evaluate_seconds (of this evaluation) and f1.
+    """
+    from raggrid.backend.simulator.read_curves import read_curves
+    from raggrid.backend.simulator.simulate import simulate as simulated
+    from raggrid.space.yaml_io import load_space
+
+    limits = budget_options(device_hours=device_hours, wall_hours=wall_hours, dollars=dollars)
+    checked = load_space(space, set_ or [], limits)
+    result = simulated(checked, read_curves(curves), slots=slots)
+    if as_json:
+        print_json(result.to_json())
+        return
+    from raggrid.show.layout import console
+    from raggrid.show.printed_simulation import show_simulation
+
+    show_simulation(result, console())

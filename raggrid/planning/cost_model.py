@@ -1,0 +1,183 @@
+"""What a step of each phase should cost, from parameters, tokens and the device's throughput; and what memory it takes.
+
+Matrix products dominate: 2 operations a parameter and token forward, twice that backward where weights train, once
+that where a gradient only passes through (Kaplan et al. 2020, arXiv 2001.08361, section 2.1; a frozen weight needs no
+gradient of its own, Hu et al. 2021, arXiv 2106.09685). Attention over short prompts adds little and is left out.
+Within a quarter on the CPU that it was tried on. Not everywhere: the paper's QLoRA steps on eight A10 took 7 s where
+this says 1 s, with lengths and batches that it does not state. A pilot measures.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from raggrid.model_size import ModelSize
+from raggrid.planning.devices import Device
+from raggrid.planning.workload import Workload
+from raggrid.space.search_space import SearchSpace
+from raggrid.strategies import PHASES, Phase
+from raggrid.unit_costs import PhaseCosts, UnitCosts
+
+FORWARD, THROUGH, WEIGHTS = 2, 2, 2  # operations a parameter and token
+# AdamW in float32 reads gradient, two moments and weight, writes the last three; clipping and zeroing pass over the
+# gradient three times more: ten passes of 4 bytes.
+OPTIMIZER_BYTES = 40
+ADAM_STATE_BYTES = 12  # gradient and two moments, float32
+# Activations kept for the backward pass, in units of (hidden size x element size) a token and layer: inputs of the
+# norms, projections, attention and a gated feed-forward block 3.5 times as wide (after Korthikanti et al. 2022,
+# arXiv 2205.05198, section 4.1, whose 34 bytes at 16 bit are for a plain block 4 times as wide).
+ACTIVATION_UNITS = 24
+HASH_BYTES_PER_SECOND = 0.8e9  # blake2b, twice over the frozen weights, in the audit of the first step
+# Beside reading the weights: a task in its trial's own process, and a Ray Train group at its best (both measured).
+INLINE_START_SECONDS, GROUP_START_SECONDS = 0.1, 12.0
+READ_BYTES_PER_SECOND = 1e9
+
+
+@dataclass(frozen=True)
+class Setting:
+    """All that the model of costs looks at. ``weight_bits``: of a frozen generator weight on the device."""
+
+    space: SearchSpace
+    embedder: ModelSize
+    generator: ModelSize
+    workload: Workload
+    device: Device
+    weight_bits: int
+
+    @property
+    def adapter(self) -> float:
+        """Trained parameters of the generator."""
+        training, model = self.space.training, self.generator
+        if training.generator == "full":
+            return model.parameters
+        # A rank-r pair on a layer of n x m parameters adds r (n + m); most layers are hidden-sized on one side, and
+        # the others add up to about body / (layers x hidden) per layer.
+        share = 1.0 if training.lora_targets == "all-linear" else min(1.0, len(training.lora_targets) / 7)
+        wide = model.body / (model.num_layers * model.hidden_size)
+        return share * training.lora_rank * model.num_layers * (wide + 7 * model.hidden_size)
+
+    @property
+    def workers(self) -> int:
+        """Of a trial."""
+        return max(1, self.space.resources.workers)
+
+    @property
+    def answered_tokens(self) -> float:
+        """Of a training prompt without its passage: instruction, question, and the answer behind it."""
+        work = self.workload
+        return work.template_tokens + work.question_tokens + work.answer_tokens
+
+    def prompt_tokens(self, phase: Phase) -> float:
+        """Of a training prompt: one passage, where the phase reads any."""
+        return self.answered_tokens + phase.reads_passages * self.workload.passage_tokens
+
+    def prompts(self, phase: Phase) -> int:
+        """A question's: one a passage."""
+        return self.space.retrieval.top_k if phase.reads_passages else 1
+
+
+def unit_costs(setting: Setting) -> UnitCosts:
+    """Costs of every phase, whether or not the space has it, on one trial's own clock."""
+    device = setting.device
+    return UnitCosts(
+        {name: _phase_costs(setting, phase) for name, phase in PHASES.items()},
+        _answer_seconds(setting),
+        _startup_seconds(setting, workers=0),
+        _seconds(
+            device,
+            FORWARD * setting.embedder.body * (setting.workload.num_passages or 0) * setting.workload.passage_tokens,
+        ),
+        {name: peak_bytes(setting, phase) for name, phase in PHASES.items()},
+        f"cost model, {device.name}",
+    )
+
+
+def _phase_costs(setting: Setting, phase: Phase) -> PhaseCosts:
+    training = setting.space.training
+    size = training.labels.batch_size if phase.needs_labels else training.rag.batch_size
+    mine = math.ceil(size / setting.workers)
+    count = (phase.needs_labels and training.labels.validation_questions) or training.validation_questions
+    checked = math.ceil(count / setting.workers)
+    trained = trained_parameters(setting, phase)
+    step = _seconds(setting.device, mine * question_flops(setting, phase))
+    frozen = 0.0 if phase.needs_labels else setting.generator.parameters * setting.weight_bits / 8
+    return PhaseCosts(
+        step + trained * OPTIMIZER_BYTES / setting.device.bytes_per_second,
+        _seconds(setting.device, checked * question_flops(setting, phase, backward=False)),
+        2 * frozen / HASH_BYTES_PER_SECOND,
+        _startup_seconds(setting, workers=setting.space.resources.workers),
+    )
+
+
+def question_flops(setting: Setting, phase: Phase, *, backward: bool = True) -> float:
+    """Operations that one question takes: K prompts through the generator, its own text through the embedder."""
+    embedder = setting.embedder.body * setting.workload.question_tokens
+    tune_embedder = phase.trains_embedder and backward
+    total = embedder * (FORWARD + (THROUGH + WEIGHTS if tune_embedder else 0))
+    if phase.needs_labels:
+        return total
+    generator, output = setting.generator.body * setting.prompt_tokens(phase), setting.generator.embeddings
+    tunes = phase.trains_generator and backward
+    full = setting.space.training.generator == "full"
+    work = FORWARD + (THROUGH if tunes else 0) + (WEIGHTS if tunes and full else 0)
+    head = output * (setting.workload.answer_tokens + 1)  # logits for the answer's positions alone
+    return total + setting.prompts(phase) * work * (generator + head)
+
+
+def trained_parameters(setting: Setting, phase: Phase) -> float:
+    """Parameters that an optimizer moves in a phase."""
+    return phase.trains_embedder * setting.embedder.parameters + phase.trains_generator * setting.adapter
+
+
+def peak_bytes(setting: Setting, phase: Phase) -> float:
+    """Memory that a worker takes at its fullest: weights, gradients and moments, activations, logits."""
+    space, work = setting.space, setting.workload
+    size = space.training.labels.batch_size if phase.needs_labels else space.training.rag.batch_size
+    mine, element = math.ceil(size / setting.workers), 2 if space.models.dtype == "bfloat16" else 4
+    total = setting.embedder.parameters * 4 + trained_parameters(setting, phase) * ADAM_STATE_BYTES
+    if phase.trains_embedder:
+        total += _activations(setting.embedder, mine * work.question_tokens, 4)
+    if phase.needs_labels:
+        return total
+    sequences = mine * setting.prompts(phase)
+    full = phase.trains_generator and space.training.generator == "full"
+    total += setting.generator.parameters * (4 if full else setting.weight_bits / 8) + setting.adapter * 4
+    layers = setting.generator.num_layers if phase.trains_generator else 1
+    total += (
+        _activations(setting.generator, sequences * setting.prompt_tokens(phase), element)
+        * layers
+        / setting.generator.num_layers
+    )
+    vocabulary = setting.generator.embeddings / setting.generator.hidden_size
+    # Logits, their float32 copy, and its gradient.
+    return total + sequences * (work.answer_tokens + 1) * vocabulary * (element + 8)
+
+
+def _activations(model: ModelSize, tokens: float, element: int) -> float:
+    return ACTIVATION_UNITS * model.hidden_size * element * tokens * model.num_layers
+
+
+def _answer_seconds(setting: Setting) -> float:
+    """One question: the prompt once, then a pass over the weights for each new token, shared by a batch."""
+    space, work, model, device = setting.space, setting.workload, setting.generator, setting.device
+    prompt = work.template_tokens + work.question_tokens + space.answer_top_k * work.passage_tokens
+    fill = _seconds(device, FORWARD * (model.body * prompt + model.embeddings))
+    weights = (model.body + model.embeddings) * (2 if space.models.dtype == "bfloat16" else 4)
+    token = max(weights / device.bytes_per_second / space.answer.batch_size,
+                _seconds(device, FORWARD * (model.body + model.embeddings)))  # fmt: skip
+    return fill + space.answer.max_new_tokens * token
+
+
+def _startup_seconds(setting: Setting, *, workers: int) -> float:
+    start = GROUP_START_SECONDS if workers else INLINE_START_SECONDS
+    return start + setting.generator.parameters * setting.weight_bits / 8 / READ_BYTES_PER_SECOND
+
+
+def _seconds(device: Device, flops: float) -> float:
+    return flops / (device.flops * device.utilisation)
+
+
+def checkpoint_bytes(setting: Setting, phase: Phase) -> float:
+    """What a completed trial of a phase keeps on disk: its tuned sides, float32."""
+    return 4 * trained_parameters(setting, phase)

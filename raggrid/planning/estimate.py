@@ -1,0 +1,286 @@
+"""A study's bill before it runs: what each strategy, each search and the whole of it would cost, low to high."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from raggrid.graph import PhaseSearch, PipelinePlan, StudyGraph, study_graph
+from raggrid.planning.expected_stops import expected_ends, fewest_ends, no_ends, synchronous_ends
+from raggrid.planning.makespan import Batch, wall_seconds
+from raggrid.space.rates import rungs
+from raggrid.space.search_space import SearchSpace
+from raggrid.strategies import PHASES, source_of
+from raggrid.unit_costs import PhaseCosts, UnitCosts
+
+SCENARIOS = ("low", "expected", "high")
+
+
+@dataclass(frozen=True)
+class Range:
+    """Low: all trials but one stop at their first rung. Expected: a random order. High: early stopping stops nobody.
+
+    Low also has every answer taken over that may be; how many are nobody knows before, so expected and high have none.
+    """
+
+    low: float
+    expected: float
+    high: float
+
+    def __add__(self, other: Range) -> Range:
+        return Range(self.low + other.low, self.expected + other.expected, self.high + other.high)
+
+    def times(self, factor: float) -> Range:
+        """All three multiplied."""
+        return Range(self.low * factor, self.expected * factor, self.high * factor)
+
+
+NOTHING = Range(0.0, 0.0, 0.0)
+
+
+def certain(value: float) -> Range:
+    """A range of one value."""
+    return Range(value, value, value)
+
+
+def total(ranges: Iterable[Range]) -> Range:
+    """The sum; low with low, high with high."""
+    return sum(ranges, NOTHING)
+
+
+@dataclass(frozen=True)
+class SearchEstimate:
+    """One learning-rate search: training and evaluating.
+
+    ``completed`` counts trials of the first seed that run to their end; ``trial_device_seconds`` is one of them.
+    ``repeat_device_seconds`` is what further seeds add; ``all_trials`` counts theirs too.
+    """
+
+    search: str
+    num_trials: int
+    completed: Range
+    trial_device_seconds: float
+    device_seconds: Range
+    repeat_device_seconds: Range
+    all_trials: Range
+
+
+@dataclass(frozen=True)
+class StrategyEstimate:
+    """The three costs of a strategy, as its pipelines will carry them. ``final`` is one configuration, trained once."""
+
+    strategy: str
+    loss: str | None
+    final_device_seconds: float
+    search_device_seconds: Range
+    marginal_device_seconds: Range
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Questions of ``validation`` and ``test``, and the devices that the study may hold at once."""
+
+    questions: Mapping[str, int]
+    num_devices: int
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Device-seconds by what they are spent on; ``total_device_seconds`` is their sum."""
+
+    searches: tuple[SearchEstimate, ...]
+    strategies: tuple[StrategyEstimate, ...]
+    training_device_seconds: Range
+    answering_device_seconds: Range
+    startup_device_seconds: Range
+    index_device_seconds: float
+    total_device_seconds: Range
+    wall_seconds: Range
+    num_trials: int
+
+
+def make_estimate(space: SearchSpace, units: UnitCosts, sizes: Sizes) -> Estimate:
+    """The bill of a space under these unit costs.
+
+    Trial costs are training plus evaluations, as in the records; loading models, embedding the corpus and
+    answering are told apart. Devices that idle are not in it.
+    """
+    graph, workers = study_graph(space), max(1, space.resources.workers)
+    searches = {name: _search_estimate(space, search, units) for name, search in graph.searches.items()}
+    rounds = answering_rounds(space, graph, searches)
+    trials = total([bill.all_trials for bill in searches.values()])
+    training = total([bill.device_seconds + bill.repeat_device_seconds for bill in searches.values()])
+    shared = shared_rounds(space, graph, searches)
+    written = {split: replace(count, low=count.low - shared[split]) for split, count in rounds.items()}
+    answering = total([written[split].times(count * units.answer_seconds) for split, count in sizes.questions.items()])
+    loading = total(rounds.values()).times(units.answer_startup_seconds)
+    starting = [bill.all_trials.times(workers * units.of(name).startup_seconds) for name, bill in searches.items()]
+    startup = loading + total(starting)
+    index = certain(units.index_seconds)
+    return Estimate(
+        tuple(searches.values()),
+        tuple(_strategy_estimate(graph, plan, searches, units, workers) for plan in graph.pipelines),
+        training, answering, startup, units.index_seconds, training + answering + startup + index,
+        _wall(space, graph, searches, units, sizes), round(trials.high),
+    )  # fmt: skip
+
+
+def answering_rounds(space: SearchSpace, graph: StudyGraph, searches: Mapping[str, SearchEstimate]) -> dict[str, Range]:
+    """How often validation and test are answered as a whole.
+
+    Validation: by every search's finalists, and by the pipelines that no search answers as its finalists'. Test: by
+    every strategy's winner. Further seeds answer the winners of all trained strategies on both.
+    """
+    finalists = total([_at_most(bill.completed, space.selection.finalists) for bill in searches.values()])
+    names, more = [plan.strategy for plan in graph.pipelines], len(space.seeds) - 1
+    trained = len(names) - names.count("baseline")
+    again = finalists + certain(names.count("independent")) if space.seeds_for == "grid" else certain(trained)
+    once = finalists + certain(names.count("independent") + names.count("baseline"))
+    return {"validation": once + again.times(more), "test": certain(len(names) + more * trained)}
+
+
+def shared_rounds(space: SearchSpace, graph: StudyGraph, searches: Mapping[str, SearchEstimate]) -> dict[str, float]:
+    """How many of the fewest `answering_rounds` may take all their answers over."""
+    names, more = [plan.strategy for plan in graph.pipelines], len(space.seeds) - 1
+    winners = sum(source_of(name) in names for name in names)
+    finalists = _shared_finalists(space, graph, searches) + names.count("independent")
+    again = finalists if space.seeds_for == "grid" else winners
+    return {"validation": finalists + again * more, "test": winners * (more + 1)}
+
+
+def _shared_finalists(space: SearchSpace, graph: StudyGraph, searches: Mapping[str, SearchEstimate]) -> float:
+    sharing = [name for name, search in graph.searches.items() if _shares(graph, search)]
+    return sum(_finalists(space, searches[name], "low") for name in sharing)
+
+
+def _shares(graph: StudyGraph, search: PhaseSearch) -> bool:
+    """Whether a search's finalists may take answers over: the winner upstream has answered, baseline if listed."""
+    source = source_of(PHASES[search.phase].selects_as)
+    return bool(search.upstream) or any(plan.strategy == source for plan in graph.pipelines)
+
+
+def _at_most(count: Range, most: int) -> Range:
+    return Range(*(min(value, most) for value in (count.low, count.expected, count.high)))
+
+
+def _search_estimate(space: SearchSpace, search: PhaseSearch, units: UnitCosts) -> SearchEstimate:
+    costs, workers = units.of(search.name), max(1, space.resources.workers)
+    levels = levels_of(space, search)
+    ends = {name: _ends(space, search, name) for name in SCENARIOS}
+    whole = _trial_seconds(costs, levels, len(levels), search.max_steps)
+    seconds = {
+        name: workers * sum(
+            count * _trial_seconds(costs, levels, place, search.max_steps) for place, count in enumerate(counts)
+        )
+        for name, counts in ends.items()
+    }  # fmt: skip
+    grids = len(space.seeds) if space.seeds_for == "grid" else 1
+    repeats = len(space.seeds) - grids
+    return SearchEstimate(
+        search.name,
+        search.num_trials,
+        Range(*(ends[name][-1] for name in SCENARIOS)),
+        workers * whole,
+        Range(*(seconds[name] for name in SCENARIOS)),
+        Range(*((grids - 1) * seconds[name] + repeats * workers * whole for name in SCENARIOS)),
+        Range(*(grids * sum(ends[name]) + repeats for name in SCENARIOS)),
+    )
+
+
+def levels_of(space: SearchSpace, search: PhaseSearch) -> tuple[int, ...]:
+    """The steps of a search's rungs. The objective is measured there also where nobody is stopped."""
+    return rungs(search.max_steps, space.early_stopping)
+
+
+def _ends(space: SearchSpace, search: PhaseSearch, scenario: str) -> tuple[float, ...]:
+    """Trials of a search that end at each rung, and in the last place at the last step."""
+    stopping, num_rungs = space.early_stopping, len(levels_of(space, search))
+    # A winner in a corner of the grid has half the neighbours.
+    low = 1 + search.num_trials // 2 if search.around == "neighbours" else search.num_trials
+    count = low if scenario == "low" else search.num_trials
+    if scenario == "high":
+        return no_ends(count + 2 * search.extend_at_most, num_rungs)
+    if not stopping.enabled or count < 2 or not num_rungs:
+        return no_ends(count, num_rungs)
+    if stopping.rungs == "synchronous":
+        return synchronous_ends(count, num_rungs, stopping.reduction_factor)
+    return fewest_ends(count, num_rungs) if scenario == "low" else expected_ends(
+        count, num_rungs, stopping.reduction_factor
+    )  # fmt: skip
+
+
+def _trial_seconds(costs: PhaseCosts, levels: Sequence[int], place: int, max_steps: int) -> float:
+    """Of a trial that ends at the rung of this place, or at its last step behind all rungs, on its own clock."""
+    steps = levels[place] if place < len(levels) else max_steps
+    return costs.train_seconds(steps) + (place + 1) * costs.evaluate_seconds
+
+
+def _strategy_estimate(
+    graph: StudyGraph, plan: PipelinePlan, searches: Mapping[str, SearchEstimate], units: UnitCosts, workers: int
+) -> StrategyEstimate:
+    needed = set(graph.needed_by(plan))
+    others = {name for other in graph.pipelines if other != plan for name in graph.needed_by(other)}
+    return StrategyEstimate(
+        plan.strategy,
+        plan.loss,
+        sum(
+            workers * units.of(name).train_seconds(graph.searches[name].max_steps) for name in trained_once(graph, plan)
+        ),
+        total([searches[name].device_seconds for name in needed]),
+        total([searches[name].device_seconds for name in needed - others]),
+    )
+
+
+def trained_once(graph: StudyGraph, plan: PipelinePlan) -> set[str]:
+    """The searches whose winners make up one configuration: both sides, and what a side was trained against."""
+    sides = {name for name in (plan.embedder_search, plan.generator_search) if name}
+    return sides | {upstream for name in sides if (upstream := graph.searches[name].upstream)}
+
+
+def _wall(
+    space: SearchSpace, graph: StudyGraph, searches: Mapping[str, SearchEstimate], units: UnitCosts, sizes: Sizes
+) -> Range:
+    workers = max(1, space.resources.workers)
+    slots = max(1, sizes.num_devices // workers)
+    slots = min(slots, space.resources.max_concurrent_trials or slots)
+    return Range(
+        *(wall_seconds(list(_batches(space, graph, searches, units, sizes, name)), slots) for name in SCENARIOS)
+    )
+
+
+def _batches(
+    space: SearchSpace,
+    graph: StudyGraph,
+    searches: Mapping[str, SearchEstimate],
+    units: UnitCosts,
+    sizes: Sizes,
+    scenario: str,
+) -> Iterator[Batch]:
+    """The study as tasks: the index, every search and its finalists' answers, the winners' answers."""
+    workers = max(1, space.resources.workers)
+    yield Batch("index", [units.index_seconds])
+    for name, search in graph.searches.items():
+        bill, start = searches[name], units.of(name).startup_seconds
+        trials = max(1, round(getattr(bill.all_trials, scenario)))
+        seconds = getattr(bill.device_seconds + bill.repeat_device_seconds, scenario) / workers
+        after = [f"{needed} answered" for needed in search.depends_on] or ["index"]
+        yield Batch(name, [start + seconds / trials] * trials, after)
+        free = scenario == "low" and _shares(graph, search)
+        one = units.answer_startup_seconds + (not free) * sizes.questions["validation"] * units.answer_seconds
+        yield Batch(f"{name} answered", [one] * round(_finalists(space, bill, scenario)), [name])
+    rounds = {split: getattr(count, scenario) for split, count in answering_rounds(space, graph, searches).items()}
+    rounds["validation"] -= sum(_finalists(space, bill, scenario) for bill in searches.values())
+    shared = dict.fromkeys(rounds, 0.0)
+    if scenario == "low":
+        shared = shared_rounds(space, graph, searches)
+        shared["validation"] -= _shared_finalists(space, graph, searches)
+    finals = [
+        units.answer_startup_seconds + (place >= shared[split]) * sizes.questions[split] * units.answer_seconds
+        for split, count in rounds.items()
+        for place in range(round(count))
+    ]
+    yield Batch("winners answered", finals, [f"{name} answered" for name in graph.searches] or ["index"])
+
+
+def _finalists(space: SearchSpace, bill: SearchEstimate, scenario: str) -> float:
+    return min(float(getattr(bill.completed, scenario)), space.selection.finalists)

@@ -1,0 +1,126 @@
+"""What a search space would run: the trials of every phase, and which strategies share them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from raggrid.graph import PhaseSearch, StudyGraph, study_graph
+from raggrid.planning.pricing import Pricing
+from raggrid.space.rates import rungs
+from raggrid.space.search_space import SearchSpace
+
+
+@dataclass(frozen=True)
+class PlannedSearch:
+    """One learning-rate search. ``trials`` are (embedder_lr, generator_lr) in the order in which they start.
+
+    ``rates_from``: the pair is not known yet, but comes from these searches' winners. ``rungs`` are the steps
+    after which early stopping may end a trial.
+    """
+
+    name: str
+    phase: str
+    loss: str
+    num_trials: int
+    steps: int
+    rungs: tuple[int, ...]
+    trials: tuple[tuple[float | None, float | None], ...]
+    after: tuple[str, ...]
+    rates_from: tuple[str, ...]
+    used_by: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PlannedStrategy:
+    """One strategy: what it would need alone, and what it adds to the others. Steps are before early stopping."""
+
+    strategy: str
+    loss: str | None
+    searches: tuple[str, ...]
+    num_trials_alone: int
+    num_steps_alone: int
+    num_trials_added: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study before it runs. ``pricing`` is None where nothing tells what its models take."""
+
+    name: str
+    searches: tuple[PlannedSearch, ...]
+    strategies: tuple[PlannedStrategy, ...]
+    num_trials: int
+    num_trials_unshared: int
+    num_steps: int
+    num_steps_unshared: int
+    num_answerings_at_most: int
+    workers: int
+    pricing: Pricing | None = None
+    unpriced_because: str | None = None
+    num_trials_of_further_seeds: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+
+def plan(space: SearchSpace, pricing: Pricing | None = None, *, unpriced_because: str | None = None) -> Plan:
+    """The trial list of a space, with its bill or the reason why there is none. Reads neither data nor models."""
+    graph = study_graph(space)
+    strategies = tuple(_strategies(graph))
+    searches = tuple(_search(space, graph, search) for search in graph.searches.values())
+    finalists = sum(min(search.num_trials, space.selection.finalists) for search in searches)
+    return Plan(
+        name=space.name,
+        searches=searches,
+        strategies=strategies,
+        num_trials=sum(search.num_trials for search in searches),
+        num_trials_unshared=sum(strategy.num_trials_alone for strategy in strategies),
+        num_steps=sum(search.num_trials * search.steps for search in searches),
+        num_steps_unshared=sum(strategy.num_steps_alone for strategy in strategies),
+        # Finalists on validation; pipelines that no search answers as its finalist; all winners on test.
+        num_answerings_at_most=finalists
+        + sum(p.strategy in ("baseline", "independent") for p in graph.pipelines)
+        + len(graph.pipelines),
+        workers=max(1, space.resources.workers),
+        pricing=pricing,
+        unpriced_because=unpriced_because,
+        num_trials_of_further_seeds=_further_seeds(space, searches),
+    )
+
+
+def _further_seeds(space: SearchSpace, searches: Sequence[PlannedSearch]) -> int:
+    """Trials of all seeds but the first: the winners' again, or whole grids."""
+    each = sum(search.num_trials for search in searches) if space.seeds_for == "grid" else len(searches)
+    return (len(space.seeds) - 1) * each
+
+
+def _search(space: SearchSpace, graph: StudyGraph, search: PhaseSearch) -> PlannedSearch:
+    stopping = space.early_stopping
+    levels = rungs(search.max_steps, stopping)
+    used_by = tuple(dict.fromkeys(plan.strategy for plan in graph.pipelines if search.name in graph.needed_by(plan)))
+    return PlannedSearch(
+        search.name, search.phase, search.loss, search.num_trials, search.max_steps,
+        levels if stopping.enabled and search.num_trials > 1 else (), search.grid, search.depends_on,
+        search.rates_from, used_by,
+    )  # fmt: skip
+
+
+def _strategies(graph: StudyGraph) -> list[PlannedStrategy]:
+    rows = []
+    for own in graph.pipelines:
+        needed = [graph.searches[name] for name in graph.needed_by(own)]
+        others = {name for other in graph.pipelines if other != own for name in graph.needed_by(other)}
+        rows.append(
+            PlannedStrategy(
+                own.strategy,
+                own.loss,
+                tuple(search.name for search in needed),
+                sum(search.num_trials for search in needed),
+                sum(search.num_trials * search.max_steps for search in needed),
+                sum(search.num_trials for search in needed if search.name not in others),
+            )
+        )
+    return rows

@@ -1,0 +1,81 @@
+"""How much a study has to read and write: counts of questions and passages, lengths in tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from raggrid.space.search_space import SearchSpace
+
+CHARACTERS_PER_TOKEN = 4  # English under byte-pair encodings of 30,000 to 130,000 tokens, roughly
+ASSUMED_QUESTION_TOKENS, ASSUMED_ANSWER_TOKENS = 20, 5
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Sizes of corpus and splits (None: not known), and mean lengths in tokens; answers with their last token."""
+
+    num_passages: int | None
+    num_validation: int
+    num_test: int
+    question_tokens: float
+    answer_tokens: float
+    passage_tokens: float
+    template_tokens: float
+    source: str
+
+
+def workload_of(
+    space: SearchSpace,
+    passages: Sequence[str],
+    questions: Sequence[str],
+    answers: Sequence[str],
+    split_sizes: Mapping[str, int],
+) -> Workload:
+    """The workload of data at hand; tokens are estimated from characters.
+
+    Args:
+        space: cuts passages and gives the prompt.
+        passages: the text of every passage.
+        questions: the training questions.
+        answers: the answer that each is trained on.
+        split_sizes: questions by split; a missing split has none.
+    """
+    cut = space.prompt.passage_tokens
+    return Workload(
+        len(passages),
+        split_sizes.get("validation", 0),
+        split_sizes.get("test", 0),
+        fmean(map(_tokens, questions)),
+        fmean(map(_tokens, answers)) + 1,
+        fmean(min(cut, _tokens(text)) for text in passages),
+        _template_tokens(space),
+        f"lengths from the data, at {CHARACTERS_PER_TOKEN} characters a token",
+    )
+
+
+def assumed_workload(space: SearchSpace) -> Workload:
+    """The workload without data: passages fill their cut, splits are as large as the space's limits say."""
+    limits = {str(split): count for split, count in space.data.limits.items()}
+    return Workload(
+        None,
+        limits.get("validation", space.training.validation_questions),
+        limits.get("test", 0),
+        ASSUMED_QUESTION_TOKENS,
+        ASSUMED_ANSWER_TOKENS + 1,
+        space.prompt.passage_tokens,
+        _template_tokens(space),
+        f"no data at hand (data.folder: {space.data.folder} is no folder here): "
+        f"questions of {ASSUMED_QUESTION_TOKENS} tokens and answers of {ASSUMED_ANSWER_TOKENS} are "
+        "assumed, passages that fill their cut, and as many validation questions as the objective looks at; "
+        "embedding the corpus is not counted",
+    )
+
+
+def _tokens(text: str) -> float:
+    return len(text) / CHARACTERS_PER_TOKEN
+
+
+def _template_tokens(space: SearchSpace) -> float:
+    return _tokens(space.prompt.template.replace("{context}", "").replace("{question}", ""))

@@ -1,0 +1,90 @@
+"""A run directory -> all that its report tells, read once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from raggrid.analysis.frontier import Frontier, frontier
+from raggrid.analysis.recommend import Recommendation, recommend
+from raggrid.analysis.results import Results, load_results
+from raggrid.analysis.units import Unit, unit_for
+from raggrid.display_names import display_name
+from raggrid.graph import PhaseSearch
+from raggrid.records import CurveRecord, LedgerRecord, PipelineRecord, TrialRecord
+from raggrid.space.rates import rate_text
+from raggrid.store.tables import read
+
+
+@dataclass(frozen=True)
+class Study:
+    """One study as its records tell it, with the verdict on it."""
+
+    results: Results
+    verdict: Recommendation
+    frontier: Frontier
+    curves: tuple[CurveRecord, ...]
+    ledger: tuple[LedgerRecord, ...]
+    pipelines: tuple[PipelineRecord, ...]
+
+    @property
+    def unit(self) -> Unit:
+        """The unit of all costs on the page. A table of somebody else's results may not know a cost."""
+        costs = [cost for row in self.verdict.table for cost in (row.final_device_seconds, row.search_device_seconds)]
+        return unit_for([cost for cost in costs if cost is not None], self.results.device_types)
+
+    def trials_of(self, search: PhaseSearch) -> list[TrialRecord]:
+        """The recorded trials of a search."""
+        return [row for row in self.results.trials if (row.phase, row.loss) == (search.phase, search.loss)]
+
+
+def read_study(run: Path) -> Study:
+    """Read and judge a study, finished or not.
+
+    Raises:
+        RecordError: no run directory, or one without a single answered pipeline.
+    """
+    return Study(
+        load_results(run),
+        recommend([run]),
+        frontier([run]),
+        tuple(read(run, CurveRecord)),
+        tuple(read(run, LedgerRecord)),
+        tuple(read(run, PipelineRecord)),
+    )
+
+
+def rates_text(trial: TrialRecord) -> str:
+    """What a trial's learning rates are called in a legend."""
+    known = [rate_text(rate) for rate in (trial.embedder_lr, trial.generator_lr) if rate is not None]
+    return " / ".join(known)
+
+
+def rates(trial: TrialRecord) -> tuple[float, float]:
+    """What trials are sorted by: the embedder's rate, then the generator's."""
+    return trial.embedder_lr or 0.0, trial.generator_lr or 0.0
+
+
+def charged_to(study: Study) -> list[tuple[str, str, float]]:
+    """The bill: (who, category, device-seconds), summed; searches first, then answering, then what nobody owns."""
+    search_of = {
+        row.trial_id: search.name for search in study.results.graph.searches.values() for row in study.trials_of(search)
+    }
+    answers = {row.pipeline_id: f"answering: {display_name(row.strategy, row.loss)}" for row in study.pipelines}
+    order = [*study.results.graph.searches, *dict.fromkeys(answers.values())]
+    sums: dict[tuple[str, str], float] = {}
+    for row in study.ledger:
+        who = search_of.get(row.trial_id or "") or answers.get(row.pipeline_id or "") or "the whole study"
+        sums[who, row.category] = sums.get((who, row.category), 0.0) + row.device_seconds
+    ranked = sorted(sums, key=lambda key: (_place(key[0], order), key[1]))
+    return [(who, category, sums[who, category]) for who, category in ranked]
+
+
+def _place(name: str, order: Sequence[str]) -> int:
+    return order.index(name) if name in order else len(order)
+
+
+def distinct(values: Iterable[float | None]) -> list[float]:
+    """The different known values, smallest first."""
+    return sorted({value for value in values if value is not None})

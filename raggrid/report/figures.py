@@ -1,0 +1,272 @@
+"""The report's charts as Vega-Lite specifications: responsive, their data inline."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from raggrid.display_names import display_name, label
+from raggrid.graph import PhaseSearch
+from raggrid.records import CurveRecord, TrialRecord
+from raggrid.report.contents import Study, charged_to, distinct, rates, rates_text
+from raggrid.space.rates import rate_text, rungs
+
+MOST_COLOURS = 10  # as many as tableau10 tells apart
+RATE = ".2~e"  # d3's way to write what rate_text writes
+ENDS = {"completed": "circle", "stopped": "cross", "diverged": "triangle-up", "failed": "square",
+        "over_budget": "diamond"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One chart: the id of its place on the page, what stands above it, and its Vega-Lite specification."""
+
+    name: str
+    title: str
+    spec: dict[str, Any]
+
+
+def drawing_library() -> str:
+    """vega, vega-lite and vega-embed as one script that defines ``vegaEmbed``, at the version altair writes for."""
+    import altair as alt
+    import vl_convert
+
+    version = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
+    return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", version))
+
+
+def frontier_figure(study: Study) -> Figure:
+    """Cost against quality; what others dominate is pale."""
+    import altair as alt
+
+    found, unit = study.frontier, study.unit
+    rows = [
+        {
+            "strategy": display_name(point.strategy, point.loss),
+            "cost": point.device_seconds / unit.seconds,
+            "quality": 100 * point.quality,
+            "low": 100 * point.low,
+            "high": 100 * point.high,
+            "chance": point.frontier_probability,
+            "standing": "on the frontier" if point.on_frontier else "dominated",
+            "opacity": 1.0 if point.on_frontier else 0.5,
+        }
+        for point in found.points
+    ]
+    order = [row["strategy"] for row in rows]
+    base = alt.Chart(_data(rows)).encode(
+        x=alt.X("cost:Q", title=f"{found.cost} cost ({unit.name})"),
+        y=alt.Y("quality:Q", title=f"{label(found.metric)} (percent)", scale=alt.Scale(zero=False)),
+    )
+    line = base.transform_filter(alt.datum.standing == "on the frontier").mark_line(
+        interpolate="step-after", strokeDash=[4, 3], color="#888"
+    )
+    shown = base.encode(
+        color=alt.Color("strategy:N", sort=order, legend=_legend(), scale=alt.Scale(scheme="dark2")),
+        opacity=alt.Opacity("opacity:Q", scale=None),
+    )
+    tooltip = [
+        alt.Tooltip("strategy:N"), alt.Tooltip("quality:Q", format=".1f"), alt.Tooltip("low:Q", format=".1f"),
+        alt.Tooltip("high:Q", format=".1f"), alt.Tooltip("cost:Q", format=".2f"),
+        alt.Tooltip("standing:N"), alt.Tooltip("chance:Q", format=".0%", title="chance of the frontier"),
+    ]  # fmt: skip
+    bars = shown.mark_rule(strokeWidth=1.5).encode(y=alt.Y("low:Q"), y2="high:Q")
+    dots = shown.mark_point(filled=True, size=110).encode(tooltip=tooltip)
+    return _figure("frontier", "", line + bars + dots, height=400)
+
+
+def curve_figures(study: Study) -> Iterator[Figure]:
+    """One chart a search: the objective by step, a line a trial, its end as a mark, the rungs dashed."""
+    for search in study.results.graph.searches.values():
+        trials = {row.trial_id: row for row in study.trials_of(search)}
+        points = [row for row in study.curves if row.trial_id in trials and math.isfinite(row.objective)]
+        if points:
+            yield _curve_figure(study, search, trials, points)
+
+
+def _curve_figure(
+    study: Study, search: PhaseSearch, trials: dict[str, TrialRecord], points: Sequence[CurveRecord]
+) -> Figure:
+    import altair as alt
+
+    last = {row.trial_id: row.step for row in points}
+    rows = [
+        {
+            "trial": row.trial_id,
+            "rates": rates_text(trials[row.trial_id]),
+            "step": row.step,
+            "objective": row.objective,
+            "status": trials[row.trial_id].status,
+            "end": row.step == last[row.trial_id],
+        }
+        for row in points
+    ]
+    names = list(dict.fromkeys(rates_text(row) for row in sorted(trials.values(), key=rates)))
+    legend = _legend("learning rate") if len(names) <= MOST_COLOURS else None
+    # The y axis keeps its own base: objectives are losses, and it is their order that counts.
+    base = alt.Chart(_data(rows)).encode(
+        x=alt.X("step:Q", title="training step", scale=alt.Scale(domain=[0, search.max_steps]), axis=_whole()),
+        y=alt.Y("objective:Q", title="validation loss (nats)", scale=alt.Scale(zero=False)),
+        color=alt.Color("rates:N", sort=names, legend=legend),
+        tooltip=["rates:N", "step:Q", alt.Tooltip("objective:Q", format=".4f"), "status:N", "trial:N"],
+    )
+    marks = alt.Scale(domain=list(ENDS), range=list(ENDS.values()))
+    ends = base.transform_filter(alt.datum.end).mark_point(filled=True, size=90, opacity=1)
+    chart = base.mark_line(point=alt.OverlayMarkDef(size=18)).encode(detail="trial:N") + ends.encode(
+        shape=alt.Shape("status:N", scale=marks, legend=None)
+    )
+    levels = _rungs(study, search)
+    if levels:
+        lines = alt.Chart(_data([{"rung": level} for level in levels]))
+        chart = lines.mark_rule(strokeDash=[3, 3], color="#999").encode(x="rung:Q") + chart
+    return _figure(f"curves-{_slug(search.name)}", search.name, chart)
+
+
+def response_figures(study: Study) -> Iterator[Figure]:
+    """The objective by learning rate at equal steps; a heat map where two rates were varied."""
+    for search in study.results.graph.searches.values():
+        trials = {row.trial_id: row for row in study.trials_of(search)}
+        points = [row for row in study.curves if row.trial_id in trials and math.isfinite(row.objective)]
+        embedder = distinct(row.embedder_lr for row in trials.values())
+        generator = distinct(row.generator_lr for row in trials.values())
+        if points and len(embedder) > 1 and len(generator) > 1:
+            yield _heat_map(search, trials, points)
+        elif points and max(len(embedder), len(generator)) > 1:
+            yield _response(search, "embedder" if len(embedder) > 1 else "generator", trials, points)
+
+
+def _response(search: PhaseSearch, side: str, trials: dict[str, TrialRecord], points: Sequence[CurveRecord]) -> Figure:
+    import altair as alt
+
+    rows = [
+        {
+            "rate": getattr(trials[row.trial_id], f"{side}_lr"),
+            "objective": row.objective,
+            "step": row.step,
+            "seed": trials[row.trial_id].seed,
+        }
+        for row in points
+    ]
+    base = alt.Chart(_data(rows)).encode(
+        x=alt.X("rate:Q", title=f"{side} learning rate", axis=_rate_axis(rows),
+                scale=alt.Scale(type="log", nice=False, padding=14)),
+        y=alt.Y("objective:Q", title="validation loss (nats)", scale=alt.Scale(zero=False)),
+        color=alt.Color("step:O", scale=alt.Scale(range=_shades(len({row["step"] for row in rows}))),
+                        legend=_legend("after step")),
+        detail="seed:N",
+        tooltip=[alt.Tooltip("rate:Q", format=RATE), "step:Q", alt.Tooltip("objective:Q", format=".4f"), "seed:N"],
+    )  # fmt: skip
+    return _figure(
+        f"response-{_slug(search.name)}", search.name, base.mark_line() + base.mark_point(filled=True, size=60)
+    )
+
+
+def _heat_map(search: PhaseSearch, trials: dict[str, TrialRecord], points: Sequence[CurveRecord]) -> Figure:
+    import altair as alt
+
+    step = common_step(points)
+    rows = [
+        {
+            "embedder": rate_text(trials[row.trial_id].embedder_lr),
+            "generator": rate_text(trials[row.trial_id].generator_lr),
+            "objective": row.objective,
+            "status": trials[row.trial_id].status,
+        }
+        for row in points
+        if row.step == step
+    ]
+    orders = [[rate_text(rate) for rate in distinct(getattr(row, f"{side}_lr") for row in trials.values())]
+              for side in ("embedder", "generator")]  # fmt: skip
+    base = alt.Chart(_data(rows)).encode(
+        x=alt.X("embedder:O", sort=orders[0], title="embedder learning rate", axis=alt.Axis(labelAngle=0)),
+        y=alt.Y("generator:O", sort=orders[1][::-1], title="generator learning rate"),
+        tooltip=["embedder:O", "generator:O", alt.Tooltip("mean(objective):Q", format=".4f"), "status:N"],
+    )
+    colour = alt.Color("mean(objective):Q", scale=alt.Scale(scheme="blues", reverse=True),
+                       legend=alt.Legend(title="validation loss", orient="bottom", gradientLength=200))  # fmt: skip
+    losses = [row.objective for row in points if row.step == step]
+    middle = (min(losses) + max(losses)) / 2
+    ink = alt.condition(f"datum.mean_objective < {middle}", alt.value("white"), alt.value("black"))
+    text = base.mark_text(fontSize=11).encode(text=alt.Text("mean(objective):Q", format=".3f"), color=ink)
+    title = f"{search.name}, after step {step}"
+    return _figure(f"response-{_slug(search.name)}", title, base.mark_rect().encode(color=colour) + text)
+
+
+def ledger_figure(study: Study) -> Figure | None:
+    """The bill: a bar for everything that device time was charged to, by what was done in it."""
+    import altair as alt
+
+    unit = study.unit
+    rows = [
+        {"to": who, "category": category, "time": seconds / unit.seconds}
+        for who, category, seconds in charged_to(study)
+    ]
+    if not rows:
+        return None
+    names = list(dict.fromkeys(row["to"] for row in rows))
+    chart = alt.Chart(_data(rows)).mark_bar().encode(
+        y=alt.Y("to:N", sort=names, title=None, axis=alt.Axis(labelLimit=150)),
+        x=alt.X("time:Q", title=unit.name),
+        color=alt.Color("category:N", legend=_legend()),
+        tooltip=["to:N", "category:N", alt.Tooltip("time:Q", format=".2f")],
+    )  # fmt: skip
+    return _figure("ledger", "", chart, height=24 * len(names) + 20)
+
+
+def common_step(points: Sequence[CurveRecord]) -> int:
+    """The deepest step at which all of these trials were measured, or most of them if there is none."""
+    counts: dict[int, int] = {}
+    for row in points:
+        counts[row.step] = counts.get(row.step, 0) + 1
+    return max(counts, key=lambda step: (counts[step], step))
+
+
+def _rungs(study: Study, search: PhaseSearch) -> tuple[int, ...]:
+    stopping = study.results.space.early_stopping
+    if not stopping.enabled or len(study.trials_of(search)) < 2:
+        return ()
+    return rungs(search.max_steps, stopping)
+
+
+def _data(rows: Sequence[dict[str, Any]]) -> Any:
+    import altair as alt
+
+    return alt.Data(values=list(rows))
+
+
+def _legend(title: str | None = None) -> Any:
+    import altair as alt
+
+    return alt.Legend(title=title, orient="bottom", columns=3, labelLimit=130, symbolLimit=0)
+
+
+def _whole() -> Any:
+    import altair as alt
+
+    return alt.Axis(format="d", tickMinStep=1, tickCount=6)
+
+
+def _rate_axis(rows: Sequence[dict[str, Any]]) -> Any:
+    import altair as alt
+
+    return alt.Axis(values=distinct(row["rate"] for row in rows), format=RATE, labelOverlap=True)
+
+
+def _shades(count: int) -> list[str]:
+    """Light to dark for early to late; the last one, which counts most, is the darkest."""
+    levels = [0.25 + 0.75 * (place + 1) / count for place in range(count)]
+    return [f"rgb({round(255 - 223 * level)},{round(255 - 152 * level)},{round(255 - 77 * level)})" for level in levels]
+
+
+def _figure(name: str, title: str, chart: Any, *, height: int = 260) -> Figure:
+    sized = chart.properties(width="container", height=height)
+    sized = sized.configure(autosize={"type": "fit", "contains": "padding"}).configure_view(stroke=None)
+    sized = sized.configure_axis(labelFontSize=12, titleFontSize=12, titleFontWeight="normal")
+    sized = sized.configure_legend(labelFontSize=12, titleFontSize=12, titleFontWeight="normal", offset=6)
+    return Figure(name, title, sized.to_dict())
+
+
+def _slug(name: str) -> str:
+    return name.replace("/", "-").replace("_", "-")

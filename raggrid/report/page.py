@@ -1,0 +1,101 @@
+"""Puts the report together: one HTML file that holds all it needs and asks for nothing."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from raggrid.display_names import display_name
+from raggrid.errors import InputError
+from raggrid.report import sections
+from raggrid.report.contents import Study, read_study
+from raggrid.report.figures import (
+    Figure,
+    curve_figures,
+    drawing_library,
+    frontier_figure,
+    ledger_figure,
+    response_figures,
+)
+from raggrid.store.tables import write_text
+
+HERE = files("raggrid.report")
+
+
+def write_report(run: Path, path: Path) -> None:
+    """Write the report of a study, finished or not, as one HTML page.
+
+    Raises:
+        InputError: ``path`` is no .html file or cannot be written.
+        RecordError: ``run`` is no run directory, or no pipeline of it was answered yet.
+    """
+    if path.suffix not in (".html", ".htm"):
+        raise InputError(f"{path}: got '{path.suffix}'; expected .html. Change the name.")
+    text = render(read_study(run))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, text)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}. Choose another place.") from None
+
+
+def render(study: Study) -> str:
+    """The page's HTML. Every text of the study is escaped; a policy in its head lets no other script run."""
+    from jinja2 import Environment, StrictUndefined
+
+    scripts = [drawing_library(), _file("page.js")]
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["json_for_script"] = json_for_script
+    template = environment.from_string(_file("page.html"))
+    return template.render(
+        **_view(study), style=_file("page.css"), scripts=scripts, hashes=[_policy_hash(text) for text in scripts]
+    )
+
+
+def json_for_script(data: Any) -> str:
+    """JSON that cannot end the script element it stands in, nor open a comment there."""
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _view(study: Study) -> dict[str, Any]:
+    verdict, results = study.verdict, study.results
+    chosen = verdict.recommended
+    strategy_head, strategy_rows = sections.strategy_rows(study)
+    trial_head, trial_rows = sections.trial_rows(study)
+    ledger = ledger_figure(study)
+    groups: dict[str, list[Figure]] = {
+        "frontier": [frontier_figure(study)],
+        "curves": list(curve_figures(study)),
+        "responses": list(response_figures(study)),
+        "ledger": [ledger] if ledger else [],
+    }
+    return {
+        "name": results.space.name,
+        "facts": sections.facts(study),
+        "chosen": display_name(chosen.strategy, chosen.loss) if chosen else None,
+        "verdict": verdict,
+        "unit": study.unit,
+        "device_seconds": sum(row.device_seconds for row in study.ledger),
+        "strategy_head": strategy_head,
+        "strategy_rows": strategy_rows,
+        "trial_head": trial_head,
+        "trial_rows": trial_rows,
+        "differing": sections.differing(study, sections.question_texts(study)),
+        "space_yaml": (results.run / "space.yaml").read_text(encoding="utf-8"),
+        "environment": list(sections.environment_rows(results.environment)),
+        "groups": groups,
+    }
+
+
+def _file(name: str) -> str:
+    return (HERE / name).read_text(encoding="utf-8")
+
+
+def _policy_hash(script: str) -> str:
+    """How a content security policy names the one script that may run (CSP level 3, hash-source)."""
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

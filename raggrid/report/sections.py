@@ -1,0 +1,169 @@
+"""The report's tables as plain rows: facts, strategies, trials, predictions that differ, environment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from raggrid.analysis.results import StrategyResult
+from raggrid.display_names import display_name, label, recall_label
+from raggrid.records import PredictionRecord, QuestionRecord
+from raggrid.report.contents import Study, rates
+from raggrid.space.rates import rate_text
+from raggrid.store.tables import read, read_table
+
+VERDICTS = {"as_good": "as good", "worse": "worse", "unresolved": "unresolved"}
+MOST_PREDICTIONS = 20
+
+
+@dataclass(frozen=True)
+class GroupedPrediction:
+    """One prediction and the strategies that made it; ``f1`` is a fraction."""
+
+    prediction: str
+    strategies: tuple[str, ...]
+    f1: float
+
+
+@dataclass(frozen=True)
+class Differing:
+    """A question on which strategies differ; its text and answers are None where the run directory lacks them."""
+
+    question_id: str
+    question: str | None
+    answers: tuple[str, ...]
+    predictions: tuple[GroupedPrediction, ...]
+
+
+def facts(study: Study) -> list[tuple[str, str]]:
+    """What was asked and on what, line by line."""
+    space, environment = study.results.space, study.results.environment
+    data = environment.get("data", {})
+    sizes = ", ".join(f"{count:,} {split}" for split, count in data.get("num_questions", {}).items())
+    passages = f", {data['num_passages']:,} passages" if "num_passages" in data else ""
+    unlabelled = sum(data.get("num_unlabelled", {}).values())
+    labels = {} if "num_unlabelled" not in data else {
+        "Context labels": f"{unlabelled:,} questions have none" if unlabelled else "every question has them"
+    }  # fmt: skip
+    rows = {
+        "Data": f"{space.data.folder}: {sizes or 'sizes not recorded'}{passages}",
+        **labels,
+        "Embedder": space.models.embedder,
+        "Generator": space.models.generator,
+        "Strategies": ", ".join(dict.fromkeys(display_name(p.strategy, p.loss) for p in study.results.graph.pipelines)),
+        "Trials": f"{len(study.results.trials) or 'none'} recorded; device: {', '.join(study.results.device_types)}",
+        "Reported on": f"{study.verdict.num_questions or 'an unknown number of'} {study.verdict.split} questions",
+    }
+    return list(rows.items())
+
+
+def strategy_rows(study: Study) -> tuple[list[str], list[tuple[list[str], str, bool]]]:
+    """Column names, and for each strategy its cells, the name of its verdict, and whether it is recommended."""
+    verdict, unit = study.verdict, study.unit
+    recall = recall_label(verdict.table[0].k)
+    head = ["strategy", "EM", "F1", recall, "final", "search", "marginal", f"{label(verdict.metric)} verdict"]
+    rows = []
+    for row in sorted(verdict.table, key=lambda row: row.search_device_seconds or row.final_device_seconds or 0.0):
+        costs = (row.final_device_seconds, row.search_device_seconds, row.marginal_device_seconds)
+        cells = [
+            display_name(row.strategy, row.loss),
+            *(_percent(value) for value in (row.exact_match, row.f1, row.recall_at_k)),
+            *("-" if cost is None else unit.text(cost) for cost in costs),
+            VERDICTS.get(row.verdict, row.verdict),
+        ]
+        chosen = verdict.recommended
+        rows.append(
+            (cells, row.verdict, chosen is not None and (chosen.strategy, chosen.loss) == (row.strategy, row.loss))
+        )
+    return head, rows
+
+
+def trial_rows(study: Study) -> tuple[list[str], list[list[str]]]:
+    """Column names and the cells of every trial, in the order of the graph."""
+    head = [
+        "search",
+        "embedder lr",
+        "generator lr",
+        "seed",
+        "status",
+        "steps",
+        "loss",
+        "train s",
+        "evaluate s",
+        "lost s",
+    ]
+    rows = [
+        [
+            search.name, rate_text(row.embedder_lr), rate_text(row.generator_lr), str(row.seed), row.status,
+            f"{row.steps:,}/{row.max_steps:,}", "-" if row.objective is None else f"{row.objective:.4g}",
+            *(f"{value:,.1f}" for value in
+              (row.train_device_seconds, row.evaluate_device_seconds, row.lost_device_seconds)),
+        ]
+        for search in study.results.graph.searches.values()
+        for row in sorted(study.trials_of(search), key=lambda row: (row.seed, *rates(row)))
+    ]  # fmt: skip
+    return head, rows
+
+
+def question_texts(study: Study) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """(question, answers) of the reported split by question id; empty where the run directory does not keep them."""
+    rows = read(study.results.run, QuestionRecord)
+    return {row.question_id: (row.question, row.answers) for row in rows if row.split == study.verdict.split}
+
+
+def differing(study: Study, texts: Mapping[str, tuple[str, tuple[str, ...]]]) -> list[Differing]:
+    """The questions whose F1 varies most over the strategies' winners, twenty at most: the even splits first.
+
+    Args:
+        study: with at least one measured strategy.
+        texts: (question, answers) by question id, as far as known.
+    """
+    lines = [line for line in study.results.measured if line.question_ids == study.results.measured[0].question_ids]
+    scores = np.stack([line.scores["f1"] for line in lines])  # (S, Q)
+    spread = scores.var(axis=0).round(9)
+    order = np.argsort(-spread, kind="stable")[:MOST_PREDICTIONS]
+    chosen = [lines[0].question_ids[place] for place in order if spread[place] > 0]
+    said = _said(study, lines, set(chosen))
+    return [_differing(name, texts.get(name), said.get(name, ())) for name in chosen]
+
+
+def _said(study: Study, lines: Sequence[StrategyResult], wanted: set[str]) -> dict[str, list[tuple[str, str, float]]]:
+    """(strategy, prediction, F1) by question; only the wanted rows become Python objects."""
+    names = {line.winner.pipeline_id: display_name(*line.key) for line in lines}
+    table = read_table(study.results.run, PredictionRecord)
+    keys = [table[name].to_numpy(zero_copy_only=False) for name in ("question_id", "pipeline_id", "split")]
+    rows = np.isin(keys[0], list(wanted)) & np.isin(keys[1], list(names)) & (keys[2] == lines[0].split)
+    said: dict[str, dict[str, tuple[str, str, float]]] = {}
+    for row in table.take(np.flatnonzero(rows)).to_pylist():
+        name = names[row["pipeline_id"]]
+        said.setdefault(row["question_id"], {})[name] = (name, row["prediction"], row["f1"])
+    return {question: list(by_strategy.values()) for question, by_strategy in said.items()}
+
+
+def _differing(
+    name: str, text: tuple[str, tuple[str, ...]] | None, said: Sequence[tuple[str, str, float]]
+) -> Differing:
+    grouped: dict[tuple[float, str], list[str]] = {}
+    for strategy, prediction, f1 in said:
+        grouped.setdefault((f1, prediction), []).append(strategy)
+    answers = [
+        GroupedPrediction(prediction, tuple(who), f1) for (f1, prediction), who in sorted(grouped.items(), reverse=True)
+    ]
+    question, gold = text or (None, ())
+    return Differing(name, question, gold, tuple(answers))
+
+
+def environment_rows(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """The environment as flat lines: nested keys joined with dots."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from environment_rows(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", "not recorded" if value is None else str(value)
+
+
+def _percent(fraction: float | None) -> str:
+    return "-" if fraction is None else f"{100 * fraction:.1f}"

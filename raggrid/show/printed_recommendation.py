@@ -1,0 +1,131 @@
+"""A recommendation as text for a terminal of 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from raggrid.analysis.recommend import Compared, Recommendation, TableRow
+from raggrid.analysis.units import Unit, unit_for
+from raggrid.display_names import display_name, label, recall_label
+from raggrid.show.layout import new_table, percent, show_table
+
+MARKS = {"as_good": ("as good", "green"), "worse": ("worse", "red"), "unresolved": ("unresolved", "yellow")}
+COSTS = ("final_device_seconds", "search_device_seconds", "marginal_device_seconds")
+
+
+def show_recommendation(result: Recommendation, out: Console) -> None:
+    """The answer first, then the table that it rests on, then what to mind."""
+    chosen = result.recommended
+    out.print()
+    if chosen:
+        out.print(Text.assemble("Recommended: ", (display_name(chosen.strategy, chosen.loss), "bold green"),
+                                f"  ({chosen.grade})"))  # fmt: skip
+        _indented(out, chosen.reason)
+    else:
+        out.print("[bold]No strategy fits your case.[/]")
+        _indented(out, result.none_because or "")
+    _indented(out, _rule_line(result))
+    show_table(_score_table(result), out)
+    for line in (*_legend(result), *_pairs(result), *_controls(result), *_labels(result), *result.notes):
+        _indented(out, line)
+    for warning in result.warnings:
+        out.print(Text.assemble(("Mind: ", "yellow"), warning), highlight=False)
+
+
+def _indented(out: Console, line: str) -> None:
+    out.print(Padding(Text(line), (0, 0, 0, 2), expand=False), highlight=False)
+
+
+def _rule_line(result: Recommendation) -> str:
+    verb = "The paper's rule agrees" if result.agrees else f"The paper's rule says {result.rule.strategy}"
+    return f"{verb}. {result.rule.because} {result.disagreement}".rstrip()
+
+
+def _score_table(result: Recommendation) -> Table:
+    known = [value for row in result.table for name in COSTS if (value := getattr(row, name)) is not None]
+    unit = unit_for(known, result.costs["device_types"])
+    columns = [name for name in COSTS if any(getattr(row, name) is not None for row in result.table)]
+    table = new_table(_title(result, unit))
+    table.add_column("strategy", no_wrap=True)
+    for name in ("EM", "F1", recall_label(result.table[0].k), *(name.partition("_")[0] for name in columns)):
+        table.add_column(name, justify="right", no_wrap=True)
+    contains = any(row.contains_answer is not None for row in result.table)
+    if contains:
+        table.columns[1].header = "EM (has)"
+    table.add_column("verdict", no_wrap=True)
+    for row in sorted(result.table, key=lambda row: _order(row, result.costs["decided_by"])):
+        table.add_row(*_cells(row, unit, columns, contains), style="bold" if _is_chosen(row, result) else "")
+    return table
+
+
+def _order(row: TableRow, basis: str) -> float:
+    return float(getattr(row, f"{basis}_device_seconds") or 0.0)
+
+
+def _title(result: Recommendation, unit: Unit) -> str:
+    size = f"{result.num_questions:,} {result.split} questions" if result.num_questions else f"{result.split} split"
+    seeds = f", {result.num_seeds} seeds" if result.num_seeds > 1 else ""
+    hand = f", {result.case['have']} in hand" if result.case["have"] else ""
+    return f"{size}{seeds}; percent; {unit.name}{hand}; verdict on {label(result.metric)}"
+
+
+def _cells(row: TableRow, unit: Unit, columns: list[str], contains: bool) -> list[str | Text]:
+    exact = percent(row.exact_match) + (f" ({percent(row.contains_answer)})" if contains else "")
+    scores = [exact, percent(row.f1), percent(row.recall_at_k)]
+    costs = ["-" if (value := getattr(row, name)) is None else unit.text(value) for name in columns]
+    return [display_name(row.strategy, row.loss), *scores, *costs, Text(*MARKS[row.verdict])]
+
+
+def _is_chosen(row: TableRow, result: Recommendation) -> bool:
+    chosen = result.recommended
+    return chosen is not None and (row.strategy, row.loss) == (chosen.strategy, chosen.loss)
+
+
+def _legend(result: Recommendation) -> Iterator[str]:
+    if any(row.contains_answer is not None for row in result.table):
+        yield "EM (has): exact match, and how often an accepted answer stands somewhere in the prediction."
+
+
+def _pairs(result: Recommendation) -> Iterator[str]:
+    level = f"{100 * result.confidence:g}%"
+    for row in result.unresolved:
+        if row.difference < 0:
+            about = "at most" if result.case["means_only"] else "about"
+            needed = f"; {about} {row.questions_needed:,} questions would settle it" if row.questions_needed else ""
+            yield (
+                f"{display_name(row.strategy, row.loss)}: {_points(row)}, {level} interval {_interval(row)}{needed}."
+            )
+
+
+def _points(row: Compared) -> str:
+    return f"{100 * row.difference:+.1f} points to the best"
+
+
+def _interval(row: Compared) -> str:
+    return f"{100 * row.low:+.1f} to {100 * row.high:+.1f}"
+
+
+def _controls(result: Recommendation) -> Iterator[str]:
+    """One sentence for both controls, so that nobody reads format and guessing as retrieval."""
+    constant, book = result.controls.constant_answer, result.controls.closed_book
+    parts = []
+    if constant:
+        scores = f"{percent(constant.exact_match)} EM, {percent(constant.f1)} F1"
+        quoted = f' ("{constant.answers[0]}")' if len(constant.answers) == 1 else ""
+        parts.append(f"the most frequent training answer to such a question{quoted} scores {scores}")
+    if book:
+        parts.append(
+            f"a generator tuned without passages {percent(book.exact_match)} EM, {percent(book.f1)} F1 (closed_book)"
+        )
+    if parts:
+        yield f"Without retrieval {'; '.join(parts)}."
+
+
+def _labels(result: Recommendation) -> Iterator[str]:
+    if result.label_value:
+        yield result.label_value.sentence

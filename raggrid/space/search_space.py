@@ -1,0 +1,126 @@
+"""A search space: every setting that identifies a study, checked as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Set
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import Field, model_validator
+
+from raggrid.space.settings import (
+    Answer,
+    Budget,
+    Checkpoints,
+    Data,
+    EarlyStopping,
+    LearningRates,
+    Losses,
+    Models,
+    Natural,
+    Prompt,
+    Rates,
+    Resources,
+    Retrieval,
+    Sampled,
+    Section,
+    Selection,
+    StrategyName,
+    Training,
+)
+
+
+class SearchSpace(Section):
+    """A whole study: data, models, strategies, learning rates and how they are searched."""
+
+    name: str
+    data: Data
+    models: Models
+    strategies: tuple[StrategyName, ...] = ("baseline", "embedder", "generator", "independent", "two_phase", "joint")
+    losses: Losses = Losses()
+    learning_rates: LearningRates = LearningRates()
+    retrieval: Retrieval = Retrieval()
+    answer: Answer = Answer()
+    prompt: Prompt = Prompt()
+    training: Training = Training()
+    early_stopping: EarlyStopping = EarlyStopping()
+    selection: Selection = Selection()
+    resources: Resources = Resources()
+    budget: Budget = Budget()
+    checkpoints: Checkpoints = Checkpoints()
+    seeds: Annotated[tuple[Natural, ...], Field(min_length=1)] = (0,)
+    """The first seed's search picks the winners; each further seed trains and answers the winners again."""
+    seeds_for: Literal["winners", "grid"] = "winners"
+    """``grid``: every seed runs a whole search of its own."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> SearchSpace:
+        found = list(_contradictions(self))
+        if found:
+            raise Contradictions(found)
+        return self
+
+    @property
+    def answer_top_k(self) -> int:
+        """Passages in the answering prompt; also the k of the reported recall@k."""
+        return self.answer.top_k or self.retrieval.top_k
+
+
+TUNES_EMBEDDER = frozenset({"embedder", "independent", "two_phase", "joint"})
+TUNES_GENERATOR = frozenset({"closed_book", "generator", "independent", "two_phase", "joint"})
+MARGINALISES = frozenset({"two_phase", "joint"})
+
+
+class Contradiction(NamedTuple):
+    """What does not fit together: the settings that it follows from, and the sentence that says so."""
+
+    reads: tuple[str, ...]
+    sentence: str
+
+
+class Contradictions(ValueError):
+    """All contradictions of a space; the message is one line each."""
+
+    def __init__(self, found: Iterable[Contradiction]) -> None:
+        self.found = tuple(found)
+        super().__init__("\n".join(each.sentence for each in self.found))
+
+
+def _contradictions(space: SearchSpace) -> Iterator[Contradiction]:
+    names, top_k = set(space.strategies), space.retrieval.top_k
+    if not names:
+        yield Contradiction(("strategies",), "strategies: got none; expected at least one.")
+    yield from _rate_problems("learning_rates.embedder", space.learning_rates.embedder, names & TUNES_EMBEDDER)
+    yield from _rate_problems("learning_rates.generator", space.learning_rates.generator, names & TUNES_GENERATOR)
+    if names & MARGINALISES and top_k < 2:
+        yield Contradiction(
+            ("strategies", "retrieval.top_k"),
+            f"retrieval.top_k: got {top_k}; strategy '{min(names & MARGINALISES)}' tunes the embedder "
+            "through the RAG loss, whose gradient is exactly zero with one passage. Use at least 2.",
+        )
+    if "joint" in names and not space.losses.joint:
+        yield Contradiction(
+            ("strategies", "losses.joint"), "losses.joint: got none; expected rag_token, rag_sequence or both."
+        )
+    for field in ("{context}", "{question}"):
+        if field not in space.prompt.template:
+            yield Contradiction(
+                ("prompt.template",), f"prompt.template: got no {field}; the generator needs to see it."
+            )
+    if len(names) != len(space.strategies):
+        yield Contradiction(("strategies",), "strategies: got a name twice; expected each once.")
+    if len(set(space.seeds)) != len(space.seeds):
+        yield Contradiction(("seeds",), f"seeds: got {list(space.seeds)}; expected each once.")
+    if space.budget.dollars and not space.resources.dollars_per_device_hour:
+        yield Contradiction(
+            ("budget.dollars", "resources.dollars_per_device_hour"),
+            "budget.dollars: needs resources.dollars_per_device_hour, the price of a device. Add it.",
+        )
+
+
+def _rate_problems(key: str, rates: Rates, searched_by: Set[str]) -> Iterator[Contradiction]:
+    if searched_by and not rates:
+        yield Contradiction(
+            ("strategies", key), f"{key}: got no values; strategy '{min(searched_by)}' searches them. Add a list."
+        )
+    if not isinstance(rates, Sampled) and len(set(rates)) != len(rates):
+        yield Contradiction((key,), f"{key}: got {list(rates)}; expected each value once.")

@@ -1,0 +1,84 @@
+"""Columns of tables of millions of rows as numpy arrays, without a Python object a row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from raggrid.store.tables import read_file, schema
+
+
+def columns(table: pa.Table, names: Iterable[str]) -> dict[str, Any]:
+    """Some columns of an Arrow table as numpy arrays, by name."""
+    return {name: table[name].to_numpy(zero_copy_only=False) for name in names}
+
+
+def read_columns(
+    files: Sequence[Path], record: type, names: Sequence[str], *, split: str, first_rows: int | None = None
+) -> pa.Table:
+    """Some columns of a table's rows of one split, as Arrow.
+
+    Rows come in the order written, superseded ones included. Strings are dictionary-encoded, with one dictionary a
+    column (see `codes`); a column that a file lacks, since it was written before the column was added, is null.
+
+    Args:
+        files: of `table_files`, listed once for several reads: a study that goes on adds some meanwhile.
+        first_rows: at most so many rows of each file.
+    """
+    wanted = schema(record)
+    parts = [read_file(file, lambda file: _part(file, wanted, names, split, first_rows)) for file in files]
+    found = [part for part in parts if part is not None]
+    return pa.concat_tables(found or [_encoded(wanted.empty_table().select(list(names)))]).unify_dictionaries()
+
+
+def _part(file: Path, wanted: pa.Schema, names: Sequence[str], split: str, first_rows: int | None) -> pa.Table | None:
+    strings = [field.name for field in wanted if field.type == pa.string()]
+    source = pq.ParquetFile(file, read_dictionary=strings)
+    splits = source.read(["split"])["split"].unique().to_pylist()
+    if split not in splits:
+        return None
+    mixed = len(splits) > 1
+    present = [*(["split"] if mixed else []), *(name for name in names if name in source.schema_arrow.names)]
+    if first_rows is None:
+        table = source.read(present)
+    else:
+        table = pa.Table.from_batches([next(source.iter_batches(first_rows, columns=present))])
+    if mixed:
+        table = table.filter(pc.equal(table["split"].cast(pa.string()), split))
+    filled = [table[name] if name in present else pa.nulls(len(table), wanted.field(name).type) for name in names]
+    return _encoded(pa.table(filled, names=list(names)))
+
+
+def _encoded(table: pa.Table) -> pa.Table:
+    """Strings as dictionaries, whether or not the file held them so."""
+    done = [c.dictionary_encode() if c.type == pa.string() else c for c in table.columns]
+    return pa.table(done, names=table.column_names)
+
+
+def codes(table: pa.Table, name: str) -> tuple[Any, list[str]]:
+    """A string column of `read_columns`: (rows,) places in the list of its values, and that list."""
+    chunks = table[name].chunks
+    values = chunks[0].dictionary.to_pylist() if chunks else []
+    # By DLPack, since Arrow's own way to numpy imports pandas, which takes longer than reading a small study.
+    places = [np.from_dlpack(chunk.indices) for chunk in chunks if len(chunk)]
+    return np.concatenate([np.empty(0, dtype=np.int32), *places]), values
+
+
+def numbers(table: pa.Table, name: str) -> Any:
+    """A numeric column of `read_columns` as (rows,) floats; nan for null."""
+    column = table[name].cast(pa.float64())
+    return np.concatenate([np.empty(0), *(_floats(chunk) for chunk in column.chunks)])
+
+
+def _floats(chunk: pa.Array) -> Any:
+    if not chunk.null_count:
+        return np.from_dlpack(chunk)
+    values = np.full(len(chunk), np.nan)
+    values[np.from_dlpack(chunk.is_valid().cast(pa.int8())).astype(bool)] = np.from_dlpack(chunk.drop_null())
+    return values

@@ -1,0 +1,75 @@
+"""A budget as a clock: how long a study may still train, and how long it may still answer. Knows no Ray."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+
+from raggrid.records import LedgerRecord
+from raggrid.space.settings import Budget
+
+
+def wall_seconds(ledger: Sequence[LedgerRecord], devices: int) -> float:
+    """Wall seconds that earlier sessions took: all that a session charged adds up to the time of the devices it held.
+
+    Args:
+        ledger: of those sessions; each has closed it with a row of idle time that began when the session did and says
+            how many devices it held.
+        devices: of a session that has not.
+    """
+    sessions = sorted((row.started_at, row.num_workers) for row in ledger if row.category == "idle")
+    starts = [began for began, _ in sessions]
+    held = [count for _, count in sessions] or [devices]
+    return sum(row.device_seconds / held[max(0, bisect_right(starts, row.started_at) - 1)] for row in ledger)
+
+
+@dataclass
+class BudgetClock:
+    """Counts what the allocation uses: ``devices`` held from ``began`` on, idle or not.
+
+    ``used_device_seconds`` and ``used_wall_seconds`` are of earlier sessions of the same study. All limits turn into
+    one end in wall time. Training ends before it, so that what is finished can still be answered: by the budget's
+    reserve, or by what the answering measured so far says it needs, if that is more.
+    """
+
+    budget: Budget
+    devices: int
+    began: float
+    now: Callable[[], float]
+    dollars_per_device_hour: float | None = None
+    used_device_seconds: float = 0.0
+    used_wall_seconds: float = 0.0
+    answer_seconds: list[float] = field(default_factory=list)
+
+    def limit_seconds(self) -> float:
+        """Wall seconds that this session may take; infinite without a budget."""
+        budget, limits = self.budget, [math.inf]
+        if budget.device_hours:
+            limits.append((3600 * budget.device_hours - self.used_device_seconds) / self.devices)
+        if budget.wall_hours:
+            limits.append(3600 * budget.wall_hours - self.used_wall_seconds)
+        if budget.dollars and self.dollars_per_device_hour:
+            hours = budget.dollars / self.dollars_per_device_hour
+            limits.append((3600 * hours - self.used_device_seconds) / self.devices)
+        return min(limits)
+
+    def closes(self, num_answers: int) -> str:
+        """What is to be started no more: ``nothing``, ``training``, or ``all``.
+
+        Args:
+            num_answers: answerings that would still be needed if training ended now.
+        """
+        limit = self.limit_seconds()
+        if math.isinf(limit):
+            return "nothing"
+        gone = self.now() - self.began
+        if gone >= limit:
+            return "all"
+        return "training" if gone >= limit - self._reserve(limit, num_answers) else "nothing"
+
+    def _reserve(self, limit: float, num_answers: int) -> float:
+        measured = median(self.answer_seconds) if self.answer_seconds else 0.0
+        return max(self.budget.reserve * limit, math.ceil(num_answers / self.devices) * measured)

@@ -1,0 +1,289 @@
+"""What a study has and what it can do next: a function of its finished facts. Knows no Ray.
+
+A search (of one seed) goes in rounds: a round is a set of tasks that can run side by side, and the next round is
+worked out from the facts when all of it has ended. Nothing is remembered that the records do not say, but for what
+is running now; so a study that starts on a directory with records continues it.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+from raggrid.costs import Costs, pipeline_costs
+from raggrid.graph import PipelinePlan, StudyGraph, selection_plan
+from raggrid.identity import PhaseRun
+from raggrid.records import CurveRecord, PipelineRecord, TrialRecord
+from raggrid.space.search_space import SearchSpace
+from raggrid.study.answering import AnswerQueue
+from raggrid.study.facts import Facts
+from raggrid.study.reuse import Sharing, Waiter
+from raggrid.study.rounds import OPEN, HalvingGroup, SearchKey, SearchProgress, dependencies, next_round
+from raggrid.study.tasks import AnswerTask, IndexTask, Task
+
+INDEX = IndexTask()
+
+
+@dataclass
+class StudyState:
+    """The facts of a study and the tasks in flight.
+
+    ``closed``: what is not started any more, since the budget is used up: nothing, ``training`` (what is finished is
+    still answered), or ``all``.
+    """
+
+    space: SearchSpace
+    graph: StudyGraph
+    key: str
+    splits: tuple[str, ...]
+    indexed: bool = False
+    failed: dict[str, str] = field(default_factory=dict)
+    running: dict[str, Task] = field(default_factory=dict)
+    closed: str = "nothing"
+
+    def __post_init__(self) -> None:
+        self.facts = Facts(self.space, self.graph, self.key)
+        self._names = {(search.phase, search.loss): name for name, search in self.graph.searches.items()}
+        self._keys = list(self._search_keys())
+        self._rank = {key: place for place, key in enumerate(self._keys)}
+        waiting = {name: self._waiting_for(name) for name in self.graph.searches}
+        urgent = sorted(self._keys, key=lambda key: (self.space.seeds.index(key.seed), -waiting[key.name]))
+        self._urgency = {key: place for place, key in enumerate(urgent)}
+        self._urgent = urgent
+        self._dependents = _dependents(self._keys, self.graph, self.space)
+        self._answers = AnswerQueue(self.graph, self.space, self.splits)
+        self.restart()
+
+    @property
+    def trials(self) -> Mapping[str, TrialRecord]:
+        """The finished trials by id."""
+        return self.facts.trials
+
+    @property
+    def answered(self) -> Mapping[tuple[str, str], PipelineRecord]:
+        """The answered pipelines by (pipeline id, split)."""
+        return self.facts.answered
+
+    def _search_keys(self) -> Iterator[SearchKey]:
+        for seed in self.space.seeds:
+            for name in self.graph.searches:
+                yield SearchKey(name, seed)
+
+    # Facts coming in
+
+    def add_trial(self, row: TrialRecord) -> None:
+        """A trial's record."""
+        self.facts.add_trial(row)
+
+    def add_curve(self, row: CurveRecord) -> None:
+        """A measurement on a trial's way."""
+        self.facts.measured.setdefault(row.trial_id, {})[row.step] = row.objective
+
+    def add_answer(self, row: PipelineRecord) -> None:
+        """An answered pipeline."""
+        self.facts.answered[row.pipeline_id, row.split] = row
+        self._answers.add_answer(row)
+
+    def end(self, task: Task) -> None:
+        """A running task has ended, well or not; its facts were added before."""
+        self.running.pop(task.key, None)
+        self._answers.end(task.key)
+        for waiter in self._sharing.end(task.key):
+            (self._answers.due if isinstance(waiter, int) else self._due).add(waiter)  # type: ignore[arg-type]
+        owner = self._owner.pop(task.key, None)
+        if owner is None:
+            return
+        owner.open.discard(task.key)
+        if not (owner.open or owner.waiting):
+            self._due.add(owner.key)
+
+    def restart(self) -> None:
+        """Work everything out anew from the facts; nothing may be running."""
+        self.progress = {key: SearchProgress(key) for key in self._keys}
+        self._outcomes = {key: progress.outcome for key, progress in self.progress.items()}
+        self._answers.restart()
+        self._sharing = Sharing()
+        self._owner: dict[str, SearchProgress] = {}
+        self._ready: list[int] = []
+        self._rejected: list[tuple[SearchKey, str]] = []
+        self._due = set(self._keys)
+
+    def close(self, what: str) -> None:
+        """Start no more training, or nothing more at all."""
+        if what == self.closed:
+            return
+        self.closed = what
+        if what == "nothing":
+            self._reopen()
+        for progress in self.progress.values() if what != "nothing" else ():
+            progress.drop_waiting(training_only=what == "training")
+        if what != "training":
+            self._answers.restart()
+        else:
+            self._answers.look_again()
+        self._due = set(self._keys)
+
+    def _reopen(self) -> None:
+        """There is time to train after all: what was settled for want of it is open again."""
+        for key, progress in self.progress.items():
+            if progress.cut:
+                progress.outcome, progress.cut = OPEN, False
+                self._outcomes[key] = progress.outcome
+
+    # What can be done
+
+    def take(self) -> Task | None:
+        """The next task to start, those that most others wait for first; counted as running from now."""
+        queue = self._first_queue()
+        if not queue:
+            return None
+        task = queue.popleft()
+        self.running[task.key] = task
+        if task.key in self._owner:
+            self._owner[task.key].open.add(task.key)
+        return task
+
+    def is_done(self) -> bool:
+        """Nothing runs and nothing can start."""
+        return not self.running and not self._first_queue() and not self._rejected
+
+    def rejected(self) -> list[str]:
+        """Trials that wait at a rung and were decided against; their records are still to be written."""
+        self._advance()
+        rejected, self._rejected = self._rejected, []
+        self._due.update(key for key, _ in rejected)  # with their records there, a round may be over
+        return [name for _, name in rejected]
+
+    def _first_queue(self) -> deque[Task]:
+        """The tasks that go before all others; empty when nothing can start."""
+        if not self.indexed:
+            free = "index" not in self.running and "index" not in self.failed and self.closed == "nothing"
+            return deque([INDEX] if free else [])
+        self._advance()
+        if self._answers.first:
+            return self._answers.first  # type: ignore[return-value]
+        while self._ready:
+            waiting = self.progress[self._urgent[self._ready[0]]].waiting
+            if waiting:
+                return waiting
+            heapq.heappop(self._ready)
+        return self._answers.last  # type: ignore[return-value]
+
+    def _advance(self) -> None:
+        """Work out the next round of every search whose last one has ended, and the pipelines that can be answered.
+
+        Looks only at what is due: at all of them it would grow with the number of seeds.
+        """
+        if not self.indexed:
+            return
+        self._queue_answers()
+        due = [self._rank[key] for key in self._due]
+        heapq.heapify(due)
+        self._due.clear()
+        while due:
+            key = self._keys[heapq.heappop(due)]
+            progress = self.progress[key]
+            if progress.open or progress.waiting or progress.outcome.settled:
+                continue
+            answerable = partial(self._answerable, waiter=key)
+            next_round(progress, self.facts, self._outcomes, self.failed, answerable, closed=self.closed)
+            self._outcomes[key] = progress.outcome
+            progress.cut = progress.outcome.settled and self.closed != "nothing"
+            self._take_in(key, progress)
+            if progress.outcome.settled:
+                for other in self._dependents.get(key, ()):
+                    heapq.heappush(due, self._rank[other])
+        self._queue_answers()
+
+    def _take_in(self, key: SearchKey, progress: SearchProgress) -> None:
+        """What a search's new round means for the study."""
+        if progress.waiting:
+            self._owner.update({task.key: progress for task in progress.waiting})
+            heapq.heappush(self._ready, self._urgency[key])
+        self._rejected += [(key, name) for name in progress.rejected]
+        progress.rejected = []
+        if progress.outcome.settled:
+            self._answers.settled(key)
+
+    def _queue_answers(self) -> None:
+        if self.closed != "all":
+            self._answers.queue(
+                self._outcomes, self.facts, self._answerable, lambda key: key in self.running or key in self.failed
+            )
+
+    def _answerable(self, task: AnswerTask, waiter: Waiter) -> AnswerTask | None:
+        """An answering as it is to be done; None while ``waiter`` has to wait for another."""
+        return self._sharing.ready(
+            task, waiter, self.facts, lambda key: key in self.running or self._answers.knows(key)
+        )
+
+    # What others ask
+
+    @property
+    def answers_left(self) -> int:
+        """Splits that some strategy has still to answer, seed by seed."""
+        return self._answers.left
+
+    def costs_of(self, answer: AnswerTask | PipelineRecord) -> Costs:
+        """What a pipeline costs by the trials that are known now."""
+        sides = (answer.embedder_trial_id, answer.generator_trial_id)
+        chosen = {name: self.trials[name] for name in sides if name}
+        return pipeline_costs(self.graph, self._plan_of(answer), chosen.values(), self._trials_by_search(answer.seed))
+
+    def _plan_of(self, task: AnswerTask | PipelineRecord) -> PipelinePlan:
+        selecting = (selection_plan(search, self.space.losses.phases) for search in self.graph.searches.values())
+        known = [*self.graph.pipelines, *selecting]
+        return next(plan for plan in known if (plan.strategy, plan.loss) == (task.strategy, task.loss))
+
+    def _trials_by_search(self, seed: int) -> Mapping[str, list[TrialRecord]]:
+        """The trials of each search that picked the winners of ``seed``: what the costs are computed from."""
+        searching = seed if self.space.seeds_for == "grid" else self.space.seeds[0]
+        return {name: self.facts.trials_of(name, searching) for name in self.graph.searches}
+
+    def phase_run(self, trial_id: str) -> PhaseRun:
+        """The phase run of a trial that is known by now."""
+        return next(progress.runs[trial_id] for progress in self.progress.values() if trial_id in progress.runs)
+
+    def unfinished(self) -> dict[str, HalvingGroup]:
+        """The group of every phase run that is known by now and has not ended, by trial id."""
+        self._advance()
+        return {
+            name: HalvingGroup(*key, run.upstream_trial_id)
+            for key, progress in self.progress.items()
+            for name, run in progress.runs.items()
+            if self.facts.ended(name) is None
+        }
+
+    def removable(self, among: Iterable[str]) -> list[str]:
+        """Those of some trials that finished and can be needed no more: neither winners nor possible finalists.
+
+        By search, and within one the worst last.
+        """
+        own: dict[SearchKey, list[tuple[float, str]]] = {}
+        for name in among:
+            row = self.facts.trials.get(name)
+            if row is not None and row.status == "completed" and row.objective is not None:
+                key = SearchKey(self._names.get((row.phase, row.loss), ""), row.seed)
+                if key in self._rank:
+                    own.setdefault(key, []).append((row.objective, name))
+        known = {key: [name for _, name in sorted(own[key])] for key in sorted(own, key=lambda key: self._rank[key])}
+        return [name for key, names in known.items() for name in self.progress[key].losers(self.facts, names)]
+
+    def _waiting_for(self, name: str) -> int:
+        """How many searches wait for this one, directly or not."""
+        direct = [other.name for other in self.graph.searches.values() if name in other.depends_on]
+        return len(direct) + sum(self._waiting_for(other) for other in direct)
+
+
+def _dependents(
+    keys: Iterable[SearchKey], graph: StudyGraph, space: SearchSpace
+) -> Mapping[SearchKey, list[SearchKey]]:
+    """The searches that wait for each search, directly."""
+    found: dict[SearchKey, list[SearchKey]] = {}
+    for key in keys:
+        for needed in dependencies(key, graph.searches[key.name], space):
+            found.setdefault(needed, []).append(key)
+    return found
