@@ -140,7 +140,7 @@ def test_means_alone_are_judged_by_what_they_cannot_exceed() -> None:
 
 @pytest.fixture(scope="module")
 def coverage() -> ModuleType:
-    path = Path(__file__).parent.parent / "benchmarks" / "coverage.py"
+    path = Path(__file__).parents[2] / "benchmarks" / "coverage.py"
     spec = importlib.util.spec_from_file_location("benchmark_coverage", path)
     assert spec is not None
     assert spec.loader is not None

@@ -21,10 +21,10 @@ from raggrid.rag.sizes import model_size
 from raggrid.space.yaml_io import load_space
 from raggrid.strategies import PHASES
 from raggrid.unit_costs import PhaseCosts, with_step_seconds
+from tests.planning.test_plan import SIZES, UNITS, setting
 from tests.records import made_space
-from tests.test_plan import SIZES, UNITS, setting
 
-SPACES = Path(__file__).parent.parent / "search_spaces"
+SPACES = Path(__file__).parents[2] / "search_spaces"
 
 
 def test_operations_are_two_a_parameter_and_token_forward_and_as_many_for_each_way_back() -> None:

@@ -11,7 +11,7 @@ from raggrid.backend.ray.cluster import _allocation, _has_token, _knock
 from raggrid.errors import StudyError
 from raggrid.space.settings import Resources
 
-CLUSTER = Path(__file__).parent.parent / "cluster.yaml"
+CLUSTER = Path(__file__).parents[2] / "cluster.yaml"
 
 
 def test_cluster_yaml_is_valid_for_ray() -> None:

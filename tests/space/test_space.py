@@ -15,7 +15,7 @@ MINIMAL = {
     "models": {"embedder": "e", "generator": "g"},
     "learning_rates": {"embedder": [1e-5], "generator": [1e-4]},
 }
-SPACES = Path(__file__).parent.parent / "search_spaces"
+SPACES = Path(__file__).parents[2] / "search_spaces"
 
 
 def problems(text: str, tmp_path: Path, *overrides: str) -> str:
