@@ -11,7 +11,8 @@ from typing import Any
 from raggrid.graph import study_graph
 from raggrid.records import CurveRecord
 from raggrid.space.search_space import SearchSpace
-from raggrid.store.tables import append, create_run
+from raggrid.store.run_directory import RunDirectory
+from raggrid.store.tables import create_run
 from raggrid.study.controller import Controller
 from raggrid.study.resume import restored
 from raggrid.study.state import StudyState
@@ -26,7 +27,18 @@ Score = Callable[[AnswerTask], float]
 
 def new_controller(run: Path, space: SearchSpace, splits: tuple[str, ...] = ("validation", "test")) -> Controller:
     create_run(run, space, {})
-    return Controller(StudyState(space, study_graph(space), "key", splits), run, 0)
+    return Controller(StudyState(space, study_graph(space), "key", splits), RunDirectory(run), 0)
+
+
+def run_of(controller: Controller) -> Path:
+    """Its run directory."""
+    return Path(recorded(controller).address)
+
+
+def recorded(controller: Controller) -> RunDirectory:
+    """Its storage, which outlives it."""
+    assert isinstance(controller.records, RunDirectory)
+    return controller.records
 
 
 def bowl(task: PhaseTask, step: int) -> float:
@@ -52,7 +64,7 @@ def finish(
         status = status if math.isfinite(objective(task, step)) else "diverged"
         controller.reported(task.key, {"status": status, "step": step, "objective": objective(task, step),
                                     "train_seconds": float(step), "evaluate_seconds": 1.0})  # fmt: skip
-        append(controller.run, [CurveRecord(task.key, step, None, None, objective(task, step), None, float(step))])
+        controller.records.append([CurveRecord(task.key, step, None, None, objective(task, step), None, float(step))])
     elif isinstance(task, AnswerTask):
         controller.reported(task.key, {"status": "completed", "exact_match": score(task), "f1": score(task),
                                     "recall_at_k": 0.5, "num_questions": 4})  # fmt: skip
@@ -86,9 +98,10 @@ def play(
 def continued(controller: Controller, space: SearchSpace | None = None) -> Controller:
     """The study anew from its records; of a larger ``space`` where that is given."""
     space = space or controller.state.space
-    state = restored(StudyState(space, study_graph(space), "key", ("validation", "test")), controller.run)
+    run = RunDirectory(run_of(controller))
+    state = restored(StudyState(space, study_graph(space), "key", ("validation", "test")), run)
     state.indexed = True
-    return Controller(state, controller.run, 0)
+    return Controller(state, run, 0)
 
 
 def with_rates(**changes: object) -> SearchSpace:

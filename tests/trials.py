@@ -13,6 +13,7 @@ from raggrid.finetune.workers import Worker
 from raggrid.identity import PhaseRun
 from raggrid.records import CurveRecord
 from raggrid.space.search_space import SearchSpace
+from raggrid.store.files import files_at
 from raggrid.store.tables import create_run, read
 from raggrid.strategies import PHASES
 from raggrid.study.tasks import IndexTask, PhaseTask, Task, to_config
@@ -51,7 +52,7 @@ def phase_task(phase: str, *, loss: str = "rag_token", lr: float = 1e-3, steps: 
 
 def train_task(run: Path, task: PhaseTask) -> TrainTask:
     """The loaded task, as a trial loads it."""
-    return assembled(run, task, Worker(report=lambda _: None))
+    return assembled(files_at(run), task, Worker(report=lambda _: None))
 
 
 def trainer_for(run: Path, task: PhaseTask, report: Callable[[Mapping[str, Any]], None] = lambda _: None) -> Trainer:

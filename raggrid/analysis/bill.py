@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from raggrid.records import LEDGER_CATEGORIES, LedgerRecord, TrialRecord
 from raggrid.space.search_space import SearchSpace
 from raggrid.store.columns import columns
+from raggrid.store.files import Place
 from raggrid.store.tables import read, read_space, read_table
 
 
@@ -31,7 +31,7 @@ class Bill:
         return asdict(self)
 
 
-def bill(run: Path) -> Bill:
+def bill(run: Place) -> Bill:
     """Sum up the ledger of a run directory.
 
     Raises:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from raggrid.analysis.search_curves import SearchCurve, search_curves
 from raggrid.analysis.statistics import NORMAL, interval
 from raggrid.analysis.verdicts import ASSUMED_QUESTIONS, CostBasis, cost_basis, cost_of, score_cube
 from raggrid.errors import InputError
+from raggrid.store.files import Place
 from raggrid.strategies import STRATEGIES
 
 
@@ -93,7 +93,7 @@ class _Study:
 
 
 def frontier(
-    run_dirs: Sequence[Path],
+    run_dirs: Sequence[Place],
     *,
     metric: Metric = "f1",
     cost: CostBasis | None = None,

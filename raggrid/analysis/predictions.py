@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from raggrid.records import PredictionRecord
 from raggrid.store.columns import codes, numbers, read_columns
+from raggrid.store.files import Place, files_at
 from raggrid.store.tables import table_files
 
 SCORES = ("f1", "exact_match", "recall_at_k", "contains_answer")
@@ -30,11 +30,11 @@ class Predictions:
     answered: np.ndarray[Any, Any]
 
 
-def read_answers(run: Path, split: str) -> Predictions:
+def read_answers(place: Place, split: str) -> Predictions:
     """All scores of a split. A question that was answered twice counts as it was answered last."""
     known = [name for name in SCORES if name in PredictionRecord.__dataclass_fields__]
-    files = table_files(run, PredictionRecord)
-    table = read_columns(files, PredictionRecord, ["pipeline_id", "seed", "question_id"], split=split)
+    run, parts = files_at(place), table_files(place, PredictionRecord)
+    table = read_columns(run, parts, PredictionRecord, ["pipeline_id", "seed", "question_id"], split=split)
     places, names = codes(table, "question_id")
     order = sorted(range(len(names)), key=names.__getitem__)
     rank = np.empty(len(names), dtype=np.int64)
@@ -46,7 +46,9 @@ def read_answers(run: Path, split: str) -> Predictions:
     answered[lines, columns] = True
     # One column after another, so that two are never in memory beside each other.
     scores = {
-        name: _spread(numbers(read_columns(files, PredictionRecord, [name], split=split), name), lines, columns, shape)
+        name: _spread(
+            numbers(read_columns(run, parts, PredictionRecord, [name], split=split), name), lines, columns, shape
+        )
         for name in known
     }
     return Predictions(rows, tuple(names[place] for place in order), scores, answered)
@@ -69,10 +71,10 @@ def _spread(column: np.ndarray[Any, Any], lines: Any, columns: Any, shape: tuple
     return values
 
 
-def distinct_passages(run: Path, split: str) -> dict[str, tuple[int, int]]:
+def distinct_passages(place: Place, split: str) -> dict[str, tuple[int, int]]:
     """By pipeline: how many different passages its first questions retrieved, and how many questions those are."""
-    files, names = table_files(run, PredictionRecord), ["pipeline_id", "retrieved_ids"]
-    table = read_columns(files, PredictionRecord, names, split=split, first_rows=COLLAPSE_ROWS)
+    parts, names = table_files(place, PredictionRecord), ["pipeline_id", "retrieved_ids"]
+    table = read_columns(place, parts, PredictionRecord, names, split=split, first_rows=COLLAPSE_ROWS)
     found: dict[str, tuple[set[str], int]] = {}
     for row in table.to_pylist():
         seen, questions = found.get(row["pipeline_id"], (set(), 0))

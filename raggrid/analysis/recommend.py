@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from raggrid.analysis.controls import controls_of, no_better_than_controls
@@ -18,13 +17,14 @@ from raggrid.analysis.units import unit_for
 from raggrid.analysis.verdicts import CostBasis, Judged, cheapest_not_worse, cost_basis, cost_of, device_price, judge
 from raggrid.analysis.warnings import warnings_of
 from raggrid.errors import InputError
+from raggrid.store.files import Place
 from raggrid.strategies import STRATEGIES
 
 __all__ = ["Compared", "CostBasis", "Recommendation", "Recommended", "TableRow", "recommend"]
 
 
 def recommend(
-    run_dirs: Sequence[Path],
+    run_dirs: Sequence[Place],
     *,
     metric: Metric = "f1",
     cost: CostBasis | None = None,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -16,6 +15,7 @@ from raggrid.errors import InputError, RecordError
 from raggrid.graph import StudyGraph, selection_order, study_graph
 from raggrid.records import PipelineRecord, TrialRecord
 from raggrid.space.search_space import SearchSpace
+from raggrid.store.files import Files, Place, files_at
 from raggrid.store.tables import read, read_environment, read_space
 
 Metric = Literal["f1", "exact_match", "recall_at_k"]
@@ -70,7 +70,7 @@ class Results:
     """What a study found so far. ``missing`` are planned strategies without a measured pipeline; ``answers`` all
     rows of `pipelines`."""
 
-    run: Path
+    run: Files
     space: SearchSpace
     graph: StudyGraph
     environment: dict[str, Any]
@@ -103,7 +103,7 @@ class Results:
         return found
 
 
-def load_all(run_dirs: Sequence[Path]) -> list[Results]:
+def load_all(run_dirs: Sequence[Place]) -> list[Results]:
     """Read several run directories.
 
     Raises:
@@ -112,19 +112,20 @@ def load_all(run_dirs: Sequence[Path]) -> list[Results]:
     """
     if not run_dirs:
         raise InputError("got no run directory; expected at least one. Give the --run of a raggrid search.")
-    runs = [Path(run) for run in run_dirs]
-    twice = [run for place, run in enumerate(runs) if run.resolve() in [other.resolve() for other in runs[:place]]]
+    runs = [files_at(run) for run in run_dirs]
+    twice = [run for place, run in enumerate(runs) if run.address in [other.address for other in runs[:place]]]
     if twice:
         raise InputError(f"{twice[0]}: given twice; expected each run directory once. Drop one.")
     return [load_results(run) for run in runs]
 
 
-def load_results(run: Path) -> Results:
+def load_results(place: Place) -> Results:
     """Read a run directory, finished or not, or made by ``raggrid import``.
 
     Raises:
         RecordError: no run directory, or one without a single answered pipeline.
     """
+    run = files_at(place)
     space, environment = read_space(run), read_environment(run)
     graph = study_graph(space)
     trials, rows = read(run, TrialRecord), read(run, PipelineRecord)

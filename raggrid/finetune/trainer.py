@@ -10,7 +10,6 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -34,7 +33,9 @@ from raggrid.rag.pipeline import Pipeline
 from raggrid.records import Question
 from raggrid.space.rates import rungs
 from raggrid.space.search_space import SearchSpace
+from raggrid.store.files import Files
 from raggrid.store.progress import TrainingProgress
+from raggrid.store.run_layout import tuned
 from raggrid.strategies import PHASES
 
 
@@ -42,8 +43,8 @@ from raggrid.strategies import PHASES
 class TrainTask:
     """All that a phase run needs.
 
-    ``checkpoint`` is where its tuned models go, ``state`` where it keeps what its next start needs. ``pause_at``: the
-    rung at which it ends for now and waits.
+    ``files``: the run directory, where its tuned models go and what its next start needs, as ``trial_id``'s.
+    ``pause_at``: the rung at which it ends for now and waits.
     """
 
     run: PhaseRun
@@ -52,8 +53,8 @@ class TrainTask:
     validation: Sequence[Question]
     pipeline: Pipeline
     positions: dict[str, int]
-    checkpoint: Path
-    state: Path
+    files: Files
+    trial_id: str
     pause_at: int | None = None
 
 
@@ -71,7 +72,7 @@ class Trainer:
         self.trained, self.frozen = _split_parameters(task)
         self.optimizer = _optimizer(task, self.trained)
         self.progress = TrainingProgress()
-        restored = load_state(task.state, self.trained, self.optimizer)
+        restored = load_state(task.files, task.trial_id, self.trained, self.optimizer)
         self.lost_since: float | None = None
         if restored:
             self.progress = replace(restored, paused=False)
@@ -217,7 +218,7 @@ class Trainer:
 
     def _save(self) -> None:
         if self.worker.is_first:
-            save_state(self.task.state, self.trained, self.optimizer, self.progress)
+            save_state(self.task.files, self.task.trial_id, self.trained, self.optimizer, self.progress)
 
     def _report(self, status: str) -> None:
         progress = self.progress
@@ -238,12 +239,14 @@ class Trainer:
 
 
 def save_models(task: TrainTask) -> None:
-    """Keep the tuned side or sides in ``task.checkpoint``."""
+    """Keep the tuned side or sides in the run directory."""
     phase = PHASES[task.run.phase]
     if phase.trains_embedder:
-        task.pipeline.embedder.save(task.checkpoint / "embedder")
+        with task.files.writing(tuned(task.trial_id, "embedder")) as folder:
+            task.pipeline.embedder.save(folder)
     if phase.trains_generator:
-        task.pipeline.required_generator.save(task.checkpoint / "generator")
+        with task.files.writing(tuned(task.trial_id, "generator")) as folder:
+            task.pipeline.required_generator.save(folder)
 
 
 def _batch_size(task: TrainTask) -> int:

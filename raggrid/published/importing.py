@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from raggrid.published.result_rows import Row, Table
 from raggrid.published.result_tables import read_tables
 from raggrid.records import PipelineRecord
 from raggrid.space.search_space import TUNES_EMBEDDER, TUNES_GENERATOR, SearchSpace
+from raggrid.store.files import Files, Place, files_at
 from raggrid.store.tables import append, check_free, create_run
 from raggrid.strategies import STRATEGIES
 
@@ -24,14 +24,14 @@ NEEDS_QUESTIONS = (
 
 def import_results(
     source: str,
-    run: Path,
+    run: Place,
     *,
     dataset: str | None = None,
     pipeline: str | None = None,
     num_questions: int | None = None,
     num_devices: int | None = None,
     percent: bool = False,
-) -> list[tuple[Path, Table]]:
+) -> list[tuple[Files, Table]]:
     """Make run directories of a table.
 
     Args:
@@ -52,7 +52,8 @@ def import_results(
     """
     found = read_tables(source, dataset=dataset, pipeline=pipeline, percent=percent)
     tables = [replace(table, notes=(*table.notes, *assumed(table, num_devices))) for table in found]
-    places = [run if len(tables) == 1 else run / table.name.removeprefix("paper-") for table in tables]
+    single = len(tables) == 1
+    places = [files_at(run if single else f"{run}/{table.name.removeprefix('paper-')}") for table in tables]
     for place in places:
         check_free(place)
     for place, table in zip(places, tables, strict=True):
@@ -125,7 +126,7 @@ def assumed(table: Table, num_devices: int | None) -> Iterator[str]:
         yield "The table does not say which split its scores are of; they are kept as validation."
 
 
-def summary(place: Path, table: Table) -> str:
+def summary(place: Files, table: Table) -> str:
     """One line on what was imported."""
     names: Sequence[str] = list(dict.fromkeys(row.strategy for row in table.rows))
     return f"{place}: {len(table.rows)} rows ({', '.join(names)}) from {table.source}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from raggrid.analysis.frontier import Frontier, frontier
 from raggrid.analysis.recommend import Recommendation, recommend
@@ -14,6 +13,7 @@ from raggrid.display_names import display_name
 from raggrid.graph import PhaseSearch
 from raggrid.records import CurveRecord, LedgerRecord, PipelineRecord, TrialRecord
 from raggrid.space.rates import rate_text
+from raggrid.store.files import Place
 from raggrid.store.tables import read
 
 
@@ -39,7 +39,7 @@ class Study:
         return [row for row in self.results.trials if (row.phase, row.loss) == (search.phase, search.loss)]
 
 
-def read_study(run: Path) -> Study:
+def read_study(run: Place) -> Study:
     """Read and judge a study, finished or not.
 
     Raises:

@@ -21,12 +21,14 @@ from raggrid.report.figures import (
     ledger_figure,
     response_figures,
 )
-from raggrid.store.tables import write_text
+from raggrid.space.yaml_io import dump_space
+from raggrid.store.files import Place
+from raggrid.store.local import LocalFiles
 
 HERE = files("raggrid.report")
 
 
-def write_report(run: Path, path: Path) -> None:
+def write_report(run: Place, path: Path) -> None:
     """Write the report of a study, finished or not, as one HTML page.
 
     Raises:
@@ -37,8 +39,7 @@ def write_report(run: Path, path: Path) -> None:
         raise InputError(f"{path}: got '{path.suffix}'; expected .html. Change the name.")
     text = render(read_study(run))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, text)
+        LocalFiles(path.parent).write(path.name, text.encode())
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}. Choose another place.") from None
 
@@ -86,7 +87,7 @@ def _view(study: Study) -> dict[str, Any]:
         "trial_head": trial_head,
         "trial_rows": trial_rows,
         "differing": sections.differing(study, sections.question_texts(study)),
-        "space_yaml": (results.run / "space.yaml").read_text(encoding="utf-8"),
+        "space_yaml": dump_space(results.space),
         "environment": list(sections.environment_rows(results.environment)),
         "groups": groups,
     }

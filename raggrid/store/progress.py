@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from safetensors import safe_open
-
-STATE = "state.safetensors"
+from raggrid.store.files import Place, files_at
+from raggrid.store.run_layout import state
 
 
 @dataclass(frozen=True)
@@ -32,15 +30,16 @@ class TrainingProgress:
     saved_at: float = 0.0
 
 
-def saved_progress(folder: Path) -> TrainingProgress | None:
-    """How far a kept state has come, without loading it; None if there is none."""
-    file = folder / STATE
-    if not file.is_file():
+def saved_progress(place: Place, trial_id: str) -> TrainingProgress | None:
+    """How far a trial's kept state has come, without loading it; None if there is none."""
+    files, name = files_at(place), state(trial_id)
+    if not files.exists(name):
         return None
-    with safe_open(file, framework="np") as state:
-        return progress_of(state)
+    with files.open(name) as source:  # safetensors: the length of a JSON header in 8 bytes, then that
+        header = json.loads(source.read(int.from_bytes(source.read(8), "little")))
+    return progress_of(header["__metadata__"])
 
 
-def progress_of(state: Any) -> TrainingProgress:
-    """The progress in an open state file."""
-    return TrainingProgress(**json.loads(state.metadata()["progress"]))
+def progress_of(metadata: Mapping[str, str]) -> TrainingProgress:
+    """The progress in the metadata of a state file."""
+    return TrainingProgress(**json.loads(metadata["progress"]))

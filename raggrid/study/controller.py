@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Protocol
 
 from raggrid.records import CurveRecord, LedgerRecord, PipelineRecord, TrialRecord
-from raggrid.store.storage import RunDirectory, Storage
-from raggrid.store.tables import is_full_disk
+from raggrid.store.storage import Storage, is_full_disk
 from raggrid.strategies import STRATEGIES
 from raggrid.study.budget import BudgetClock
+from raggrid.study.retention import apply_retention
 from raggrid.study.state import StudyState
 from raggrid.study.tasks import AnswerTask, PhaseTask, Task
 
@@ -36,14 +35,13 @@ class Watcher(Protocol):
 class Controller:
     """Keeps a study's state true and its records written.
 
-    ``storage``: where records go, the run directory unless said otherwise. ``now``: seconds, by the clock on the wall
-    unless said otherwise.
+    ``now``: seconds, by the clock on the wall unless said otherwise.
     ``broken``: why nothing can be written any more; the study then ends, and what was not written is not done.
     ``roomy``: whether the checkpoints have kept within ``checkpoints.max_gigabytes`` so far.
     """
 
     state: StudyState
-    run: Path
+    records: Storage
     workers: int
     watchers: Sequence[Watcher] = ()
     clock: BudgetClock | None = None
@@ -54,11 +52,7 @@ class Controller:
     broken: str | None = None
     roomy: bool = True
     crashed: set[str] = field(default_factory=set)
-    storage: Storage | None = None
     now: Callable[[], float] = time.time
-
-    def __post_init__(self) -> None:
-        self.records: Storage = self.storage or RunDirectory(self.run)
 
     def take(self) -> Task | None:
         """The next task to start, now counted as running; None while there is none."""
@@ -136,7 +130,8 @@ class Controller:
             watcher.finished(task, status, metrics)
 
     def _apply_retention(self) -> None:
-        self.roomy = self.records.apply_retention(self.state.space.checkpoints, self.state.removable) and self.roomy
+        kept = apply_retention(self.records, self.state.space.checkpoints, self.state.removable)
+        self.roomy = kept and self.roomy
 
     def _keep(self, task: Task, status: str, metrics: Mapping[str, Any]) -> None:
         if status in ("interrupted", "blocked", "paused"):
@@ -190,14 +185,14 @@ class Controller:
     def _charge_crash(self, task: PhaseTask, held: float, workers: int) -> None:
         """Charge as lost what a trial that died for good held since it was handed out and did not charge itself."""
         since = self.started_at[task.key]
-        own = self.records.ledger_of([task.trial_id]).get(task.trial_id, [])
+        own = self.records.of_trials(LedgerRecord, [task.trial_id]).get(task.trial_id, [])
         seconds = held - sum(row.device_seconds for row in own if row.started_at >= since)
         if seconds > 0:
             self._charge(task.trial_id, "lost", seconds, workers, since)
 
     def _charged(self, trial_id: str, at_least: float) -> tuple[float, float]:
         """(lost device-seconds, wall seconds) of a trial over all its attempts and segments, from the ledger."""
-        own = self.records.ledger_of([trial_id]).get(trial_id, [])
+        own = self.records.of_trials(LedgerRecord, [trial_id]).get(trial_id, [])
         lost = sum(row.device_seconds for row in own if row.category == "lost")
         return lost, max(at_least, sum(row.wall_seconds for row in own))
 
@@ -214,7 +209,8 @@ class Controller:
         """Record trials that wait at their checkpoint, or were cut off there, as stopped; from curves and ledger."""
         if not trial_ids:
             return
-        curves, ledger = self.records.curves_of(trial_ids), self.records.ledger_of(trial_ids)
+        curves = self.records.of_trials(CurveRecord, trial_ids)
+        ledger = self.records.of_trials(LedgerRecord, trial_ids)
         for name in trial_ids:
             last = max(curves[name], key=lambda row: row.step)
             self.keep_row(self._stopped_row(last, ledger.get(name, [])))
@@ -270,6 +266,7 @@ class Controller:
 
     def charge_idle(self, started_at: float, num_devices: int) -> None:
         """Close the ledger: what ``num_devices`` held since ``started_at`` and nobody was charged for is idle."""
-        charged = sum(row.device_seconds for row in self.records.ledger_since(started_at))
+        rows = self.records.read(LedgerRecord)
+        charged = sum(row.device_seconds for row in rows if row.started_at >= started_at)
         idle = (self.now() - started_at) * num_devices - charged
         self._charge(None, "idle", max(0.0, idle), num_devices, started_at)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from raggrid.data.folder import Dataset
 from raggrid.errors import RecordError, listed
 from raggrid.records import CurveRecord, PipelineRecord, TrialRecord
 from raggrid.space.search_space import SearchSpace
-from raggrid.store.tables import VECTORS, check_free, index_folder, read, read_environment, read_space
+from raggrid.store.storage import Recorded
 from raggrid.study.rounds import HalvingGroup
 from raggrid.study.state import StudyState
 
@@ -26,35 +25,30 @@ JOINT = ("two_phase", "separable", "grid")
 GROWING_COUNTS = ("learning_rates.embedder.count", "learning_rates.generator.count")
 
 
-def is_begun(run: Path) -> bool:
-    """Whether a study has written its identity there."""
-    return (run / "space.yaml").is_file()
-
-
-def opened(run: Path, fresh: StudyState, data: Dataset, *, extend: bool) -> StudyState:
+def opened(run: Recorded, fresh: StudyState, data: Dataset, *, extend: bool) -> StudyState:
     """The state to go on from: ``fresh`` for a free folder, filled with what a begun one holds.
 
     Raises:
         RecordError: the folder holds something else, or another study.
     """
-    if not is_begun(run):
-        check_free(run)
+    if not run.is_begun():
+        run.check_free()
         return fresh
     check_same_study(run, fresh.space, data, extend=extend)
     return restored(fresh, run)
 
 
-def check_same_study(run: Path, space: SearchSpace, data: Dataset, *, extend: bool) -> None:
+def check_same_study(run: Recorded, space: SearchSpace, data: Dataset, *, extend: bool) -> None:
     """Refuse to continue a run directory with another space or other data.
 
     Raises:
         RecordError: with the list of what changed.
     """
-    recorded = read_space(run)
+    recorded = run.space()
     added = {line for key, line in _differences(recorded, space) if _only_adds(key, recorded, space)}
     changes = [line for line in differences(recorded, space) if not (extend and line in added)]
     same_folder = recorded.data.folder == space.data.folder
-    if same_folder and read_environment(run).get("data", {}).get("content_hash") != data.content_hash:
+    if same_folder and run.environment().get("data", {}).get("content_hash") != data.content_hash:
         changes.append(f"data.folder: the files in {space.data.folder} have changed since the study began.")
     if changes:
         only_adds = set(changes) <= added
@@ -97,14 +91,14 @@ def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def restored(state: StudyState, run: Path) -> StudyState:
+def restored(state: StudyState, run: Recorded) -> StudyState:
     """A fresh state, filled with the finished facts of a run directory."""
-    state.indexed = (index_folder(run) / VECTORS).is_file()
-    for trial in read(run, TrialRecord):
+    state.indexed = run.is_indexed()
+    for trial in run.read(TrialRecord):
         state.add_trial(trial)
-    for curve in read(run, CurveRecord):
+    for curve in run.read(CurveRecord):
         state.add_curve(curve)
-    for answer in read(run, PipelineRecord):
+    for answer in run.read(PipelineRecord):
         state.add_answer(answer)
     return state
 

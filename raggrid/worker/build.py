@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 
@@ -17,36 +16,38 @@ from raggrid.rag.index import Index
 from raggrid.rag.pipeline import Pipeline
 from raggrid.rag.prompt import PromptWriter
 from raggrid.space.search_space import SearchSpace
-from raggrid.store.tables import VECTORS, checkpoint_folder, index_folder, read_space, state_folder
+from raggrid.store.files import Files
+from raggrid.store.run_layout import VECTORS, tuned
+from raggrid.store.tables import read_space
 from raggrid.strategies import PHASES
 from raggrid.study.tasks import PhaseTask
 
 
 @lru_cache(maxsize=2)
-def inputs(run: Path) -> tuple[SearchSpace, Dataset]:
+def inputs(run: Files) -> tuple[SearchSpace, Dataset]:
     """The space and the data of a study; read once a process."""
     space = read_space(run)
     return space, data_of(space)
 
 
 @lru_cache(maxsize=2)
-def passage_index(run: Path) -> Index:
+def passage_index(run: Files) -> Index:
     """The study's index over the vectors that the index task left; read once a process."""
-    return Index(np.load(index_folder(run) / VECTORS))
+    with run.reading(VECTORS) as path:
+        return Index(np.load(path))
 
 
-def train_task(run: Path, task: PhaseTask, worker: Worker) -> TrainTask:
+def train_task(run: Files, task: PhaseTask, worker: Worker) -> TrainTask:
     """All that a phase run needs, loaded onto the worker's device."""
     space, data = inputs(run)
     phase = PHASES[task.run.phase]
-    upstream = checkpoint_folder(run, task.run.upstream_trial_id) if task.run.upstream_trial_id else None
-    embedder = Embedder.load(space.models.embedder, worker.device)
+    embedder = embedder_of(run, space, worker, None)
     if phase.needs_labels:
         generator = None
     elif phase.trains_generator:
         generator = _fresh_generator(space, worker, task.run.seed)
     else:
-        generator = frozen_generator(space, worker, upstream)
+        generator = generator_of(run, space, worker, task.run.upstream_trial_id)
     pipeline = pipeline_of(run, space, data, embedder, generator)
     train = data.splits["train"]
     return TrainTask(
@@ -56,8 +57,8 @@ def train_task(run: Path, task: PhaseTask, worker: Worker) -> TrainTask:
         validation=data.splits["validation"],
         pipeline=pipeline,
         positions={passage.id: place for place, passage in enumerate(data.passages)},
-        checkpoint=checkpoint_folder(run, task.trial_id),
-        state=state_folder(run, task.trial_id),
+        files=run,
+        trial_id=task.trial_id,
         pause_at=task.pause_at,
     )
 
@@ -70,15 +71,24 @@ def _fresh_generator(space: SearchSpace, worker: Worker, seed: int) -> Generator
     return generator
 
 
-def frozen_generator(space: SearchSpace, worker: Worker, tuned: Path | None) -> Generator:
-    """The study's generator as it is, or as the trial of the checkpoint ``tuned`` left it."""
-    if tuned is None:
+def embedder_of(run: Files, space: SearchSpace, worker: Worker, trial_id: str | None) -> Embedder:
+    """The study's embedder as it is, or as a trial left it."""
+    if trial_id is None:
+        return Embedder.load(space.models.embedder, worker.device)
+    with run.reading(tuned(trial_id, "embedder")) as folder:
+        return Embedder.load(folder, worker.device)
+
+
+def generator_of(run: Files, space: SearchSpace, worker: Worker, trial_id: str | None) -> Generator:
+    """The study's generator as it is, or as a trial left it; nothing of it to be trained."""
+    if trial_id is None:
         return Generator.load(space.models.generator, space.models, worker.device)
-    return load_tuned(tuned / "generator", space.models, worker.device)
+    with run.reading(tuned(trial_id, "generator")) as folder:
+        return load_tuned(folder, space.models, worker.device)
 
 
 def pipeline_of(
-    run: Path, space: SearchSpace, data: Dataset, embedder: Embedder, generator: Generator | None
+    run: Files, space: SearchSpace, data: Dataset, embedder: Embedder, generator: Generator | None
 ) -> Pipeline:
     """A pipeline over the study's passages, with the vectors that the un-tuned embedder gave them."""
     cut = generator.cut if generator else (lambda text, _: text)

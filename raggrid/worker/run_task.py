@@ -11,7 +11,6 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,14 +20,16 @@ from raggrid.evaluation.evaluator import Read, answer_questions, means
 from raggrid.finetune.batches import shard
 from raggrid.finetune.trainer import Trainer
 from raggrid.finetune.workers import Worker
-from raggrid.rag.embedder import Embedder
 from raggrid.rag.prompt import passage_text
 from raggrid.records import CurveRecord, LedgerRecord, PredictionRecord
+from raggrid.store.files import Files, files_at
+from raggrid.store.run_layout import VECTORS
 from raggrid.store.sessions import working
-from raggrid.store.tables import VECTORS, append, checkpoint_folder, index_folder, is_full_disk, read
+from raggrid.store.storage import is_full_disk
+from raggrid.store.tables import append, read
 from raggrid.strategies import STRATEGIES
 from raggrid.study.tasks import AnswerTask, Dispatch, IndexTask, PhaseTask, Task, from_config
-from raggrid.worker.build import frozen_generator, inputs, pipeline_of, train_task
+from raggrid.worker.build import embedder_of, generator_of, inputs, pipeline_of, train_task
 
 NO_MEMORY = ("can't allocate memory", "OutOfMemoryError", "out of memory")
 LESS_MEMORY = "Lower training.rag.batch_size, retrieval.top_k or prompt.passage_tokens."
@@ -38,7 +39,7 @@ LESS_MEMORY = "Lower training.rag.batch_size, retrieval.top_k or prompt.passage_
 class Clock:
     """Slices of this worker's time by what it did, written to the ledger by the first worker."""
 
-    run: Path
+    run: Files
     worker: Worker
     device_type: str
     trial_id: str | None = None
@@ -85,7 +86,7 @@ def run_task(config: dict[str, Any], worker: Worker) -> None:
 
     The last report of every task carries ``status``: completed, diverged, failed, or running for a stopped one.
     """
-    run, task = Path(config["run_dir"]), from_config(config)
+    run, task = files_at(config["run_dir"]), from_config(config)
     clock = Clock(run, worker, device_type(worker.device))
     dispatch = Dispatch(**config.get("dispatch", {}))
     clock.charge_start(dispatch.at)
@@ -110,7 +111,7 @@ def failure(error: BaseException) -> dict[str, str]:
     return {"status": "failed", "error": text}
 
 
-def _run_kind(run: Path, task: Task, worker: Worker, clock: Clock, dispatch: Dispatch) -> None:
+def _run_kind(run: Files, task: Task, worker: Worker, clock: Clock, dispatch: Dispatch) -> None:
     if isinstance(task, IndexTask):
         _embed_corpus(run, worker, clock)
     elif isinstance(task, PhaseTask):
@@ -119,33 +120,30 @@ def _run_kind(run: Path, task: Task, worker: Worker, clock: Clock, dispatch: Dis
         _answer_split(run, task, worker, clock)
 
 
-def _embed_corpus(run: Path, worker: Worker, clock: Clock) -> None:
+def _embed_corpus(run: Files, worker: Worker, clock: Clock) -> None:
     with clock.during("startup"):
         space, data = inputs(run)
-        embedder = Embedder.load(space.models.embedder, worker.device)
+        embedder = embedder_of(run, space, worker, None)
     with clock.during("index"):
         texts = [passage_text(passage) for passage in data.passages]
         # Texts of like length together, and the parts of all workers put back in the corpus's order.
         mine = shard(list(range(len(texts))), worker.rank, worker.world_size)
         parts = worker.gather((mine, embedder.encode([texts[place] for place in mine])))
         if worker.is_first:
-            _save_vectors(index_folder(run), len(texts), parts)
+            _save_vectors(run, len(texts), parts)
         worker.wait()
     worker.report({"status": "completed", "device_type": clock.device_type})
 
 
-def _save_vectors(folder: Path, count: int, parts: list[tuple[list[int], np.ndarray[Any, Any]]]) -> None:
+def _save_vectors(run: Files, count: int, parts: list[tuple[list[int], np.ndarray[Any, Any]]]) -> None:
     vectors = np.empty((count, parts[0][1].shape[1]), dtype=np.float32)
     for places, part in parts:
         vectors[places] = part
-    folder.mkdir(parents=True, exist_ok=True)
-    part_file = folder / f".{VECTORS}"
-    with part_file.open("wb") as file:
+    with run.writing(VECTORS) as path, path.open("wb") as file:  # by its name alone numpy would add one of its own
         np.save(file, vectors)
-    part_file.rename(folder / VECTORS)
 
 
-def _run_phase(run: Path, task: PhaseTask, worker: Worker, clock: Clock, dispatch: Dispatch) -> None:
+def _run_phase(run: Files, task: PhaseTask, worker: Worker, clock: Clock, dispatch: Dispatch) -> None:
     clock.trial_id = task.trial_id
     clock.slices = [replace(row, trial_id=task.trial_id) for row in clock.slices]
     started_at = time.time()
@@ -195,7 +193,7 @@ class _Meter:
         self.last, self.since = now, time.time()
 
 
-def _recording(run: Path, task: PhaseTask, worker: Worker, meter: _Meter) -> Worker:
+def _recording(run: Files, task: PhaseTask, worker: Worker, meter: _Meter) -> Worker:
     """The worker, its reports and its time kept as rows before anybody acts on them."""
 
     def report(metrics: dict[str, Any]) -> None:
@@ -209,15 +207,13 @@ def _recording(run: Path, task: PhaseTask, worker: Worker, meter: _Meter) -> Wor
     return Worker(report, worker.should_stop, worker.rank, worker.world_size, worker.device)  # type: ignore[arg-type]
 
 
-def _answer_split(run: Path, task: AnswerTask, worker: Worker, clock: Clock) -> None:
+def _answer_split(run: Files, task: AnswerTask, worker: Worker, clock: Clock) -> None:
     clock.pipeline_id = task.pipeline_id
     with clock.during("startup"):
         space, data = inputs(run)
-        folders = [
-            checkpoint_folder(run, name) if name else None for name in (task.embedder_trial_id, task.generator_trial_id)
-        ]
-        embedder = Embedder.load(folders[0] / "embedder" if folders[0] else space.models.embedder, worker.device)
-        pipeline = pipeline_of(run, space, data, embedder, frozen_generator(space, worker, folders[1]))
+        embedder = embedder_of(run, space, worker, task.embedder_trial_id)
+        generator = generator_of(run, space, worker, task.generator_trial_id)
+        pipeline = pipeline_of(run, space, data, embedder, generator)
     with clock.during("evaluate"):
         questions = data.splits[task.split]
         mine = [questions[place] for place in shard(list(range(len(questions))), worker.rank, worker.world_size)]
@@ -234,7 +230,7 @@ def _answer_split(run: Path, task: AnswerTask, worker: Worker, clock: Clock) -> 
     )
 
 
-def _answers_of(run: Path, pipeline_id: str, split: str, k: int) -> dict[Read, str]:
+def _answers_of(run: Files, pipeline_id: str, split: str, k: int) -> dict[Read, str]:
     """What a pipeline answered, by question and the first ``k`` passages: those that its prompts held."""
     rows = read(run, PredictionRecord, pipeline_id=pipeline_id, split=split)
     return {(row.question_id, row.retrieved_ids[:k]): row.prediction for row in rows}

@@ -17,6 +17,7 @@ import pytest
 from raggrid.backend.ray.search import checked_inputs, new_state, run_study
 from raggrid.records import LedgerRecord, PipelineRecord
 from raggrid.space.search_space import SearchSpace
+from raggrid.store.files import files_at
 from raggrid.store.progress import saved_progress
 from raggrid.store.tables import read
 from tests.conftest import SpaceMaker
@@ -67,7 +68,7 @@ def has_much_to_lose(run: Path) -> bool:
 
     The workers of a killed driver train on for some two seconds.
     """
-    states = [found for folder in (run / "checkpoints").glob("*/state") if (found := saved_progress(folder))]
+    states = [found for name in files_at(run).names("checkpoints") if (found := saved_progress(run, name))]
     last = max(states, key=lambda found: found.saved_at, default=None)
     going = last is not None and not last.paused and last.step >= 400 and 0.5 < time.time() - last.saved_at < 10
     return going and any((run / "curves").glob("*.parquet"))

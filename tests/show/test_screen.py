@@ -11,6 +11,7 @@ from rich.console import Console
 from raggrid.graph import study_graph
 from raggrid.show.live import LiveScreen, PlainScreen, duration, total_tasks
 from raggrid.space.rates import rate_text
+from raggrid.store.run_directory import RunDirectory
 from raggrid.store.tables import create_run
 from raggrid.study.controller import Controller
 from raggrid.study.state import StudyState
@@ -25,7 +26,7 @@ def played(tmp_path: Path, *, plain: bool, width: int = 80, **changes: object) -
     out = Console(file=StringIO(), width=width, height=60, force_terminal=not plain, no_color=True)
     screen: PlainScreen | LiveScreen = PlainScreen(state, out) if plain else LiveScreen(state, out, "made")
     with screen:
-        carry_out(Controller(state, tmp_path / "r", 0, [screen]), outcome)
+        carry_out(Controller(state, RunDirectory(tmp_path / "r"), 0, [screen]), outcome)
     return str(out.file.getvalue())  # type: ignore[attr-defined]
 
 
@@ -53,7 +54,7 @@ def test_a_study_that_needed_less_than_it_might_ends_at_a_hundred_percent(tmp_pa
     state = StudyState(space, study_graph(space), "key", ("validation", "test"))
     out = Console(file=StringIO(), width=80, height=60, force_terminal=True, no_color=True)
     with LiveScreen(state, out, "made") as screen:
-        carry_out(Controller(state, tmp_path / "r", 0, [screen]), outcome)
+        carry_out(Controller(state, RunDirectory(tmp_path / "r"), 0, [screen]), outcome)
     last = out.file.getvalue().rpartition("raggrid search: made")[2]  # type: ignore[attr-defined]
     assert "100%" in last
     assert f"{len(state.trials)}/{len(state.trials)} trials" in last
@@ -65,7 +66,7 @@ def test_totals_are_known_before_anything_runs(tmp_path: Path, changes: dict[str
     create_run(tmp_path / "r", space, {})
     state = StudyState(space, study_graph(space), "key", ("validation", "test"))
     expected = total_tasks(state)
-    carry_out(Controller(state, tmp_path / "r", 0), outcome)
+    carry_out(Controller(state, RunDirectory(tmp_path / "r"), 0), outcome)
     assert (len(state.trials), len(state.answered)) == expected
 
 

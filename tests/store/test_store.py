@@ -45,7 +45,7 @@ def test_a_folder_of_run_directories_lists_them(tmp_path: Path) -> None:
 def test_the_damaged_file_is_named(tmp_path: Path, content: object) -> None:
     append(tmp_path, [trial("t1")])
     append(tmp_path, [trial("t2")])
-    damaged = table_files(tmp_path, TrialRecord)[1]
+    damaged = tmp_path / table_files(tmp_path, TrialRecord)[1]
     damaged.write_bytes(content if isinstance(content, bytes) else damaged.read_bytes()[:-20])
     with pytest.raises(RecordError) as caught:
         read(tmp_path, TrialRecord)
@@ -65,10 +65,10 @@ def test_the_damaged_file_of_a_large_table_is_named(tmp_path: Path) -> None:
     row = pipeline("generator", "rag_token", "test", [1.0], 1.0)
     for _ in range(2):
         append(tmp_path, predictions(row, [1.0]))
-    damaged = table_files(tmp_path, PredictionRecord)[1]
+    damaged = tmp_path / table_files(tmp_path, PredictionRecord)[1]
     damaged.write_bytes(b"x")
     with pytest.raises(RecordError, match=rf"predictions/{damaged.name}: unreadable: .*[^.]\. Restore"):
-        read_columns(table_files(tmp_path, PredictionRecord), PredictionRecord, ["f1"], split="test")
+        read_columns(tmp_path, table_files(tmp_path, PredictionRecord), PredictionRecord, ["f1"], split="test")
 
 
 @pytest.mark.parametrize("content", [b'{"python": ', b"[1, 2]", b"\xff\xfe", b""])

@@ -10,17 +10,13 @@ import pytest
 
 from raggrid.data.folder import Dataset
 from raggrid.errors import RecordError
-from raggrid.graph import study_graph
 from raggrid.records import PipelineRecord
 from raggrid.space.search_space import SearchSpace
-from raggrid.space.settings import Checkpoints
-from raggrid.store.retention import apply_retention, gigabytes
+from raggrid.store.run_directory import RunDirectory
 from raggrid.store.tables import create_run, read
-from raggrid.study.controller import Controller
-from raggrid.study.resume import check_same_study, restored
-from raggrid.study.state import StudyState
+from raggrid.study.resume import check_same_study
 from raggrid.study.tasks import PhaseTask, Task
-from tests.controllers import carry_out, new_controller, outcome
+from tests.controllers import carry_out, continued, new_controller, outcome
 from tests.records import made_space
 
 # Going on with another space
@@ -49,18 +45,20 @@ def test_what_only_adds_can_extend_a_study_and_the_rest_is_refused(
     create_run(tmp_path / "r", made_space(), {"data": {"content_hash": "hash"}})
     given = made_space(**changes)
     with pytest.raises(RecordError, match="holds another study") as refused:
-        check_same_study(tmp_path / "r", given, data, extend=False)
+        check_same_study(RunDirectory(tmp_path / "r"), given, data, extend=False)
     assert ("--extend runs what is new" in str(refused.value)) == adds
     if adds:
-        check_same_study(tmp_path / "r", given, data, extend=True)
+        check_same_study(RunDirectory(tmp_path / "r"), given, data, extend=True)
     else:
         with pytest.raises(RecordError, match="recorded"):
-            check_same_study(tmp_path / "r", given, data, extend=True)
+            check_same_study(RunDirectory(tmp_path / "r"), given, data, extend=True)
 
 
 def refused(run: Path, given: SearchSpace, content_hash: str = "hash") -> str:
     with pytest.raises(RecordError) as caught:
-        check_same_study(run, given, Dataset((), {"train": (), "validation": ()}, content_hash), extend=False)
+        check_same_study(
+            RunDirectory(run), given, Dataset((), {"train": (), "validation": ()}, content_hash), extend=False
+        )
     return str(caught.value).replace(str(run), "RUN")
 
 
@@ -92,7 +90,7 @@ def test_budgets_and_prices_are_no_part_of_a_study(tmp_path: Path) -> None:
     data = Dataset((), {"train": (), "validation": ()}, "hash")
     create_run(tmp_path / "r", made_space(), {"data": {"content_hash": "hash"}})
     free = {"budget": {"wall_hours": 2}, "resources": {"dollars_per_device_hour": 1.5}, "checkpoints": {"keep": "all"}}
-    check_same_study(tmp_path / "r", made_space(**free), data, extend=False)
+    check_same_study(RunDirectory(tmp_path / "r"), made_space(**free), data, extend=False)
 
 
 def test_an_extended_study_runs_just_what_is_new(tmp_path: Path) -> None:
@@ -100,9 +98,7 @@ def test_an_extended_study_runs_just_what_is_new(tmp_path: Path) -> None:
     before = {task.key for task in carry_out(first)}
     rates = {**made_space().learning_rates.model_dump(), "generator": [1e-4, 3e-4, 1e-3, 3e-3], "joint": "grid"}
     more = made_space(learning_rates=rates, seeds=[0, 1])
-    state = restored(StudyState(more, study_graph(more), "key", ("validation", "test")), tmp_path / "r")
-    state.indexed = True
-    after = carry_out(Controller(state, tmp_path / "r", 0))
+    after = carry_out(continued(first, more))
     assert not before & {task.key for task in after}
     trained = [task for task in after if isinstance(task, PhaseTask)]
     # One new generator rate, joint's other eleven pairs under two losses, and all winners with another seed.
@@ -125,17 +121,3 @@ def test_only_what_can_still_win_keeps_its_checkpoint(tmp_path: Path) -> None:
     kept = {folder.name for folder in (tmp_path / "r" / "checkpoints").iterdir()}
     rows = [row for row in read(tmp_path / "r", PipelineRecord) if row.split == "test"]
     assert kept == {side for row in rows for side in (row.embedder_trial_id, row.generator_trial_id) if side}
-
-
-def test_all_is_kept_on_demand_and_within_its_bounds(tmp_path: Path) -> None:
-    folder = tmp_path / "checkpoints"
-    for name in ("best", "good", "bad"):
-        (folder / name).mkdir(parents=True)
-        (folder / name / "model").write_bytes(b"x" * 1000)
-    assert gigabytes(folder) == pytest.approx(3e-6)
-    assert apply_retention(tmp_path, Checkpoints(keep="all"), ["good", "bad"])
-    assert len(list(folder.iterdir())) == 3
-    assert apply_retention(tmp_path, Checkpoints(keep="all", max_gigabytes=2.5e-6), ["good", "bad"])
-    assert {path.name for path in folder.iterdir()} == {"best", "good"}
-    assert not apply_retention(tmp_path, Checkpoints(max_gigabytes=0.5e-6), ["good"])
-    assert {path.name for path in folder.iterdir()} == {"best"}

@@ -11,10 +11,10 @@ from types import SimpleNamespace
 import pytest
 
 from raggrid.backend.ray.searcher import StudySearcher
+from raggrid.backend.simulator.replay import VirtualClock
 from raggrid.finetune.workers import Worker
 from raggrid.identity import PhaseRun
 from raggrid.records import LedgerRecord, TrialRecord
-from raggrid.store.memory import VirtualClock
 from raggrid.store.tables import append, create_run, read
 from raggrid.study.tasks import PhaseTask, to_config
 from raggrid.worker import run_task as run_task
@@ -95,7 +95,7 @@ def test_a_crash_and_a_budget_note_when_a_trial_was_let_go_of(tmp_path: Path) ->
         tmp_path / "r", made_space(strategies=["generator"], learning_rates={"generator": [3e-4]})
     )
     controller.now, controller.state.indexed = watch, True
-    searcher = StudySearcher(controller, {}, session_began=1.0)
+    searcher = StudySearcher(controller, "r", {}, session_began=1.0)
     assert isinstance(searcher.suggest("a"), dict)
     watch.seconds = 50.0
     searcher.on_trial_complete("a", error=True)

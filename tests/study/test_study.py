@@ -5,22 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
 
-import pyarrow.parquet
 import pytest
 
-from raggrid.records import CurveRecord, LedgerRecord, PipelineRecord, TrialRecord
+from raggrid.records import LedgerRecord, PipelineRecord, TrialRecord
 from raggrid.space.rates import middle_out, rungs
 from raggrid.space.settings import EarlyStopping
-from raggrid.store.storage import RunDirectory
-from raggrid.store.tables import append, create_run, read
+from raggrid.store.run_directory import RunDirectory
+from raggrid.store.tables import append, read
 from raggrid.study.controller import Controller
 from raggrid.study.resume import restored
 from raggrid.study.state import StudyState
 from raggrid.study.tasks import IndexTask, PhaseTask, Task, from_config, to_config
 from tests.controllers import EVALUATE, TRAIN, carry_out, new_controller, outcome
-from tests.records import made_space, trial
+from tests.records import made_space
 
 
 def test_every_search_runs_once_after_those_it_depends_on(tmp_path: Path) -> None:
@@ -157,9 +155,9 @@ def test_the_state_is_a_function_of_the_records(tmp_path: Path) -> None:
             assert task is not None
             first.reported(task.key, outcome(task))
             first.finished(task.key)
-        state = restored(StudyState(first.state.space, first.state.graph, "key", first.state.splits), run)
+        state = restored(StudyState(first.state.space, first.state.graph, "key", first.state.splits), RunDirectory(run))
         state.indexed = True
-        rest = [task.key for task in carry_out(Controller(state, run, 0))]
+        rest = [task.key for task in carry_out(Controller(state, RunDirectory(run), 0))]
         assert sorted(rest) == sorted(whole[cut:])
 
 
@@ -177,39 +175,6 @@ def test_idle_time_closes_the_ledger(tmp_path: Path) -> None:
     controller.charge_idle(began, num_devices=2)
     rows = read(tmp_path / "r", LedgerRecord)
     assert sum(row.device_seconds for row in rows) == pytest.approx(200.0, abs=1.0)
-
-
-def test_a_row_written_again_supersedes_and_half_written_files_are_not_seen(tmp_path: Path) -> None:
-    run = tmp_path / "r"
-    create_run(run, made_space(), {})
-    append(run, [trial("a", status="failed"), trial("b")])
-    append(run, [trial("a", status="completed")])
-    (run / "trials" / ".x.tmp").write_bytes(b"half")
-    assert [(row.trial_id, row.status) for row in read(run, TrialRecord)] == [("a", "completed"), ("b", "completed")]
-    curve = CurveRecord("a", 1, None, None, 2.0, None, 3.0)
-    append(run, [curve])
-    assert read(run, CurveRecord) == [curve]
-
-
-def test_the_shelf_sees_what_trials_add_and_reads_each_file_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run, storage = tmp_path / "r", RunDirectory(tmp_path / "r")
-    opened = Mock(side_effect=pyarrow.parquet.ParquetFile)
-    monkeypatch.setattr(pyarrow.parquet, "ParquetFile", opened)
-    first, again = (CurveRecord("a", 1, None, None, 2.0, None, seconds) for seconds in (3.0, 4.0))
-    other, later = CurveRecord("b", 1, None, None, 2.0, None, 3.0), CurveRecord("a", 2, None, None, 1.0, None, 6.0)
-    assert storage.curves_of(["a"]) == {}
-    append(run, [first, other])
-    assert storage.curves_of(["a", "c"]) == {"a": [first]}
-    append(run, [again])
-    append(run, [later])
-    assert storage.curves_of(["a"]) == {"a": [again, later]}
-    assert storage.curves_of(["b"]) == {"b": [other]}
-    slices = [LedgerRecord(name, None, "train", 1.0, 1.0, 1, "cpu", 0.0) for name in ("a", "a", None)]
-    append(run, slices)
-    assert storage.ledger_of(["a"]) == {"a": slices[:2]}
-    assert opened.call_count == 4
 
 
 def test_rungs_and_order_of_the_grid() -> None:

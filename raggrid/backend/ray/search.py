@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import sys
 import time
@@ -21,12 +20,14 @@ from raggrid.rag.loading import prepare
 from raggrid.rag.references import PREFIX, locate
 from raggrid.records import CurveRecord, LedgerRecord, QuestionRecord
 from raggrid.space.search_space import SearchSpace
-from raggrid.space.yaml_io import dump_space
-from raggrid.store.sessions import Session, claimed, close_ledger, session
-from raggrid.store.tables import append, check_free, create_run, is_full_disk, read, write_text
+from raggrid.store.files import Place, files_at
+from raggrid.store.run_directory import RunDirectory
+from raggrid.store.sessions import Session, claimed, close_ledger, scratch, session
+from raggrid.store.storage import is_full_disk
+from raggrid.store.tables import create_run, write_space
 from raggrid.study.budget import BudgetClock, wall_seconds
 from raggrid.study.controller import Controller, Watcher
-from raggrid.study.resume import halving_groups, is_begun, opened
+from raggrid.study.resume import halving_groups, opened
 from raggrid.study.state import StudyState
 from raggrid.worker.environment import environment
 
@@ -47,19 +48,19 @@ def no_screen(_: StudyState) -> contextlib.AbstractContextManager[Watcher | None
 
 def run_study(
     space: SearchSpace,
-    run: Path,
+    run_dir: Place,
     *,
     address: str | None = None,
     extend: bool = False,
     screen: Screen = no_screen,
     say: Callable[[str], None] = say_nothing,
 ) -> None:
-    """Run a whole study into the run directory ``run``.
+    """Run a whole study into a run directory.
 
     Args:
         space: what to search.
-        run: a new or empty folder, or the run directory of the same study, which is then continued; on a cluster one
-            that all nodes see.
+        run_dir: a new or empty folder, or the run directory of the same study, which is then continued; on a cluster
+            one that all nodes see.
         address: an existing Ray cluster; by default one is started on this machine and ended afterwards.
         extend: accept a space that adds to the recorded one (learning rates, seeds, strategies, joint losses).
         screen: shows the study while it runs.
@@ -67,58 +68,56 @@ def run_study(
 
     Raises:
         InputError: wrong data or models; nothing was written.
-        RecordError: ``run`` holds something else, another study, or a search that is still running.
+        RecordError: ``run_dir`` holds something else, another study, or a search that is still running.
         StudyError: the study could not answer a single pipeline, or the disk is full.
-        StudyInterrupted: Ctrl-C or SIGTERM; what was finished is in ``run``.
+        StudyInterrupted: Ctrl-C or SIGTERM; what was finished is in ``run_dir``.
     """
+    run = RunDirectory(files_at(run_dir).address)
     space, data = checked_inputs(space)
     for side in SIDES:
         prepare(getattr(space.models, side), getattr(space.models, f"{side}_sha256"), say)
-    run = run.resolve()
-    if not is_begun(run):
-        check_free(run)
+    if not run.is_begun():
+        run.check_free()
     elif _nothing_to_do(run, space, data, extend=extend):
         say(f"{run}: complete already; nothing is left to run.")
         return
     with contextlib.ExitStack() as held:
-        fresh = not is_begun(run)
+        fresh = not run.is_begun()
         if not fresh:
-            held.enter_context(claimed(run))  # before a cluster is started for nothing
+            held.enter_context(claimed(run.files))  # before a cluster is started for nothing
         allocation = held.enter_context(connected(address, space.resources, say))
         if fresh:
-            if not is_begun(run):  # another search may have begun it meanwhile
-                create_run(run, space, environment(space, data, allocation.device_types))
-                append(run, list(asked(data)))
-            held.enter_context(claimed(run))
+            if not run.is_begun():  # another search may have begun it meanwhile
+                create_run(run.files, space, environment(space, data, allocation.device_types))
+                run.append(list(asked(data)))
+            held.enter_context(claimed(run.files))
         state = opened(run, new_state(space, data), data, extend=extend)
-        write_text(run / "space.yaml", dump_space(space))
+        write_space(run.files, space)
         controller = Controller(state, run, space.resources.workers)
         with screen(state) as watcher:
             controller.watchers = [watcher] if watcher else []
-            _carry_out(controller, allocation)
+            _carry_out(controller, run, allocation)
     _say_failures(state)
     if not controller.roomy:
         say("Checkpoints took more than checkpoints.max_gigabytes: all that were left are still needed.")
-    _raise_outcome(controller)
+    _raise_outcome(controller, run)
 
 
-def _nothing_to_do(run: Path, space: SearchSpace, data: Dataset, *, extend: bool) -> bool:
+def _nothing_to_do(run: RunDirectory, space: SearchSpace, data: Dataset, *, extend: bool) -> bool:
     state = opened(run, new_state(space, data), data, extend=extend)
     if state.is_done():
         Controller(state, run, space.resources.workers).renew_costs()  # a session may have been killed before it could
     return state.is_done()
 
 
-def _carry_out(controller: Controller, allocation: Allocation) -> None:
+def _carry_out(controller: Controller, run: RunDirectory, allocation: Allocation) -> None:
     """Run what is left, then close the ledger. Ray's own files live in the run directory meanwhile, no longer."""
-    scratch = controller.run / "ray"
-    shutil.rmtree(scratch, ignore_errors=True)  # what a killed driver left
     try:
-        close_ledger(controller.run, controller.state.unfinished())
-        with session(controller.run, allocation.devices, allocation.workers) as now:
+        close_ledger(run.files, controller.state.unfinished())
+        with session(run.files, allocation.devices, allocation.workers) as now:
             controller.clock = _budget_clock(controller, now)
-            with _terminated_like_interrupted():
-                _run_trials(controller, allocation, now)
+            with scratch(run.files) as folder, _terminated_like_interrupted():
+                _run_trials(controller, run, allocation, now, folder)
             controller.renew_costs()
             controller.charge_idle(now.began, allocation.devices)
     except KeyboardInterrupt:
@@ -127,12 +126,10 @@ def _carry_out(controller: Controller, allocation: Allocation) -> None:
         if not is_full_disk(error):
             raise
         controller.broken = controller.broken or str(error)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _budget_clock(controller: Controller, now: Session) -> BudgetClock:
-    rows = read(controller.run, LedgerRecord)
+    rows = controller.records.read(LedgerRecord)
     used = sum(row.device_seconds for row in rows)
     resources = controller.state.space.resources
     return BudgetClock(
@@ -183,7 +180,7 @@ def new_state(space: SearchSpace, data: Dataset) -> StudyState:
     return StudyState(space, study_graph(space), study_key(space, data.content_hash), splits)
 
 
-def _run_trials(controller: Controller, allocation: Allocation, now: Session) -> None:
+def _run_trials(controller: Controller, run: RunDirectory, allocation: Allocation, now: Session, folder: Path) -> None:
     """One Tune run over the whole phase graph."""
     from ray import tune
 
@@ -195,7 +192,7 @@ def _run_trials(controller: Controller, allocation: Allocation, now: Session) ->
     # A process that a worker group's trial leaves idle would hold a device that the next group needs.
     kept = allocation.slots if allocation.workers == 0 else 0
     scheduler = PhaseScheduler(state.space, state.graph.searches, processes=kept)
-    stopped = scheduler.replay(read(controller.run, CurveRecord), halving_groups(state))
+    stopped = scheduler.replay(run.read(CurveRecord), halving_groups(state))
     for name in sorted(stopped & state.unfinished().keys()):
         controller.stop_at_checkpoint(name)
     state.restart()
@@ -203,9 +200,9 @@ def _run_trials(controller: Controller, allocation: Allocation, now: Session) ->
     trainable = run_inline if allocation.workers == 0 else GroupTrial
     tune.Tuner(
         tune.with_resources(trainable, held_by_trial),
-        param_space={"cpus": allocation.cpus, "gpus": allocation.gpus},
+        param_space={"cpus": allocation.cpus, "gpus": allocation.gpus, "scratch": str(folder)},
         tune_config=tune.TuneConfig(
-            search_alg=StudySearcher(controller, scheduler.stop_reasons, now.began),
+            search_alg=StudySearcher(controller, run.address, scheduler.stop_reasons, now.began),
             scheduler=scheduler,
             num_samples=-1,
             max_concurrent_trials=allocation.slots,
@@ -213,7 +210,7 @@ def _run_trials(controller: Controller, allocation: Allocation, now: Session) ->
         ),
         run_config=tune.RunConfig(
             name="tune",
-            storage_path=str(controller.run / "ray"),
+            storage_path=str(folder),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
         ),
@@ -241,8 +238,8 @@ def _say_failures(state: StudyState) -> None:
         print(f"{name}: failed: {last}", file=sys.stderr)
 
 
-def _raise_outcome(controller: Controller) -> None:
-    state, run = controller.state, controller.run
+def _raise_outcome(controller: Controller, run: RunDirectory) -> None:
+    state = controller.state
     kept = f"{len(state.trials)} trials and {len(state.answered)} answered pipelines"
     if controller.broken:
         raise StudyError(

@@ -15,9 +15,12 @@ from raggrid.study.tasks import Dispatch, to_config
 class StudySearcher(Searcher):
     """Tune asks it for the next trial and tells it how trials go; the `Controller` decides and remembers."""
 
-    def __init__(self, controller: Controller, stop_reasons: Mapping[str, str], session_began: float = 0.0) -> None:
+    def __init__(
+        self, controller: Controller, run_dir: str, stop_reasons: Mapping[str, str], session_began: float = 0.0
+    ) -> None:
         super().__init__()  # no metric: not every task has an objective
-        self.controller, self.stop_reasons, self.session_began = controller, stop_reasons, session_began
+        self.controller, self.run_dir = controller, run_dir
+        self.stop_reasons, self.session_began = stop_reasons, session_began
         self.keys: dict[str, str] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -30,7 +33,7 @@ class StudySearcher(Searcher):
         if task is None:
             return Searcher.FINISHED if self.controller.is_done() else None
         self.keys[trial_id] = task.key
-        config = to_config(task, str(self.controller.run), self.controller.workers)
+        config = to_config(task, self.run_dir, self.controller.workers)
         at, released_at = self.controller.started_at[task.key], self.controller.released_at.get(task.key, 0.0)
         return {**config, "dispatch": asdict(Dispatch(at, released_at, self.session_began))}
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -22,8 +21,7 @@ from raggrid.identity import PhaseRun
 from raggrid.records import CurveRecord, LedgerRecord
 from raggrid.space.rates import rungs
 from raggrid.space.search_space import SearchSpace
-from raggrid.store.memory import MemoryStorage, VirtualClock
-from raggrid.store.storage import Storage
+from raggrid.store.storage import MemoryStorage, Storage
 from raggrid.strategies import PHASES
 from raggrid.study.budget import BudgetClock
 from raggrid.study.controller import Controller
@@ -43,6 +41,16 @@ class Event(NamedTuple):
     number: int
     trial: SimpleNamespace
     report: Report
+
+
+@dataclass
+class VirtualClock:
+    """Seconds since a simulated study began; they pass only when told to."""
+
+    seconds: float = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
 
 
 @dataclass
@@ -68,15 +76,14 @@ class Replay:
         self.storage: Storage = MemoryStorage()
         state = StudyState(self.space, study_graph(self.space), "simulated", SPLITS)
         self.controller = Controller(
-            state, Path("simulated"), self.space.resources.workers, device_type=self.curves.device_type,
-            storage=self.storage, now=self.clock,
+            state, self.storage, self.space.resources.workers, device_type=self.curves.device_type, now=self.clock
         )  # fmt: skip
         self.controller.clock = BudgetClock(
             self.space.budget, self.slots * self.workers, 0.0, self.clock, self.space.resources.dollars_per_device_hour
         )
         self.scheduler = PhaseScheduler(self.space, state.graph.searches)
         self.scheduler.closes = self.controller.closes
-        self.searcher = StudySearcher(self.controller, self.scheduler.stop_reasons)
+        self.searcher = StudySearcher(self.controller, "simulated", self.scheduler.stop_reasons)
         self.events: list[Event] = []
         self.workings: dict[str, Iterator[tuple[float, Report]]] = {}
         self.reached: dict[str, int] = {}
