@@ -16,6 +16,7 @@ from raggrid.errors import RecordError
 from raggrid.published.importing import import_results
 from raggrid.store.files import files_at
 from raggrid.store.local import LocalFiles
+from raggrid.store.run import load_run
 from tests.records import made_space
 from tests.store.memory_files import MemoryFiles
 
@@ -24,6 +25,7 @@ VERBS: Mapping[str, Callable[[str | Path], object]] = {
     "import one table": lambda place: import_results("paper", place, dataset="popqa"),
     "import two tables": lambda place: import_results("paper", place),
     "recommend": lambda place: recommend([place]),
+    "load_run": load_run,
 }
 
 
