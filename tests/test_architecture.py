@@ -42,13 +42,19 @@ OWNERS: Mapping[str, str] = {
     "torch": "rag/ finetune/ evaluation/ worker/ backend/ray/trials.py",
 }
 DISK = ("os", "pathlib", "shutil", "io", "tempfile", "fcntl", "glob")
-# What a room must not know, neither as a library nor as a room of raggrid.
+# What a room or a file must not know, neither as a library nor as a part of raggrid.
 FORBIDDEN: Mapping[str, tuple[str, ...]] = {
+    "store/storage.py": DISK,
     "study": ("ray", "torch", *DISK),
     "worker": ("ray",),
     "finetune": ("ray",),
     "analysis": ("ray", "torch", "raggrid.rag", "raggrid.finetune", "raggrid.worker", "raggrid.backend"),
 }
+# The one part of the store that a room may know, where it may not know all.
+OF_STORE: Mapping[str, str] = {"study": "raggrid.store.storage", "store/storage.py": "raggrid.store.storage"}
+# Calls that change a file system, and who may make them: nobody else touches the files of a run directory.
+CHANGES = ("rename", "mkdir", "makedirs", "rmdir", "rmtree", "unlink", "touch", "write_text", "write_bytes")
+CHANGERS = ("store/", "rag/gguf.py", "demo/world.py", "backend/ray/trials.py")
 LARGEST_ROOM, LONGEST_FILE = 20, 300
 
 
@@ -106,9 +112,21 @@ def foreign(path: Path, root: Path = ROOT) -> list[str]:
 
 
 def known_but_forbidden(path: Path, root: Path = ROOT) -> list[str]:
-    """The imports of a file that its room must not know."""
-    banned = FORBIDDEN.get(room(module_of(path, root)), ())
-    return [name for name in sorted(set(imports(path))) if any(name == b or name.startswith(f"{b}.") for b in banned)]
+    """The imports of a file that it or its room must not know."""
+    owners = room(module_of(path, root)), path.relative_to(root).as_posix()
+    banned = [name for owner in owners for name in FORBIDDEN.get(owner, ())]
+    found = [name for name in sorted(set(imports(path))) if any(name == b or name.startswith(f"{b}.") for b in banned)]
+    known = {OF_STORE[owner] for owner in owners if owner in OF_STORE}
+    store = [name for name in imports(path) if known and name.startswith("raggrid.store") and name not in known]
+    return found + store
+
+
+def file_changes(path: Path, root: Path = ROOT) -> list[str]:
+    """The calls of a file that change a file system, where it is not one that may."""
+    if path.relative_to(root).as_posix().startswith(CHANGERS):
+        return []
+    calls = [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    return [call.attr for call in calls if isinstance(call, ast.Attribute) and call.attr in CHANGES]
 
 
 def name_of(path: Path) -> str:
@@ -133,6 +151,11 @@ def test_each_heavy_library_has_one_owner(path: Path) -> None:
 @pytest.mark.parametrize("path", modules(), ids=name_of)
 def test_rooms_do_not_know_what_is_not_theirs(path: Path) -> None:
     assert not known_but_forbidden(path)
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_the_store_alone_changes_files_of_a_run_directory(path: Path) -> None:
+    assert not file_changes(path)
 
 
 @pytest.mark.parametrize("path", modules(), ids=name_of)
@@ -164,6 +187,10 @@ def test_no_two_files_and_no_two_public_classes_share_a_name() -> None:
         ("study/state.py", "import ray", known_but_forbidden),
         ("study/state.py", "import torch", known_but_forbidden),
         ("study/controller.py", "from pathlib import Path", known_but_forbidden),
+        ("study/controller.py", "from raggrid.store.tables import read", known_but_forbidden),
+        ("store/storage.py", "import os", known_but_forbidden),
+        ("worker/run_task.py", "run.rename(other)", file_changes),
+        ("finetune/checkpoints.py", "folder.mkdir()", file_changes),
         ("worker/build.py", "import ray", known_but_forbidden),
         ("worker/build.py", "import faiss", foreign),
         ("records.py", "from raggrid.identity import PhaseRun", upward),
