@@ -1,4 +1,4 @@
-"""The verbs: parse, call one function, print. Heavy imports wait until a verb needs them."""
+"""The verbs: parse, call one function, print. Heavy imports are deferred until a verb needs them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from raggrid.errors import RaggridError
 
 
 def main() -> None:
-    """The command. Errors that raggrid raises on purpose end as their message and exit code."""
+    """The command. An error that raggrid raises on purpose is printed as its message; its exit code is returned."""
     try:
         app()
     except RaggridError as error:

@@ -1,4 +1,4 @@
-"""What several verbs take, how they print JSON, how their errors name an option."""
+"""Options that several verbs share, JSON output, and errors that name the option they came from."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from raggrid.errors import InputError
 
 
 class Metric(StrEnum):
-    """What quality is measured in."""
+    """The metric of quality."""
 
     f1 = "f1"
     exact_match = "exact_match"
@@ -32,7 +32,7 @@ class Cost(StrEnum):
 
 
 class Model(StrEnum):
-    """What may be tuned already."""
+    """A model that may be tuned already."""
 
     generator = "generator"
     embedder = "embedder"
@@ -46,7 +46,7 @@ Override = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as training.rag.steps=24. Repeatable."),
 ]
 MetricOption = Annotated[
-    Metric, typer.Option(metavar="METRIC", help="What quality is measured in: f1, exact_match or recall_at_k.")
+    Metric, typer.Option(metavar="METRIC", help="Metric of quality: f1, exact_match or recall_at_k.")
 ]
 
 
@@ -55,13 +55,13 @@ def print_json(data: dict[str, Any]) -> None:
 
 
 def budget_options(**limits: float | None) -> dict[str, str]:
-    """The limits that were given as settings of budget, each by its option."""
+    """The given limits as overrides of ``budget``, keyed by option."""
     return {f"--{_dashed(name)}": f"budget.{name}={limit}" for name, limit in limits.items() if limit is not None}
 
 
 @contextmanager
 def said_as_options(*names: str) -> Iterator[None]:
-    """Errors about an argument name the option that it came from: ``max_dollars: ...`` as ``--max-dollars: ...``."""
+    """Makes errors about an argument name its option: ``max_dollars: ...`` becomes ``--max-dollars: ...``."""
     try:
         yield
     except InputError as error:

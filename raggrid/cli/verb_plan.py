@@ -1,4 +1,4 @@
-"""The verb that tells before anything runs what it would cost: plan."""
+"""The verb that says what a study would cost, before anything runs: plan."""
 
 from __future__ import annotations
 
@@ -35,15 +35,20 @@ def plan(
     set_: Override = None,
     device: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="What a worker runs on, such as A10 or H100. Default: cpu, or A10 for GPUs."),
+        typer.Option(metavar="NAME", help="Device of a worker, such as A10 or H100. Default: cpu, or A10 for GPUs."),
     ] = None,
     devices: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, help="Devices at once. Default: this machine's cores, or one trial's GPUs."),
+        typer.Option(metavar="N", min=1, help="Number of devices. Default: this machine's cores, or one trial's GPUs."),
     ] = None,
     price: Annotated[
         float | None,
-        typer.Option("--price", metavar="DOLLARS", min=0.0, help="Of a device-hour. Default: the space's, see above."),
+        typer.Option(
+            "--price",
+            metavar="DOLLARS",
+            min=0.0,
+            help="Price of one device-hour in dollars. Default: the space's, see above.",
+        ),
     ] = None,
     pilot: Annotated[
         bool, typer.Option("--pilot", help="Measure a few real steps of each phase on this machine.")
@@ -61,7 +66,7 @@ def plan(
             metavar="BITS",
             min=1,
             max=32,
-            help="Of a frozen generator weight on the device, 4 for QLoRA. Default: as models.dtype.",
+            help="Bits of a frozen generator weight on the device; 4 for QLoRA. Default: as models.dtype.",
         ),
     ] = None,
     as_json: Json = False,
@@ -69,14 +74,15 @@ def plan(
     """Show what a search would run and cost: trials, device-hours, money, memory, disk, wall time.
 
     Low, expected and high differ in what early stopping does. The numbers come from a cost model (parameters, tokens,
-    throughput), or with --pilot from real steps. Refuses what cannot run. Without --pilot nothing is loaded or trained.
+    throughput), or with --pilot from real steps. A space that cannot run is refused. Without --pilot nothing is loaded
+    or trained.
 
-    Money is counted at --price, by default at ``resources.dollars_per_device_hour`` of the space.
+    Money is computed at --price; the default is ``resources.dollars_per_device_hour`` of the space.
     """
     from raggrid.space.yaml_io import load_space
 
     if pilot and device:
-        raise InputError(f"--device {device}: got it with --pilot, which measures this machine; expected one of them.")
+        raise InputError(f"--device {device}: got it beside --pilot, which measures this machine. Drop one of them.")
     case = _Case(device, devices, price, pilot, weight_bits)
     times = _given_times(seconds_per_step or [], step_times)
     plans = []
@@ -84,7 +90,7 @@ def plan(
         space = load_space(path, set_ or [])
         if step_times and space.name not in times:
             raise InputError(
-                f"{step_times}: got no step times of '{space.name}'; expected some. It has {', '.join(times)}."
+                f"{step_times}: got no step times for '{space.name}'; expected some. It has {', '.join(times)}."
             )
         plans.append(_plan(space, case, times.get(space.name, times.get("", {}))))
     if as_json:
@@ -101,7 +107,7 @@ def plan(
 
 @dataclass(frozen=True)
 class _Case:
-    """What the user says about the machines; None where nothing was said."""
+    """What the user says about the machines; None for an option that was not given."""
 
     device: str | None
     num_devices: int | None
@@ -157,7 +163,7 @@ def _pricing(
 
 
 def _device(space: SearchSpace, case: _Case) -> tuple[Device, int]:
-    """What a worker runs on, and how many of them this machine is known to have."""
+    """The device of a worker, and how many of them this machine is known to have."""
     from raggrid.planning.devices import device_named
 
     cores = max(1, (os.cpu_count() or 1) // space.resources.cpus_per_worker)
@@ -198,7 +204,7 @@ def _notes(setting: Setting, case: _Case) -> Iterator[str]:
     sizes = [f"{side} {model.parameters / 1e6:,.0f} M parameters from {model.source}" for side, model in sides]
     yield f"Models: {', '.join(sizes)}."
     if case.pilot:
-        yield "Seconds are measured on this machine, on the data of the first steps; disk is from the cost model."
+        yield "Seconds were measured on this machine, on the data of the first steps; disk is from the cost model."
         return
     source = setting.workload.source
     yield f"{source[:1].upper()}{source[1:]}."
@@ -206,15 +212,15 @@ def _notes(setting: Setting, case: _Case) -> Iterator[str]:
         yield f"Device {setting.device.name} is assumed; name yours with --device."
     yield (
         "The cost model counts matrix products at large batches. Real steps take longer where batches are small or "
-        "weights are unpacked from few bits; --pilot measures."
+        "weights are unpacked from few bits; --pilot measures them."
     )
 
 
 def _workload(space: SearchSpace) -> Workload:
-    """From the data where they lie at hand, else assumed.
+    """The workload of the data if its folder exists on this machine, else an assumed one.
 
     Raises:
-        DataError: wrong data, or labels missing that a strategy needs.
+        DataError: the data is wrong, or lacks labels that a strategy needs.
     """
     from raggrid.planning.workload import assumed_workload, workload_of
 
@@ -235,7 +241,7 @@ def _workload(space: SearchSpace) -> Workload:
 
 
 def _ready_for_pilot(space: SearchSpace) -> SearchSpace:
-    """Data and models checked and made ready, as before a search."""
+    """The space after its data and models were checked and prepared, as before a search."""
     from raggrid.backend.ray.search import SIDES, checked_inputs
     from raggrid.rag.loading import prepare
 
@@ -250,7 +256,7 @@ def _ready_for_pilot(space: SearchSpace) -> SearchSpace:
 
 
 def _given_times(words: list[str], path: Path | None) -> dict[str, dict[str, float]]:
-    """Step times by study name, then phase or search; an empty name stands for every study."""
+    """Step times by study name, then by phase or search; the empty name stands for every study."""
     times = _times_of_file(path) if path else {}
     common = dict(_one_time(word) for word in words)
     if not common:

@@ -1,4 +1,4 @@
-"""Verbs that read records alone: recommend, frontier."""
+"""Verbs that need only the records of a study: recommend, frontier."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ def recommend(
         Cost | None,
         typer.Option(
             metavar="COST",
-            help="What cheapest means: search (the whole learning-rate search), final (training the chosen "
-            "configuration once) or marginal (what it adds to a study that runs the others anyway). Default: search, "
-            "or final with --known-learning-rates.",
+            help="Cost that decides which strategy is cheapest: search (the whole learning-rate search), final "
+            "(training the chosen configuration once) or marginal (what it adds to a study that runs the others "
+            "anyway). Default: search, or final with --known-learning-rates.",
         ),
     ] = None,
     margin: Annotated[
-        float, typer.Option(metavar="FRACTION", help="A difference that does not matter, as a fraction.")
+        float, typer.Option(metavar="FRACTION", help="Largest difference that does not matter, as a fraction.")
     ] = 0.01,
     confidence: Annotated[float, typer.Option(metavar="FRACTION", help="Confidence of every verdict.")] = 0.95,
     labels: Annotated[
         bool | None,
         typer.Option(
-            "--labels/--no-labels", help="Whether you have context labels. Default: as recorded; assumed for a table."
+            "--labels/--no-labels",
+            help="Whether you have context labels. Default: as recorded; for an imported table, that you have them.",
         ),
     ] = None,
     known_learning_rates: Annotated[
@@ -41,7 +42,7 @@ def recommend(
         Model | None,
         typer.Option(
             metavar="MODEL",
-            help="generator or embedder, if it is tuned already: costs and the paper's rule then leave its phase out.",
+            help="Model that is already tuned, generator or embedder: costs and the paper's rule leave its phase out.",
         ),
     ] = None,
     max_device_hours: Annotated[
@@ -52,7 +53,7 @@ def recommend(
     ] = None,
     price: Annotated[
         float | None,
-        typer.Option(metavar="DOLLARS", help="Of a device-hour. Default: the space's, see above."),
+        typer.Option(metavar="DOLLARS", help="Price of one device-hour in dollars. Default: the space's, see above."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -62,7 +63,7 @@ def recommend(
     measured table: exact match, F1, recall, and the three costs. Verdicts come from a paired bootstrap over questions
     (and seeds). Several run directories are pooled.
 
-    Money is counted at --price, by default at ``resources.dollars_per_device_hour`` of the space.
+    Money is computed at --price; the default is ``resources.dollars_per_device_hour`` of the space.
     """
     from raggrid.analysis.recommend import recommend as decide
 
@@ -101,15 +102,15 @@ def frontier(
         Cost | None,
         typer.Option(
             metavar="COST",
-            help="Which cost is on the axis: search, final or marginal. Default: search, or final for a table that "
-            "says no other.",
+            help="Cost on the axis: search, final or marginal. Default: search, or final for an imported table that "
+            "has no other.",
         ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Compare cost and quality: which strategies no other beats on both.
+    """Compare cost and quality: show the strategies that no other strategy beats on both.
 
-    Several run directories stand side by side. A second view shows what searching buys: the expected best quality
+    Several run directories are shown side by side. A second view shows what searching buys: the expected best quality
     against the device time spent on trials. The HTML page is self-contained and opens without a network.
     """
     from raggrid.analysis.frontier import frontier as find

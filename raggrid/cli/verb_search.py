@@ -18,33 +18,35 @@ def search(
     run: Annotated[
         Path,
         typer.Option(
-            metavar="DIR", help="Folder for the records, new or of the same study; on a cluster, a shared one."
+            metavar="DIR", help="Run directory: a new folder, or that of the same study; on a cluster, a shared one."
         ),
     ],
     set_: Override = None,
     address: Annotated[
         str | None,
-        typer.Option(metavar="ADDR", help="Existing Ray cluster: HOST:PORT, or auto. Default: start one here."),
+        typer.Option(
+            metavar="ADDR", help="Existing Ray cluster: HOST:PORT, or auto. Default: start one on this machine."
+        ),
     ] = None,
     extend: Annotated[
-        bool, typer.Option(help="Accept a space that only adds to the one in DIR, and run just what is new.")
+        bool, typer.Option(help="Accept a space that only adds to the one in DIR, and run only what is new.")
     ] = False,
     device_hours: Annotated[
-        float | None, typer.Option(metavar="HOURS", help="Budget: hours of all devices together.")
+        float | None, typer.Option(metavar="HOURS", help="Budget in device-hours, summed over all devices.")
     ] = None,
-    wall_hours: Annotated[float | None, typer.Option(metavar="HOURS", help="Budget: hours by the clock.")] = None,
+    wall_hours: Annotated[float | None, typer.Option(metavar="HOURS", help="Budget in hours of wall time.")] = None,
     dollars: Annotated[
-        float | None, typer.Option(metavar="DOLLARS", help="Budget in money; needs a price, see above.")
+        float | None, typer.Option(metavar="DOLLARS", help="Budget in dollars; needs a price, see above.")
     ] = None,
-    plain: Annotated[bool, typer.Option(help="One line an event instead of a live table.")] = False,
+    plain: Annotated[bool, typer.Option(help="Print one line per event instead of a live table.")] = False,
     as_json: Json = False,
 ) -> None:
     """Run a study: every strategy with its learning-rate search, then recommend.
 
-    Fine-tunes and evaluates real models on Ray, keeps every result in the run directory as it comes, and ends with
-    the bill and the recommendation. Ctrl-C stops it, a second one at once; the same command continues.
+    Fine-tunes and evaluates real models on Ray, writes every result into the run directory as it arrives, and ends
+    with the bill and the recommendation. Ctrl-C stops it, a second Ctrl-C at once; the same command continues.
 
-    Money is counted at ``resources.dollars_per_device_hour`` of the space, which --dollars needs.
+    Money is computed at ``resources.dollars_per_device_hour`` of the space; --dollars needs it.
     """
     from rich.console import Console
 
@@ -81,7 +83,8 @@ def demo(
 ) -> None:
     """Write a small fictional world to try a search on: passages, questions, answers, labels.
 
-    The folder is in the format that data.folder of a search space expects. Other files of its names are left alone.
+    The folder is in the format that data.folder of a search space expects. Existing files with other content are never
+    overwritten.
     """
     from raggrid.demo import make_world, write_world
     from raggrid.errors import InputError

@@ -23,14 +23,14 @@ def simulate(
     slots: Annotated[
         int | None,
         typer.Option(
-            metavar="N", min=1, help="Trials at once. Default: resources.max_concurrent_trials, else as recorded."
+            metavar="N", min=1, help="Concurrent trials. Default: resources.max_concurrent_trials, else as recorded."
         ),
     ] = None,
     set_: Override = None,
-    device_hours: Annotated[float | None, typer.Option(help="Budget: hours of all devices together.")] = None,
-    wall_hours: Annotated[float | None, typer.Option(help="Budget: hours by the clock.")] = None,
+    device_hours: Annotated[float | None, typer.Option(help="Budget in device-hours, summed over all devices.")] = None,
+    wall_hours: Annotated[float | None, typer.Option(help="Budget in hours of wall time.")] = None,
     dollars: Annotated[
-        float | None, typer.Option(help="Budget in money; needs resources.dollars_per_device_hour.")
+        float | None, typer.Option(help="Budget in dollars; needs resources.dollars_per_device_hour.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -38,8 +38,8 @@ def simulate(
 
     Replays its curves through raggrid's own search on a virtual clock: no training, no Ray cluster, nothing written.
 
-    A table has a row an evaluation: phase, loss, embedder_lr, generator_lr, step, objective, device_seconds (training
-    so far), and where known seed, evaluate_seconds (of this evaluation) and f1.
+    A table has one row per evaluation: phase, loss, embedder_lr, generator_lr, step, objective, device_seconds
+    (training so far) and, where known, seed, evaluate_seconds (of this evaluation) and f1.
     """
     from raggrid.backend.simulator.read_curves import read_curves
     from raggrid.backend.simulator.simulate import simulate as simulated

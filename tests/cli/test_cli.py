@@ -142,7 +142,7 @@ def test_sentences_in_a_pipe_stay_on_one_line(tmp_path: Path) -> None:
         (["plan", "SPACE", "--set", "models.embedder=a/b", "--pilot"], "model './none': no such file or folder"),
         (["plan", "SPACE", *LLAMA, "--device", "T4"], "device memory: got T4 with 16 GB; expected about"),
         (["plan", "SPACE", *LLAMA, "--device", "K80"], "\n--device: got 'K80'; expected one of cpu, T4"),
-        (["plan", "SPACE", "--pilot", "--device", "A10"], "--device A10: got it with --pilot"),
+        (["plan", "SPACE", "--pilot", "--device", "A10"], "--device A10: got it beside --pilot"),
         (["plan", "SPACE", "--seconds-per-step", "joint_rag"], "got 'joint_rag'; expected PHASE=SECONDS"),
         (["plan", "SPACE", "--step-times", "none.json"], "none.json: cannot be read: No such file"),
         (["plan", "SPACE", *LLAMA, "--seconds-per-step", "x=1"], "seconds per step: got 'x'; expected one of"),
@@ -209,7 +209,7 @@ def test_plan_takes_step_times_devices_and_prices(tiny_models: tuple[Path, Path]
     assert len(both["plans"]) == 2
     assert "all" in raggrid("plan", space, space, *words).stdout
     other = raggrid("plan", space, *words, "--set", "name=other")
-    assert "got no step times of 'other'; expected some. It has made." in other.stderr
+    assert "got no step times for 'other'; expected some. It has made." in other.stderr
 
 
 def test_plan_without_known_models_still_lists_the_trials(space: Path) -> None:
@@ -246,7 +246,7 @@ def test_import_says_what_it_assumed(tmp_path: Path) -> None:
     assert "those of 1 device; --devices says it" in " ".join(done.stdout.split())
     assert "kept as validation" in done.stdout
     help_ = " ".join(raggrid("import", "--help").stdout.replace("│", " ").split())
-    assert "if it does not say. Default: 1." in help_
+    assert "if the table does not say. Default: 1." in help_
 
 
 def test_plan_names_the_folder_that_is_not_there(space: Path) -> None:
