@@ -33,9 +33,11 @@ class SearchSpace(Section):
     """A whole study: data, models, strategies, learning rates and how they are searched."""
 
     name: str
+    """Shown in tables. Default: the name of the file."""
     data: Data
     models: Models
     strategies: tuple[StrategyName, ...] = ("baseline", "embedder", "generator", "independent", "two_phase", "joint")
+    """The strategies to compare, each once; ``closed_book`` is a control."""
     losses: Losses = Losses()
     learning_rates: LearningRates = LearningRates()
     retrieval: Retrieval = Retrieval()
