@@ -175,7 +175,7 @@ def test_questions_are_told_where_the_study_kept_them(run: Path) -> None:
     assert list(question_texts(study)) == ["q0"]
     text = render(study)
     assert "<strong>Who? &lt;/script&gt;" in text
-    assert "Right: me" in text
+    assert "Accepted: me" in text
 
 
 def test_what_cannot_be_reported_is_refused(run: Path, tmp_path: Path) -> None:
