@@ -259,7 +259,7 @@ def test_plan_says_that_an_assumed_device_is_too_small(space: Path) -> None:
     gpus = [*LLAMA, "--set", "resources.gpus_per_worker=1", "--set", "training.rag.batch_size=16"]
     told = json.loads(raggrid("plan", space, *gpus, "--json").stdout)["pricing"]["notes"]
     (note,) = [note for note in told if "too small" in note]
-    told_of = re.fullmatch(r"An A10 with 24 GB is too small: expected about .* GB a device\. ([\w-]+) fits; .*", note)
+    told_of = re.fullmatch(r"An A10 with 24 GB is too small: expected about .* GB per device\. ([\w-]+) fits; .*", note)
     assert told_of, note
     assert raggrid("plan", space, *gpus, "--device", told_of[1]).returncode == 0
     huge = [*gpus, "--set", "training.rag.batch_size=4000"]
