@@ -22,7 +22,7 @@ Row = tuple[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class Dataset:
-    """A checked corpus and its questions. ``content_hash`` is equal for equal content, wherever it lies."""
+    """A checked corpus and its questions. ``content_hash`` is equal for equal content, wherever the files are."""
 
     passages: tuple[Passage, ...]
     splits: Mapping[str, tuple[Question, ...]]
@@ -37,7 +37,7 @@ def read_folder(folder: Path, limits: Mapping[str, int] | None = None) -> Datase
     """Read ``corpus`` and the splits of a folder, each as .jsonl or .parquet; ``test`` may be missing.
 
     Rows are ``{id, title?, text}`` and ``{id, question, answers, context_ids?}``; other fields are ignored.
-    ``limits`` keeps only the first so many questions of a split, after all of it was checked.
+    ``limits`` keeps only the given number of first questions of a split, after the whole split was checked.
 
     Raises:
         DataError: with every problem found (the first `MAX_SHOWN` of them), each with its file and line.
@@ -95,7 +95,7 @@ def _jsonl(path: Path, note: Note) -> Iterator[tuple[str, Any]]:
             if text:
                 yield f"{path}:{number}", json.loads(text)
         except UnicodeDecodeError:
-            note(f"{path}:{number}: got bytes that are no UTF-8; expected UTF-8 text. Convert the file.")
+            note(f"{path}:{number}: got bytes that are not UTF-8; expected UTF-8 text. Convert the file.")
             yield f"{path}:{number}", {}
         except json.JSONDecodeError as error:
             note(f"{path}:{number}: not JSON: {error.msg} at column {error.colno}. Fix the line.")
@@ -106,7 +106,7 @@ def _parquet(path: Path) -> Iterator[tuple[str, Any]]:
     import datasets
 
     datasets.disable_progress_bars()
-    # Its Arrow copy of the file is made in a folder of its own, which goes away with the rows read.
+    # The library's Arrow copy of the file is made in a temporary folder, which is removed once the rows are read.
     with tempfile.TemporaryDirectory() as cache:
         try:
             table = datasets.Dataset.from_parquet(str(path), cache_dir=cache, keep_in_memory=True)
@@ -124,7 +124,7 @@ def _passages(path: Path, note: Note) -> dict[str, Passage]:
         if title is not None and not isinstance(title, str):
             note(f"{place}: title: got {_shown(title)}; expected a string.")
         if identity in passages:
-            note(f"{place}: id '{identity}' stands twice in the corpus; expected each once. Drop or rename one.")
+            note(f"{place}: id '{identity}' occurs twice in the corpus; expected it once. Drop or rename one.")
         elif identity and text:
             passages[identity] = Passage(identity, title if isinstance(title, str) else "", text)
     return passages
@@ -136,7 +136,7 @@ def _questions(
     for place, row in _rows(path, note):
         identity = _identity(row, place, note)
         if identity in owners:
-            note(f"{place}: question id '{identity}' stands in {owners[identity]} too; expected each once. Rename one.")
+            note(f"{place}: question id '{identity}' occurs in {owners[identity]} too; expected it once. Rename one.")
         elif identity:
             owners[identity] = place
         question = _text(row, "question", place, note, "a row needs a question")
@@ -174,7 +174,7 @@ def _text(row: Mapping[str, Any], name: str, place: str, note: Note, why: str) -
 
 
 def _strings(row: Mapping[str, Any], name: str, place: str, note: Note) -> tuple[str, ...] | None:
-    """The non-blank strings of a list; None when it is no list of strings (noted) or the line was broken."""
+    """The non-blank strings of a list; None if it is not a list of strings (noted) or the line was broken."""
     if not row:
         return None
     value = row.get(name, [])

@@ -17,7 +17,7 @@ DEFAULT_PROMPT = (
 
 
 def _number(value: object) -> object:
-    """PyYAML reads ``1e-6`` as a string and ``True`` is an int: take the first, refuse the second."""
+    """PyYAML reads ``1e-6`` as a string, and ``True`` is an int: accept the first, refuse the second."""
     if isinstance(value, bool):
         raise ValueError("expected a number")
     if isinstance(value, str):
@@ -42,12 +42,12 @@ class Section(BaseModel):
 
 
 class Data(Section):
-    """Where corpus and questions lie. Relative paths start at the current directory."""
+    """Where the corpus and the questions are. Relative paths start at the current directory."""
 
     folder: str
     """Holds corpus.jsonl, train.jsonl, validation.jsonl and, if there is one, test.jsonl (or .parquet)."""
     limits: dict[Literal["train", "validation", "test"], Count] = Field(default_factory=dict)
-    """Use only the first so many questions of a split."""
+    """Use only this many questions of a split, the first ones."""
 
 
 class Models(Section):
@@ -61,7 +61,7 @@ class Models(Section):
     """Expected sha256 of the generator's weights file (.gguf or model.safetensors); checked before loading."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     attention: Literal["eager", "sdpa"] = "eager"
-    """Eager trains about 1.4 times faster than sdpa on CPU; take sdpa on GPUs."""
+    """Eager trains about 1.4 times faster than sdpa on CPU; use sdpa on GPUs."""
 
 
 class Losses(Section):
@@ -70,13 +70,13 @@ class Losses(Section):
     phases: RagLoss = "rag_token"
     """The loss of generator_rag and embedder_rag (the paper's two-phase uses RAG-Token)."""
     joint: tuple[RagLoss, ...] = ("rag_token", "rag_sequence")
-    """joint_rag runs once for each."""
+    """joint_rag runs once for each of these losses."""
 
 
 class Sampled(Section):
     """Learning rates that are drawn, not listed: uniformly in the logarithm, or by Optuna's TPE.
 
-    TPE (Bergstra et al. 2011) proposes ``batch`` values at a time, each batch from what the earlier ones showed.
+    TPE (Bergstra et al. 2011) proposes ``batch`` values at a time, each batch from the results of the earlier ones.
     """
 
     sample: Literal["random", "optuna"]
@@ -98,16 +98,16 @@ def _list_or_drawn(value: object) -> str:
     return "drawn" if isinstance(value, dict | Sampled) else "list"
 
 
-# Tagged, so that a wrong value is measured against the one form that it looks like.
+# Tagged, so that a wrong value is checked against the one form that it looks like.
 Rates = Annotated[
     Annotated[tuple[Rate, ...], Tag("list")] | Annotated[Sampled, Tag("drawn")], Discriminator(_list_or_drawn)
 ]
 
 
 class LearningRates(Section):
-    """The values to try, one search a model: a list, or how to draw them.
+    """The values to try, one search per model: a list, or how to draw them.
 
-    ``joint: two_phase`` takes the pair that two-phase found, as the paper did; ``separable`` that pair and its
+    ``joint: two_phase`` tries the pair that two-phase found, as the paper did; ``separable`` that pair and its
     neighbours in either direction; ``grid`` every pair.
     """
 
@@ -115,9 +115,9 @@ class LearningRates(Section):
     generator: Rates = ()
     joint: Literal["grid", "two_phase", "separable"] = "two_phase"
     extend_grid: bool = False
-    """While the best value of a list is its first or last one, try the next one outward."""
+    """While the best value of a list is its first or last one, try the next value outward."""
     extend_at_most: Count = 4
-    """Values added at either end of a list."""
+    """The most values that are added at either end of a list."""
 
 
 class Retrieval(Section):
@@ -143,7 +143,7 @@ class Prompt(Section):
 
     template: str = DEFAULT_PROMPT
     passage_tokens: Count = 64
-    """A passage is cut after so many tokens of the generator's tokenizer."""
+    """A passage is truncated after this many tokens of the generator's tokenizer."""
 
 
 class Labels(Section):
@@ -152,8 +152,8 @@ class Labels(Section):
     steps: Count = 60
     batch_size: Annotated[Count, Field(ge=2)] = 8
     validation_questions: Count | None = None
-    """As ``training.validation_questions``, its default, for this phase alone: here a question costs little, and
-    since it is ranked against the others' passages, few of them make an easy task."""
+    """``training.validation_questions`` for this phase alone; default: the same. A question costs little here, and
+    since it is ranked against the others' passages, few questions make the task too easy."""
 
 
 class Rag(Section):
@@ -164,7 +164,7 @@ class Rag(Section):
 
 
 class Training(Section):
-    """How a phase run trains: AdamW, a linear schedule over the full planned length."""
+    """How a phase run trains: AdamW with a linear schedule over the full planned length."""
 
     labels: Labels = Labels()
     rag: Rag = Rag()
@@ -172,14 +172,14 @@ class Training(Section):
     lora_rank: Count = 16
     lora_alpha: Count = 32
     lora_targets: Literal["all-linear"] | tuple[str, ...] = "all-linear"
-    """Which layers get an adapter: every linear one but the output (QLoRA's choice), or names such as q_proj."""
+    """Which layers get an adapter: every linear layer but the output (QLoRA's choice), or names such as q_proj."""
     warmup_fraction: Annotated[Number, Field(ge=0.0, lt=1.0)] = 0.0
     weight_decay: Annotated[Number, Field(ge=0.0)] = 0.0
     max_grad_norm: Positive = 1.0
     context_loss: Annotated[Number, Field(ge=0.0)] = 0.0
     """Weight of a language-model loss on the prompt, added to the answer loss when the generator trains."""
     validation_questions: Count = 64
-    """The objective is measured on the first so many validation questions."""
+    """The objective is measured on this many validation questions, the first ones."""
 
 
 class EarlyStopping(Section):
@@ -187,15 +187,15 @@ class EarlyStopping(Section):
 
     enabled: bool = True
     rungs: Literal["asynchronous", "synchronous"] = "asynchronous"
-    """Asynchronous: a trial is judged by those that came before it, and waits for nobody. Synchronous: a rung is
-    decided when all its trials are there, so that a study repeats exactly; they wait at their checkpoints."""
+    """Asynchronous: a trial is compared with those before it and never waits. Synchronous: a rung is decided once all
+    its trials have reached it, so that a study repeats exactly; they wait at their checkpoints."""
     reduction_factor: Annotated[int, BeforeValidator(_number), Field(ge=2)] = 3
     min_fraction: Annotated[Number, Field(gt=0.0, le=1.0)] = 1 / 3
     """The first rung, as a share of a phase's steps."""
 
 
 class Selection(Section):
-    """The ``finalists`` with the best objective are answered end to end; the best ``metric`` wins."""
+    """The ``finalists`` trials with the best objective are answered end to end; the best ``metric`` wins."""
 
     finalists: Count = 2
     metric: Literal["f1", "exact_match"] = "f1"
@@ -210,26 +210,26 @@ class Resources(Section):
     gpus_per_worker: Annotated[Number, Field(ge=0)] | None = None
     """Default: 1 where the cluster has GPUs, else 0."""
     max_concurrent_trials: Count | None = None
-    """Default: as many as the cluster holds."""
+    """Default: as many as fit on the cluster."""
     wait_minutes: Annotated[Number, Field(ge=0)] = 0.0
-    """How long to wait for nodes that the cluster's autoscaler adds: for one trial, or for max_concurrent_trials."""
+    """How long to wait for nodes that the cluster's autoscaler adds, until one trial fits, or max_concurrent_trials."""
     dollars_per_device_hour: Positive | None = None
-    """What an hour of one device costs; for budgets and bills in money."""
+    """Price of one device-hour in dollars; for budgets and bills in money."""
 
 
 class Budget(Section):
-    """What a study may use; no limit where none is given. Counted from the start of the allocation, idle time too."""
+    """What a study may use; no limit by default. Counted from the start of the allocation, idle time included."""
 
     device_hours: Positive | None = None
     wall_hours: Positive | None = None
     dollars: Positive | None = None
     reserve: Annotated[Number, Field(ge=0.0, lt=1.0)] = 0.1
-    """The share kept for answering with what is finished; more where the answering measured so far needs more."""
+    """The share kept for answering with what is finished; more if the answering measured so far needs more."""
 
 
 class Checkpoints(Section):
-    """What is kept of finished trials: the best of each phase, or all."""
+    """Which checkpoints of finished trials are kept: the best of each phase, or all."""
 
     keep: Literal["best", "all"] = "best"
     max_gigabytes: Positive | None = None
-    """Beyond it, the worst finished trials' checkpoints are deleted first, also when all are to be kept."""
+    """Above it, the worst finished trials' checkpoints are deleted first, even if all are to be kept."""

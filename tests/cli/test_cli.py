@@ -243,7 +243,7 @@ def test_demo_leaves_other_peoples_files_alone(tmp_path: Path) -> None:
 def test_import_says_what_it_assumed(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("strategy,f1,hours\ngenerator,0.5,2\n")
     done = raggrid("import", tmp_path / "t.csv", "--run", tmp_path / "run")
-    assert "those of 1 device; --devices says it" in " ".join(done.stdout.split())
+    assert "those of 1 device; give --devices" in " ".join(done.stdout.split())
     assert "kept as validation" in done.stdout
     help_ = " ".join(raggrid("import", "--help").stdout.replace("│", " ").split())
     assert "if the table does not say. Default: 1." in help_

@@ -83,12 +83,12 @@ def test_limits_keep_the_first_and_change_the_hash(tmp_path: Path) -> None:
             {"train": [{**QUESTION, "context_ids": ["p9"]}]},
             "train.jsonl:1: context_ids names 'p9', which is not in corpus.jsonl; drop the id or rebuild the corpus.",
         ),
-        ({"corpus": [*PASSAGES, PASSAGES[0]]}, "corpus.jsonl:3: id 'p1' stands twice in the corpus"),
+        ({"corpus": [*PASSAGES, PASSAGES[0]]}, "corpus.jsonl:3: id 'p1' occurs twice in the corpus"),
         ({"corpus": [*PASSAGES, {"id": "p3", "text": " "}]}, "corpus.jsonl:3: text: got ' '; a passage needs text"),
         ({"corpus": [*PASSAGES, "{"]}, "corpus.jsonl:3: not JSON"),
         ({"corpus": [*PASSAGES, [1]]}, "corpus.jsonl:3: got [1]; expected an object"),
         ({"train": [QUESTION, {**QUESTION, "question": None}]}, "train.jsonl:2: question: got nothing"),
-        ({"validation": [QUESTION]}, "validation.jsonl:1: question id 'q1' stands in"),
+        ({"validation": [QUESTION]}, "validation.jsonl:1: question id 'q1' occurs in"),
         ({"train": []}, "train.jsonl: got no rows; expected at least one. Fill the file."),
     ],
 )
@@ -100,7 +100,7 @@ def test_all_problems_are_told_at_once_up_to_a_limit(tmp_path: Path) -> None:
     write(tmp_path, corpus=[*PASSAGES, PASSAGES[0]], train=[{**QUESTION, "answers": []}] * 40)
     (tmp_path / "validation.jsonl").rename(tmp_path / "validations.jsonl")
     told = problems(tmp_path)
-    assert any("stands twice" in line for line in told)
+    assert any("occurs twice" in line for line in told)
     assert any("without answers" in line for line in told)
     assert any("Did you mean 'validations.jsonl'?" in line for line in told)
     assert len(told) == MAX_SHOWN + 1
@@ -116,7 +116,7 @@ def test_missing_folder_is_one_problem(tmp_path: Path) -> None:
 
 def test_bytes_that_are_no_text_are_told(tmp_path: Path) -> None:
     (write(tmp_path) / "train.jsonl").write_bytes(b"\xff\xfe\n")
-    assert any("no UTF-8" in line for line in problems(tmp_path))
+    assert any("not UTF-8" in line for line in problems(tmp_path))
 
 
 def test_labels_are_asked_for_where_a_strategy_needs_them(tmp_path: Path) -> None:
