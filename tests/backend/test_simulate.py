@@ -113,7 +113,7 @@ def test_a_budget_ends_training_and_the_comparison_has_none(tmp_path: Path) -> N
     assert counts(got.given) == (2, 1, 1, 0)
     assert got.given.num_answered == 0
     assert got.alternatives["without the budget"].train_device_seconds == 30
-    assert "The comparisons have no budget." in got.notes
+    assert "The alternatives have no budget." in got.notes
 
 
 def test_a_trial_that_the_budget_cuts_is_over_it_and_the_rest_is_answered(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_trials_without_a_curve_are_listed(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         simulate(space(strategies=["generator", "embedder"]), curves(tmp_path, table), slots=1)
     lines = str(caught.value).splitlines()
-    assert lines[0].endswith("curves.csv: got no curve of 5 trials; expected one each.")
+    assert lines[0].endswith("curves.csv: got no curve of 5 trials; expected one for each.")
     assert "  generator_rag, rag_token, generator_lr 1e-3, seed 0" in lines
     assert sum("embedder_labels, mnr" in line for line in lines) == 3
 
