@@ -184,7 +184,7 @@ def test_sentences_in_a_pipe_stay_on_one_line(tmp_path: Path) -> None:
         (["import", "paper", "--pipeline", "T5", "--run", "out"], "\n--pipeline: got 'T5'; expected one of MiniLM+"),
         (["recommend", "missing", "--max-device-hours", "-1"], "\n--max-device-hours: got -1"),
         (["recommend", "missing", "--margin", "2"], "\n--margin: got 2"),
-        (["recommend", "RUN", "--max-dollars", "2"], "\n--max-dollars: needs the price of a device-hour. Add --price"),
+        (["recommend", "RUN", "--max-dollars", "2"], "\n--max-dollars: needs a price per device-hour. Add --price"),
         (["recommend", "PAPER", "--cost", "search"], "\n--cost: got search; the imported table does not say it"),
         (["frontier", "PAPER", "--cost", "search"], "\n--cost: got search; the imported table does not say it"),
         (["demo", "world", "--entities", "5"], "\n--entities: got 5; expected an integer from 20 to 600."),
