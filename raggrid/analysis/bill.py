@@ -31,12 +31,13 @@ class Bill:
         return asdict(self)
 
 
-def bill(run: Path) -> Bill:
+def bill(run: Path | str) -> Bill:
     """Sum up the ledger of a run directory.
 
     Raises:
         RecordError: ``run`` is not a run directory.
     """
+    run = Path(run)
     space = read_space(run)
     table = columns(read_table(run, LedgerRecord), ("category", "device_seconds", "device_type"))
     sums = {name: float(table["device_seconds"][table["category"] == name].sum()) for name in LEDGER_CATEGORIES}

@@ -93,7 +93,7 @@ class _Study:
 
 
 def frontier(
-    run_dirs: Sequence[Path],
+    run_dirs: Sequence[Path | str],
     *,
     metric: Metric = "f1",
     cost: CostBasis | None = None,

@@ -24,7 +24,7 @@ __all__ = ["Compared", "CostBasis", "Recommendation", "Recommended", "TableRow",
 
 
 def recommend(
-    run_dirs: Sequence[Path],
+    run_dirs: Sequence[Path | str],
     *,
     metric: Metric = "f1",
     cost: CostBasis | None = None,

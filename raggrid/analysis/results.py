@@ -103,7 +103,7 @@ class Results:
         return found
 
 
-def load_all(run_dirs: Sequence[Path]) -> list[Results]:
+def load_all(run_dirs: Sequence[Path | str]) -> list[Results]:
     """Read several run directories.
 
     Raises:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 
 from raggrid.cli import (  # noqa: F401  (they register their verbs)
+    verb_demo,
+    verb_frontier,
     verb_import,
     verb_plan,
     verb_recommend,

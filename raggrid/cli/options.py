@@ -6,37 +6,16 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from raggrid.errors import InputError
 
-
-class Metric(StrEnum):
-    """The metric of quality."""
-
-    f1 = "f1"
-    exact_match = "exact_match"
-    recall_at_k = "recall_at_k"
-
-
-class Cost(StrEnum):
-    """Which of the three costs."""
-
-    search = "search"
-    final = "final"
-    marginal = "marginal"
-
-
-class Model(StrEnum):
-    """A model that may be tuned already."""
-
-    generator = "generator"
-    embedder = "embedder"
-
+Metric = Literal["f1", "exact_match", "recall_at_k"]
+Cost = Literal["search", "final", "marginal"]
+Model = Literal["generator", "embedder"]
 
 Space = Annotated[Path, typer.Argument(metavar="SPACE", help="Search space in YAML, such as search_spaces/popqa.yaml.")]
 Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories of raggrid search.")]

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+import raggrid
 from raggrid.cli.app import app
 from raggrid.cli.options import said_as_options
 
@@ -41,10 +42,10 @@ def import_(
 
     A table has only means: whatever needs scores per question is reported as unknown.
     """
-    from raggrid.published.importing import NEEDS_QUESTIONS, assumed, import_results, summary
+    from raggrid.published.importing import NEEDS_QUESTIONS, assumed, summary
 
     with said_as_options("dataset", "pipeline"):
-        made = import_results(
+        made = raggrid.import_results(
             source, run, dataset=dataset, pipeline=pipeline, num_questions=questions, num_devices=devices,
             percent=percent,
         )  # fmt: skip

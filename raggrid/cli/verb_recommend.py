@@ -1,20 +1,20 @@
-"""Verbs that need only the records of a study: recommend, frontier."""
+"""The verb that recommends a strategy from the records of a study: recommend."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+import raggrid
 from raggrid.cli.app import app
-from raggrid.cli.options import Cost, Json, Metric, MetricOption, Model, Runs, print_json, said_as_options
+from raggrid.cli.options import Cost, Json, MetricOption, Model, Runs, print_json, said_as_options
 
 
 @app.command()
 def recommend(
     runs: Runs,
-    metric: MetricOption = Metric.f1,
+    metric: MetricOption = "f1",
     cost: Annotated[
         Cost | None,
         typer.Option(
@@ -65,70 +65,24 @@ def recommend(
 
     Money is computed at --price; the default is ``resources.dollars_per_device_hour`` of the space.
     """
-    from raggrid.analysis.recommend import recommend as decide
-
     with said_as_options("metric", "cost", "margin", "confidence", "max_device_hours", "max_dollars", "price"):
-        result = decide(
+        result = raggrid.recommend(
             runs,
-            metric=metric.value,
-            cost=cost.value if cost else None,
+            metric=metric,
+            cost=cost,
             margin=margin,
             confidence=confidence,
             labels=labels,
             known_learning_rates=known_learning_rates,
-            have=have.value if have else None,
+            have=have,
             max_device_hours=max_device_hours,
             max_dollars=max_dollars,
             price=price,
         )
     if as_json:
         print_json(result.to_json())
-    else:
-        from raggrid.show.layout import console
-        from raggrid.show.printed_recommendation import show_recommendation
-
-        show_recommendation(result, console())
-
-
-@app.command()
-def frontier(
-    runs: Runs,
-    output: Annotated[
-        list[Path] | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Write .html, .png, .svg, .csv or .json. Repeatable."),
-    ] = None,
-    metric: MetricOption = Metric.f1,
-    cost: Annotated[
-        Cost | None,
-        typer.Option(
-            metavar="COST",
-            help="Cost on the axis: search, final or marginal. Default: search, or final for an imported table that "
-            "has no other.",
-        ),
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Compare cost and quality: show the strategies that no other strategy beats on both.
-
-    Several run directories are shown side by side. A second view shows what searching buys: the expected best quality
-    against the device time spent on trials. The HTML page is self-contained and opens without a network.
-    """
-    from raggrid.analysis.frontier import frontier as find
-
-    written: list[Path] = []
-    with said_as_options("metric", "cost"):
-        result = find(runs, metric=metric.value, cost=cost.value if cost else None)
-    if output:
-        from raggrid.report.charts import save_frontier
-
-        written = [path for name in output for path in save_frontier(result, name)]
-    if as_json:
-        print_json(result.to_json())
         return
     from raggrid.show.layout import console
-    from raggrid.show.printed_frontier import show_frontier
+    from raggrid.show.printed_recommendation import show_recommendation
 
-    out = console()
-    show_frontier(result, out)
-    for path in written:
-        out.print(f"Written: {path}", highlight=False)
+    show_recommendation(result, console())

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+import raggrid
 from raggrid.cli.app import app
 
 
@@ -22,7 +23,5 @@ def report(
     The recommendation and why, the frontier, learning curves, the response to the learning rate, where the time went,
     every trial, predictions where strategies differ, the exact space and environment. The page opens without a network.
     """
-    from raggrid.report.page import write_report
-
-    write_report(run, output)
+    raggrid.write_report(run, output)
     print(f"Written: {output}")

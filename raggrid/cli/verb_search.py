@@ -1,4 +1,4 @@
-"""Verbs that run something or prepare it: search, demo."""
+"""The verb that runs a study: search."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+import raggrid
 from raggrid.cli.app import app
 from raggrid.cli.options import Json, Override, Space, budget_options, print_json
 
@@ -48,53 +49,23 @@ def search(
 
     Money is computed at ``resources.dollars_per_device_hour`` of the space; --dollars needs it.
     """
+    limits = budget_options(device_hours=device_hours, wall_hours=wall_hours, dollars=dollars)
+    checked = raggrid.load_space(space, set_ or [], limits)
     from rich.console import Console
 
-    from raggrid.analysis.bill import bill
-    from raggrid.analysis.recommend import recommend as decide
-    from raggrid.backend.ray.search import no_screen, run_study
-    from raggrid.cli.verb_recommend import recommend
     from raggrid.show.layout import console
     from raggrid.show.live import screen_of
     from raggrid.show.printed_bill import show_bill
-    from raggrid.space.yaml_io import load_space
+    from raggrid.show.printed_recommendation import show_recommendation
 
-    limits = budget_options(device_hours=device_hours, wall_hours=wall_hours, dollars=dollars)
-    checked = load_space(space, set_ or [], limits)
     out = Console(quiet=as_json)
-    screen = no_screen if as_json else screen_of(out, checked.name, plain=plain or not sys.stdout.isatty())
-    run_study(
+    screen = screen_of(out, checked.name, plain=plain or as_json or not sys.stdout.isatty())
+    raggrid.search(
         checked, run, address=address, extend=extend, screen=screen, say=lambda text: out.print(text, highlight=False)
     )
+    decision, spent = raggrid.recommend([run]), raggrid.bill(run)
     if as_json:
-        print_json({**decide([run]).to_json(), "bill": bill(run).to_json()})
+        print_json({**decision.to_json(), "bill": spent.to_json()})
         return
-    show_bill(bill(run), console())
-    recommend([run])
-
-
-@app.command()
-def demo(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write the world into.")],
-    seed: Annotated[int, typer.Option(help="Another seed makes another world.")] = 0,
-    entities: Annotated[
-        int, typer.Option(metavar="N", help="People, places, works and creatures, 20 to 600; one passage each.")
-    ] = 240,
-) -> None:
-    """Write a small fictional world to try a search on: passages, questions, answers, labels.
-
-    The folder is in the format that data.folder of a search space expects. Existing files with other content are never
-    overwritten.
-    """
-    from raggrid.demo import make_world, write_world
-    from raggrid.errors import InputError
-
-    try:
-        world = make_world(seed, num_entities=entities)
-        write_world(world, folder)
-    except ValueError as error:
-        raise InputError(str(error).replace("num_entities", "--entities")) from None
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written: {error.strerror}. Choose another folder.") from None
-    sizes = ", ".join(f"{len(questions)} {split}" for split, questions in world.splits.items())
-    print(f"{folder}: {len(world.passages)} passages; questions: {sizes}")
+    show_bill(spent, console())
+    show_recommendation(decision, console())

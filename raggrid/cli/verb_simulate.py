@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+import raggrid
 from raggrid.cli.app import app
 from raggrid.cli.options import Json, Override, Space, budget_options, print_json
 
@@ -41,13 +42,9 @@ def simulate(
     A table has one row per evaluation: phase, loss, embedder_lr, generator_lr, step, objective, device_seconds
     (training so far) and, where known, seed, evaluate_seconds (of this evaluation) and f1.
     """
-    from raggrid.backend.simulator.read_curves import read_curves
-    from raggrid.backend.simulator.simulate import simulate as simulated
-    from raggrid.space.yaml_io import load_space
-
     limits = budget_options(device_hours=device_hours, wall_hours=wall_hours, dollars=dollars)
-    checked = load_space(space, set_ or [], limits)
-    result = simulated(checked, read_curves(curves), slots=slots)
+    checked = raggrid.load_space(space, set_ or [], limits)
+    result = raggrid.simulate(checked, curves, slots=slots)
     if as_json:
         print_json(result.to_json())
         return
