@@ -44,5 +44,5 @@ def pipeline_costs(
 
 
 def spent(trial: TrialRecord) -> float:
-    """Device-seconds a trial cost: training, measuring its objective, and work lost to faults."""
+    """The device-seconds that a trial cost: training, measuring its objective, and work lost to faults."""
     return trial.train_device_seconds + trial.evaluate_device_seconds + trial.lost_device_seconds
