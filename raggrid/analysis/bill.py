@@ -17,7 +17,7 @@ from raggrid.store.tables import read, read_space, read_table
 class Bill:
     """Device-seconds by category; ``total`` is what the allocation held, idle time included.
 
-    ``dollars``: the total in money where the space names a price. ``over_budget``: trials that the budget cut short.
+    ``dollars``: the total in money where the space has a price. ``over_budget``: trials that the budget ended early.
     """
 
     device_seconds: Mapping[str, float]
@@ -35,7 +35,7 @@ def bill(run: Path | str) -> Bill:
     """Sum up the ledger of a run directory.
 
     Raises:
-        RecordError: ``run`` is no run directory.
+        RecordError: ``run`` is not a run directory.
     """
     run = Path(run)
     space = read_space(run)

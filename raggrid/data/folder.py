@@ -56,7 +56,7 @@ class _Problems(dict[tuple[Path, str], _Mistake]):
 
 @dataclass(frozen=True)
 class Dataset:
-    """A checked corpus and its questions. ``content_hash`` is equal for equal content, wherever it lies."""
+    """A checked corpus and its questions. ``content_hash`` is equal for equal content, wherever the files are."""
 
     passages: tuple[Passage, ...]
     splits: Mapping[str, tuple[Question, ...]]
@@ -71,7 +71,7 @@ def read_folder(folder: Path, limits: Mapping[str, int] | None = None) -> Datase
     """Read ``corpus`` and the splits of a folder, each as .jsonl or .parquet; ``test`` may be missing.
 
     Rows are ``{id, title?, text}`` and ``{id, question, answers, context_ids?}``; other fields are ignored.
-    ``limits`` keeps only the first so many questions of a split, after all of it was checked.
+    ``limits`` keeps only the given number of first questions of a split, after the whole split was checked.
 
     Raises:
         DataError: with every mistake of every file, each with its first line and how many rows have it.
@@ -140,7 +140,7 @@ def _parquet(path: Path) -> Iterator[tuple[Place, Any]]:
     import datasets
 
     datasets.disable_progress_bars()
-    # Its Arrow copy of the file is made in a folder of its own, which goes away with the rows read.
+    # The library's Arrow copy of the file is made in a temporary folder, which is removed once the rows are read.
     with tempfile.TemporaryDirectory() as cache:
         try:
             table = datasets.Dataset.from_parquet(str(path), cache_dir=cache, keep_in_memory=True)
@@ -206,7 +206,7 @@ def _text(row: Mapping[str, Any], name: str, place: Place, problems: _Problems, 
 
 
 def _strings(row: Mapping[str, Any], name: str, place: Place, problems: _Problems) -> tuple[str, ...] | None:
-    """The non-blank strings of a list; None when it is not a list of strings (noted)."""
+    """The non-blank strings of a list; None if it is not a list of strings (noted)."""
     value = row.get(name, [])
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         problems.note(place, f"{name}: got {{}}; expected a list of strings. Correct it.", _shown(value))

@@ -1,4 +1,4 @@
-"""A table of results -> a run directory that `recommend`, `frontier` and `report` read. Means only, no predictions."""
+"""A table of results -> a run directory for `recommend`, `frontier` and `report`. It has only means, no predictions."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from raggrid.space.search_space import TUNES_EMBEDDER, TUNES_GENERATOR, SearchSp
 from raggrid.store.tables import append, check_free, create_run
 from raggrid.strategies import STRATEGIES
 
-UNKNOWN = "not said by the table"
+UNKNOWN = "not stated by the table"
 NEEDS_QUESTIONS = (
-    "Unknown without scores by question: paired differences and their intervals, the probability of being on the "
-    "frontier, recall per question, retrieval collapse; without trials: search and marginal costs that the table does "
-    "not say, learning curves, expected quality against search cost."
+    "Unknown without scores per question: paired differences and their intervals, the probability of being on the "
+    "frontier, recall per question, retrieval collapse. Unknown without trials: search and marginal costs that the "
+    "table does not state, learning curves, expected quality against search cost."
 )
 
 
@@ -32,22 +32,22 @@ def import_results(
     num_devices: int | None = None,
     percent: bool = False,
 ) -> list[tuple[Path, Table]]:
-    """Make run directories of a table.
+    """Turn a table into a run directory, or several tables into several.
 
     Args:
         source: a .csv or .json table, or ``paper`` for the paper's own; see `read_tables`.
-        run: the new run directory; of a source with several tables, the folder of one run directory each.
-        dataset: of the paper.
-        pipeline: of the paper.
-        num_questions: that the scores are means of, where the table does not say.
-        num_devices: that ``hours`` are wall hours of, where the table does not say; one by default.
+        run: the new run directory; for a source with several tables, the folder that will hold one for each.
+        dataset: for the paper.
+        pipeline: for the paper.
+        num_questions: number of questions behind the scores, if the table does not say.
+        num_devices: number of devices behind ``hours``, if the table does not say; one by default.
         percent: scores are in percent.
 
     Returns:
-        (run directory, its table), by table; what was `assumed` stands among the table's notes.
+        (run directory, its table) for each table; what was `assumed` is among the table's notes.
 
     Raises:
-        DataError: no table, or every problem of its rows.
+        DataError: not a table, or every problem of its rows.
         RecordError: ``run`` is in use or cannot be written.
     """
     found = read_tables(source, dataset=dataset, pipeline=pipeline, percent=percent)
@@ -65,7 +65,7 @@ def import_results(
 
 
 def _space(table: Table) -> SearchSpace:
-    """What the table says about its study as a space: the strategies whose learning rates it names, and those rates."""
+    """What the table says about its study, as a space: the strategies whose learning rates it names, and the rates."""
     grids = {
         side: list(table.grid) or sorted({rate for row in table.rows if (rate := getattr(row, f"{side}_lr"))})
         for side in ("embedder", "generator")
@@ -115,15 +115,12 @@ def _record(row: Row, split: str, num_questions: int | None, num_devices: int) -
 
 
 def assumed(table: Table, num_devices: int | None) -> Iterator[str]:
-    """What the records say though neither the table nor the user did, one sentence each."""
+    """What the records state although neither the table nor the user did, one sentence each."""
     bare = [row for row in table.rows if row.hours and row.device_hours is None and row.num_devices is None]
     if bare and num_devices is None:
-        yield (
-            "Hours that come without a number of devices are taken for those of 1 device; --devices says it when "
-            "importing."
-        )
+        yield ("Hours without a number of devices are taken as those of 1 device; give --devices when importing.")
     if all(row.split is None for row in table.rows):
-        yield "The table does not say which split its scores are of; they are kept as validation."
+        yield "The table does not say which split its scores are from; they are kept as validation."
 
 
 def summary(place: Path, table: Table) -> str:

@@ -1,4 +1,4 @@
-"""Tables of other people's results -> checked rows: one strategy a row, means only. CSV, JSON, or the paper's own."""
+"""Tables of results -> checked rows: one row per strategy, only means. CSV, JSON, or the paper's own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from raggrid.errors import DataError, listed
 from raggrid.strategies import STRATEGIES, strategy_loss
 
-# What other tables call the same columns.
+# Other names of the same columns.
 SYNONYMS = {
     "em": "exact_match",
     "embed_lr": "embedder_lr",
@@ -37,7 +37,7 @@ RAG_LOSSES = ("rag_token", "rag_sequence")
 
 @dataclass(frozen=True)
 class Row:
-    """One strategy of a table. Scores are fractions in [0, 1]; None where the table does not say."""
+    """One strategy of a table. Scores are fractions in [0, 1]; None if the table does not say."""
 
     strategy: str
     loss: str | None = None
@@ -58,7 +58,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of one study, with what is true of all of them. ``notes`` are sentences for the reader."""
+    """Rows of one study, with what they have in common. ``notes`` are sentences for the reader."""
 
     rows: tuple[Row, ...]
     name: str
@@ -80,7 +80,7 @@ def checked_rows(where: str, rows: object, *, percent: bool = False) -> tuple[Ro
         DataError: every problem found.
     """
     if not isinstance(rows, Sequence) or not rows or not all(isinstance(row, Mapping) for row in rows):
-        raise DataError(f"{where}: got no rows; expected one row a strategy. Add them.")
+        raise DataError(f"{where}: got no rows; expected one row per strategy. Add them.")
     named = [dict(_named(row)) for row in rows]
     problems = [f"{key}: unknown column.{_meant(key, COLUMNS)}" for key in _unknown_columns(rows)]
     advice = f"Known columns: {', '.join(COLUMNS)}." if problems else ""
@@ -89,7 +89,7 @@ def checked_rows(where: str, rows: object, *, percent: bool = False) -> tuple[Ro
         raise DataError(listed(where, [*problems, *missing], advice))
     for number, row in enumerate(rows, 1):
         if None in row:  # what csv makes of cells beyond the header
-            problems.append(f"row {number}: got more cells than columns; expected as many.")
+            problems.append(f"row {number}: got more cells than columns; expected as many cells as columns.")
     found = [_row(f"row {number}", row, percent, problems) for number, row in enumerate(named, 1)]
     keys = [(row.strategy, row.loss) for row in found if row.strategy in STRATEGIES]
     problems += [f"strategy: got {key[0]} with loss {key[1]} twice; expected each once." for key in _twice(keys)]
@@ -99,7 +99,7 @@ def checked_rows(where: str, rows: object, *, percent: bool = False) -> tuple[Ro
 
 
 def _column(key: object) -> str | None:
-    """The column that a name of the table stands for; None for none."""
+    """The column that a name of the table stands for; None if there is no such column."""
     name = SYNONYMS.get(str(key).lower(), str(key))
     name = "recall_at_k" if name.startswith("recall@") else name
     return name if name in COLUMNS else None
@@ -111,7 +111,7 @@ def _unknown_columns(rows: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def _named(raw: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The cells of a row that say something, by column."""
+    """The cells of a row that belong to a known column, as (column, value)."""
     for key, value in raw.items():
         column = _column(key)
         if str(key).startswith("recall@"):
@@ -123,11 +123,11 @@ def _named(raw: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 def _missing_columns(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     columns = {name for row in rows for name in row}
     if "strategy" not in columns:
-        yield "no column 'strategy'; expected one row a strategy. Add it."
+        yield "no column 'strategy'; expected one row per strategy. Add it."
     if not columns & {"exact_match", "f1"}:
         yield "no column 'exact_match' or 'f1'; expected one of them. Add it."
     if not columns & {"device_hours", "hours"} and any(_strategy_of(row)[0] != "baseline" for row in rows):
-        yield "no column 'device_hours' or 'hours'; expected what training cost. Add it."
+        yield "no column 'device_hours' or 'hours'; expected the cost of training. Add it."
 
 
 def _strategy_of(row: Mapping[str, Any]) -> tuple[str | None, str | None]:
@@ -154,7 +154,7 @@ def _row(place: str, named: Mapping[str, Any], percent: bool, problems: list[str
     if named.get("exact_match") is None and named.get("f1") is None:
         problems.append(f"{place}: has neither exact_match nor f1; expected one of them.")
     if strategy != "baseline" and named.get("device_hours") is None and named.get("hours") is None:
-        problems.append(f"{place}: has neither device_hours nor hours; expected what its training cost.")
+        problems.append(f"{place}: has neither device_hours nor hours; expected the cost of its training.")
     split = named.get("split")
     if split not in (None, "validation", "test"):
         problems.append(f"{place}: split: got '{split}'; expected validation or test.")

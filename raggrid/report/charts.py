@@ -30,7 +30,7 @@ def save_frontier(frontier: Frontier, path: Path | str) -> list[Path]:
         The files written: a CSV has a second one, NAME-search.csv, for the search curves where there are any.
 
     Raises:
-        InputError: another suffix, or a place that cannot be written.
+        InputError: another suffix, or a path that cannot be written.
     """
     path = Path(path)
     write = WRITERS.get(path.suffix)
@@ -40,7 +40,7 @@ def save_frontier(frontier: Frontier, path: Path | str) -> list[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         return write(frontier, path)
     except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}. Choose another place.") from None
+        raise InputError(f"{path}: cannot be written: {error.strerror}. Choose another path.") from None
 
 
 def _csv(frontier: Frontier, path: Path) -> list[Path]:
@@ -155,7 +155,7 @@ def _points_chart(alt: Any, frontier: Frontier, unit: Unit, names: Mapping[str, 
 
 
 def _standing_colour(alt: Any, *, several: bool) -> Any:
-    """One study: grey for what is dominated. Several: a colour each, paler where dominated."""
+    """One study: grey for dominated points. Several: one colour per study, paler for dominated points."""
     if several:
         return alt.Color("study:N", title="study")
     return alt.Color("standing:N", title=None, scale=alt.Scale(domain=STANDINGS, range=["#1f6fb4", GREY]))
@@ -168,7 +168,7 @@ def _point_tooltip(alt: Any, unit: Unit) -> list[Any]:
         alt.Tooltip("cost:Q", format=",.2f", title=f"cost, {unit.name}"),
         alt.Tooltip("cheap:Q", format=",.2f", title="cost, low"),
         alt.Tooltip("dear:Q", format=",.2f", title="cost, high"),
-        alt.Tooltip("probability:Q", format=".0%", title="chance of frontier"),
+        alt.Tooltip("probability:Q", format=".0%", title="chance of being on the frontier"),
         alt.Tooltip("rates:N", title="learning rates"),
     ]  # fmt: skip
 
@@ -182,7 +182,7 @@ def _subtitle(frontier: Frontier) -> str:
 
 
 def _search_chart(alt: Any, frontier: Frontier, unit: Unit, names: Mapping[str, str]) -> Any:
-    """Bands: from censored trials worth nothing to as good as the worst finalist. Solid: the lower edge."""
+    """Bands: censored trials count from worth nothing to as good as the worst finalist. Solid: the lower edge."""
     rows = [
         {
             "study": names[curve.run],
@@ -205,12 +205,12 @@ def _search_chart(alt: Any, frontier: Frontier, unit: Unit, names: Mapping[str, 
     y = alt.Y("low:Q", title=f"expected best {label(frontier.metric)} (percent)", scale=alt.Scale(zero=False))
     dash = {"strokeDash": alt.StrokeDash("study:N")} if len(names) > 1 else {}
     tooltip = [
-        alt.Tooltip("strategy:N"), alt.Tooltip("study:N"), alt.Tooltip("search:N", title="under way"),
+        alt.Tooltip("strategy:N"), alt.Tooltip("study:N"), alt.Tooltip("search:N", title="current search"),
         alt.Tooltip("trials:Q"), alt.Tooltip("cost:Q", format=",.2f", title=unit.name),
         alt.Tooltip("low:Q", format=".1f", title="at least"), alt.Tooltip("high:Q", format=".1f", title="at most"),
     ]  # fmt: skip
-    # Steps, since half a trial gives nothing. Strategies share trials, and so parts of their lines: later ones are
-    # drawn wider and beneath.
+    # Steps, since half a trial counts for nothing. Strategies share trials, and so parts of their lines: later ones are
+    # drawn wider and underneath.
     band = base.mark_area(opacity=0.12, interpolate="step-after").encode(y=y, y2="high:Q")
     lines = [
         base.transform_filter(alt.datum.strategy == name)
@@ -223,8 +223,8 @@ def _search_chart(alt: Any, frontier: Frontier, unit: Unit, names: Mapping[str, 
     subtitle = ["Best so far on validation, trials in random order, exact expectation."]
     if censored:
         subtitle.append(
-            "Bands: early-stopped trials and those never answered end to end are censored, worth nothing (line) "
-            "up to the worst finalist."
+            "Bands: trials that were stopped early or never answered end to end are censored. They count from worth "
+            "nothing (line) to as good as the worst finalist."
         )
     title = alt.TitleParams("What searching buys", subtitle=subtitle, anchor="start")
     return alt.layer(band, *lines, dots).properties(width=WIDTH, height=HEIGHT - 80, title=title)

@@ -1,4 +1,4 @@
-"""The report's charts as Vega-Lite specifications: responsive, their data inline."""
+"""The report's charts as Vega-Lite specifications: responsive, with inline data."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ENDS = {"completed": "circle", "stopped": "cross", "diverged": "triangle-up", "f
 
 @dataclass(frozen=True)
 class Figure:
-    """One chart: the id of its place on the page, what stands above it, and its Vega-Lite specification."""
+    """One chart: the id of its element on the page, the title above it, and its Vega-Lite specification."""
 
     name: str
     title: str
@@ -38,7 +38,7 @@ def drawing_library() -> str:
 
 
 def frontier_figure(study: Study) -> Figure:
-    """Cost against quality; what others dominate is pale."""
+    """Cost against quality; dominated points are pale."""
     import altair as alt
 
     found, unit = study.frontier, study.unit
@@ -70,7 +70,7 @@ def frontier_figure(study: Study) -> Figure:
     tooltip = [
         alt.Tooltip("strategy:N"), alt.Tooltip("quality:Q", format=".1f"), alt.Tooltip("low:Q", format=".1f"),
         alt.Tooltip("high:Q", format=".1f"), alt.Tooltip("cost:Q", format=".2f"),
-        alt.Tooltip("standing:N"), alt.Tooltip("chance:Q", format=".0%", title="chance of the frontier"),
+        alt.Tooltip("standing:N"), alt.Tooltip("chance:Q", format=".0%", title="chance of being on the frontier"),
     ]  # fmt: skip
     bars = shown.mark_rule(strokeWidth=1.5).encode(y=alt.Y("low:Q"), y2="high:Q")
     dots = shown.mark_point(filled=True, size=110).encode(tooltip=tooltip)
@@ -78,7 +78,7 @@ def frontier_figure(study: Study) -> Figure:
 
 
 def curve_figures(study: Study) -> Iterator[Figure]:
-    """One chart a search: the objective by step, a line a trial, its end as a mark, the rungs dashed."""
+    """One chart per search: the objective by step, one line per trial with a mark at its end, the rungs dashed."""
     for search in study.results.graph.searches.values():
         trials = {row.trial_id: row for row in study.trials_of(search)}
         points = [row for row in study.curves if row.trial_id in trials and math.isfinite(row.objective)]
@@ -105,7 +105,7 @@ def _curve_figure(
     ]
     names = list(dict.fromkeys(rates_text(row) for row in sorted(trials.values(), key=rates)))
     legend = _legend("learning rate") if len(names) <= MOST_COLOURS else None
-    # The y axis keeps its own base: objectives are losses, and it is their order that counts.
+    # The y axis need not start at zero: objectives are losses, and only their order counts.
     base = alt.Chart(_data(rows)).encode(
         x=alt.X("step:Q", title="training step", scale=alt.Scale(domain=[0, search.max_steps]), axis=_whole()),
         y=alt.Y("objective:Q", title="validation loss (nats)", scale=alt.Scale(zero=False)),
@@ -125,7 +125,7 @@ def _curve_figure(
 
 
 def response_figures(study: Study) -> Iterator[Figure]:
-    """The objective by learning rate at equal steps; a heat map where two rates were varied."""
+    """The objective by learning rate at equal steps; a heat map if two rates were varied."""
     for search in study.results.graph.searches.values():
         trials = {row.trial_id: row for row in study.trials_of(search)}
         points = [row for row in study.curves if row.trial_id in trials and math.isfinite(row.objective)]
@@ -195,7 +195,7 @@ def _heat_map(search: PhaseSearch, trials: dict[str, TrialRecord], points: Seque
 
 
 def ledger_figure(study: Study) -> Figure | None:
-    """The bill: a bar for everything that device time was charged to, by what was done in it."""
+    """The bill: one bar for everything that device time is attributed to, divided by category."""
     import altair as alt
 
     unit = study.unit
@@ -216,7 +216,7 @@ def ledger_figure(study: Study) -> Figure | None:
 
 
 def common_step(points: Sequence[CurveRecord]) -> int:
-    """The deepest step at which all of these trials were measured, or most of them if there is none."""
+    """The last step at which all of these trials were measured, or most of them if there is no such step."""
     counts: dict[int, int] = {}
     for row in points:
         counts[row.step] = counts.get(row.step, 0) + 1
@@ -255,7 +255,7 @@ def _rate_axis(rows: Sequence[dict[str, Any]]) -> Any:
 
 
 def _shades(count: int) -> list[str]:
-    """Light to dark for early to late; the last one, which counts most, is the darkest."""
+    """Light to dark for early to late: the last one, which counts most, is the darkest."""
     levels = [0.25 + 0.75 * (place + 1) / count for place in range(count)]
     return [f"rgb({round(255 - 223 * level)},{round(255 - 152 * level)},{round(255 - 77 * level)})" for level in levels]
 

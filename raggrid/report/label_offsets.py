@@ -1,4 +1,4 @@
-"""Where the names of a chart's points go, so that neighbours do not write over each other."""
+"""Where the labels of a chart's points go, so that neighbouring labels do not overlap."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ OFFSETS = (-9, 11, -22, 24, -35, 37)
 
 
 def label_offsets(points: Sequence[tuple[float, float, str]], *, width: float, height: float) -> list[int]:
-    """The vertical offset of each label in pixels, the first of `OFFSETS` at which it meets no other label.
+    """The vertical offset of each label in pixels: the first of `OFFSETS` at which it overlaps no other label.
 
     Args:
         points: (x, y, text), in any units.

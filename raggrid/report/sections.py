@@ -21,7 +21,7 @@ MOST_PREDICTIONS = 20
 
 @dataclass(frozen=True)
 class GroupedPrediction:
-    """One prediction and the strategies that made it; ``f1`` is a fraction."""
+    """One prediction and the strategies that gave it; ``f1`` is a fraction."""
 
     prediction: str
     strategies: tuple[str, ...]
@@ -30,7 +30,7 @@ class GroupedPrediction:
 
 @dataclass(frozen=True)
 class Differing:
-    """A question on which strategies differ; its text and answers are None where the run directory lacks them."""
+    """A question on which strategies differ; ``question`` is None if the run directory does not have its text."""
 
     question_id: str
     question: str | None
@@ -39,7 +39,7 @@ class Differing:
 
 
 def facts(study: Study) -> list[tuple[str, str]]:
-    """What was asked and on what, line by line."""
+    """What was studied and on which data, as (name, text)."""
     space, environment = study.results.space, study.results.environment
     data = environment.get("data", {})
     sizes = ", ".join(f"{count:,} {split}" for split, count in data.get("num_questions", {}).items())
@@ -61,7 +61,7 @@ def facts(study: Study) -> list[tuple[str, str]]:
 
 
 def strategy_rows(study: Study) -> tuple[list[str], list[tuple[list[str], str, bool]]]:
-    """Column names, and for each strategy its cells, the name of its verdict, and whether it is recommended."""
+    """Column names, and for each strategy its cells, its verdict, and whether it is recommended."""
     verdict, unit = study.verdict, study.unit
     recall = recall_label(verdict.table[0].k)
     head = ["strategy", "EM", "F1", recall, "final", "search", "marginal", f"{label(verdict.metric)} verdict"]
@@ -109,13 +109,13 @@ def trial_rows(study: Study) -> tuple[list[str], list[list[str]]]:
 
 
 def question_texts(study: Study) -> dict[str, tuple[str, tuple[str, ...]]]:
-    """(question, answers) of the reported split by question id; empty where the run directory does not keep them."""
+    """(question, answers) of the reported split by question id; empty if the run directory does not have them."""
     rows = read(study.results.run, QuestionRecord)
     return {row.question_id: (row.question, row.answers) for row in rows if row.split == study.verdict.split}
 
 
 def differing(study: Study, texts: Mapping[str, tuple[str, tuple[str, ...]]]) -> list[Differing]:
-    """The questions whose F1 varies most over the strategies' winners, twenty at most: the even splits first.
+    """The questions whose F1 varies most over the strategies' winners, at most twenty, the most divided first.
 
     Args:
         study: with at least one measured strategy.

@@ -52,7 +52,7 @@ class SearchSpace(Section):
     seeds: Annotated[tuple[Natural, ...], Field(min_length=1)] = (0,)
     """The first seed's search picks the winners; each further seed trains and answers the winners again."""
     seeds_for: Literal["winners", "grid"] = "winners"
-    """``grid``: every seed runs a whole search of its own."""
+    """``winners`` trains only the winners again; ``grid`` runs a whole search under every seed."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> SearchSpace:
@@ -73,7 +73,7 @@ MARGINALISES = frozenset({"two_phase", "joint"})
 
 
 class Contradiction(NamedTuple):
-    """What does not fit together: the settings that it follows from, and the sentence that says so."""
+    """A contradiction between settings: the keys that it follows from, and the sentence that says so."""
 
     reads: tuple[str, ...]
     sentence: str
@@ -115,7 +115,7 @@ def _contradictions(space: SearchSpace) -> Iterator[Contradiction]:
     if space.budget.dollars and not space.resources.dollars_per_device_hour:
         yield Contradiction(
             ("budget.dollars", "resources.dollars_per_device_hour"),
-            "budget.dollars: needs resources.dollars_per_device_hour, the price of a device. Add it.",
+            "budget.dollars: needs resources.dollars_per_device_hour, the price of one device-hour. Add it.",
         )
 
 

@@ -17,7 +17,7 @@ DEFAULT_PROMPT = (
 
 
 def _number(value: object) -> object:
-    """PyYAML reads ``1e-6`` as a string and ``True`` is an int: take the first, refuse the second."""
+    """PyYAML reads ``1e-6`` as a string, and ``True`` is an int: accept the first, refuse the second."""
     if isinstance(value, bool):
         raise ValueError("expected a number")
     if isinstance(value, str):
@@ -42,12 +42,12 @@ class Section(BaseModel):
 
 
 class Data(Section):
-    """Where corpus and questions lie. Relative paths start at the current directory."""
+    """Where the corpus and the questions are. Relative paths start at the current directory."""
 
     folder: str
     """Holds corpus.jsonl, train.jsonl, validation.jsonl and, if there is one, test.jsonl (or .parquet)."""
     limits: dict[Literal["train", "validation", "test"], Count] = Field(default_factory=dict)
-    """Use only the first so many questions of a split, by split."""
+    """Use only this many questions of a split, the first ones."""
 
 
 class Models(Section):
@@ -73,7 +73,7 @@ class Losses(Section):
     phases: RagLoss = "rag_token"
     """The loss of generator_rag and embedder_rag (the paper's two-phase uses RAG-Token)."""
     joint: tuple[RagLoss, ...] = ("rag_token", "rag_sequence")
-    """joint_rag runs once for each."""
+    """joint_rag runs once for each of these losses."""
 
 
 class Sampled(Section):
@@ -103,7 +103,7 @@ def _list_or_drawn(value: object) -> str:
     return "drawn" if isinstance(value, dict | Sampled) else "list"
 
 
-# Tagged, so that a wrong value is measured against the one form that it looks like.
+# Tagged, so that a wrong value is checked against the one form that it looks like.
 Rates = Annotated[
     Annotated[tuple[Rate, ...], Tag("list")] | Annotated[Sampled, Tag("drawn")], Discriminator(_list_or_drawn)
 ]
@@ -119,9 +119,9 @@ class LearningRates(Section):
     joint: Literal["grid", "two_phase", "separable"] = "two_phase"
     """``two_phase``: the pair that two-phase found (the paper's); ``separable``: its neighbours too; ``grid``: all."""
     extend_grid: bool = False
-    """While the best value of a list is its first or last one, try the next one outward."""
+    """While the best value of a list is its first or last one, try the next value outward."""
     extend_at_most: Count = 4
-    """Values added at either end of a list."""
+    """The most values that are added at either end of a list."""
 
 
 class Retrieval(Section):
@@ -150,7 +150,7 @@ class Prompt(Section):
     template: str = DEFAULT_PROMPT
     """Must contain ``{context}`` and ``{question}``. The default follows the paper's appendix A."""
     passage_tokens: Count = 64
-    """A passage is cut after so many tokens of the generator's tokenizer; passages beyond it lose their answers."""
+    """A passage is truncated after this many tokens of the generator's tokenizer, and an answer behind them is lost."""
 
 
 class Labels(Section):
@@ -161,8 +161,8 @@ class Labels(Section):
     batch_size: Annotated[Count, Field(ge=2)] = 8
     """Questions per step; the other questions' passages are the negatives."""
     validation_questions: Count | None = None
-    """As ``training.validation_questions``, its default, for this phase alone: here a question costs little, and
-    since it is ranked against the others' passages, few of them make an easy task."""
+    """``training.validation_questions`` for this phase alone; default: the same. A question costs little here, and
+    since it is ranked against the others' passages, few questions make the task too easy."""
 
 
 class Rag(Section):
@@ -175,7 +175,7 @@ class Rag(Section):
 
 
 class Training(Section):
-    """How a phase run trains: AdamW, a linear schedule over the full planned length."""
+    """How a phase run trains: AdamW with a linear schedule over the full planned length."""
 
     labels: Labels = Labels()
     rag: Rag = Rag()
@@ -186,7 +186,7 @@ class Training(Section):
     lora_alpha: Count = 32
     """Adapters are scaled by ``lora_alpha / lora_rank``; changing it shifts the best learning rate."""
     lora_targets: Literal["all-linear"] | tuple[str, ...] = "all-linear"
-    """Which layers get an adapter: every linear one but the output (QLoRA's choice), or names such as q_proj."""
+    """Which layers get an adapter: every linear layer but the output (QLoRA's choice), or names such as q_proj."""
     warmup_fraction: Annotated[Number, Field(ge=0.0, lt=1.0)] = 0.0
     """Share of the steps over which the learning rate rises, before it falls to zero; both linearly."""
     weight_decay: Annotated[Number, Field(ge=0.0)] = 0.0
@@ -196,7 +196,7 @@ class Training(Section):
     context_loss: Annotated[Number, Field(ge=0.0)] = 0.0
     """Weight of a language-model loss on the prompt, added to the answer loss when the generator trains."""
     validation_questions: Count = 64
-    """The objective is measured on the first so many validation questions; more cost more and rank trials better."""
+    """The objective is measured on this many validation questions, the first ones. More cost more and rank better."""
 
 
 class EarlyStopping(Section):
@@ -205,16 +205,16 @@ class EarlyStopping(Section):
     enabled: bool = True
     """False: every trial runs to its end."""
     rungs: Literal["asynchronous", "synchronous"] = "asynchronous"
-    """Asynchronous: a trial is judged by those that came before it, and never waits (ASHA, Li et al. 2020).
-    Synchronous: a rung is decided when all its trials are there, so that a study repeats exactly."""
+    """Asynchronous: a trial is compared with those before it and never waits (ASHA, Li et al. 2020). Synchronous: a
+    rung is decided once all its trials have reached it, so that a study repeats exactly."""
     reduction_factor: Annotated[int, BeforeValidator(_number), Field(ge=2)] = 3
-    """One in so many trials continues at a rung, and rungs are so many times apart."""
+    """Of this many trials one continues at a rung; the next rung is at this many times the steps."""
     min_fraction: Annotated[Number, Field(gt=0.0, le=1.0)] = 1 / 3
     """The first rung, as a share of a phase's steps. Smaller stops sooner, on less evidence."""
 
 
 class Selection(Section):
-    """The ``finalists`` with the best objective are answered end to end; the best ``metric`` wins."""
+    """The ``finalists`` trials with the best objective are answered end to end; the best ``metric`` wins."""
 
     finalists: Count = 2
     """More finalists find the best ``metric`` more surely and cost more answering."""
@@ -232,11 +232,11 @@ class Resources(Section):
     gpus_per_worker: Annotated[Number, Field(ge=0)] | None = None
     """GPUs per worker; a fraction lets trials share one. Default: 1 where the cluster has GPUs, else 0."""
     max_concurrent_trials: Count | None = None
-    """Trials at once. Default: as many as the cluster holds."""
+    """Concurrent trials. Default: as many as fit on the cluster."""
     wait_minutes: Annotated[Number, Field(ge=0)] = 0.0
-    """How long to wait for nodes that the cluster's autoscaler adds: for one trial, or for max_concurrent_trials."""
+    """How long to wait for nodes that the cluster's autoscaler adds, until one trial fits, or max_concurrent_trials."""
     dollars_per_device_hour: Positive | None = None
-    """What an hour of one device costs; for budgets and bills in money."""
+    """Price of one device-hour in dollars; for budgets and bills in money."""
 
 
 class Budget(Section):
@@ -249,13 +249,13 @@ class Budget(Section):
     dollars: Positive | None = None
     """Needs ``resources.dollars_per_device_hour``, as --dollars."""
     reserve: Annotated[Number, Field(ge=0.0, lt=1.0)] = 0.1
-    """Share kept for answering with what is finished; more where the answering measured so far needs more."""
+    """Share kept for answering with what is finished; more if the answering measured so far needs more."""
 
 
 class Checkpoints(Section):
-    """What is kept of finished trials: the best of each phase, or all."""
+    """Which checkpoints of finished trials are kept: the best of each phase, or all."""
 
     keep: Literal["best", "all"] = "best"
     """``best`` deletes the checkpoints that nothing needs any more; ``all`` keeps them for a look."""
     max_gigabytes: Positive | None = None
-    """Beyond it, the worst finished trials' checkpoints are deleted first, also when all are to be kept."""
+    """Above it, the worst finished trials' checkpoints are deleted first, even if all are to be kept."""

@@ -147,7 +147,7 @@ def test_warnings_name_what_a_reader_must_mind(tmp_path: Path) -> None:
     text = " ".join(recommend([run]).warnings)
     assert "selected on the same validation questions" in text
     partial = made_run(tmp_path / "p", {("joint", TOKEN): (scores(0.5, 50), 1.0)})
-    assert "partial: no result for joint (sequence)" in " ".join(recommend([partial]).warnings)
+    assert "incomplete: no result for joint (sequence)" in " ".join(recommend([partial]).warnings)
 
 
 def test_optimism_is_told_when_chance_does_not_explain_it(tmp_path: Path) -> None:
@@ -167,9 +167,9 @@ def test_optimism_is_told_when_chance_does_not_explain_it(tmp_path: Path) -> Non
 
 def test_runs_without_results_and_wrong_options_are_refused(tmp_path: Path, clear: Path) -> None:
     create_run(tmp_path / "empty", made_space(), {})
-    with pytest.raises(RecordError, match="no pipeline was answered yet"):
+    with pytest.raises(RecordError, match="no pipeline is answered yet"):
         recommend([tmp_path / "empty"])
-    with pytest.raises(RecordError, match="no run directory"):
+    with pytest.raises(RecordError, match="not a run directory"):
         recommend([tmp_path / "nowhere"])
     with pytest.raises(InputError, match="margin: got 2"):
         recommend([clear], margin=2)
