@@ -42,8 +42,8 @@ def bill(run: Path | str) -> Bill:
     table = columns(read_table(run, LedgerRecord), ("category", "device_seconds", "device_type"))
     sums = {name: float(table["device_seconds"][table["category"] == name].sum()) for name in LEDGER_CATEGORIES}
     total = sum(sums.values())
-    cut = sum(row.status == "over_budget" for row in read(run, TrialRecord))
-    return Bill(sums, total, tuple(sorted(set(table["device_type"]))), _dollars(space, total), cut)
+    over_budget = sum(row.status == "over_budget" for row in read(run, TrialRecord))
+    return Bill(sums, total, tuple(sorted(set(table["device_type"]))), _dollars(space, total), over_budget)
 
 
 def _dollars(space: SearchSpace, device_seconds: float) -> float | None:

@@ -191,12 +191,12 @@ def _study(result: Results, metric: Metric, basis: CostBasis, resamples: int, se
 def _points(study: _Study, basis: CostBasis, confidence: float) -> Iterator[FrontierPoint]:
     best = undominated(study.costs, study.quality)
     chances = _probabilities(study)
-    for place, line in enumerate(study.lines):
-        low, high = _quality_interval(study, place, confidence)
+    for index, line in enumerate(study.lines):
+        low, high = _quality_interval(study, index, confidence)
         price = cost_interval(study.result, line, basis, confidence)
         yield FrontierPoint(
-            str(study.result.run), line.strategy, line.loss, line.split, study.num_questions, float(study.costs[place]),
-            float(study.quality[place]), low, high, bool(best[place]), chances[place], line.winner.embedder_lr,
+            str(study.result.run), line.strategy, line.loss, line.split, study.num_questions, float(study.costs[index]),
+            float(study.quality[index]), low, high, bool(best[index]), chances[index], line.winner.embedder_lr,
             line.winner.generator_lr, price.low, price.high, price.source, len(line.seeds),
         )  # fmt: skip
 
@@ -208,11 +208,11 @@ def _probabilities(study: _Study) -> list[float | None]:
     return [float(share) for share in np.concatenate(parts).mean(0)]
 
 
-def _quality_interval(study: _Study, place: int, confidence: float) -> tuple[float, float]:
+def _quality_interval(study: _Study, index: int, confidence: float) -> tuple[float, float]:
     if study.draws is not None:
-        return interval(study.draws[:, place], confidence)
+        return interval(study.draws[:, index], confidence)
     # A mean of scores in [0, 1] has no larger variance than that of right and wrong answers (Bhatia and Davis 2000).
-    mean, size = float(study.quality[place]), study.num_questions or ASSUMED_QUESTIONS
+    mean, size = float(study.quality[index]), study.num_questions or ASSUMED_QUESTIONS
     half = NORMAL.inv_cdf(1.0 - (1.0 - confidence) / 2.0) * math.sqrt(mean * (1.0 - mean) / size)
     return max(0.0, mean - half), min(1.0, mean + half)
 

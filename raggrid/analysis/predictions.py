@@ -35,11 +35,11 @@ def read_answers(run: Path, split: str) -> Predictions:
     known = [name for name in SCORES if name in PredictionRecord.__dataclass_fields__]
     files = table_files(run, PredictionRecord)
     table = read_columns(files, PredictionRecord, ["pipeline_id", "seed", "question_id"], split=split)
-    places, names = codes(table, "question_id")
+    indices, names = codes(table, "question_id")
     order = sorted(range(len(names)), key=names.__getitem__)
     rank = np.empty(len(names), dtype=np.int64)
     rank[order] = np.arange(len(names))
-    columns = rank[places]
+    columns = rank[indices]
     lines, rows = _rows(table)
     shape = (len(rows), len(names))
     answered = np.zeros(shape, dtype=bool)
@@ -49,7 +49,7 @@ def read_answers(run: Path, split: str) -> Predictions:
         name: _spread(numbers(read_columns(files, PredictionRecord, [name], split=split), name), lines, columns, shape)
         for name in known
     }
-    return Predictions(rows, tuple(names[place] for place in order), scores, answered)
+    return Predictions(rows, tuple(names[index] for index in order), scores, answered)
 
 
 def _rows(table: Any) -> tuple[np.ndarray[Any, Any], dict[tuple[str, int], int]]:

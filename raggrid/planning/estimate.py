@@ -20,8 +20,7 @@ SCENARIOS = ("low", "expected", "high")
 class Range:
     """Low: all trials but one stop at their first rung. Expected: a random order. High: early stopping stops no trial.
 
-    Low also reuses every answer that may be reused; how many will be is not known before, so expected and high reuse
-    none.
+    Low also reuses every answer that may be reused; how many will be is unknown, so expected and high reuse none.
     """
 
     low: float

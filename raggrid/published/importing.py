@@ -53,15 +53,15 @@ def import_results(
     found = read_tables(source, dataset=dataset, pipeline=pipeline, percent=percent)
     tables = [replace(table, notes=(*table.notes, *assumed(table, num_devices))) for table in found]
     run = Path(run)
-    places = [run if len(tables) == 1 else run / table.name.removeprefix("paper-") for table in tables]
-    for place in places:
-        check_free(place)
-    for place, table in zip(places, tables, strict=True):
+    runs = [run if len(tables) == 1 else run / table.name.removeprefix("paper-") for table in tables]
+    for path in runs:
+        check_free(path)
+    for path, table in zip(runs, tables, strict=True):
         split = "test" if any(row.split == "test" for row in table.rows) else "validation"
-        create_run(place, _space(table), _environment(table))
+        create_run(path, _space(table), _environment(table))
         rows = [_record(row, split, num_questions, num_devices or 1) for row in table.rows]
-        append(place, [row for row, own in zip(rows, table.rows, strict=True) if (own.split or split) == split])
-    return list(zip(places, tables, strict=True))
+        append(path, [row for row, raw in zip(rows, table.rows, strict=True) if (raw.split or split) == split])
+    return list(zip(runs, tables, strict=True))
 
 
 def _space(table: Table) -> SearchSpace:
@@ -101,29 +101,29 @@ def _record(row: Row, split: str, num_questions: int | None, num_devices: int) -
     final = row.device_hours
     if final is None:
         final = (row.hours or 0.0) * (row.num_devices or num_devices)
-    rest = [
+    costs = [
         math.nan if hours is None else hours * 3600 for hours in (row.search_device_hours, row.marginal_device_hours)
     ]
     if row.strategy == "baseline":
-        rest = [0.0, 0.0]
+        costs = [0.0, 0.0]
     scores = [math.nan if value is None else value for value in (row.exact_match, row.f1)]
     return PipelineRecord(
         f"{row.strategy}-{row.loss}", row.strategy, row.loss, 0, row.split or split, None, None, row.embedder_lr,
         row.generator_lr, scores[0], scores[1], row.recall_at_k, row.k or 0, row.num_questions or num_questions or 0,
-        STRATEGIES[row.strategy].needs_labels, final * 3600, rest[0], rest[1],
+        STRATEGIES[row.strategy].needs_labels, final * 3600, costs[0], costs[1],
     )  # fmt: skip
 
 
 def assumed(table: Table, num_devices: int | None) -> Iterator[str]:
     """What the records state although neither the table nor the user did, one sentence each."""
-    bare = [row for row in table.rows if row.hours and row.device_hours is None and row.num_devices is None]
-    if bare and num_devices is None:
+    unknown = [row for row in table.rows if row.hours and row.device_hours is None and row.num_devices is None]
+    if unknown and num_devices is None:
         yield ("Hours without a number of devices are taken as those of 1 device; give --devices when importing.")
     if all(row.split is None for row in table.rows):
         yield "The table does not say which split its scores are from; they are kept as validation."
 
 
-def summary(place: Path, table: Table) -> str:
+def summary(run: Path, table: Table) -> str:
     """One line on what was imported."""
     names: Sequence[str] = list(dict.fromkeys(row.strategy for row in table.rows))
-    return f"{place}: {len(table.rows)} rows ({', '.join(names)}) from {table.source}"
+    return f"{run}: {len(table.rows)} rows ({', '.join(names)}) from {table.source}"

@@ -66,7 +66,7 @@ def rates(trial: TrialRecord) -> tuple[float, float]:
     return trial.embedder_lr or 0.0, trial.generator_lr or 0.0
 
 
-def charged_to(study: Study) -> list[tuple[str, str, float]]:
+def attributed_to(study: Study) -> list[tuple[str, str, float]]:
     """The bill: (search or pipeline, category, device-seconds), summed; searches first, then answering, then others."""
     search_of = {
         row.trial_id: search.name for search in study.results.graph.searches.values() for row in study.trials_of(search)
@@ -75,13 +75,13 @@ def charged_to(study: Study) -> list[tuple[str, str, float]]:
     order = [*study.results.graph.searches, *dict.fromkeys(answers.values())]
     sums: dict[tuple[str, str], float] = {}
     for row in study.ledger:
-        who = search_of.get(row.trial_id or "") or answers.get(row.pipeline_id or "") or "the whole study"
-        sums[who, row.category] = sums.get((who, row.category), 0.0) + row.device_seconds
-    ranked = sorted(sums, key=lambda key: (_place(key[0], order), key[1]))
-    return [(who, category, sums[who, category]) for who, category in ranked]
+        owner = search_of.get(row.trial_id or "") or answers.get(row.pipeline_id or "") or "the whole study"
+        sums[owner, row.category] = sums.get((owner, row.category), 0.0) + row.device_seconds
+    ranked = sorted(sums, key=lambda key: (_position(key[0], order), key[1]))
+    return [(owner, category, sums[owner, category]) for owner, category in ranked]
 
 
-def _place(name: str, order: Sequence[str]) -> int:
+def _position(name: str, order: Sequence[str]) -> int:
     return order.index(name) if name in order else len(order)
 
 

@@ -70,8 +70,7 @@ class PhaseScheduler(FIFOScheduler):
             groups: groups of the trials, by trial id; trials without one are left out.
 
         Returns:
-            Trials that the rungs stop. Those that an earlier session did not record as stopped before it died still
-            have to be stopped.
+            Trials that the rungs stop; those that an earlier session died before recording still have to be stopped.
         """
         stopped: set[str] = set()
         known: set[str] = set()

@@ -58,9 +58,8 @@ class Curve:
     def at(self, step: int) -> Reading:
         """The curve at ``step``, 1 or more.
 
-        Between two measurements, time and objective are interpolated linearly; before the first one, time is, and the
-        objective is the first one's. Beyond the last one, time continues at the mean seconds per step so far, and the
-        objective stays.
+        Time and objective are interpolated linearly; before the first measurement, the objective is that one's. Beyond
+        the last one, time continues at the mean seconds per step so far, and the objective stays.
         """
         before = max((point for point in self.points if point.step <= step), default=None)
         after = min((point for point in self.points if point.step >= step), default=None)

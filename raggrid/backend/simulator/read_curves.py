@@ -28,7 +28,7 @@ NEEDED = {
     "device_seconds": pa.float64(),
 }
 OPTIONAL = {"seed": pa.int64(), "evaluate_seconds": pa.float64(), "f1": pa.float64(), "exact_match": pa.float64()}
-SHOWN = 5
+MAX_SHOWN = 5
 
 
 def read_curves(path: Path) -> Curves:
@@ -140,7 +140,7 @@ def _of_table(path: Path, table: pa.Table) -> Mapping[CurveKey, Curve]:
         raise DataError(f"{path}: a column has the wrong type: {error}. Repair it.") from None
     problems = list(_problems(rows))
     if problems:
-        raise DataError(listed(str(path), problems, shown=SHOWN))
+        raise DataError(listed(str(path), problems, max_shown=MAX_SHOWN))
     if not rows:
         raise DataError(f"{path}: got no rows; expected one per evaluation. Record a study first.")
     groups: dict[CurveKey, list[dict[str, Any]]] = {}

@@ -82,8 +82,7 @@ class Difference:
 class Simulation:
     """The study as given, and the same study without what saves cost.
 
-    ``alternatives``: by what they leave out; none of them has a budget. ``notes``: what was left out or assumed, and
-    why.
+    ``alternatives``: by what they leave out; none has a budget. ``notes``: what was left out or assumed, and why.
     """
 
     study: str
