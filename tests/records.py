@@ -10,7 +10,7 @@ from typing import Any
 from raggrid.records import PipelineRecord, PredictionRecord, TrialRecord
 from raggrid.space.search_space import SearchSpace
 from raggrid.space.yaml_io import parse_space
-from raggrid.store.files import Place
+from raggrid.store.files import Location
 from raggrid.store.tables import append, create_run
 
 Lines = Mapping[Any, tuple[Sequence[float], float]]
@@ -46,9 +46,9 @@ def pipeline(strategy: str, loss: str | None, split: str, scores: Sequence[float
 def predictions(row: PipelineRecord, scores: Sequence[float]) -> list[PredictionRecord]:
     return [
         PredictionRecord(
-            row.pipeline_id, row.strategy, row.loss, 0, row.split, f"q{place:04d}", "x", score, score, 1.0, ("p1",)
+            row.pipeline_id, row.strategy, row.loss, 0, row.split, f"q{run:04d}", "x", score, score, 1.0, ("p1",)
         )
-        for place, score in enumerate(scores)
+        for run, score in enumerate(scores)
     ]
 
 
@@ -59,15 +59,15 @@ def made_run(run: Path, lines: Lines, *, splits: Sequence[str] = ("validation", 
 
 
 def record_run(
-    place: Place, lines: Lines, *, splits: Sequence[str] = ("validation", "test"), unlabelled: int = 0
+    run: Location, lines: Lines, *, splits: Sequence[str] = ("validation", "test"), unlabelled: int = 0
 ) -> None:
-    """The records of `made_run`, in any place."""
+    """The records of `made_run`, in any run."""
     strategies = list(dict.fromkeys(strategy for strategy, _ in lines))
     environment = {"data": {"num_unlabelled": {"train": unlabelled}}}
-    create_run(place, made_space(strategies=strategies), environment)
-    append(place, [trial("t1")])
+    create_run(run, made_space(strategies=strategies), environment)
+    append(run, [trial("t1")])
     for (strategy, loss), (scores, cost) in lines.items():
         for split in splits:
             row = pipeline(strategy, loss, split, scores, cost)
-            append(place, [row])
-            append(place, predictions(row, scores))
+            append(run, [row])
+            append(run, predictions(row, scores))

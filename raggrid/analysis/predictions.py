@@ -1,4 +1,4 @@
-"""The predictions of a run as arrays: one row a pipeline and seed, one column a question. No object per answer."""
+"""The predictions of a run as arrays: a row per pipeline and seed, a column per question. No object per answer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from raggrid.records import PredictionRecord
 from raggrid.store.columns import codes, numbers, read_columns
-from raggrid.store.files import Place, files_at
+from raggrid.store.files import Location
 from raggrid.store.tables import table_files
 
 SCORES = ("f1", "exact_match", "recall_at_k", "contains_answer")
@@ -30,28 +30,28 @@ class Predictions:
     answered: np.ndarray[Any, Any]
 
 
-def read_answers(place: Place, split: str) -> Predictions:
-    """All scores of a split. A question that was answered twice counts as it was answered last."""
+def read_answers(run: Location, split: str) -> Predictions:
+    """All scores of a split. Of a question that was answered twice, the last answer counts."""
     known = [name for name in SCORES if name in PredictionRecord.__dataclass_fields__]
-    run, parts = files_at(place), table_files(place, PredictionRecord)
+    parts = table_files(run, PredictionRecord)
     table = read_columns(run, parts, PredictionRecord, ["pipeline_id", "seed", "question_id"], split=split)
-    places, names = codes(table, "question_id")
+    indices, names = codes(table, "question_id")
     order = sorted(range(len(names)), key=names.__getitem__)
     rank = np.empty(len(names), dtype=np.int64)
     rank[order] = np.arange(len(names))
-    columns = rank[places]
+    columns = rank[indices]
     lines, rows = _rows(table)
     shape = (len(rows), len(names))
     answered = np.zeros(shape, dtype=bool)
     answered[lines, columns] = True
-    # One column after another, so that two are never in memory beside each other.
+    # One column after another, so that two are never in memory at once.
     scores = {
         name: _spread(
             numbers(read_columns(run, parts, PredictionRecord, [name], split=split), name), lines, columns, shape
         )
         for name in known
     }
-    return Predictions(rows, tuple(names[place] for place in order), scores, answered)
+    return Predictions(rows, tuple(names[index] for index in order), scores, answered)
 
 
 def _rows(table: Any) -> tuple[np.ndarray[Any, Any], dict[tuple[str, int], int]]:
@@ -59,7 +59,7 @@ def _rows(table: Any) -> tuple[np.ndarray[Any, Any], dict[tuple[str, int], int]]
     seeds = sorted(table["seed"].unique().to_pylist())
     of_seed = np.searchsorted(seeds, numbers(table, "seed"))
     pairs = pipelines.astype(np.int64) * max(1, len(seeds)) + of_seed
-    # Counting, since sorting millions of rows to find a few dozen pipelines would take longer than all the rest.
+    # Counting, since sorting millions of rows to find a few dozen pipelines would take longer than everything else.
     present = np.flatnonzero(np.bincount(pairs))
     keys = [(names[pair // len(seeds)], seeds[pair % len(seeds)]) for pair in present]
     return np.searchsorted(present, pairs), {key: row for row, key in enumerate(keys)}
@@ -71,10 +71,10 @@ def _spread(column: np.ndarray[Any, Any], lines: Any, columns: Any, shape: tuple
     return values
 
 
-def distinct_passages(place: Place, split: str) -> dict[str, tuple[int, int]]:
-    """By pipeline: how many different passages its first questions retrieved, and how many questions those are."""
-    parts, names = table_files(place, PredictionRecord), ["pipeline_id", "retrieved_ids"]
-    table = read_columns(place, parts, PredictionRecord, names, split=split, first_rows=COLLAPSE_ROWS)
+def distinct_passages(run: Location, split: str) -> dict[str, tuple[int, int]]:
+    """By pipeline: how many distinct passages its first questions retrieved, and how many questions those are."""
+    parts, names = table_files(run, PredictionRecord), ["pipeline_id", "retrieved_ids"]
+    table = read_columns(run, parts, PredictionRecord, names, split=split, first_rows=COLLAPSE_ROWS)
     found: dict[str, tuple[set[str], int]] = {}
     for row in table.to_pylist():
         seen, questions = found.get(row["pipeline_id"], (set(), 0))

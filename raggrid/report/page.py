@@ -1,4 +1,4 @@
-"""Puts the report together: one HTML file that holds all it needs and asks for nothing."""
+"""Puts the report together: one self-contained HTML file that needs no network."""
 
 from __future__ import annotations
 
@@ -22,30 +22,31 @@ from raggrid.report.figures import (
     response_figures,
 )
 from raggrid.space.yaml_io import dump_space
-from raggrid.store.files import Place
+from raggrid.store.files import Location
 from raggrid.store.local import LocalFiles
 
 HERE = files("raggrid.report")
 
 
-def write_report(run: Place, path: Path) -> None:
+def write_report(run: Location, path: Path | str) -> None:
     """Write the report of a study, finished or not, as one HTML page.
 
     Raises:
-        InputError: ``path`` is no .html file or cannot be written.
-        RecordError: ``run`` is no run directory, or no pipeline of it was answered yet.
+        InputError: ``path`` is not an .html file or cannot be written.
+        RecordError: ``run`` is not a run directory, or has no answered pipeline yet.
     """
+    path = Path(path)
     if path.suffix not in (".html", ".htm"):
         raise InputError(f"{path}: got '{path.suffix}'; expected .html. Change the name.")
     text = render(read_study(run))
     try:
         LocalFiles(path.parent).write(path.name, text.encode())
     except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}. Choose another place.") from None
+        raise InputError(f"{path}: cannot be written: {error.strerror}. Choose another path.") from None
 
 
 def render(study: Study) -> str:
-    """The page's HTML. Every text of the study is escaped; a policy in its head lets no other script run."""
+    """The page's HTML. All text of the study is escaped; a policy in its head blocks any other script."""
     from jinja2 import Environment, StrictUndefined
 
     scripts = [drawing_library(), _file("page.js")]
@@ -58,7 +59,7 @@ def render(study: Study) -> str:
 
 
 def json_for_script(data: Any) -> str:
-    """JSON that cannot end the script element it stands in, nor open a comment there."""
+    """JSON that can neither end the script element that contains it nor open a comment there."""
     text = json.dumps(data, ensure_ascii=False, allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
@@ -98,5 +99,5 @@ def _file(name: str) -> str:
 
 
 def _policy_hash(script: str) -> str:
-    """How a content security policy names the one script that may run (CSP level 3, hash-source)."""
+    """The hash by which a content security policy allows a script to run (CSP level 3, hash-source)."""
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

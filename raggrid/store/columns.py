@@ -1,4 +1,4 @@
-"""Columns of tables of millions of rows as numpy arrays, without a Python object a row."""
+"""Columns of tables of millions of rows as numpy arrays, without a Python object per row."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from raggrid.store.files import Place, files_at
+from raggrid.store.files import Location, files_at
 from raggrid.store.tables import read_file, schema
 
 
@@ -20,7 +20,7 @@ def columns(table: pa.Table, names: Iterable[str]) -> dict[str, Any]:
 
 
 def read_columns(
-    place: Place,
+    run: Location,
     parts: Sequence[str],
     record: type,
     names: Sequence[str],
@@ -30,18 +30,18 @@ def read_columns(
 ) -> pa.Table:
     """Some columns of a table's rows of one split, as Arrow.
 
-    Rows come in the order written, superseded ones included. Strings are dictionary-encoded, with one dictionary a
+    Rows come in the order written, superseded ones included. Strings are dictionary-encoded, with one dictionary per
     column (see `codes`); a column that a file lacks, since it was written before the column was added, is null.
 
     Args:
-        place: the run directory.
-        parts: of `table_files`, listed once for several reads: a study that goes on adds some meanwhile.
-        record: the table's.
-        names: of the columns.
-        split: of the rows.
-        first_rows: at most so many rows of each file.
+        run: the run directory.
+        parts: those of `table_files`, listed once for several reads, since a running study adds more.
+        record: the table's record class.
+        names: the columns.
+        split: the split whose rows are read.
+        first_rows: read at most this many rows of each file.
     """
-    files, wanted = files_at(place), schema(record)
+    files, wanted = files_at(run), schema(record)
     tables = [read_file(files, part, lambda source: _part(source, wanted, names, split, first_rows)) for part in parts]
     found = [table for table in tables if table is not None]
     return pa.concat_tables(found or [_encoded(wanted.empty_table().select(list(names)))]).unify_dictionaries()
@@ -68,13 +68,13 @@ def _part(
 
 
 def _encoded(table: pa.Table) -> pa.Table:
-    """Strings as dictionaries, whether or not the file held them so."""
+    """Strings as dictionaries, whether or not the file stores them that way."""
     done = [c.dictionary_encode() if c.type == pa.string() else c for c in table.columns]
     return pa.table(done, names=table.column_names)
 
 
 def codes(table: pa.Table, name: str) -> tuple[Any, list[str]]:
-    """A string column of `read_columns`: (rows,) places in the list of its values, and that list."""
+    """A string column of `read_columns`: (rows,) indices into the list of its values, and that list."""
     chunks = table[name].chunks
     values = chunks[0].dictionary.to_pylist() if chunks else []
     # By DLPack, since Arrow's own way to numpy imports pandas, which takes longer than reading a small study.

@@ -21,14 +21,14 @@ ADDRESS = re.compile(r"([a-z][a-z0-9]+):/+(.*)", re.DOTALL)  # pathlib makes one
 
 
 class Files(Protocol):
-    """A place that holds files. ``str()`` of it is what messages call it. Failures are ``OSError``."""
+    """A folder on some file system. ``str()`` of it is what messages call it. Failures are ``OSError``."""
 
     def __hash__(self) -> int:
-        """The same for equal places: what was read from one is kept by it."""
+        """The same for equal folders: what was read from one is cached by it."""
 
     @property
     def address(self) -> str:
-        """What `files_at` finds the same place by, in another folder or process too."""
+        """What `files_at` finds the same folder by, from another working folder or process too."""
 
     def open(self, name: str) -> pa.NativeFile:
         """A file to read from at any position, not loaded whole. ``FileNotFoundError`` where it is missing."""
@@ -57,21 +57,21 @@ class Files(Protocol):
         exception what was there stays."""
 
 
-Place: TypeAlias = Path | str | Files
+Location: TypeAlias = Path | str | Files
 """A run directory: a path, an address, or the files themselves."""
 
 
-def files_at(place: Place) -> Files:
+def files_at(run: Location) -> Files:
     """The files of a run directory, which need not exist.
 
     Raises:
         RecordError: an address of a kind that raggrid does not know.
     """
-    if not isinstance(place, (str, Path)):
-        return place
-    parts = ADDRESS.fullmatch(str(place))
+    if not isinstance(run, (str, Path)):
+        return run
+    parts = ADDRESS.fullmatch(str(run))
     if parts is None:
-        return LocalFiles(Path(place))
+        return LocalFiles(Path(run))
     address = f"{parts[1]}://{parts[2]}"
     try:
         found: Files = importlib.import_module(f"raggrid.store.{parts[1]}").open_files(address)

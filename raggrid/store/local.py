@@ -44,8 +44,8 @@ class LocalFiles:
         return (self.path / name).exists()
 
     def size(self, name: str) -> int:
-        place, total = self.path / name, 0
-        for path in (place, *place.rglob("*")):
+        root, total = self.path / name, 0
+        for path in (root, *root.rglob("*")):
             with contextlib.suppress(FileNotFoundError):  # trials may replace some meanwhile
                 total += 0 if path.is_dir() else path.stat().st_size
         return total

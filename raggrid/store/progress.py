@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from raggrid.store.files import Place, files_at
+from raggrid.store.files import Location, files_at
 from raggrid.store.run_layout import state
 
 
@@ -14,8 +14,9 @@ from raggrid.store.run_layout import state
 class TrainingProgress:
     """How far a phase run has come. Seconds are of one worker; ``attempts`` counts starts that a fault made needed.
 
-    ``paused``: the run waits here on purpose, so that going on is no further attempt. ``saved_at``: seconds since
-    the epoch; what a worker did after it was lost with it. ``objective`` and ``recall_at_k`` were measured at ``step``.
+    ``paused``: the run waits here on purpose, so that its continuation does not count as another attempt.
+    ``saved_at``: seconds since the epoch; what a worker did after it was lost with it. ``objective`` and
+    ``recall_at_k`` were measured at ``step``.
     """
 
     step: int = 0
@@ -30,9 +31,9 @@ class TrainingProgress:
     saved_at: float = 0.0
 
 
-def saved_progress(place: Place, trial_id: str) -> TrainingProgress | None:
+def saved_progress(run: Location, trial_id: str) -> TrainingProgress | None:
     """How far a trial's kept state has come, without loading it; None if there is none."""
-    files, name = files_at(place), state(trial_id)
+    files, name = files_at(run), state(trial_id)
     if not files.exists(name):
         return None
     with files.open(name) as source:  # safetensors: the length of a JSON header in 8 bytes, then that

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from raggrid.records import CurveRecord, LedgerRecord, PipelineRecord, PredictionRecord, QuestionRecord, TrialRecord
 from raggrid.space.search_space import SearchSpace
-from raggrid.store.files import Files, Place, files_at
+from raggrid.store.files import Files, Location, files_at
 from raggrid.store.storage import KEYS
 from raggrid.store.tables import read_environment, read_space, read_table
 
@@ -21,7 +21,7 @@ class Run:
     """What is recorded in a run directory. Each part is read when it is first asked for, and then kept.
 
     The columns of a table are the fields of its record class in `raggrid.records`, which says what they mean. One row
-    stands for one fact: where a fact was written again, the row written last counts, at the place of the first.
+    stands for one fact: where a fact was written again, the row written last counts, in order of first writing.
     """
 
     files: Files
@@ -67,15 +67,15 @@ class Run:
         return _facts(self.files, LedgerRecord)
 
 
-def load_run(place: Place) -> Run:
-    """The records of a study, finished or not; ``place``: its run directory.
+def load_run(run: Location) -> Run:
+    """The records of a run directory, finished or not.
 
     Raises:
         RecordError: there is no run directory, its space is damaged; or later, where a table turns out to be.
     """
-    run = Run(files_at(place))
-    _ = run.space
-    return run
+    found = Run(files_at(run))
+    _ = found.space
+    return found
 
 
 def _facts(files: Files, record: type) -> pa.Table:
@@ -83,6 +83,6 @@ def _facts(files: Files, record: type) -> pa.Table:
     table, keys = read_table(files, record), list(KEYS[record])
     if not keys:
         return table
-    places = table.select(keys).append_column("row", pa.array(np.arange(len(table))))
-    ends = places.group_by(keys).aggregate([("row", "min"), ("row", "max")])
+    numbered = table.select(keys).append_column("row", pa.array(np.arange(len(table))))
+    ends = numbered.group_by(keys).aggregate([("row", "min"), ("row", "max")])
     return table if len(ends) == len(table) else table.take(ends.sort_by("row_min")["row_max"])

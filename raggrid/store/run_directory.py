@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from raggrid.space.search_space import SearchSpace
-from raggrid.store.files import Place, files_at
+from raggrid.store.files import Location, files_at
 from raggrid.store.progress import saved_progress
 from raggrid.store.run_layout import CHECKPOINTS, SPACE, VECTORS, checkpoint, state_folder
 from raggrid.store.storage import Charged, MemoryStorage, R
@@ -19,8 +19,8 @@ class RunDirectory:
     """A `Recorded` over `Files`. Trials add to its tables meanwhile; each file is read once, since all of them at every
     look would grow with the study."""
 
-    def __init__(self, place: Place) -> None:
-        self.files = files_at(place)
+    def __init__(self, run: Location) -> None:
+        self.files = files_at(run)
         self._known = MemoryStorage()
         self._seen: dict[type, set[str]] = {}
 

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from raggrid.errors import RecordError
 from raggrid.records import LedgerRecord
-from raggrid.store.files import Files, Place, files_at, read_bytes
+from raggrid.store.files import Files, Location, files_at, read_bytes
 from raggrid.store.local import LocalFiles
 from raggrid.store.progress import saved_progress
 from raggrid.store.tables import append, read
@@ -55,9 +55,9 @@ def _on_this_machine(files: Files) -> Path:
 
 
 @contextmanager
-def scratch(place: Place) -> Iterator[Path]:
+def scratch(run: Location) -> Iterator[Path]:
     """A folder on this machine for files that an engine keeps while a study runs, and no longer."""
-    folder = _on_this_machine(files_at(place)) / SCRATCH
+    folder = _on_this_machine(files_at(run)) / SCRATCH
     shutil.rmtree(folder, ignore_errors=True)  # what a killed driver left
     try:
         yield folder
@@ -66,13 +66,13 @@ def scratch(place: Place) -> Iterator[Path]:
 
 
 @contextmanager
-def claimed(place: Place) -> Iterator[None]:
+def claimed(run: Location) -> Iterator[None]:
     """Hold the run directory for this process; the system lets go of it when the process ends, however it ends.
 
     Raises:
         RecordError: another search holds it, or a killed one's workers do not end.
     """
-    files = files_at(place)
+    files = files_at(run)
     with (_on_this_machine(files) / HELD).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -85,9 +85,9 @@ def claimed(place: Place) -> Iterator[None]:
 
 
 @contextmanager
-def working(place: Place) -> Iterator[None]:
+def working(run: Location) -> Iterator[None]:
     """Held by every trial's process while it works, so that a new session does not meet a killed one's workers."""
-    with (_on_this_machine(files_at(place)) / WORKING).open("w") as file:
+    with (_on_this_machine(files_at(run)) / WORKING).open("w") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
         yield
 
@@ -105,9 +105,9 @@ def _wait_for_workers(files: Files) -> None:
 
 
 @contextmanager
-def session(place: Place, devices: int, workers: int) -> Iterator[Session]:
+def session(run: Location, devices: int, workers: int) -> Iterator[Session]:
     """A session with its sign of life. Its file stays after an error or an interrupt, for the next `close_ledger`."""
-    files = files_at(place)
+    files = files_at(run)
     opened = Session(time.time(), time.time(), devices, max(1, workers))
     _write(files, opened)
     over = threading.Event()
@@ -131,22 +131,22 @@ def _write(files: Files, now: Session) -> None:
     files.write(FILE, json.dumps(asdict(now)).encode())
 
 
-def killed_session(place: Place) -> Session | None:
+def killed_session(run: Location) -> Session | None:
     """The session that ended without closing its books; None after a clean end."""
     try:
-        return Session(**json.loads(read_bytes(files_at(place), FILE)))
+        return Session(**json.loads(read_bytes(files_at(run), FILE)))
     except FileNotFoundError:
         return None
 
 
-def close_ledger(place: Place, unfinished: Iterable[str]) -> None:
+def close_ledger(run: Location, unfinished: Iterable[str]) -> None:
     """Charge a killed session's time: work after a trial's last checkpoint is lost, and the rest was idle.
 
     Args:
-        place: the run directory.
+        run: the run directory.
         unfinished: ids of trials that may have been running.
     """
-    files = files_at(place)
+    files = files_at(run)
     dead = killed_session(files)
     if dead is None:
         return

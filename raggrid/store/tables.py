@@ -23,7 +23,7 @@ from raggrid.errors import RecordError
 from raggrid.records import CurveRecord, LedgerRecord, PipelineRecord, PredictionRecord, QuestionRecord, TrialRecord
 from raggrid.space.search_space import SearchSpace
 from raggrid.space.yaml_io import dump_space, load_space
-from raggrid.store.files import Files, Place, files_at
+from raggrid.store.files import Files, Location, files_at
 from raggrid.store.run_layout import ENVIRONMENT, SPACE
 from raggrid.store.storage import R, latest
 
@@ -55,9 +55,9 @@ def _field(name: str, hint: Any) -> pa.Field:
     return pa.field(name, plain[base] if base in plain else pa.list_(pa.string()), nullable=nullable)
 
 
-def check_free(place: Place) -> None:
+def check_free(run: Location) -> None:
     """Raises `RecordError` when a folder holds anything: a run directory starts new or empty."""
-    files = files_at(place)
+    files = files_at(run)
     try:
         is_free = not files.names("")
     except NotADirectoryError:
@@ -66,13 +66,13 @@ def check_free(place: Place) -> None:
         raise RecordError(f"{files}: already holds files; expected a new or empty folder. Choose another --run.")
 
 
-def create_run(place: Place, space: SearchSpace, environment: Mapping[str, object]) -> None:
+def create_run(run: Location, space: SearchSpace, environment: Mapping[str, object]) -> None:
     """Make a run directory with its identity and its environment.
 
     Raises:
         RecordError: the folder exists and is not empty, or cannot be written.
     """
-    files = files_at(place)
+    files = files_at(run)
     try:
         check_free(files)
         files.write(ENVIRONMENT, (json.dumps(environment, indent=2) + "\n").encode())
@@ -81,24 +81,24 @@ def create_run(place: Place, space: SearchSpace, environment: Mapping[str, objec
         raise RecordError(f"{files}: cannot be written: {error.strerror}. Choose another --run.") from error
 
 
-def write_space(place: Place, space: SearchSpace) -> None:
+def write_space(run: Location, space: SearchSpace) -> None:
     """Keep the space that a run directory is made for, in place of an earlier one."""
-    files_at(place).write(SPACE, dump_space(space).encode())
+    files_at(run).write(SPACE, dump_space(space).encode())
 
 
-def append(place: Place, rows: Sequence[R]) -> None:
+def append(run: Location, rows: Sequence[R]) -> None:
     """Write ``rows`` (all of one record class) as one new file of their table; nothing when empty."""
     if not rows:
         return
     record, content = type(rows[0]), pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pylist([asdict(row) for row in rows], schema=schema(record)), content)
     name = f"{time.time_ns():020d}-{os.getpid()}-{next(_counter)}"
-    files_at(place).write(f"{TABLES[record]}/{name}.parquet", content.getvalue().to_pybytes())
+    files_at(run).write(f"{TABLES[record]}/{name}.parquet", content.getvalue().to_pybytes())
 
 
-def table_files(place: Place, record: type) -> list[str]:
+def table_files(run: Location, record: type) -> list[str]:
     """The files of a table, in the order written."""
-    return sorted(_parts(files_at(place), record))
+    return sorted(_parts(files_at(run), record))
 
 
 def _parts(files: Files, record: type) -> set[str]:
@@ -106,9 +106,9 @@ def _parts(files: Files, record: type) -> set[str]:
     return {f"{folder}/{name}" for name in files.names(folder) if name.endswith(".parquet")}
 
 
-def read_table(place: Place, record: type) -> pa.Table:
+def read_table(run: Location, record: type) -> pa.Table:
     """All rows of a table as Arrow, in the order written, superseded ones included; empty if none."""
-    return _together(files_at(place), table_files(place, record), record)
+    return _together(files_at(run), table_files(run, record), record)
 
 
 def _together(
@@ -141,18 +141,18 @@ def _aligned(table: pa.Table, wanted: pa.Schema) -> pa.Table:
     return table.select(wanted.names).cast(wanted)
 
 
-def read(place: Place, record: type[R], **equal: str) -> list[R]:
-    """The facts of a table: one record a key, the one written last, in order of first writing.
+def read(run: Location, record: type[R], **equal: str) -> list[R]:
+    """The facts of a table: one record per key, the one written last, in order of first writing.
 
-    ``equal``: columns and the value that the rows wanted have there; files without such rows are hardly read.
+    ``equal``: columns and their values in the wanted rows; files without such rows are hardly read.
     """
     where = [(name, "=", value) for name, value in equal.items()] or None
-    return latest(_records(_together(files_at(place), table_files(place, record), record, where), record))
+    return latest(_records(_together(files_at(run), table_files(run, record), record, where), record))
 
 
-def read_unseen(place: Place, record: type[R], seen: set[str]) -> list[R]:
+def read_unseen(run: Location, record: type[R], seen: set[str]) -> list[R]:
     """The rows of the files of a table that are not in ``seen``, which they are put into: for a table that grows."""
-    files = files_at(place)
+    files = files_at(run)
     parts = sorted(_parts(files, record) - seen)
     rows = _records(_together(files, parts, record), record)
     seen.update(parts)
@@ -164,21 +164,21 @@ def _records(table: pa.Table, record: type[R]) -> list[R]:
     return [record(**{**row, **{name: tuple(row[name]) for name in lists}}) for row in table.to_pylist()]
 
 
-def read_space(place: Place) -> SearchSpace:
+def read_space(run: Location) -> SearchSpace:
     """The space a run directory was made for.
 
     Raises:
-        RecordError: ``place`` is no run directory.
+        RecordError: ``run`` is not a run directory.
     """
-    files = files_at(place)
+    files = files_at(run)
     if not files.exists(SPACE):
-        raise RecordError(f"{files}: no run directory (it has no {SPACE}). {_instead(files)}")
+        raise RecordError(f"{files}: not a run directory (it has no {SPACE}). {_instead(files)}")
     with files.reading(SPACE) as path:
         return load_space(path)
 
 
 def _instead(files: Files) -> str:
-    """What to give in place of a folder that is no run directory."""
+    """What to give instead of a folder that is not a run directory."""
     inside = sorted(name for name in files.names("") if files.exists(f"{name}/{SPACE}"))
     if not inside:
         return "Give the --run of a raggrid search."
@@ -187,9 +187,9 @@ def _instead(files: Files) -> str:
     return f"It holds run directories: {names}{more}. Give one of these, such as {files}/{inside[0]}."
 
 
-def read_environment(place: Place) -> dict[str, Any]:
+def read_environment(run: Location) -> dict[str, Any]:
     """Versions, hardware, data facts noted when the study started; empty if none. Raises `RecordError` if damaged."""
-    files = files_at(place)
+    files = files_at(run)
     return read_file(files, ENVIRONMENT, _object) if files.exists(ENVIRONMENT) else {}
 
 

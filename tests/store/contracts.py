@@ -234,7 +234,7 @@ class RunDirectoryContract(StorageContract):
         storage.check_free()
         assert not storage.is_begun()
         assert storage.environment() == {}
-        with pytest.raises(RecordError, match=r"no run directory \(it has no space\.yaml\)"):
+        with pytest.raises(RecordError, match=r"not a run directory \(it has no space\.yaml\)"):
             storage.space()
         create_run(files, made_space(seeds=[7]), {"python": "3"})
         assert storage.is_begun()

@@ -66,7 +66,7 @@ def test_a_table_is_read_when_it_is_first_asked_for(tmp_path: Path, monkeypatch:
 
 
 def test_where_there_is_no_run_is_said_at_once_and_a_damaged_table_later(tmp_path: Path) -> None:
-    with pytest.raises(RecordError, match="no run directory"):
+    with pytest.raises(RecordError, match="not a run directory"):
         load_run(tmp_path)
     made_run(tmp_path / "r", LINES)
     append(tmp_path / "r", [CurveRecord("a", 1, None, None, 2.0, None, 3.0)])
