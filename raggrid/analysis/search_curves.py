@@ -21,12 +21,12 @@ from raggrid.analysis.results import Results, StrategyResult
 from raggrid.costs import spent
 from raggrid.display_names import display_name
 from raggrid.graph import PhaseSearch, PipelinePlan
-from raggrid.records import PipelineRecord, TrialRecord
+from raggrid.records import PipelineRecord, Status, TrialRecord
 from raggrid.strategies import PHASES, strategy_loss
 
 # The order in which a strategy's searches are walked: what has qualities of its own comes first.
 WALK = ("closed_book", "generator_rag", "embedder_labels", "embedder_rag", "joint_rag")
-USELESS = ("diverged", "failed")
+USELESS = (Status.DIVERGED, Status.FAILED)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from raggrid.analysis.results import Results, StrategyResult
 from raggrid.analysis.verdicts import ASSUMED_QUESTIONS
 from raggrid.display_names import display_name
 from raggrid.graph import PhaseSearch
+from raggrid.records import Status
 from raggrid.space.rates import rate_text
 
 COLLAPSED = 0.1  # of the passages that questions retrieve before tuning: far below what a useful change could do
@@ -135,17 +136,19 @@ def _short(result: Results) -> Iterator[str]:
         first = 1 if search.rates_from else search.num_trials
         own = [row for row in result.trials if (row.phase, row.loss) == (search.phase, search.loss)]
         ended, planned = (
-            sum(row.status != "over_budget" for row in own),
+            sum(row.status != Status.OVER_BUDGET for row in own),
             first + seeds - 1 if repeats else first * seeds,
         )
-        if barren & set(search.depends_on) or (ended >= planned and not any(row.status == "completed" for row in own)):
+        if barren & set(search.depends_on) or (
+            ended >= planned and not any(row.status == Status.COMPLETED for row in own)
+        ):
             barren.add(name)
         elif ended < planned:
             yield f"{ended} of {planned} of {name}"
 
 
 def _troubled(result: Results) -> Iterator[str]:
-    for status in ("failed", "diverged", "over_budget"):
+    for status in (Status.FAILED, Status.DIVERGED, Status.OVER_BUDGET):
         count = sum(trial.status == status for trial in result.trials)
         if count:
             yield f"{count} of {len(result.trials)} trials ended as {status}; the costs count them."

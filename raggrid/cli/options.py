@@ -13,14 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from raggrid.errors import InputError
-
-
-class Metric(StrEnum):
-    """What quality is measured in."""
-
-    f1 = "f1"
-    exact_match = "exact_match"
-    recall_at_k = "recall_at_k"
+from raggrid.evaluation.metrics import METRICS, MetricName
 
 
 class Cost(StrEnum):
@@ -46,7 +39,7 @@ Override = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as training.rag.steps=24. Repeatable."),
 ]
 MetricOption = Annotated[
-    Metric, typer.Option(metavar="METRIC", help="What quality is measured in: f1, exact_match or recall_at_k.")
+    MetricName, typer.Option(metavar="METRIC", help=f"What quality is measured in: {', '.join(METRICS)}.")
 ]
 
 

@@ -236,16 +236,11 @@ def _workload(space: SearchSpace) -> Workload:
 
 def _ready_for_pilot(space: SearchSpace) -> SearchSpace:
     """Data and models checked and made ready, as before a search."""
-    from raggrid.backend.ray.search import SIDES, checked_inputs
-    from raggrid.rag.loading import prepare
+    from raggrid.rag.inputs import checked_inputs, prepare_models
 
     checked, _ = checked_inputs(space)
-    for side in SIDES:
-        prepare(
-            getattr(checked.models, side),
-            getattr(checked.models, f"{side}_sha256"),
-            lambda text: print(text, file=sys.stderr, flush=True),  # the other stream may be read as JSON
-        )
+    # The other stream may be read as JSON.
+    prepare_models(checked, lambda text: print(text, file=sys.stderr, flush=True))
     return checked
 
 

@@ -8,13 +8,13 @@ from typing import Annotated
 import typer
 
 from raggrid.cli.app import app
-from raggrid.cli.options import Cost, Json, Metric, MetricOption, Model, Runs, print_json, said_as_options
+from raggrid.cli.options import Cost, Json, MetricOption, Model, Runs, print_json, said_as_options
 
 
 @app.command()
 def recommend(
     runs: Runs,
-    metric: MetricOption = Metric.f1,
+    metric: MetricOption = "f1",
     cost: Annotated[
         Cost | None,
         typer.Option(
@@ -69,7 +69,7 @@ def recommend(
     with said_as_options("metric", "cost", "margin", "confidence", "max_device_hours", "max_dollars", "price"):
         result = decide(
             runs,
-            metric=metric.value,
+            metric=metric,
             cost=cost.value if cost else None,
             margin=margin,
             confidence=confidence,
@@ -96,7 +96,7 @@ def frontier(
         list[Path] | None,
         typer.Option("--output", "-o", metavar="FILE", help="Write .html, .png, .svg, .csv or .json. Repeatable."),
     ] = None,
-    metric: MetricOption = Metric.f1,
+    metric: MetricOption = "f1",
     cost: Annotated[
         Cost | None,
         typer.Option(
@@ -116,7 +116,7 @@ def frontier(
 
     written: list[Path] = []
     with said_as_options("metric", "cost"):
-        result = find(runs, metric=metric.value, cost=cost.value if cost else None)
+        result = find(runs, metric=metric, cost=cost.value if cost else None)
     if output:
         from raggrid.report.charts import save_frontier
 

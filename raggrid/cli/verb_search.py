@@ -50,7 +50,7 @@ def search(
 
     from raggrid.analysis.bill import bill
     from raggrid.analysis.recommend import recommend as decide
-    from raggrid.backend.ray.search import no_screen, run_study
+    from raggrid.backend.ray.search import search as run_search
     from raggrid.cli.verb_recommend import recommend
     from raggrid.show.layout import console
     from raggrid.show.live import screen_of
@@ -60,9 +60,14 @@ def search(
     limits = budget_options(device_hours=device_hours, wall_hours=wall_hours, dollars=dollars)
     checked = load_space(space, set_ or [], limits)
     out = Console(quiet=as_json)
-    screen = no_screen if as_json else screen_of(out, checked.name, plain=plain or not sys.stdout.isatty())
-    run_study(
-        checked, run, address=address, extend=extend, screen=screen, say=lambda text: out.print(text, highlight=False)
+    observers = [] if as_json else [screen_of(out, plain=plain or not sys.stdout.isatty())]
+    run_search(
+        checked,
+        run,
+        address=address,
+        extend=extend,
+        observers=observers,
+        say=lambda text: out.print(text, highlight=False),
     )
     if as_json:
         print_json({**decide([run]).to_json(), "bill": bill(run).to_json()})

@@ -126,7 +126,7 @@ def _passages(path: Path, note: Note) -> dict[str, Passage]:
         if identity in passages:
             note(f"{place}: id '{identity}' stands twice in the corpus; expected each once. Drop or rename one.")
         elif identity and text:
-            passages[identity] = Passage(identity, title if isinstance(title, str) else "", text)
+            passages[identity] = Passage(id=identity, title=title if isinstance(title, str) else "", text=text)
     return passages
 
 
@@ -153,7 +153,9 @@ def _questions(
                     "drop the id or rebuild the corpus."
                 )
         if identity and question and answers:
-            yield Question(identity, question, answers, tuple(dict.fromkeys(labels or ())))
+            yield Question(
+                id=identity, question=question, answers=answers, context_ids=tuple(dict.fromkeys(labels or ()))
+            )
 
 
 def _identity(row: Mapping[str, Any], place: str, note: Note) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
 import numpy as np
 
-from raggrid.evaluation.metrics import contains_answer, exact_match, f1, recall_at_k
+from raggrid.evaluation.metrics import METRICS, Answered, scores_of
 from raggrid.rag.pipeline import Pipeline
 from raggrid.records import Question
 from raggrid.space.search_space import SearchSpace
@@ -20,15 +20,12 @@ Read = tuple[str, tuple[str, ...]]
 
 @dataclass(frozen=True)
 class Scored:
-    """One answered question. ``recall_at_k`` is None without context labels."""
+    """One answered question. ``scores``: by metric; None where the question has no value, such as recall unlabelled."""
 
     question_id: str
     prediction: str
-    exact_match: float
-    f1: float
-    recall_at_k: float | None
     retrieved_ids: tuple[str, ...]
-    contains_answer: float
+    scores: Mapping[str, float | None]
 
 
 def answer_questions(
@@ -73,36 +70,22 @@ def answer_questions(
 
 def score(question: Question, prediction: str, retrieved_ids: tuple[str, ...], k: int) -> Scored:
     """One prediction against its question's answers and labels."""
-    return Scored(
-        question.id,
-        prediction,
-        exact_match(prediction, question.answers),
-        f1(prediction, question.answers),
-        recall_at_k(retrieved_ids, question.context_ids, k) if retrieved_ids else None,
-        retrieved_ids,
-        contains_answer(prediction, question.answers),
-    )
+    answered = Answered(prediction, question.answers, retrieved_ids, question.context_ids, k)
+    return Scored(question.id, prediction, retrieved_ids, scores_of(answered))
 
 
-def means(rows: Sequence[Scored]) -> dict[str, float | None]:
-    """Mean ``exact_match``, ``f1`` and ``recall_at_k`` (over labelled questions; None if there are none)."""
-    return {
-        "exact_match": fmean(row.exact_match for row in rows),
-        "f1": fmean(row.f1 for row in rows),
-        "recall_at_k": _mean(row.recall_at_k for row in rows if row.recall_at_k is not None),
-    }
-
-
-def _mean(values: Iterable[float]) -> float | None:
-    listed = list(values)
-    return fmean(listed) if listed else None
+def means(rows: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
+    """The mean of every metric over the rows that have it; None where none has."""
+    known = {name: [value for row in rows if (value := row[name]) is not None] for name in METRICS}
+    return {name: fmean(values) if values else None for name, values in known.items()}
 
 
 def constant_answer(train: Sequence[Question], questions: Sequence[Question]) -> dict[str, object]:
     """What the most frequent answers of the training questions score on ``questions``, alone and taken together.
 
     ``answers``: for each first word of a question (who, where, what ...) the training answer that is most frequent
-    after it; ``exact_match`` and ``f1`` their mean scores. What is not above this has learnt the answer prior alone.
+    after it; beside it their mean score in each metric of answers. What is not above this has learnt the answer prior
+    alone.
     """
     counts: dict[str, Counter[str]] = {}
     for question in train:
@@ -110,11 +93,8 @@ def constant_answer(train: Sequence[Question], questions: Sequence[Question]) ->
     overall = Counter(question.answers[0] for question in train)
     best = {opening: found.most_common(1)[0][0] for opening, found in counts.items()}
     given = [best.get(_opening(question), overall.most_common(1)[0][0]) for question in questions]
-    return {
-        "answers": best,
-        "exact_match": fmean(exact_match(a, q.answers) for a, q in zip(given, questions, strict=True)),
-        "f1": fmean(f1(a, q.answers) for a, q in zip(given, questions, strict=True)),
-    }
+    scores = means([scores_of(Answered(answer, row.answers)) for answer, row in zip(given, questions, strict=True)])
+    return {"answers": best, **{name: mean for name, mean in scores.items() if mean is not None}}
 
 
 def _opening(question: Question) -> str:

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationInfo, field_validator
 
+from raggrid.evaluation.metrics import AnswerMetric
+
 StrategyName = Literal["baseline", "embedder", "generator", "independent", "two_phase", "joint", "closed_book"]
 RagLoss = Literal["rag_token", "rag_sequence"]
 
@@ -198,7 +200,7 @@ class Selection(Section):
     """The ``finalists`` with the best objective are answered end to end; the best ``metric`` wins."""
 
     finalists: Count = 2
-    metric: Literal["f1", "exact_match"] = "f1"
+    metric: AnswerMetric = "f1"
 
 
 class Resources(Section):

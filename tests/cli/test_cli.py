@@ -281,8 +281,8 @@ def test_what_a_pilot_prepares_is_told_beside_the_json(
 ) -> None:
     from raggrid.cli.verb_plan import _ready_for_pilot
 
-    monkeypatch.setattr("raggrid.backend.ray.search.checked_inputs", lambda space: (space, None))
-    monkeypatch.setattr("raggrid.rag.loading.prepare", lambda reference, digest, say: say(f"converting {reference}"))
+    monkeypatch.setattr("raggrid.rag.inputs.checked_inputs", lambda space: (space, None))
+    monkeypatch.setattr("raggrid.rag.inputs.prepare", lambda reference, digest, say: say(f"converting {reference}"))
     _ready_for_pilot(made_space())
     told = capsys.readouterr()
     assert told.out == ""
