@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from raggrid.records import LEDGER_CATEGORIES, LedgerRecord, TrialRecord
+from raggrid.records import Category, LedgerRecord, Status, TrialRecord
 from raggrid.space.search_space import SearchSpace
 from raggrid.store.columns import columns
 from raggrid.store.files import Location
@@ -39,9 +39,11 @@ def bill(run: Location) -> Bill:
     """
     space = read_space(run)
     table = columns(read_table(run, LedgerRecord), ("category", "device_seconds", "device_type"))
-    sums = {name: float(table["device_seconds"][table["category"] == name].sum()) for name in LEDGER_CATEGORIES}
+    sums: dict[str, float] = {
+        name: float(table["device_seconds"][table["category"] == name].sum()) for name in Category
+    }
     total = sum(sums.values())
-    over_budget = sum(row.status == "over_budget" for row in read(run, TrialRecord))
+    over_budget = sum(row.status == Status.OVER_BUDGET for row in read(run, TrialRecord))
     return Bill(sums, total, tuple(sorted(set(table["device_type"]))), _dollars(space, total), over_budget)
 
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from raggrid.evaluation.metrics import METRICS
 from raggrid.records import PredictionRecord
 from raggrid.store.columns import codes, numbers, read_columns
 from raggrid.store.files import Location
 from raggrid.store.tables import table_files
 
-SCORES = ("f1", "exact_match", "recall_at_k", "contains_answer")
 COLLAPSE_ROWS = 500  # of each file: enough to see whether all questions retrieve the same few passages
 
 
@@ -32,7 +32,6 @@ class Predictions:
 
 def read_answers(run: Location, split: str) -> Predictions:
     """All scores of a split. Of a question that was answered twice, the last answer counts."""
-    known = [name for name in SCORES if name in PredictionRecord.__dataclass_fields__]
     parts = table_files(run, PredictionRecord)
     table = read_columns(run, parts, PredictionRecord, ["pipeline_id", "seed", "question_id"], split=split)
     indices, names = codes(table, "question_id")
@@ -49,7 +48,7 @@ def read_answers(run: Location, split: str) -> Predictions:
         name: _spread(
             numbers(read_columns(run, parts, PredictionRecord, [name], split=split), name), lines, columns, shape
         )
-        for name in known
+        for name in METRICS
     }
     return Predictions(rows, tuple(names[index] for index in order), scores, answered)
 

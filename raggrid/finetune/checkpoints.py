@@ -16,8 +16,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from raggrid.records import TrainingProgress
 from raggrid.store.files import Files
-from raggrid.store.progress import TrainingProgress, progress_of
+from raggrid.store.progress import progress_of
 from raggrid.store.run_layout import state
 
 Parameters = Mapping[str, torch.nn.Parameter]

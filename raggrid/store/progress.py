@@ -4,31 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from raggrid.records import TrainingProgress
 from raggrid.store.files import Location, files_at
 from raggrid.store.run_layout import state
-
-
-@dataclass(frozen=True)
-class TrainingProgress:
-    """How far a phase run has come. Seconds are of one worker; ``attempts`` counts starts that a fault made needed.
-
-    ``paused``: the run waits here on purpose, so that its continuation does not count as another attempt.
-    ``saved_at``: seconds since the epoch; what a worker did after it was lost with it. ``objective`` and
-    ``recall_at_k`` were measured at ``step``.
-    """
-
-    step: int = 0
-    train_seconds: float = 0.0
-    evaluate_seconds: float = 0.0
-    attempts: int = 1
-    loss_sum: float = 0.0
-    loss_steps: int = 0
-    objective: float | None = None
-    recall_at_k: float | None = None
-    paused: bool = False
-    saved_at: float = 0.0
 
 
 def saved_progress(run: Location, trial_id: str) -> TrainingProgress | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from raggrid.records import TrainingProgress
 from raggrid.space.search_space import SearchSpace
 from raggrid.store.files import Location, files_at
 from raggrid.store.progress import saved_progress
@@ -66,9 +67,8 @@ class RunDirectory:
     def gigabytes(self) -> float:
         return self.files.size(CHECKPOINTS) / GIGABYTE
 
-    def attempts(self, trial_id: str) -> int:
-        saved = saved_progress(self.files, trial_id)
-        return saved.attempts if saved else 1
+    def saved(self, trial_id: str) -> TrainingProgress | None:
+        return saved_progress(self.files, trial_id)
 
     def drop_state(self, trial_id: str) -> None:
         self.files.delete(state_folder(trial_id))

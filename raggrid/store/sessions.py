@@ -1,4 +1,4 @@
-"""The sessions of a run directory: who holds it now, since when, and the books of one that was killed.
+"""The sessions of a run directory: who holds it now, since when, and whether the last one was killed.
 
 A study's driver says twice a second that it is alive. After a kill, that is how a later session knows when the devices
 were let go of, and charges what nobody was charged for.
@@ -15,17 +15,14 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from raggrid.errors import RecordError
-from raggrid.records import LedgerRecord
 from raggrid.store.files import Files, Location, files_at, read_bytes
 from raggrid.store.local import LocalFiles
-from raggrid.store.progress import saved_progress
-from raggrid.store.tables import append, read
 
 FILE, HELD, WORKING, SCRATCH = ".session.json", ".lock", ".working", "ray"
 BEAT_SECONDS = 0.5
@@ -106,7 +103,7 @@ def _wait_for_workers(files: Files) -> None:
 
 @contextmanager
 def session(run: Location, devices: int, workers: int) -> Iterator[Session]:
-    """A session with its sign of life. Its file stays after an error or an interrupt, for the next `close_ledger`."""
+    """A session with its sign of life. Its file stays after an error or an interrupt, for `killed_session`."""
     files = files_at(run)
     opened = Session(time.time(), time.time(), devices, max(1, workers))
     _write(files, opened)
@@ -118,7 +115,7 @@ def session(run: Location, devices: int, workers: int) -> Iterator[Session]:
     finally:
         over.set()
         beat.join()
-    files.delete(FILE)
+    forget_session(files)
 
 
 def _beat(files: Files, opened: Session, over: threading.Event) -> None:
@@ -139,29 +136,6 @@ def killed_session(run: Location) -> Session | None:
         return None
 
 
-def close_ledger(run: Location, unfinished: Iterable[str]) -> None:
-    """Charge a killed session's time: work after a trial's last checkpoint is lost, and the rest was idle.
-
-    Args:
-        run: the run directory.
-        unfinished: ids of trials that may have been running.
-    """
-    files = files_at(run)
-    dead = killed_session(files)
-    if dead is None:
-        return
-    own = [row for row in read(files, LedgerRecord) if row.started_at >= dead.began]
-    kind = own[-1].device_type if own else "cpu"
-    left = max(0.0, (dead.alive - dead.began) * dead.devices - sum(row.device_seconds for row in own))
-    rows = []
-    for trial_id in unfinished:
-        saved = saved_progress(files, trial_id)
-        if saved is None or saved.paused or saved.saved_at < dead.began:
-            continue
-        wall = min(max(0.0, dead.alive - saved.saved_at), left / dead.workers)
-        left -= wall * dead.workers
-        lost = wall * dead.workers
-        rows.append(LedgerRecord(trial_id, None, "lost", lost, wall, dead.workers, kind, saved.saved_at))
-    rows.append(LedgerRecord(None, None, "idle", left, left / dead.devices, dead.devices, kind, dead.began))
-    append(files, [row for row in rows if row.device_seconds > 0])
-    files.delete(FILE)
+def forget_session(run: Location) -> None:
+    """The books of a killed session are closed."""
+    files_at(run).delete(FILE)

@@ -10,7 +10,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
-from raggrid.records import CurveRecord, LedgerRecord, PipelineRecord, PredictionRecord, QuestionRecord, TrialRecord
+from raggrid.records import (
+    CurveRecord,
+    LedgerRecord,
+    PipelineRecord,
+    PredictionRecord,
+    QuestionRecord,
+    TrainingProgress,
+    TrialRecord,
+)
 from raggrid.space.search_space import SearchSpace
 
 R = TypeVar("R", TrialRecord, CurveRecord, PipelineRecord, PredictionRecord, LedgerRecord, QuestionRecord)
@@ -48,8 +56,8 @@ class Storage(Protocol):
     def gigabytes(self) -> float:
         """What all checkpoints take, in units of 10^9 bytes."""
 
-    def attempts(self, trial_id: str) -> int:
-        """Starts of a trial that waits at its checkpoint; 1 where there is none."""
+    def saved(self, trial_id: str) -> TrainingProgress | None:
+        """How far a trial has come that has not ended, by the state that it left; None where there is none."""
 
     def drop_state(self, trial_id: str) -> None:
         """Forget what only a trial's going on would have needed."""
@@ -107,8 +115,8 @@ class MemoryStorage:
     def gigabytes(self) -> float:
         return 0.0
 
-    def attempts(self, trial_id: str) -> int:
-        return 1
+    def saved(self, trial_id: str) -> TrainingProgress | None:
+        return None
 
     def drop_state(self, trial_id: str) -> None:
         pass

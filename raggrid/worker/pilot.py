@@ -31,7 +31,7 @@ from raggrid.space.search_space import SearchSpace
 from raggrid.store.files import Files, files_at
 from raggrid.store.tables import create_run
 from raggrid.strategies import PHASES
-from raggrid.study.tasks import IndexTask, PhaseTask, to_config
+from raggrid.study.tasks import Dispatch, IndexTask, PhaseTask
 from raggrid.unit_costs import PhaseCosts, UnitCosts
 from raggrid.worker.build import embedder_of, generator_of, inputs, pipeline_of, train_task
 from raggrid.worker.process import WORKER_SETTINGS
@@ -170,7 +170,7 @@ def _index(run: Files) -> float:
     space, _ = inputs(run)
     clock = _clock(space)
     began = clock()
-    run_task(to_config(IndexTask(), run.address, 0), _worker(space))
+    run_task(Dispatch(task=IndexTask(), run_dir=run.address), _worker(space))
     return clock() - began
 
 

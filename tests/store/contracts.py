@@ -26,17 +26,17 @@ from raggrid.records import (
     PipelineRecord,
     PredictionRecord,
     QuestionRecord,
+    TrainingProgress,
     TrialRecord,
 )
 from raggrid.space.settings import Checkpoints
 from raggrid.store.files import Files, files_at, read_bytes
-from raggrid.store.progress import TrainingProgress, saved_progress
 from raggrid.store.run_directory import RunDirectory
 from raggrid.store.run_layout import VECTORS, state, tuned
 from raggrid.store.storage import R, Storage, is_full_disk
 from raggrid.store.tables import TABLES, append, create_run, table_files
 from raggrid.study.retention import apply_retention
-from tests.records import made_run, made_space, pipeline, predictions, record_run, trial
+from tests.records import charge, curve, made_run, made_space, pipeline, predictions, record_run, trial
 
 PIPELINE = pipeline("generator", "rag_token", "test", [1.0], 1.0)
 FACTS: Sequence[
@@ -48,16 +48,12 @@ FACTS: Sequence[
     | Sequence[QuestionRecord]
 ] = (
     [trial("t1"), trial("t2", error="no memory", objective=None)],
-    [CurveRecord("t1", 8, 0, 1.0, 2.0, None, 3.0)],
+    [curve("t1", 8, 2.0, 3.0, rung=0)],
     [PIPELINE],
     predictions(PIPELINE, [1.0, 0.0]),
-    [LedgerRecord(None, None, "idle", 1.0, 1.0, 1, "cpu", 0.0)],
-    [QuestionRecord("test", "q1", "Where?", ("here", "there"))],
+    [charge("idle", 1.0, None)],
+    [QuestionRecord(split="test", question_id="q1", question="Where?", answers=("here", "there"))],
 )
-
-
-def curve(name: str, step: int, seconds: float) -> CurveRecord:
-    return CurveRecord(name, step, None, None, 2.0, None, seconds)
 
 
 class FilesContract:
@@ -188,29 +184,29 @@ class StorageContract:
         assert storage.read(TrialRecord) == [trial("a"), trial("b")]
 
     def test_no_slice_of_the_ledger_stands_for_another(self, storage: Storage) -> None:
-        slices = [LedgerRecord("a", None, "train", 1.0, 1.0, 1, "cpu", 0.0)] * 2
+        slices = [charge("train", 1.0, "a")] * 2
         storage.append(slices)
         assert storage.read(LedgerRecord) == slices
         assert storage.of_trials(LedgerRecord, ["a"]) == {"a": slices}
 
     def test_facts_of_trials_grow(self, storage: Storage) -> None:
         assert storage.of_trials(CurveRecord, ["a"]) == {}
-        storage.append([curve("a", 1, 3.0), curve("b", 1, 3.0)])
-        assert storage.of_trials(CurveRecord, ["a", "c"]) == {"a": [curve("a", 1, 3.0)]}
-        storage.append([curve("a", 1, 4.0), curve("a", 2, 6.0)])
-        assert storage.of_trials(CurveRecord, ["a"]) == {"a": [curve("a", 1, 4.0), curve("a", 2, 6.0)]}
-        storage.append([LedgerRecord(name, None, "idle", 1.0, 1.0, 1, "cpu", 0.0) for name in ("a", None)])
+        storage.append([curve("a", 1, 2.0, 3.0), curve("b", 1, 2.0, 3.0)])
+        assert storage.of_trials(CurveRecord, ["a", "c"]) == {"a": [curve("a", 1, 2.0, 3.0)]}
+        storage.append([curve("a", 1, 2.0, 4.0), curve("a", 2, 2.0, 6.0)])
+        assert storage.of_trials(CurveRecord, ["a"]) == {"a": [curve("a", 1, 2.0, 4.0), curve("a", 2, 2.0, 6.0)]}
+        storage.append([charge("idle", 1.0, name) for name in ("a", None)])
         assert list(storage.of_trials(LedgerRecord, ["a", "b"])) == ["a"]
 
     def test_what_is_handed_out_is_the_callers(self, storage: Storage) -> None:
-        storage.append([LedgerRecord("a", None, "train", 1.0, 1.0, 1, "cpu", 0.0)])
+        storage.append([charge("train", 1.0, "a")])
         storage.read(LedgerRecord).clear()
         storage.of_trials(LedgerRecord, ["a"])["a"].clear()
         assert len(storage.read(LedgerRecord)) == len(storage.of_trials(LedgerRecord, ["a"])["a"]) == 1
 
     def test_a_trial_that_left_nothing_can_be_dropped(self, storage: Storage) -> None:
         storage.append([trial("a")])
-        assert (storage.checkpoints(), storage.gigabytes(), storage.attempts("a")) == ([], 0.0, 1)
+        assert (storage.checkpoints(), storage.gigabytes(), storage.saved("a")) == ([], 0.0, None)
         storage.drop_state("a")
         storage.drop_checkpoint("a")
         assert apply_retention(storage, Checkpoints(max_gigabytes=1e-9), lambda _: ["a"])
@@ -252,11 +248,11 @@ class RunDirectoryContract(StorageContract):
         opened = Mock(side_effect=pq.ParquetFile)
         monkeypatch.setattr(pq, "ParquetFile", opened)
         for seconds in (3.0, 4.0):
-            append(storage.files, [curve("a", 1, seconds)])
-            assert storage.of_trials(CurveRecord, ["a"]) == {"a": [curve("a", 1, seconds)]}
-            assert storage.read(CurveRecord) == [curve("a", 1, seconds)]
-        storage.append([curve("a", 2, 6.0)])
-        assert storage.read(CurveRecord) == [curve("a", 1, 4.0), curve("a", 2, 6.0)]
+            append(storage.files, [curve("a", 1, 2.0, seconds)])
+            assert storage.of_trials(CurveRecord, ["a"]) == {"a": [curve("a", 1, 2.0, seconds)]}
+            assert storage.read(CurveRecord) == [curve("a", 1, 2.0, seconds)]
+        storage.append([curve("a", 2, 2.0, 6.0)])
+        assert storage.read(CurveRecord) == [curve("a", 1, 2.0, 4.0), curve("a", 2, 2.0, 6.0)]
         assert opened.call_count == len(table_files(storage.files, CurveRecord)) == 3
         assert RunDirectory(storage.files).read(CurveRecord) == storage.read(CurveRecord)
 
@@ -274,15 +270,15 @@ class RunDirectoryContract(StorageContract):
     def test_a_trial_that_waits_says_how_far_it_has_come(self, storage: RunDirectory) -> None:
         kept = TrainingProgress(step=8, attempts=3, objective=2.0, paused=True)
         leave(storage, "a", kept)
-        assert saved_progress(storage.files, "a") == kept
-        assert saved_progress(storage.files, "b") is None
-        assert storage.attempts("a") == 3
+        assert storage.saved("a") == kept
+        assert storage.saved("b") is None
 
     def test_a_state_goes_before_the_models(self, storage: RunDirectory) -> None:
         for name in ("a", "b"):
             leave(storage, name, TrainingProgress(attempts=2))
         storage.drop_state("a")
-        assert (storage.attempts("a"), storage.attempts("b")) == (1, 2)
+        assert storage.saved("a") is None
+        assert storage.saved("b") == TrainingProgress(attempts=2)
         assert storage.files.exists(tuned("a", "generator"))
         storage.drop_checkpoint("a")
         assert storage.checkpoints() == ["b"]

@@ -11,7 +11,7 @@ from unittest.mock import Mock, call
 import pytest
 
 from raggrid.analysis.recommend import recommend
-from raggrid.backend.ray.search import run_study
+from raggrid.backend.ray.search import search
 from raggrid.errors import RecordError
 from raggrid.published.importing import import_results
 from raggrid.store.files import files_at
@@ -21,7 +21,7 @@ from tests.records import made_space
 from tests.store.memory_files import MemoryFiles
 
 VERBS: Mapping[str, Callable[[str | Path], object]] = {
-    "search": lambda place: run_study(made_space(), place),
+    "search": lambda place: search(made_space(), place),
     "import one table": lambda place: import_results("paper", place, dataset="popqa"),
     "import two tables": lambda place: import_results("paper", place),
     "recommend": lambda place: recommend([place]),

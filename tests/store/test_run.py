@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import astuple, fields
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from raggrid.errors import RecordError
-from raggrid.records import CurveRecord, LedgerRecord
+from raggrid.records import CurveRecord
 from raggrid.store.run import load_run
 from raggrid.store.tables import TABLES, append, create_run, read, table_files
-from tests.records import made_run, made_space, pipeline, predictions, trial
+from tests.records import charge, curve, made_run, made_space, pipeline, predictions, trial
 from tests.store.memory_files import MemoryFiles
 
 LINES = {("generator", "rag_token"): ([1.0, 0.0], 5.0), ("baseline", None): ([0.0, 0.0], 0.0)}
@@ -28,7 +28,7 @@ def test_every_table_has_a_row_per_fact_and_the_columns_of_its_records(tmp_path:
         table = getattr(run, name)
         assert isinstance(table, pa.Table)
         assert table.column_names == [field.name for field in fields(record)]
-        rows = [tuple(vars(row).values()) for row in read(tmp_path, record)]  # type: ignore[type-var]
+        rows = [astuple(row) for row in read(tmp_path, record)]  # type: ignore[type-var]
         listed = [tuple(tuple(v) if isinstance(v, list) else v for v in row.values()) for row in table.to_pylist()]
         assert listed == rows
     assert (len(run.trials), len(run.pipelines), len(run.predictions), len(run.questions)) == (1, 4, 8, 0)
@@ -42,7 +42,7 @@ def test_a_fact_written_again_counts_as_written_last_where_it_was_first() -> Non
         append(files, rows)
     for answers in (predictions(row, [1.0, 0.0]), predictions(row, [0.5])):
         append(files, answers)
-    slices = [LedgerRecord("a", None, "train", 1.0, 1.0, 1, "cpu", 0.0)] * 2
+    slices = [charge("train", 1.0, "a")] * 2
     append(files, slices)
     run = load_run(files)
     assert run.trials.select(["trial_id", "status", "steps"]).to_pylist() == [
@@ -69,7 +69,7 @@ def test_where_there_is_no_run_is_said_at_once_and_a_damaged_table_later(tmp_pat
     with pytest.raises(RecordError, match="not a run directory"):
         load_run(tmp_path)
     made_run(tmp_path / "r", LINES)
-    append(tmp_path / "r", [CurveRecord("a", 1, None, None, 2.0, None, 3.0)])
+    append(tmp_path / "r", [curve("a", 1, 2.0, 3.0)])
     (tmp_path / "r" / table_files(tmp_path / "r", CurveRecord)[0]).write_bytes(b"x")
     run = load_run(str(tmp_path / "r"))
     assert len(run.predictions) == 8

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
+from ray.tune.utils import flatten_dict
 
-from raggrid.records import LedgerRecord, PipelineRecord, TrialRecord
+from raggrid.records import LedgerRecord, PipelineRecord, Report, Status, TrialRecord
 from raggrid.space.rates import middle_out, rungs
 from raggrid.space.settings import EarlyStopping
 from raggrid.store.run_directory import RunDirectory
@@ -16,9 +17,9 @@ from raggrid.store.tables import append, read
 from raggrid.study.controller import Controller
 from raggrid.study.resume import restored
 from raggrid.study.state import StudyState
-from raggrid.study.tasks import IndexTask, PhaseTask, Task, from_config, to_config
+from raggrid.study.tasks import Dispatch, IndexTask, PhaseTask, Task, from_config, from_metrics, to_config, to_metrics
 from tests.controllers import EVALUATE, TRAIN, carry_out, new_controller, outcome
-from tests.records import made_space
+from tests.records import charge, made_space
 
 
 def test_every_search_runs_once_after_those_it_depends_on(tmp_path: Path) -> None:
@@ -85,9 +86,9 @@ def test_full_joint_grid_waits_for_nobody(tmp_path: Path) -> None:
 
 
 def test_a_search_whose_trials_all_fail_ends_what_hangs_on_it_and_no_more(tmp_path: Path) -> None:
-    def fails(task: Task) -> Mapping[str, Any]:
+    def fails(task: Task) -> Report:
         broken = isinstance(task, PhaseTask) and task.run.phase == "generator_rag"
-        return {**outcome(task), "status": "failed", "error": "boom"} if broken else outcome(task)
+        return replace(outcome(task), status=Status.FAILED, error="boom") if broken else outcome(task)
 
     controller = new_controller(tmp_path / "r", made_space())
     order = carry_out(controller, fails)
@@ -105,7 +106,7 @@ def test_a_task_whose_process_died_runs_once_more_and_then_fails_with_advice(tmp
     )
     index = controller.take()
     assert index is not None
-    controller.reported(index.key, {"status": "completed"})
+    controller.reported(index.key, Report(status=Status.COMPLETED))
     controller.finished(index.key)
     for left in (1, 0):
         task = controller.take()
@@ -132,9 +133,9 @@ def test_an_answer_whose_process_died_is_given_after_all(tmp_path: Path) -> None
 
 
 def test_stopped_trials_are_no_finalists(tmp_path: Path) -> None:
-    def stops(task: Task) -> Mapping[str, Any]:
+    def stops(task: Task) -> Report:
         early = isinstance(task, PhaseTask) and task.run.generator_lr == 3e-4 and task.run.phase == "generator_rag"
-        return {**outcome(task), "status": "running", "step": 8} if early else outcome(task)
+        return replace(outcome(task), status=Status.RUNNING, step=8) if early else outcome(task)
 
     controller = new_controller(tmp_path / "r", made_space(strategies=["generator"]))
     carry_out(controller, stops)
@@ -161,9 +162,16 @@ def test_the_state_is_a_function_of_the_records(tmp_path: Path) -> None:
         assert sorted(rest) == sorted(whole[cut:])
 
 
-def test_tasks_survive_ray_as_plain_data(tmp_path: Path) -> None:
+def test_tasks_and_reports_survive_ray_as_plain_data_whatever_it_adds(tmp_path: Path) -> None:
     for task in carry_out(new_controller(tmp_path / "r", made_space())):
-        assert from_config(to_config(task, "run", 1)) == task
+        given = Dispatch(task=task, run_dir="run", workers=1, at=3.0, released_at=2.0, session_began=1.0)
+        assert from_config(json.loads(json.dumps({**to_config(given), "cpus": 1}))) == given
+        report = replace(outcome(task), rung=2, attempts=3, device_type="A100", error="no")
+        plain = to_metrics(report)
+        assert type(plain["status"]) is str
+        assert flatten_dict(plain) == plain  # as Tune does with it
+        assert from_metrics({**json.loads(json.dumps(plain)), "done": True, "trial_id": "0"}) == report
+    assert from_metrics({"done": True, "trial_id": "0"}) is None
 
 
 def test_idle_time_closes_the_ledger(tmp_path: Path) -> None:
@@ -171,7 +179,7 @@ def test_idle_time_closes_the_ledger(tmp_path: Path) -> None:
 
     controller = new_controller(tmp_path / "r", made_space())
     began = time.time() - 100.0
-    append(tmp_path / "r", [LedgerRecord("t", None, "train", 30.0, 30.0, 1, "cpu", began + 1)])
+    append(tmp_path / "r", [charge("train", 30.0, "t", started_at=began + 1)])
     controller.charge_idle(began, num_devices=2)
     rows = read(tmp_path / "r", LedgerRecord)
     assert sum(row.device_seconds for row in rows) == pytest.approx(200.0, abs=1.0)
