@@ -12,6 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from raggrid.errors import SpaceError, listed
+from raggrid.space.schema import CURRENT, upgraded
 from raggrid.space.search_space import Contradictions, SearchSpace
 from raggrid.space.settings import Sampled
 
@@ -41,13 +42,20 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
 _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 
 
-def load_space(path: Path, overrides: Sequence[str] = (), options: Mapping[str, str] | None = None) -> SearchSpace:
+def load_space(
+    path: Path,
+    overrides: Sequence[str] = (),
+    options: Mapping[str, str] | None = None,
+    *,
+    unversioned: int = CURRENT,
+) -> SearchSpace:
     """Read a YAML search space, apply ``KEY.SUB=VALUE`` overrides, check it.
 
     Args:
         path: the file.
         overrides: of --set.
         options: an override by the option of its own that it was given with, such as --wall-hours.
+        unversioned: the schema version of a file that names none.
 
     Raises:
         SpaceError: the file is missing, no YAML, or wrong; the message lists every problem.
@@ -67,7 +75,7 @@ def load_space(path: Path, overrides: Sequence[str] = (), options: Mapping[str, 
             given[_override(raw, override)] = option
         except SpaceError as error:
             problems.append(str(error))
-    raw.setdefault("name", path.stem)
+    raw = upgraded({"name": path.stem, "schema_version": unversioned, **raw})
     try:
         space = SearchSpace.model_validate(raw)
     except ValidationError as error:
@@ -82,10 +90,16 @@ def load_space(path: Path, overrides: Sequence[str] = (), options: Mapping[str, 
 
 def parse_space(raw: Mapping[str, object], where: str = "search space") -> SearchSpace:
     """A checked space from plain data. Raises `SpaceError` with every problem at once."""
+    raw = upgraded(raw)
     try:
         return SearchSpace.model_validate(raw)
     except ValidationError as error:
         raise SpaceError(listed(where, _lines(error, raw))) from None
+
+
+def as_of(space: SearchSpace, version: int) -> SearchSpace:
+    """The space as it was meant under a schema version: what it leaves unsaid takes the defaults of then."""
+    return parse_space({**space.model_dump(mode="json", exclude_unset=True), "schema_version": version})
 
 
 def dump_space(space: SearchSpace) -> str:

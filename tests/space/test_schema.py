@@ -1,0 +1,105 @@
+"""Versions of the schema: older spaces are read as they were meant, and no default changes unnoticed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from raggrid.errors import SpaceError
+from raggrid.space import schema
+from raggrid.space.schema import CURRENT, FIRST, defaults, flat, nested, upgraded
+from raggrid.space.search_space import SearchSpace
+from raggrid.space.yaml_io import as_of, dump_space, load_space, parse_space
+from tests.records import SPACE, made_space
+
+ROOT = Path(__file__).parents[2]
+UNLIKE = {"strategies": ["baseline"], "learning_rates": {}}
+
+
+def test_the_defaults_of_today_are_those_of_the_current_schema() -> None:
+    """If this fails, a default was changed or a setting added: schema.py says at its top what else to do."""
+    space = parse_space({**SPACE, **UNLIKE})
+    now = flat(space.model_dump(mode="json"))
+    now["strategies"] = list(SearchSpace.model_fields["strategies"].default)
+    needed = {"schema_version", "name", "data.folder", "models.embedder", "models.generator"}
+    today = {schema.RENAMED.get(key, key): value for key, value in defaults(CURRENT).items()}
+    assert {key: value for key, value in now.items() if key not in needed} == today
+
+
+def test_what_was_released_stays() -> None:
+    text = json.dumps(FIRST, sort_keys=True)
+    assert hashlib.sha256(text.encode()).hexdigest()[:16] == "72815ed44078727f"
+
+
+def test_keys_and_sections_are_two_forms_of_one_thing() -> None:
+    data = {"a": 1, "b": {"c": [2], "d": {"e": None}}}
+    assert flat(data) == {"a": 1, "b.c": [2], "b.d.e": None}
+    assert nested(flat(data)) == data
+
+
+@pytest.fixture
+def next_schema(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A release later: one default changed, one setting added with another default than before, one renamed."""
+    monkeypatch.setattr(schema, "CURRENT", CURRENT + 1)
+    monkeypatch.setattr(schema, "ADDED", {**schema.ADDED, "prompt.x": "before"})
+    changed = {"training.max_grad_norm": 9.0, "prompt.x": "now"}
+    monkeypatch.setattr(schema, "CHANGED", {**schema.CHANGED, CURRENT + 1: changed})
+    monkeypatch.setattr(schema, "RENAMED", {**schema.RENAMED, "retrieval.temperature": "index.warmth"})
+
+
+@pytest.mark.usefixtures("next_schema")
+def test_an_older_space_gets_what_it_left_unsaid_from_its_own_schema() -> None:
+    raw = {"schema_version": CURRENT, "training": {"rag": {"steps": 3}}}
+    assert upgraded(raw) == {
+        "schema_version": CURRENT,
+        "training": {"rag": {"steps": 3}, "max_grad_norm": 1.0},
+        "prompt": {"x": "before"},
+    }
+    assert raw == {"schema_version": CURRENT, "training": {"rag": {"steps": 3}}}
+    said = {"schema_version": CURRENT, "training": {"max_grad_norm": 2.0}, "prompt": {"x": "own"}}
+    assert upgraded(said) == said
+    assert upgraded({"training": {}}) == {"training": {}}  # no version: today's, whose defaults are the settings' own
+
+
+@pytest.mark.usefixtures("next_schema")
+def test_a_renamed_setting_is_read_under_either_key() -> None:
+    moved = {"retrieval": {"top_k": 3}, "index": {"warmth": 0.1}}
+    assert upgraded({"retrieval": {"top_k": 3, "temperature": 0.1}}) == moved
+    assert upgraded(moved) == moved
+
+
+@pytest.mark.usefixtures("next_schema")
+@pytest.mark.parametrize("raw", [{"schema_version": "1"}, {"schema_version": 0, "training": 5, "prompt": None}])
+def test_what_is_wrong_is_left_to_be_said_by_the_check(raw: dict[str, object]) -> None:
+    assert upgraded(raw) == raw
+
+
+def test_a_space_as_of_an_older_schema_keeps_what_was_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    space = made_space(training={"rag": {"steps": 3}, "weight_decay": 0.5})
+    monkeypatch.setattr(schema, "CURRENT", CURRENT + 1)
+    changed = {"training.max_grad_norm": 9.0, "training.rag.steps": 50}
+    monkeypatch.setattr(schema, "CHANGED", {**schema.CHANGED, CURRENT + 1: changed})
+    older = as_of(space, CURRENT)
+    assert (older.schema_version, older.training.max_grad_norm) == (CURRENT, 1.0)
+    assert (older.training.rag.steps, older.training.weight_decay) == (3, 0.5)
+
+
+def test_the_version_is_written_and_a_file_without_is_as_its_reader_says(tmp_path: Path) -> None:
+    file = tmp_path / "space.yaml"
+    file.write_text(dump_space(made_space()))
+    assert file.read_text().startswith(f"schema_version: {CURRENT}\n")
+    assert load_space(file, unversioned=0).schema_version == CURRENT
+    file.write_text(file.read_text().partition("\n")[2])
+    assert (load_space(file).schema_version, load_space(file, unversioned=0).schema_version) == (CURRENT, 0)
+
+
+def test_a_space_of_a_newer_raggrid_is_refused() -> None:
+    with pytest.raises(SpaceError) as caught:
+        made_space(schema_version=CURRENT + 1)
+    assert str(caught.value) == (
+        f"search space: schema_version: got {CURRENT + 1}; expected at most {CURRENT}: a newer raggrid wrote this. "
+        "Update raggrid."
+    )
