@@ -8,12 +8,12 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from raggrid.backend.ray.opening import restored_from
 from raggrid.graph import study_graph
 from raggrid.records import CurveRecord
 from raggrid.space.search_space import SearchSpace
 from raggrid.store.tables import append, create_run
 from raggrid.study.controller import Controller
-from raggrid.study.resume import restored
 from raggrid.study.state import StudyState
 from raggrid.study.tasks import AnswerTask, PhaseTask, Task
 from tests.records import made_space
@@ -86,7 +86,7 @@ def play(
 def continued(controller: Controller, space: SearchSpace | None = None) -> Controller:
     """The study anew from its records; of a larger ``space`` where that is given."""
     space = space or controller.state.space
-    state = restored(StudyState(space, study_graph(space), "key", ("validation", "test")), controller.run)
+    state = restored_from(controller.run, StudyState(space, study_graph(space), "key", ("validation", "test")))
     state.indexed = True
     return Controller(state, controller.run, 0)
 

@@ -12,21 +12,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from raggrid.backend.ray.cluster import Allocation, connected
+from raggrid.backend.ray.opening import is_begun, opened, write_identity
 from raggrid.data.checked import checked_data
 from raggrid.data.folder import Dataset
 from raggrid.errors import InputError, StudyError, StudyInterrupted
-from raggrid.graph import study_graph
-from raggrid.identity import study_key
 from raggrid.rag.loading import prepare
 from raggrid.rag.references import PREFIX, locate
 from raggrid.records import CurveRecord, LedgerRecord, QuestionRecord
 from raggrid.space.search_space import SearchSpace
-from raggrid.space.yaml_io import dump_space
 from raggrid.store.sessions import Session, claimed, close_ledger, session
-from raggrid.store.tables import append, check_free, create_run, is_full_disk, read, write_text
+from raggrid.store.tables import append, check_free, create_run, is_full_disk, read
 from raggrid.study.budget import BudgetClock, wall_seconds
 from raggrid.study.controller import Controller, Watcher
-from raggrid.study.resume import halving_groups, is_begun, opened
+from raggrid.study.resume import halving_groups
 from raggrid.study.state import StudyState
 from raggrid.worker.environment import environment
 
@@ -77,9 +75,13 @@ def run_study(
     run = run.resolve()
     if not is_begun(run):
         check_free(run)
-    elif _nothing_to_do(run, space, data, extend=extend):
-        say(f"{run}: complete already; nothing is left to run.")
-        return
+    else:
+        state = opened(run, space, data, extend=extend)
+        if state.is_done():
+            Controller(state, run, space.resources.workers).renew_costs()  # an earlier session may have been killed
+            say(f"{run}: complete already; nothing is left to run.")
+            return
+        space = state.space
     with contextlib.ExitStack() as held:
         fresh = not is_begun(run)
         if not fresh:
@@ -90,8 +92,8 @@ def run_study(
                 create_run(run, space, environment(space, data, allocation.device_types))
                 append(run, list(asked(data)))
             held.enter_context(claimed(run))
-        state = opened(run, new_state(space, data), data, extend=extend)
-        write_text(run / "space.yaml", dump_space(space))
+        state = opened(run, space, data, extend=extend)
+        write_identity(run, state, data)
         controller = Controller(state, run, space.resources.workers)
         with screen(state) as watcher:
             controller.watchers = [watcher] if watcher else []
@@ -100,13 +102,6 @@ def run_study(
     if not controller.roomy:
         say("Checkpoints took more than checkpoints.max_gigabytes: all that were left are still needed.")
     _raise_outcome(controller)
-
-
-def _nothing_to_do(run: Path, space: SearchSpace, data: Dataset, *, extend: bool) -> bool:
-    state = opened(run, new_state(space, data), data, extend=extend)
-    if state.is_done():
-        Controller(state, run, space.resources.workers).renew_costs()  # a session may have been killed before it could
-    return state.is_done()
 
 
 def _carry_out(controller: Controller, allocation: Allocation) -> None:
@@ -175,12 +170,6 @@ def asked(data: Dataset) -> Iterator[QuestionRecord]:
         if split != "train":
             for row in questions:
                 yield QuestionRecord(split, row.id, row.question, row.answers)
-
-
-def new_state(space: SearchSpace, data: Dataset) -> StudyState:
-    """The state of a study that has not begun."""
-    splits = tuple(split for split in data.splits if split != "train")
-    return StudyState(space, study_graph(space), study_key(space, data.content_hash), splits)
 
 
 def _run_trials(controller: Controller, allocation: Allocation, now: Session) -> None:
