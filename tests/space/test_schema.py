@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+import raggrid
 from raggrid.errors import SpaceError
 from raggrid.space import schema
 from raggrid.space.schema import CURRENT, FIRST, defaults, flat, nested, upgraded
@@ -103,3 +109,52 @@ def test_a_space_of_a_newer_raggrid_is_refused() -> None:
         f"search space: schema_version: got {CURRENT + 1}; expected at most {CURRENT}: a newer raggrid wrote this. "
         "Update raggrid."
     )
+
+
+NEXT_SCHEMA = """
+CURRENT += 1
+ADDED = {**ADDED, "prompt.added": False}
+CHANGED = {**CHANGED, CURRENT: {"prompt.added": True, "training.max_grad_norm": 9.0}}
+RENAMED = {**RENAMED, "retrieval.temperature": "retrieval.softness"}
+"""
+OPEN = """
+import sys
+from pathlib import Path
+from raggrid.backend.ray.opening import opened
+from raggrid.data.checked import data_of
+from raggrid.space.yaml_io import load_space
+space = load_space(Path("tests/assets/micro/space.yaml"))
+for run in map(Path, sys.argv[1:]):
+    state = opened(run, space, data_of(space), extend=False)
+    own = state.space
+    print(own.schema_version, own.prompt.added, own.training.max_grad_norm, own.retrieval.softness, state.is_done())
+"""
+
+
+@pytest.mark.slow
+def test_the_next_release_continues_recorded_runs_as_they_were(tmp_path: Path) -> None:
+    """A copy of raggrid with a setting added, a default changed and a setting renamed, under the user's same file."""
+    copy = tmp_path / "raggrid"
+    shutil.copytree(Path(raggrid.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    settings, count = (copy / "space" / "settings.py").read_text(), 0
+    for old, new in (
+        (r"(class Prompt\(Section\):\n    .*\n)", r"\1    added: bool = True\n"),
+        (r"max_grad_norm: Positive = 1\.0", "max_grad_norm: Positive = 9.0"),
+        (r"\n    temperature: ", "\n    softness: "),
+    ):
+        settings, count = re.subn(old, new, settings)
+        assert count == 1, old
+    (copy / "space" / "settings.py").write_text(settings)
+    (copy / "space" / "schema.py").write_text((copy / "space" / "schema.py").read_text() + NEXT_SCHEMA)
+    (tmp_path / "open.py").write_text(OPEN)
+    runs = [ROOT / "tests" / "assets" / name for name in ("run-0.1.0-schema0", "run-0.1.0")]
+    done = subprocess.run(
+        [sys.executable, tmp_path / "open.py", *runs, tmp_path / "new"],
+        capture_output=True, text=True, check=False, cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
+    )  # fmt: skip
+    assert done.stdout.splitlines() == [
+        "0 False 1.0 0.05 True",
+        "1 False 1.0 0.05 True",
+        f"{CURRENT + 1} True 9.0 0.05 False",
+    ], done.stderr
