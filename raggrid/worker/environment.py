@@ -10,14 +10,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from raggrid.data.checked import SIDES
 from raggrid.data.folder import Dataset
-from raggrid.evaluation.evaluator import constant_answer
+from raggrid.evaluation.metrics import constant_answer
 from raggrid.identity import Contents, study_key
 from raggrid.rag.references import cached_snapshot, locate, model_files
 from raggrid.space.search_space import SearchSpace
 
 PACKAGES = ("raggrid", "ray", "torch", "transformers", "sentence-transformers", "peft", "faiss-cpu", "pyarrow", "numpy")
-SIDES = ("embedder", "generator")
 WEIGHTS = ("model.safetensors", "model.gguf")
 
 

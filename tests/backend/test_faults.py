@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from raggrid.backend.ray.opening import opened
-from raggrid.backend.ray.search import checked_inputs, run_study
+from raggrid.backend.ray.search import run_study
+from raggrid.data.checked import checked_inputs
 from raggrid.records import LedgerRecord, PipelineRecord
 from raggrid.space.search_space import SearchSpace
 from raggrid.store.progress import saved_progress

@@ -13,14 +13,14 @@ import pytest
 
 from raggrid.analysis.recommend import recommend
 from raggrid.backend.ray.opening import opened, write_identity
-from raggrid.backend.ray.search import checked_inputs, run_study
+from raggrid.backend.ray.search import run_study
+from raggrid.data.checked import SIDES, checked_inputs
 from raggrid.errors import RecordError
 from raggrid.records import CurveRecord, PipelineRecord, TrialRecord
 from raggrid.space.search_space import SearchSpace
 from raggrid.space.yaml_io import load_space
 from raggrid.store.tables import read, read_environment, read_space, table_files
 from raggrid.study.controller import Controller
-from raggrid.worker.environment import SIDES
 from tests.trials import done
 
 ASSETS = Path(__file__).parents[1] / "assets"
@@ -59,7 +59,7 @@ def test_a_complete_study_has_nothing_left_to_run(run: Path, tmp_path: Path) -> 
     before = records(run)
     for space in (as_written(), moved(tmp_path / "moved"), load_space(run / "space.yaml")):
         run_study(space, run, say=said.append)
-    assert said == [f"{run}: complete already; nothing is left to run."] * 3
+    assert said == [f"{run}: already complete; nothing is left to run."] * 3
     assert records(run) == before
 
 
@@ -115,7 +115,7 @@ def test_the_trial_that_is_missing_is_run_again_and_no_other(run: Path, tmp_path
     assert (read_space(run).schema_version, read_space(run).data.folder) == (version, str(tmp_path / "moved" / "world"))
     said: list[str] = []
     run_study(as_written(), run, say=said.append)  # its names are those that it began with, wherever the models lie
-    assert said == [f"{run}: complete already; nothing is left to run."]
+    assert said == [f"{run}: already complete; nothing is left to run."]
 
 
 @pytest.mark.slow
