@@ -1,7 +1,7 @@
 """What makes a phase run or a pipeline the same one: its name is a digest of all that determines it.
 
-Names outlive releases: a setting, or a field of `PhaseRun`, that a release adds counts only where it has another value
-than the one under which earlier releases ran.
+Names survive releases: a setting or a field of `PhaseRun` that a release adds counts only where its value is not the
+one that reproduces what earlier releases did.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class PhaseRun:
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """What data and models hold, wherever they lie.
+    """What data and models contain, wherever they are stored.
 
-    ``data``: the dataset's content hash; None where it was not recorded. ``models``: for each of embedder and generator
-    the sha256 of its files by name; a model whose files are not on this machine is missing.
+    ``data``: the dataset's content hash; None where it was not recorded. ``models``: for embedder and generator, the
+    sha256 of each file by its name; a model whose files are not on this machine is missing.
     """
 
     data: str | None
@@ -59,11 +59,11 @@ def pipeline_id(
 
 
 def study_key(space: SearchSpace, contents: Contents) -> str:
-    """What all phase runs of a study share: what models and data hold, and the settings that numbers follow from.
+    """What all phase runs of a study share: the contents of models and data, and the settings that affect numbers.
 
-    Settings count as far as they differ from the first schema's defaults: equal studies of any two releases have equal
-    keys. A model that is not on this machine counts by its reference. Schema 0 counted all of its settings, and every
-    model by its reference.
+    A setting counts where it differs from the first schema's default, so that equal studies of any two releases have
+    equal keys. A model whose files are not on this machine counts by its reference. Under schema 0 all its settings
+    counted, and every model by its reference.
     """
     sections = {name: getattr(space, name) for name in SECTIONS}
     settings = first_keys(flat({name: each.model_dump(mode="json") for name, each in sections.items()}))

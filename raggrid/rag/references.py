@@ -80,7 +80,7 @@ def sha256(path: Path) -> str:
 
 
 def cached_snapshot(name: str) -> Path | None:
-    """The snapshot folder, named by its commit, that a hub name stands for on this machine; None if there is none."""
+    """The cached snapshot of a hub model's current commit, a folder named by that commit; None if there is none."""
     home = Path(os.environ.get("HF_HOME") or _user_cache() / "huggingface")
     cache = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
     for full in (name, f"sentence-transformers/{name}"):  # that library's own models go by their bare names too
@@ -96,14 +96,14 @@ def cached_snapshot(name: str) -> Path | None:
 def model_files(reference: str) -> Mapping[str, str] | None:
     """The sha256 of each file that a model's numbers follow from, by its name in the model's folder.
 
-    These are the weights (safetensors, all shards and an adapter's too; PyTorch's .bin files where there are none) and
-    `CONFIGURATION`: architecture, generation defaults, tokenizer and chat template, and how sentence-transformers puts
-    its modules together. The folders of such modules count as well; other formats, model cards and code do not. A GGUF
-    file holds all of it, and is named model.gguf whatever it is called. For a hub name they are those of the cached
-    snapshot of its commit.
+    These are the weights (safetensors with all shards, an adapter's too; PyTorch's .bin files where there are none) and
+    `CONFIGURATION`: architecture, generation defaults, tokenizer, chat template, and how sentence-transformers composes
+    its modules, whose folders count as well. Other formats, model cards, code and the base model that an adapter names
+    do not count. A GGUF file contains all of it; it is called model.gguf here whatever its name. A hub name stands for
+    the cached snapshot of its current commit.
 
     Returns:
-        None for a hub model whose weights are not on this machine.
+        None for a hub model whose weights are not cached on this machine.
 
     Raises:
         ModelError: the reference names nothing.
@@ -129,9 +129,9 @@ def _counted(folder: Path) -> Iterator[Path]:
 
 
 def file_digest(path: Path) -> str:
-    """Hex sha256 of a file, which a large one is read for once: it is kept by path, size and time of change.
+    """Hex sha256 of a file. A large one is read once: its digest is cached by path, size and modification time.
 
-    A hub's cache keeps large files under their sha256, with links to them in its snapshots: those are not read at all.
+    The hub's cache stores large files under their sha256, and snapshots link to them: these are not read at all.
     """
     path = path.resolve()
     if len(path.name) == 64 and path.parent.name == "blobs":

@@ -3,12 +3,14 @@
 A run directory's space.yaml has every default filled in and says under which version (``schema_version``) its study
 was begun; without the key a recorded space is of version 0, a user's of `CURRENT`. Releases may
 
-- add a setting: name it in `ADDED`, with the value under which studies run as they did before it existed. If its
-  default is another, also do as for a changed default.
+- add a setting: put it into `ADDED` with the value under which studies run as they did before it existed. If its
+  default is another value, treat that as a changed default too.
 - change a default: raise `CURRENT` by one and put the new value into `CHANGED` under the new number.
-- rename a setting: map its old key to the new one in `RENAMED`. Tables and identities keep a setting's first key.
+- rename a setting: map each of its old keys to the new one in `RENAMED`. The tables here and the identities of studies
+  keep a setting's first key.
 
-Nothing is ever removed here. A test compares `defaults` of `CURRENT` with settings.py.
+Older studies then keep their trials' names and their values; new ones get the new default. Nothing is ever removed from
+these tables. A test compares `defaults` of `CURRENT` with settings.py.
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ SECTIONS = ("models", "retrieval", "prompt", "training")
 """What the numbers of a trial follow from; the rest says which trials there are, or where they run."""
 CONTENT = ("models.embedder", "models.generator", "models.embedder_sha256", "models.generator_sha256")
 """References to models and checks of them: it is their content that counts."""
+DRAWN = ("learning_rates.embedder.", "learning_rates.generator.")
+"""Sections that a space has only where its learning rates are drawn instead of listed."""
 
 
 def defaults(version: int) -> dict[str, object]:
@@ -53,7 +57,7 @@ def upgraded(raw: Mapping[str, Any]) -> dict[str, Any]:
         now = defaults(CURRENT)
         for key, value in defaults(version).items():
             if value != now[key]:
-                section, leaf = _place(made, RENAMED.get(key, key), make=True)
+                section, leaf = _place(made, RENAMED.get(key, key), make=not key.startswith(DRAWN))
                 section.setdefault(leaf, value)
     return made
 
@@ -68,7 +72,7 @@ def nested(settings: Mapping[str, object]) -> dict[str, Any]:
 
 
 def _place(raw: dict[str, Any], key: str, *, make: bool = False) -> tuple[dict[str, Any], str]:
-    """The section that a dotted key lies in, and its name there; where there is none, an empty one of no space."""
+    """The section of a dotted key, and the key's name in it; a new section outside ``raw`` where it has none."""
     *parents, leaf = key.split(".")
     for name in parents:
         found = raw.setdefault(name, {}) if make else raw.get(name)

@@ -1,4 +1,4 @@
-"""A begun study and a space that is to continue it -> what differs, and the state to go on from. Reads no file."""
+"""A begun study and a space that is to continue it -> what differs, and the state to continue from. Reads no file."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from raggrid.space.search_space import SearchSpace
 from raggrid.study.rounds import HalvingGroup
 from raggrid.study.state import StudyState
 
-# What does not change a single number of a study: it may differ from session to session. Of data and models that is
-# where they lie, since their contents are compared.
+# What does not change a single number of a study may differ from session to session. Where data and models are stored
+# is among it: their contents are compared.
 FREE = (
     "schema_version", "data.folder", *CONTENT, "resources.max_concurrent_trials", "resources.dollars_per_device_hour",
     "resources.wait_minutes",
@@ -29,7 +29,7 @@ GROWING_COUNTS = ("learning_rates.embedder.count", "learning_rates.generator.cou
 
 @dataclass(frozen=True)
 class StudyInputs:
-    """What a study is: its space, and what the data and the models that it names hold."""
+    """What determines a study: its space, and the contents of the data and the models that it names."""
 
     space: SearchSpace
     contents: Contents

@@ -1,4 +1,4 @@
-"""What a study ran on: versions, hardware, models' digests, the data's shape. For environment.json, and from it."""
+"""What a study ran on, in environment.json: versions, hardware, digests of models, the shape of the data."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _commit() -> str | None:
 
 
 def contents_of(space: SearchSpace, data: Dataset) -> Contents:
-    """What the study's data and models hold. Raises `ModelError` for a reference that names nothing."""
+    """What the study's data and models contain. Raises `ModelError` for a reference that names nothing."""
     files = {side: model_files(getattr(space.models, side)) for side in SIDES}
     return Contents(data=data.content_hash, models={side: own for side, own in files.items() if own})
 
@@ -85,7 +85,7 @@ def identity_record(space: SearchSpace, contents: Contents, key: str) -> dict[st
 
 
 def recorded_contents(environment: Mapping[str, Any], space: SearchSpace) -> Contents:
-    """What data and models held when a study was begun; for schema 0 of a model only weights that are a single file."""
+    """What data and models contained when a study was begun; of a model of schema 0 only weights in a single file."""
     files = dict(environment.get("model_files", {}))
     for side, digest in environment.get("models", {}).items():
         if digest:
@@ -95,11 +95,11 @@ def recorded_contents(environment: Mapping[str, Any], space: SearchSpace) -> Con
 
 
 def _weights(files: Mapping[str, str]) -> str | None:
-    """The digest of weights that are one file."""
+    """The digest of weights in a single file."""
     return next((files[name] for name in WEIGHTS if name in files), None)
 
 
 def _commit_of(reference: str) -> str | None:
-    """The commit of a hub model that lies on this machine."""
+    """The commit of a hub model that is cached on this machine."""
     snapshot = None if locate(reference) else cached_snapshot(reference)
     return snapshot.name if snapshot else None

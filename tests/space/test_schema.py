@@ -18,26 +18,30 @@ from raggrid.errors import SpaceError
 from raggrid.space import schema
 from raggrid.space.schema import CURRENT, FIRST, defaults, flat, nested, upgraded
 from raggrid.space.search_space import SearchSpace
+from raggrid.space.settings import Sampled
 from raggrid.space.yaml_io import as_of, dump_space, load_space, parse_space
 from tests.records import SPACE, made_space
 
 ROOT = Path(__file__).parents[2]
-UNLIKE = {"strategies": ["baseline"], "learning_rates": {}}
+BARE = {"strategies": ["baseline"], "learning_rates": {}}
 
 
 def test_the_defaults_of_today_are_those_of_the_current_schema() -> None:
     """If this fails, a default was changed or a setting added: schema.py says at its top what else to do."""
-    space = parse_space({**SPACE, **UNLIKE})
-    now = flat(space.model_dump(mode="json"))
+    rates = {"sample": "random", "low": 1e-6, "high": 1e-4, "count": 2}
+    spaces = [{**SPACE, **BARE}, {**SPACE, "learning_rates": {"embedder": rates, "generator": rates}}]
+    listed, drawn = (flat(parse_space(raw).model_dump(mode="json")) for raw in spaces)
+    now = {**{key: value for key, value in drawn.items() if key.endswith(".batch")}, **listed}
     now["strategies"] = list(SearchSpace.model_fields["strategies"].default)
     needed = {"schema_version", "name", "data.folder", "models.embedder", "models.generator"}
     today = {schema.RENAMED.get(key, key): value for key, value in defaults(CURRENT).items()}
     assert {key: value for key, value in now.items() if key not in needed} == today
+    assert set(Sampled.model_fields) == {"sample", "low", "high", "count", "batch"}  # new ones go into both tables
 
 
 def test_what_was_released_stays() -> None:
     text = json.dumps(FIRST, sort_keys=True)
-    assert hashlib.sha256(text.encode()).hexdigest()[:16] == "72815ed44078727f"
+    assert hashlib.sha256(text.encode()).hexdigest()[:16] == "12ea5a2d39615dd6"
 
 
 def test_keys_and_sections_are_two_forms_of_one_thing() -> None:
@@ -68,6 +72,18 @@ def test_an_older_space_gets_what_it_left_unsaid_from_its_own_schema() -> None:
     said = {"schema_version": CURRENT, "training": {"max_grad_norm": 2.0}, "prompt": {"x": "own"}}
     assert upgraded(said) == said
     assert upgraded({"training": {}}) == {"training": {}}  # no version: today's, whose defaults are the settings' own
+
+
+def test_a_default_of_drawn_rates_is_that_of_the_older_schema_where_rates_are_drawn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(schema, "CURRENT", CURRENT + 1)
+    monkeypatch.setattr(schema, "CHANGED", {CURRENT + 1: {"learning_rates.embedder.batch": 8}})
+    rates = {"sample": "random", "low": 1e-6, "high": 1e-4, "count": 2}
+    for given, read in ((rates, {**rates, "batch": 4}), ([1e-5], [1e-5])):
+        raw = {"schema_version": CURRENT, "learning_rates": {"embedder": given}}
+        assert upgraded(raw)["learning_rates"]["embedder"] == read
+    assert upgraded({"schema_version": CURRENT}) == {"schema_version": CURRENT}
 
 
 @pytest.mark.usefixtures("next_schema")

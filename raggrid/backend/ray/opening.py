@@ -1,4 +1,4 @@
-"""A run directory and a space -> the state to go on from; and what a session adds to the directory's identity."""
+"""A run directory and a space -> the state to continue from; and what a session adds to the recorded identity."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def is_begun(run: Path) -> bool:
 
 
 def opened(run: Path, space: SearchSpace, data: Dataset, *, extend: bool) -> StudyState:
-    """The state to go on from: a fresh one for a free folder, filled with what a begun one holds.
+    """The state to continue from: a fresh one for a free folder, else filled with what was recorded.
 
-    A begun study goes on under the schema version and the key that it was begun with.
+    A begun study keeps the schema version and the key that it was begun with.
 
     Raises:
-        RecordError: the folder holds something else, or another study.
+        RecordError: the folder contains something else, or another study.
     """
     given = StudyInputs(space, contents_of(space, data))
     if not is_begun(run):
@@ -38,7 +38,7 @@ def opened(run: Path, space: SearchSpace, data: Dataset, *, extend: bool) -> Stu
     begun = StudyInputs(recorded, recorded_contents(environment, recorded))
     space = as_of(space, recorded.schema_version)
     check_same_study(str(run), begun, StudyInputs(space, given.contents), extend=extend)
-    # What names were made with stays, whatever is known about the models by now.
+    # The key of its names stays, whatever is known about the models by now.
     key = environment.get("study_key") or study_key(recorded, begun.contents)
     return restored_from(run, new_state(space, data, key))
 
@@ -57,9 +57,12 @@ def restored_from(run: Path, state: StudyState) -> StudyState:
 
 
 def write_identity(run: Path, state: StudyState, data: Dataset) -> None:
-    """Write the space that a session runs, and into environment.json what was not known when the study was begun."""
-    write_text(run / "space.yaml", dump_space(state.space))
+    """Write what environment.json lacks of the study's identity, and the space that this session runs.
+
+    In this order: the key of a study of schema 0 follows from the references in the space that is replaced.
+    """
     before, now = read_environment(run), identity_record(state.space, contents_of(state.space, data), state.key)
     after = {**now, **before, "model_files": {**now["model_files"], **before.get("model_files", {})}}
     if after != before:
         write_text(run / "environment.json", json.dumps(after, indent=2) + "\n")
+    write_text(run / "space.yaml", dump_space(state.space))

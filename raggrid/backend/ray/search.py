@@ -93,6 +93,8 @@ def run_study(
         with screen(state) as watcher:
             controller.watchers = [watcher] if watcher else []
             _carry_out(controller, allocation)
+        if not controller.broken:
+            write_identity(run, state, data)  # models that were downloaded meanwhile are known by now
     _say_failures(state)
     if not controller.roomy:
         say("Checkpoints took more than checkpoints.max_gigabytes: all remaining ones are still needed.")
