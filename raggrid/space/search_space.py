@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Set
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from raggrid.space.schema import CURRENT
 from raggrid.space.settings import (
     Answer,
     Budget,
@@ -29,9 +30,17 @@ from raggrid.space.settings import (
 )
 
 
+def _readable(version: int) -> int:
+    if version > CURRENT:
+        raise ValueError(f"expected at most {CURRENT}: a newer raggrid wrote this. Update raggrid")
+    return version
+
+
 class SearchSpace(Section):
     """A whole study: data, models, strategies, learning rates and how they are searched."""
 
+    schema_version: Annotated[Natural, AfterValidator(_readable)] = CURRENT
+    """Which release's defaults hold for what is left unsaid; a run directory keeps the one it was begun under."""
     name: str
     """Shown in tables. Default: the name of the file."""
     data: Data
