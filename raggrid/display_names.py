@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from raggrid.strategies import STRATEGIES
+
 METRICS = {"f1": "F1", "exact_match": "exact match", "recall_at_k": "recall@k"}
 
 
@@ -20,7 +22,7 @@ def recall_label(k: int) -> str:
 
 def display_name(strategy: str, loss: str | None) -> str:
     """A strategy's name for a person: the loss only where it tells two lines apart."""
-    return f"{strategy} ({loss.removeprefix('rag_')})" if strategy == "joint" and loss else strategy
+    return f"{strategy} ({loss.removeprefix('rag_')})" if loss and STRATEGIES[strategy].is_joint else strategy
 
 
 def study_names(runs: Sequence[str]) -> dict[str, str]:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationInfo, field_validator
 
-StrategyName = Literal["baseline", "embedder", "generator", "independent", "two_phase", "joint", "closed_book"]
-RagLoss = Literal["rag_token", "rag_sequence"]
+from raggrid.strategies import RAG_LOSSES, STRATEGIES
+
+if TYPE_CHECKING:
+    StrategyName: TypeAlias = str
+    RagLoss: TypeAlias = str
+else:  # what pydantic checks and names in its errors: the names in the strategies' own file
+    StrategyName, RagLoss = Literal[tuple(STRATEGIES)], Literal[RAG_LOSSES]
 
 # The paper's appendix A describes this prompt in words; these are ours in its order.
 DEFAULT_PROMPT = (
