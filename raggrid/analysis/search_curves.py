@@ -1,13 +1,13 @@
-"""What a buyer gets for how much searching: expected best quality against device-hours, per strategy.
+"""What searching buys: expected best quality against device-hours, per strategy.
 
 If the trials of a grid are tried in random order, the best of the first k is a random number; its expectation over all
 orders is exact (Dodge, Gururangan, Card, Schwartz and Smith, EMNLP 2019; without replacement as in Tang, Lee, Xin, Liu,
 Yu and Lin, ACL 2020). Quality is measured on validation, since a search sees nothing else.
 
 Not every trial of a grid has a quality. Only finalists, those with the best objectives, are answered end to end; trials
-that were stopped early or are no finalists are censored. Each curve is therefore a band. Its lower edge takes a
+that were stopped early or are not finalists are censored. Each curve is therefore a band. Its lower edge counts a
 censored trial as worth nothing, its upper edge as good as the worst finalist, since its objective was no better. Both
-meet where the grid is finished. A trial that diverged or failed is worth nothing on both edges.
+meet when the grid is finished. A trial that diverged or failed is worth nothing on both edges.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from raggrid.graph import StudyGraph
 from raggrid.records import TrialRecord
 from raggrid.strategies import BASELINE, PHASES
 
-USELESS = ("diverged", "failed")
+WORTHLESS = ("diverged", "failed")
 
 
 @dataclass(frozen=True)
 class SearchStep:
-    """After ``num_trials`` trials of the ``search`` under way, and all of those before it: device-seconds spent in
-    expectation, and the expected best quality so far, a fraction, between ``low`` and ``high``."""
+    """After ``num_trials`` trials of the current ``search``, and all those of the searches before it: device-seconds
+    spent in expectation, and the expected best quality so far, a fraction, between ``low`` and ``high``."""
 
     search: str
     num_trials: int
@@ -40,7 +40,7 @@ class SearchStep:
 
 @dataclass(frozen=True)
 class SearchCurve:
-    """One strategy's searches one after another. ``num_censored`` of ``num_trials`` have no measured quality."""
+    """One strategy's searches, one after another. ``num_censored`` of ``num_trials`` have no measured quality."""
 
     run: str
     strategy: str
@@ -55,15 +55,15 @@ class SearchCurve:
 def expected_best(values: Sequence[float]) -> list[float]:
     """Expected maximum of the first k of n values in random order, for k = 1 .. n; exact.
 
-    ``E_k = sum_i v_(i) C(i - 1, k - 1) / C(n, k)`` over the values in rising order: the i-th smallest is the best of k
-    when the other k - 1 are among the i - 1 below it.
+    ``E_k = sum_i v_(i) C(i - 1, k - 1) / C(n, k)`` over the values in increasing order: the i-th smallest is the best
+    of k if the other k - 1 are among the i - 1 below it.
 
     >>> expected_best([0.0, 1.0])
     [0.5, 1.0]
     """
     ordered, size = sorted(values), len(values)
     return [
-        sum(value * comb(place, count - 1) for place, value in enumerate(ordered)) / comb(size, count)
+        sum(value * comb(index, count - 1) for index, value in enumerate(ordered)) / comb(size, count)
         for count in range(1, size + 1)
     ]
 
@@ -71,31 +71,31 @@ def expected_best(values: Sequence[float]) -> list[float]:
 def search_curves(result: Results, metric: str) -> Iterator[SearchCurve]:
     """The curve of every measured strategy that searches; none for an imported table, which has no trials."""
     for line in result.measured if not result.imported else ():
-        walk = _walk(result.graph, line)
-        curve = _curve(result, line, walk, metric) if walk else None
+        searches = _in_order(result.graph, line)
+        curve = _curve(result, line, searches, metric) if searches else None
         if curve:
             yield curve
 
 
-def _curve(result: Results, line: StrategyResult, walk: Sequence[str], metric: str) -> SearchCurve | None:
+def _curve(result: Results, line: StrategyResult, searches: Sequence[str], metric: str) -> SearchCurve | None:
     floor, spent_before = _untuned(result, metric), 0.0
     steps = [SearchStep("", 0, 0.0, floor, floor)]
     total = censored = 0
-    for name in walk:
+    for name in searches:
         rows = [row for row in result.trials_by_search[name] if row.seed == line.seeds[0]]
-        known = _qualities(result, line, name, metric, last=name == walk[-1])
+        known = _qualities(result, line, name, metric, is_last=name == searches[-1])
         if not rows or not known:
             return None
         unknown = [row for row in rows if row.trial_id not in known]
-        total, censored = total + len(rows), censored + sum(row.status not in USELESS for row in unknown)
+        total, censored = total + len(rows), censored + sum(row.status not in WORTHLESS for row in unknown)
         steps += _steps(name, rows, known, floor, spent_before)
         floor, spent_before = max(floor, *known.values()), spent_before + sum(spent(row) for row in rows)
     sentence = _sentence(line, total, censored)
     return SearchCurve(str(result.run), line.strategy, line.loss, metric, tuple(steps), total, censored, sentence)
 
 
-def _walk(graph: StudyGraph, line: StrategyResult) -> list[str]:
-    """The searches of a strategy, each after those that it depends on; of two that could go first, the generator's."""
+def _in_order(graph: StudyGraph, line: StrategyResult) -> list[str]:
+    """The searches of a strategy, each after those that it depends on; of two that could be first, the generator's."""
     names = graph.needed_by(graph.plan_of(*line.key))
     return sorted(
         names, key=lambda name: (len(graph.needed(name)), not PHASES[graph.searches[name].phase].trains_generator)
@@ -105,12 +105,12 @@ def _walk(graph: StudyGraph, line: StrategyResult) -> list[str]:
 def _steps(
     name: str, rows: Sequence[TrialRecord], known: Mapping[str, float], floor: float, before: float
 ) -> Iterator[SearchStep]:
-    """The band while one search is under way; ``floor`` is in hand already."""
+    """The band during one search; ``floor`` is the quality that was reached before it."""
     worst = min(known.values())
     edges = []
     for censored in (floor, max(floor, worst)):
         values = [
-            max(floor, known[row.trial_id]) if row.trial_id in known else floor if row.status in USELESS else censored
+            max(floor, known[row.trial_id]) if row.trial_id in known else floor if row.status in WORTHLESS else censored
             for row in rows
         ]
         edges.append(expected_best(values))
@@ -120,15 +120,15 @@ def _steps(
 
 
 def _untuned(result: Results, metric: str) -> float:
-    """What nothing spent gives: the un-tuned pipeline on validation; 0 where it was not answered."""
+    """The quality before anything is spent: the un-tuned pipeline's on validation; 0 if it was not answered."""
     rows = [r for r in result.answers if r.strategy == BASELINE and r.split == "validation"]
     return next((value for row in rows if (value := getattr(row, metric)) is not None), 0.0)
 
 
-def _qualities(result: Results, line: StrategyResult, search: str, metric: str, *, last: bool) -> dict[str, float]:
-    """Validation quality by trial of a search: of the strategy's own pipelines where the search is the last that it
+def _qualities(result: Results, line: StrategyResult, search: str, metric: str, *, is_last: bool) -> dict[str, float]:
+    """Validation quality by trial of a search: of the strategy's own pipelines if the search is the last that it
     needs, else of those that the search's finalists were answered with."""
-    wanted = line.key if last else result.graph.selection_plan(search).key
+    wanted = line.key if is_last else result.graph.selection_plan(search).key
     return {
         name: float(value)
         for row in result.answers
@@ -143,6 +143,6 @@ def _sentence(line: StrategyResult, total: int, censored: int) -> str:
     if not censored:
         return f"{display_name(*line.key)}: {trials}, all with a measured quality."
     return (
-        f"{display_name(*line.key)}: {censored} of {trials} censored (stopped early, or no finalist); "
+        f"{display_name(*line.key)}: {censored} of {trials} censored (stopped early, or not a finalist): "
         "from worth nothing to as good as the worst finalist."
     )

@@ -17,8 +17,8 @@ from raggrid.space.search_space import SearchSpace
 class PlannedSearch:
     """One learning-rate search. ``trials`` are (embedder_lr, generator_lr) in the order in which they start.
 
-    ``rates_from``: the pair is not known yet, but comes from these searches' winners. ``rungs`` are the steps
-    after which early stopping may end a trial.
+    ``rates_from``: the searches whose winners give the pair, which is not known yet. ``rungs`` are the steps after
+    which early stopping may end a trial.
     """
 
     name: str
@@ -35,7 +35,7 @@ class PlannedSearch:
 
 @dataclass(frozen=True)
 class PlannedStrategy:
-    """One strategy: what it would need alone, and what it adds to the others. Steps are before early stopping."""
+    """One strategy: what it would need alone, and what it adds to the others. Steps are without early stopping."""
 
     strategy: str
     loss: str | None
@@ -47,7 +47,7 @@ class PlannedStrategy:
 
 @dataclass(frozen=True)
 class Plan:
-    """A study before it runs. ``pricing`` is None where nothing tells what its models take."""
+    """A study before it runs. ``pricing`` is None if the size of its models is unknown."""
 
     name: str
     searches: tuple[PlannedSearch, ...]
@@ -67,8 +67,8 @@ class Plan:
         return asdict(self)
 
 
-def plan(space: SearchSpace, pricing: Pricing | None = None, *, unpriced_because: str | None = None) -> Plan:
-    """The trial list of a space, with its bill or the reason why there is none. Reads neither data nor models."""
+def trial_plan(space: SearchSpace, pricing: Pricing | None = None, *, unpriced_because: str | None = None) -> Plan:
+    """The trials of a space, with its bill or the reason why there is none. Reads neither data nor models."""
     graph = study_graph(space)
     strategies = tuple(_strategies(graph))
     searches = tuple(_search(space, graph, search) for search in graph.searches.values())
@@ -91,7 +91,7 @@ def plan(space: SearchSpace, pricing: Pricing | None = None, *, unpriced_because
 
 
 def _further_seeds(space: SearchSpace, searches: Sequence[PlannedSearch]) -> int:
-    """Trials of all seeds but the first: the winners' again, or whole grids."""
+    """Trials of all seeds but the first: the winners again, or whole grids."""
     each = sum(search.num_trials for search in searches) if space.seeds_for == "grid" else len(searches)
     return (len(space.seeds) - 1) * each
 

@@ -102,7 +102,7 @@ class _Forward(train.UserCallback):
 
 
 def held_by_trial(config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
-    """What a trial's own process holds: one device for what runs inline, next to nothing beside a group."""
+    """What a trial's own process holds: one device if it runs inline, next to nothing beside a worker group."""
     if config["workers"] == 0 or config["task"]["kind"] != "phase":
         return tune.PlacementGroupFactory([resources(config["cpus"], config["gpus"])])
     # The group has a placement group of its own; counted here too, the study would wait for itself.

@@ -1,8 +1,7 @@
 """One study from its recorded curves: raggrid's own searcher, controller and scheduler on a virtual clock, without Ray.
 
-A discrete-event loop in Ray Tune's place, as syne-tune's simulator has one: it asks the searcher when a slot is free,
-hands each report to the scheduler, and lets the searcher know, in Tune's order. It starts no process, and nothing
-reaches disk.
+A discrete-event loop replaces Ray Tune, as in syne-tune's simulator: it asks the searcher when a slot is free, passes
+each report to the scheduler and then to the searcher, in Tune's order. It starts no process and writes nothing to disk.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ Report = Mapping[str, Any]
 
 
 class Event(NamedTuple):
-    """A report that is on its way: when it comes, in which order at equal times, and of which trial."""
+    """A future report: when it arrives, its order among reports that arrive at the same time, and its trial."""
 
     seconds: float
     number: int
@@ -45,11 +44,11 @@ class Event(NamedTuple):
 
 @dataclass
 class Replay:
-    """A study under way on a virtual clock with ``slots`` trials at once.
+    """A study on a virtual clock with ``slots`` concurrent trials.
 
-    ``missing``: phase runs without a curve; ``beyond`` and ``between``: trials that went further than their curve, and
-    those measured where their curve has no point; ``unanswered``: searches of which a finalist's F1 is not recorded,
-    so that the objective picks the winner.
+    ``missing``: phase runs without a curve; ``beyond``: trials that ran past the end of their curve; ``between``:
+    trials that were measured where their curve has no point; ``unanswered``: searches with a finalist whose F1 is not
+    recorded, so that the objective picks the winner.
     """
 
     space: SearchSpace
@@ -86,7 +85,7 @@ class Replay:
         return self.controller.state
 
     def run(self) -> None:
-        """Carry the study out to its end."""
+        """Run the study to its end."""
         self._fill()
         while self.events:
             event = heapq.heappop(self.events)
@@ -94,10 +93,10 @@ class Replay:
             self._deliver(event.trial, event.report)
             self._fill()
 
-    # In Tune's place
+    # Instead of Tune
 
     def _fill(self) -> None:
-        """Start what the searcher has, as long as there is room."""
+        """Start what the searcher suggests, as long as a slot is free."""
         while len(self.events) < self.slots:
             self.number += 1
             name = f"{self.number:08d}"
@@ -125,10 +124,10 @@ class Replay:
             self.searcher.on_trial_result(name, result)
             self._await_report(trial)
 
-    # In the workers' place
+    # Instead of the workers
 
     def _work(self, config: Mapping[str, Any]) -> Iterator[tuple[float, Report]]:
-        """(seconds until it comes, report) of a task, one by one."""
+        """(seconds until it arrives, report) for each report of a task."""
         task = from_config(config)
         if isinstance(task, PhaseTask):
             curve = self.curves.of(task.run)
@@ -146,7 +145,7 @@ class Replay:
             yield self.curves.index_seconds, {"status": "completed"}
 
     def _train(self, task: PhaseTask, curve: Curve) -> Iterator[tuple[float, Report]]:
-        """The reports of a trial where a trainer would make them: at every rung, and at the end."""
+        """The reports of a trial at the steps at which a trainer would make them: at every rung, and at the end."""
         run = task.run
         reached, wait, train, evaluate = self.reached.get(task.key, 0), self.curves.startup_seconds, 0.0, 0.0
         for level in (*rungs(run.max_steps, self.space.early_stopping), run.max_steps):
@@ -158,7 +157,7 @@ class Replay:
             wait += (reading.device_seconds - train + reading.evaluate_seconds) / self.workers
             train = reading.device_seconds
             if level <= reached:
-                wait = self.curves.startup_seconds  # an earlier start of it came this far
+                wait = self.curves.startup_seconds  # an earlier start of this trial came this far
                 continue
             {"beyond": self.beyond, "between": self.between}.get(reading.how, set()).add(task.key)
             self.reached[task.key] = level
@@ -199,7 +198,7 @@ class Replay:
         return scores.get(name) or (0.0, 0.0)
 
     def scores_of(self, run: PhaseRun) -> tuple[float, float] | None:
-        """The recorded (F1, exact match) of a phase run; where one of them is not known the other stands for it."""
+        """The recorded (F1, exact match) of a phase run; if one of them is unknown, the other replaces it."""
         curve = self.curves.of(run)
         known = [value for value in (curve.f1, curve.exact_match) if value is not None] if curve else []
         if curve is None or not known:
