@@ -69,7 +69,7 @@ def _with_rates(space: SearchSpace, phase: Phase, search: PhaseSearch) -> PhaseS
         return replace(search, proposed=values, num_trials=count)
     left: tuple[float | None, ...] = known.get("embedder", (None,))
     right: tuple[float | None, ...] = known.get("generator", (None,))
-    # Draws have no ends, and in two dimensions an end is no single value.
+    # Draws have no ends, and in two dimensions an end is not a single value.
     extends = rates.extend_grid and [type(given) for given in sides.values()] == [tuple]
     return replace(
         search,
