@@ -28,7 +28,7 @@ from raggrid.store.sessions import working
 from raggrid.store.tables import VECTORS, append, checkpoint_folder, index_folder, is_full_disk, read
 from raggrid.strategies import STRATEGIES
 from raggrid.study.tasks import AnswerTask, Dispatch, IndexTask, PhaseTask, Task, from_config
-from raggrid.worker.build import frozen_generator, inputs, pipeline_of, train_task
+from raggrid.worker.build import frozen_embedder, frozen_generator, inputs, pipeline_of, train_task
 
 NO_MEMORY = ("can't allocate memory", "OutOfMemoryError", "out of memory")
 LESS_MEMORY = "Lower training.rag.batch_size, retrieval.top_k or prompt.passage_tokens."
@@ -216,7 +216,7 @@ def _answer_split(run: Path, task: AnswerTask, worker: Worker, clock: Clock) -> 
         folders = [
             checkpoint_folder(run, name) if name else None for name in (task.embedder_trial_id, task.generator_trial_id)
         ]
-        embedder = Embedder.load(folders[0] / "embedder" if folders[0] else space.models.embedder, worker.device)
+        embedder = frozen_embedder(space, worker, folders[0])
         pipeline = pipeline_of(run, space, data, embedder, frozen_generator(space, worker, folders[1]))
     with clock.during("evaluate"):
         questions = data.splits[task.split]
