@@ -172,10 +172,23 @@ class StudyGraph:
         upstream = [SearchKey(search.upstream, key.seed)] if search.upstream else []
         return [SearchKey(key.name, first), *upstream]
 
-    def num_waiting(self, name: str) -> int:
-        """How many searches wait for this one, directly or through others."""
-        direct = [other.name for other in self.searches.values() if name in other.depends_on]
-        return len(direct) + sum(map(self.num_waiting, direct))
+    def dependents(self) -> Mapping[SearchKey, list[SearchKey]]:
+        """The searches that wait for each search, directly."""
+        found: dict[SearchKey, list[SearchKey]] = {}
+        for key in self.keys():
+            for needed in self.dependencies(key):
+                found.setdefault(needed, []).append(key)
+        return found
+
+    def by_urgency(self) -> list[SearchKey]:
+        """Every search under every seed, seed by seed those first that most others wait for."""
+
+        def waiting(name: str) -> int:
+            direct = [other.name for other in self.searches.values() if name in other.depends_on]
+            return len(direct) + sum(map(waiting, direct))
+
+        names = sorted(self.searches, key=lambda name: -waiting(name))
+        return [SearchKey(name, seed) for seed in self.seeds for name in names]
 
     def planned(self) -> list[tuple[PipelinePlan, int]]:
         """The pipelines under each seed. Where nothing is trained all seeds answer alike: the first stands for them."""

@@ -47,14 +47,9 @@ class StudyState:
         self.facts = Facts(self.space, self.graph, self.key)
         self._keys = self.graph.keys()
         self._rank = {key: place for place, key in enumerate(self._keys)}
-        waiting = {name: self.graph.num_waiting(name) for name in self.graph.searches}
-        urgent = sorted(self._keys, key=lambda key: (self.graph.seeds.index(key.seed), -waiting[key.name]))
-        self._urgency = {key: place for place, key in enumerate(urgent)}
-        self._urgent = urgent
-        self._dependents: dict[SearchKey, list[SearchKey]] = {}
-        for key in self._keys:
-            for needed in self.graph.dependencies(key):
-                self._dependents.setdefault(needed, []).append(key)
+        self._urgent = self.graph.by_urgency()
+        self._urgency = {key: place for place, key in enumerate(self._urgent)}
+        self._dependents = self.graph.dependents()
         self._answers = AnswerQueue(self.graph, self.splits)
         self.restart()
 
@@ -194,7 +189,7 @@ class StudyState:
 
     def _take_in(self, key: SearchKey, progress: SearchProgress) -> None:
         """What a search's new round means for the study."""
-        progress.waiting = deque(task for each in progress.waiting if (task := self._as_wanted(each, key)))
+        progress.waiting = deque(task for each in progress.waiting if (task := self._with_source(each, key)))
         if progress.waiting:
             self._owner.update({task.key: progress for task in progress.waiting})
             heapq.heappush(self._ready, self._urgency[key])
@@ -203,7 +198,7 @@ class StudyState:
         if progress.outcome.settled:
             self._answers.settled(key)
 
-    def _as_wanted(self, task: Task, key: SearchKey) -> Task | None:
+    def _with_source(self, task: Task, key: SearchKey) -> Task | None:
         """A search's task with whose answers it reuses; None while another answering has to end first."""
         if not isinstance(task, AnswerTask):
             return task
