@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from raggrid.evaluation.metrics import METRICS
 from raggrid.strategies import STRATEGIES
-
-METRICS = {"f1": "F1", "exact_match": "exact match", "recall_at_k": "recall@k"}
 
 
 def label(metric: str) -> str:
     """The printed name of a metric."""
-    return METRICS[metric]
+    return METRICS[metric].label
 
 
 def recall_label(k: int) -> str:

@@ -252,4 +252,4 @@ def _selection(search: PhaseSearch, rag_loss: str) -> PipelinePlan:
 def selection_order(answer: PipelineRecord, metric: str, objective: float) -> tuple[float, float, float, str]:
     """What finalists are sorted by, the winner first: validation ``metric``, the other metric, the objective."""
     other = answer.f1 if metric == "exact_match" else answer.exact_match
-    return (-getattr(answer, metric), -other, objective, answer.pipeline_id)
+    return (-(getattr(answer, metric) or 0.0), -other, objective, answer.pipeline_id)

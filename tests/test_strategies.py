@@ -14,7 +14,7 @@ from raggrid.analysis.search_curves import search_curves
 from raggrid.graph import SearchKey, study_graph
 from raggrid.planning.estimate import Sizes, make_estimate
 from raggrid.planning.plan import trial_plan
-from raggrid.records import TrialRecord
+from raggrid.records import Status, TrialRecord
 from raggrid.space.search_space import SearchSpace
 from raggrid.store.tables import append, checkpoint_folder, read
 from raggrid.strategies import PHASES, STRATEGIES, Phase, Strategy, selected_as, strategy_loss
@@ -154,7 +154,7 @@ def test_a_seventh_strategy_trains_against_the_tuned_embedder(
         train_task(run, each).pipeline.embedder.model.state_dict() for each in (task, phase_task("generator_rag"))
     )
     assert any(not torch.equal(tuned[name], base[name]) for name in base)
-    assert done(task, run)[-1]["status"] == "completed"
+    assert done(task, run)[-1].status == Status.COMPLETED
     assert {path.name for path in checkpoint_folder(run, "below").iterdir()} >= {"generator"}
     answered = done(AnswerTask("a", "a", NEW, "rag_token", 0, "validation", "above", "below"), run)
-    assert answered[-1]["status"] == "completed"
+    assert answered[-1].status == Status.COMPLETED

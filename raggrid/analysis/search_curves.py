@@ -20,10 +20,10 @@ from raggrid.analysis.results import Results, StrategyResult
 from raggrid.costs import spent
 from raggrid.display_names import display_name
 from raggrid.graph import StudyGraph
-from raggrid.records import TrialRecord
+from raggrid.records import Status, TrialRecord
 from raggrid.strategies import BASELINE, PHASES
 
-WORTHLESS = ("diverged", "failed")
+WORTHLESS = (Status.DIVERGED, Status.FAILED)
 
 
 @dataclass(frozen=True)

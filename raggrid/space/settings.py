@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationInfo, field_validator
 
+from raggrid.evaluation.metrics import AnswerMetric
 from raggrid.strategies import RAG_LOSSES, STRATEGIES
 
 if TYPE_CHECKING:
@@ -223,7 +224,7 @@ class Selection(Section):
 
     finalists: Count = 2
     """More finalists find the best ``metric`` more surely and cost more answering."""
-    metric: Literal["f1", "exact_match"] = "f1"
+    metric: AnswerMetric = "f1"
     """Score on validation that picks the winner of a search."""
 
 
