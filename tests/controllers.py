@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
+from raggrid.backend.ray.opening import restored_from
 from raggrid.evaluation.metrics import METRICS
 from raggrid.graph import study_graph
 from raggrid.records import Report, Status
@@ -14,7 +15,6 @@ from raggrid.space.search_space import SearchSpace
 from raggrid.store.run_directory import RunDirectory
 from raggrid.store.tables import create_run
 from raggrid.study.controller import Controller
-from raggrid.study.resume import restored
 from raggrid.study.rows import curve_row
 from raggrid.study.state import StudyState
 from raggrid.study.tasks import AnswerTask, PhaseTask, Task
@@ -96,7 +96,7 @@ def continued(controller: Controller, space: SearchSpace | None = None) -> Contr
     """The study anew from its records; of a larger ``space`` where that is given."""
     space = space or controller.state.space
     run = RunDirectory(run_of(controller))
-    state = restored(StudyState(space, study_graph(space), "key", ("validation", "test")), run)
+    state = restored_from(run, StudyState(space, study_graph(space), "key", ("validation", "test")))
     state.indexed = True
     return Controller(state, run, 0)
 

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
 from raggrid.records import TrainingProgress
-from raggrid.space.search_space import SearchSpace
 from raggrid.store.files import Location, files_at
 from raggrid.store.progress import saved_progress
 from raggrid.store.run_layout import CHECKPOINTS, SPACE, VECTORS, checkpoint, state_folder
 from raggrid.store.storage import Charged, MemoryStorage, R
-from raggrid.store.tables import append, check_free, read_environment, read_space, read_unseen
+from raggrid.store.tables import append, read_unseen
 
 GIGABYTE = 10**9
 
 
 class RunDirectory:
-    """A `Recorded` over `Files`. Trials add to its tables meanwhile; each file is read once, since all of them at every
+    """A `Storage` over `Files`. Trials add to its tables meanwhile; each file is read once, since all of them at every
     look would grow with the study."""
 
     def __init__(self, run: Location) -> None:
@@ -30,21 +28,15 @@ class RunDirectory:
 
     @property
     def address(self) -> str:
+        """What workers find it by."""
         return self.files.address
 
     def is_begun(self) -> bool:
+        """Whether a study has written its identity here."""
         return self.files.exists(SPACE)
 
-    def check_free(self) -> None:
-        check_free(self.files)
-
-    def space(self) -> SearchSpace:
-        return read_space(self.files)
-
-    def environment(self) -> dict[str, Any]:
-        return read_environment(self.files)
-
     def is_indexed(self) -> bool:
+        """Whether the corpus is embedded."""
         return self.files.exists(VECTORS)
 
     def append(self, rows: Sequence[R]) -> None:

@@ -19,7 +19,6 @@ from raggrid.records import (
     TrainingProgress,
     TrialRecord,
 )
-from raggrid.space.search_space import SearchSpace
 
 R = TypeVar("R", TrialRecord, CurveRecord, PipelineRecord, PredictionRecord, LedgerRecord, QuestionRecord)
 Charged = TypeVar("Charged", CurveRecord, LedgerRecord)
@@ -64,29 +63,6 @@ class Storage(Protocol):
 
     def drop_checkpoint(self, trial_id: str) -> None:
         """Forget all that a trial left, its models too."""
-
-
-class Recorded(Storage, Protocol):
-    """A storage that outlives a session, and says what study it is of. ``str()`` of it is what messages call it."""
-
-    @property
-    def address(self) -> str:
-        """What workers find it by."""
-
-    def is_begun(self) -> bool:
-        """Whether a study has written its identity here."""
-
-    def check_free(self) -> None:
-        """Raises `RecordError` when it holds anything: a study starts new or empty."""
-
-    def space(self) -> SearchSpace:
-        """The space that it was made for. Raises `RecordError` where there is none."""
-
-    def environment(self) -> dict[str, Any]:
-        """What was noted when the study started; empty if nothing. Raises `RecordError` if damaged."""
-
-    def is_indexed(self) -> bool:
-        """Whether the corpus is embedded."""
 
 
 @dataclass

@@ -80,14 +80,19 @@ def create_run(run: Location, space: SearchSpace, environment: Mapping[str, obje
     files = files_at(run)
     try:
         check_free(files)
-        files.write(ENVIRONMENT, (json.dumps(environment, indent=2) + "\n").encode())
+        write_environment(files, environment)
         write_space(files, space)
     except OSError as error:
         raise RecordError(f"{files}: cannot be written: {error.strerror}. Choose another --run.") from error
 
 
+def write_environment(run: Location, environment: Mapping[str, object]) -> None:
+    """Keep what a study depends on beside its space, instead of what was noted earlier."""
+    files_at(run).write(ENVIRONMENT, (json.dumps(environment, indent=2) + "\n").encode())
+
+
 def write_space(run: Location, space: SearchSpace) -> None:
-    """Keep the space that a run directory is made for, in place of an earlier one."""
+    """Keep the space that a run directory is made for, instead of an earlier one."""
     files_at(run).write(SPACE, dump_space(space).encode())
 
 
@@ -180,7 +185,7 @@ def read_space(run: Location) -> SearchSpace:
     if not files.exists(SPACE):
         raise RecordError(f"{files}: not a run directory (it has no {SPACE}). {_instead(files)}")
     with files.reading(SPACE) as path:
-        return load_space(path)
+        return load_space(path, unversioned=0)
 
 
 def _instead(files: Files) -> str:

@@ -34,14 +34,15 @@ def inputs(run: Files) -> tuple[SearchSpace, Dataset]:
 def passage_index(run: Files) -> Index:
     """The study's index over the vectors that the index task left; read once a process."""
     with run.reading(VECTORS) as path:
-        return Index(np.load(path))
+        return Index(np.load(path), inputs(run)[0].retrieval)
 
 
 def train_task(run: Files, task: PhaseTask, worker: Worker) -> TrainTask:
     """All that a phase run needs, loaded onto the worker's device."""
     space, data = inputs(run)
     phase = PHASES[task.run.phase]
-    embedder = embedder_of(run, space, worker, None)
+    upstream = task.run.upstream_trial_id
+    embedder = embedder_of(run, space, worker, None if phase.trains_embedder else upstream)
     if phase.needs_labels:
         generator = None
     elif phase.trains_generator:

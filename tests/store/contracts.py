@@ -34,7 +34,7 @@ from raggrid.store.files import Files, files_at, read_bytes
 from raggrid.store.run_directory import RunDirectory
 from raggrid.store.run_layout import VECTORS, state, tuned
 from raggrid.store.storage import R, Storage, is_full_disk
-from raggrid.store.tables import TABLES, append, create_run, table_files
+from raggrid.store.tables import TABLES, append, check_free, create_run, read_environment, read_space, table_files
 from raggrid.study.retention import apply_retention
 from tests.records import charge, curve, made_run, made_space, pipeline, predictions, record_run, trial
 
@@ -227,16 +227,16 @@ class RunDirectoryContract(StorageContract):
 
     def test_a_study_is_begun_once(self, files: Files) -> None:
         storage = RunDirectory(files)
-        storage.check_free()
+        check_free(files)
         assert not storage.is_begun()
-        assert storage.environment() == {}
+        assert read_environment(files) == {}
         with pytest.raises(RecordError, match=r"not a run directory \(it has no space\.yaml\)"):
-            storage.space()
+            read_space(files)
         create_run(files, made_space(seeds=[7]), {"python": "3"})
         assert storage.is_begun()
-        assert (storage.space().seeds, storage.environment()) == ((7,), {"python": "3"})
+        assert (read_space(files).seeds, read_environment(files)) == ((7,), {"python": "3"})
         with pytest.raises(RecordError, match="already holds files"):
-            storage.check_free()
+            check_free(files)
         assert not storage.is_indexed()
         with files.writing(VECTORS) as path, path.open("wb") as file:
             np.save(file, np.ones((2, 3)))

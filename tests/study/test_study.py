@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from ray.tune.utils import flatten_dict
 
+from raggrid.backend.ray.opening import restored_from
 from raggrid.records import LedgerRecord, PipelineRecord, Report, Status, TrialRecord
 from raggrid.space.rates import middle_out, rungs
 from raggrid.space.settings import EarlyStopping
 from raggrid.store.run_directory import RunDirectory
 from raggrid.store.tables import append, read
 from raggrid.study.controller import Controller
-from raggrid.study.resume import restored
 from raggrid.study.state import StudyState
 from raggrid.study.tasks import Dispatch, IndexTask, PhaseTask, Task, from_config, from_metrics, to_config, to_metrics
 from tests.controllers import EVALUATE, TRAIN, carry_out, new_controller, outcome
@@ -156,9 +156,10 @@ def test_the_state_is_a_function_of_the_records(tmp_path: Path) -> None:
             assert task is not None
             first.reported(task.key, outcome(task))
             first.finished(task.key)
-        state = restored(StudyState(first.state.space, first.state.graph, "key", first.state.splits), RunDirectory(run))
+        storage = RunDirectory(run)
+        state = restored_from(storage, StudyState(first.state.space, first.state.graph, "key", first.state.splits))
         state.indexed = True
-        rest = [task.key for task in carry_out(Controller(state, RunDirectory(run), 0))]
+        rest = [task.key for task in carry_out(Controller(state, storage, 0))]
         assert sorted(rest) == sorted(whole[cut:])
 
 

@@ -8,25 +8,23 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from raggrid.backend.ray.cluster import Allocation, connected
+from raggrid.backend.ray.opening import opened, write_identity
 from raggrid.backend.ray.run_trials import run_trials
 from raggrid.data.checked import prepared_inputs
 from raggrid.data.folder import Dataset
 from raggrid.errors import StudyError, StudyInterrupted
-from raggrid.graph import study_graph
-from raggrid.identity import study_key
 from raggrid.records import Closing, LedgerRecord, QuestionRecord, Status
 from raggrid.space.search_space import SearchSpace
 from raggrid.store.files import Location, files_at
 from raggrid.store.run_directory import RunDirectory
 from raggrid.store.sessions import Session, claimed, forget_session, killed_session, session
 from raggrid.store.storage import is_full_disk
-from raggrid.store.tables import create_run, write_space
+from raggrid.store.tables import check_free, create_run
 from raggrid.study import ledger
 from raggrid.study.budget import BudgetClock
 from raggrid.study.controller import Controller
 from raggrid.study.events import Observer
 from raggrid.study.ledger import Account
-from raggrid.study.resume import opened
 from raggrid.study.state import StudyState
 from raggrid.worker.environment import environment
 
@@ -64,10 +62,14 @@ def search(
     storage = RunDirectory(files_at(run).address)
     space, data = prepared_inputs(space, say)
     if not storage.is_begun():
-        storage.check_free()
-    elif _nothing_to_do(storage, space, data, extend=extend):
-        say(f"{storage}: already complete; nothing is left to run.")
-        return
+        check_free(storage.files)
+    else:
+        state = opened(storage, space, data, extend=extend)
+        if state.is_done():
+            Controller(state, storage, space.resources.workers).renew_costs()  # an earlier session may have been killed
+            say(f"{storage}: already complete; nothing is left to run.")
+            return
+        space = state.space
     with contextlib.ExitStack() as held:
         fresh = not storage.is_begun()
         if not fresh:
@@ -78,25 +80,20 @@ def search(
                 create_run(storage.files, space, environment(space, data, allocation.device_types))
                 storage.append(list(asked(data)))
             held.enter_context(claimed(storage.files))
-        state = opened(storage, new_state(space, data), data, extend=extend)
-        write_space(storage.files, space)
+        state = opened(storage, space, data, extend=extend)
+        write_identity(storage, state, data)
         controller = Controller(state, storage, space.resources.workers, observers)
         controller.begin()
         try:
             _carry_out(controller, storage, allocation)
         finally:
             controller.close()
+        if not controller.broken:
+            write_identity(storage, state, data)  # models that were downloaded meanwhile are known by now
     _say_failures(state)
     if not controller.roomy:
         say("Checkpoints took more than checkpoints.max_gigabytes: all remaining ones are still needed.")
     _raise_outcome(controller, storage)
-
-
-def _nothing_to_do(run: RunDirectory, space: SearchSpace, data: Dataset, *, extend: bool) -> bool:
-    state = opened(run, new_state(space, data), data, extend=extend)
-    if state.is_done():
-        Controller(state, run, space.resources.workers).renew_costs()  # a session may have been killed before it could
-    return state.is_done()
 
 
 def _carry_out(controller: Controller, run: RunDirectory, allocation: Allocation) -> None:
@@ -152,12 +149,6 @@ def asked(data: Dataset) -> Iterator[QuestionRecord]:
         if split != "train":
             for row in questions:
                 yield QuestionRecord(split=split, question_id=row.id, question=row.question, answers=row.answers)
-
-
-def new_state(space: SearchSpace, data: Dataset) -> StudyState:
-    """The state of a study that has not begun."""
-    splits = tuple(split for split in data.splits if split != "train")
-    return StudyState(space, study_graph(space), study_key(space, data.content_hash), splits)
 
 
 def _say_failures(state: StudyState) -> None:
