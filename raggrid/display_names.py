@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-METRICS = {"f1": "F1", "exact_match": "exact match", "recall_at_k": "recall@k"}
+from raggrid.evaluation.metrics import METRICS
 
 
 def label(metric: str) -> str:
     """The printed name of a metric."""
-    return METRICS[metric]
+    return METRICS[metric].label
 
 
 def recall_label(k: int) -> str:

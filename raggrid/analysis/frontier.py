@@ -12,11 +12,12 @@ import numpy as np
 
 from raggrid.analysis.bootstrap import resample
 from raggrid.analysis.cost_spread import cost_interval
-from raggrid.analysis.results import Metric, Results, StrategyResult, load_all
+from raggrid.analysis.results import Results, StrategyResult, load_all
 from raggrid.analysis.search_curves import SearchCurve, search_curves
 from raggrid.analysis.statistics import NORMAL, interval
 from raggrid.analysis.verdicts import ASSUMED_QUESTIONS, CostBasis, cost_basis, cost_of, score_cube
 from raggrid.errors import InputError
+from raggrid.evaluation.metrics import MetricName
 from raggrid.strategies import STRATEGIES
 
 
@@ -95,7 +96,7 @@ class _Study:
 def frontier(
     run_dirs: Sequence[Path | str],
     *,
-    metric: Metric = "f1",
+    metric: MetricName = "f1",
     cost: CostBasis | None = None,
     confidence: float = 0.95,
     resamples: int = 10_000,
@@ -169,7 +170,7 @@ def hypervolume(costs: np.ndarray[Any, Any], quality: np.ndarray[Any, Any], refe
     return np.asarray((best * np.diff([*costs, reference])).sum(-1) / reference)
 
 
-def _study(result: Results, metric: Metric, basis: CostBasis, resamples: int, seed: int) -> _Study:
+def _study(result: Results, metric: MetricName, basis: CostBasis, resamples: int, seed: int) -> _Study:
     lines = sorted(result.measured, key=lambda line: cost_of(line, basis))
     costs = np.array([cost_of(line, basis) for line in lines])
     if result.imported:

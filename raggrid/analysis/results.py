@@ -6,19 +6,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from raggrid.analysis.predictions import SCORES, Predictions, read_answers
+from raggrid.analysis.predictions import Predictions, read_answers
 from raggrid.costs import Costs
 from raggrid.errors import InputError, RecordError
+from raggrid.evaluation.metrics import METRICS
 from raggrid.graph import StudyGraph, selection_order, study_graph
 from raggrid.records import PipelineRecord, TrialRecord
 from raggrid.space.search_space import SearchSpace
 from raggrid.store.tables import read, read_environment, read_space
 
-Metric = Literal["f1", "exact_match", "recall_at_k"]
 Key = tuple[str, str | None]
 
 
@@ -207,9 +207,9 @@ def _measured(
 
 
 def _imported(row: PipelineRecord) -> StrategyResult:
-    nothing = {name: np.empty(0) for name in SCORES}
+    nothing = {name: np.empty(0) for name in METRICS}
     means = {name: None if (value := getattr(row, name)) is None or np.isnan(value) else float(value)
-             for name in ("f1", "exact_match", "recall_at_k")}  # fmt: skip
+             for name in METRICS}  # fmt: skip
     return StrategyResult(
         row.strategy, row.loss, row.needs_labels, row.split, (), nothing,
         Costs(row.final_device_seconds, row.search_device_seconds, row.marginal_device_seconds), row, None,

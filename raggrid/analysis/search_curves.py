@@ -21,12 +21,12 @@ from raggrid.analysis.results import Results, StrategyResult
 from raggrid.costs import spent
 from raggrid.display_names import display_name
 from raggrid.graph import PhaseSearch, PipelinePlan
-from raggrid.records import PipelineRecord, TrialRecord
+from raggrid.records import PipelineRecord, Status, TrialRecord
 from raggrid.strategies import PHASES, strategy_loss
 
 # The order in which a strategy's searches are counted: those with qualities of their own come first.
 SEARCH_ORDER = ("closed_book", "generator_rag", "embedder_labels", "embedder_rag", "joint_rag")
-WORTHLESS = ("diverged", "failed")
+WORTHLESS = (Status.DIVERGED, Status.FAILED)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from raggrid.analysis.results import Results, StrategyResult
 from raggrid.analysis.verdicts import ASSUMED_QUESTIONS
 from raggrid.display_names import display_name
 from raggrid.graph import PhaseSearch
+from raggrid.records import Status
 from raggrid.space.rates import rate_text
 
 COLLAPSED = 0.1  # of the passages retrieved before tuning: far fewer than any useful change would leave
@@ -135,10 +136,10 @@ def _unfinished(result: Results) -> Iterator[str]:
         first = 1 if search.rates_from else search.num_trials
         rows = [row for row in result.trials if (row.phase, row.loss) == (search.phase, search.loss)]
         ended, planned = (
-            sum(row.status != "over_budget" for row in rows),
+            sum(row.status != Status.OVER_BUDGET for row in rows),
             first + seeds - 1 if repeats else first * seeds,
         )
-        none_completed = ended >= planned and not any(row.status == "completed" for row in rows)
+        none_completed = ended >= planned and not any(row.status == Status.COMPLETED for row in rows)
         if none_completed or no_winner & set(search.depends_on):
             no_winner.add(name)
         elif ended < planned:
@@ -146,7 +147,7 @@ def _unfinished(result: Results) -> Iterator[str]:
 
 
 def _troubled(result: Results) -> Iterator[str]:
-    for status in ("failed", "diverged", "over_budget"):
+    for status in (Status.FAILED, Status.DIVERGED, Status.OVER_BUDGET):
         count = sum(trial.status == status for trial in result.trials)
         if count:
             yield f"{count} of {len(result.trials)} trials ended as {status}; the costs include them."

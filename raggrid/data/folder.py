@@ -162,7 +162,7 @@ def _passages(path: Path, problems: _Problems) -> dict[str, Passage]:
                 place, "id '{}' appears twice in the corpus; expected each once. Drop or rename one.", identity
             )
         elif identity and text:
-            passages[identity] = Passage(identity, title if isinstance(title, str) else "", text)
+            passages[identity] = Passage(id=identity, title=title if isinstance(title, str) else "", text=text)
     return passages
 
 
@@ -187,7 +187,9 @@ def _questions(
                 lost = "context_ids names '{}', which is not in {}; drop the id or rebuild the corpus."
                 problems.note(place, lost, label, corpus_path.name)
         if identity and question and answers:
-            yield Question(identity, question, answers, tuple(dict.fromkeys(labels or ())))
+            yield Question(
+                id=identity, question=question, answers=answers, context_ids=tuple(dict.fromkeys(labels or ()))
+            )
 
 
 def _identity(row: Mapping[str, Any], place: Place, problems: _Problems) -> str:

@@ -9,14 +9,14 @@ from typing import Any
 
 from raggrid.display_names import display_name, label
 from raggrid.graph import PhaseSearch
-from raggrid.records import CurveRecord, TrialRecord
+from raggrid.records import CurveRecord, Status, TrialRecord
 from raggrid.report.contents import Study, attributed_to, distinct, rates, rates_text
 from raggrid.space.rates import rate_text, rungs
 
 MAX_COLOURS = 10  # as many as tableau10 tells apart
 RATE = ".2~e"  # d3's way to write what rate_text writes
-ENDS = {"completed": "circle", "stopped": "cross", "diverged": "triangle-up", "failed": "square",
-        "over_budget": "diamond"}  # fmt: skip
+ENDS = {Status.COMPLETED: "circle", Status.STOPPED: "cross", Status.DIVERGED: "triangle-up", Status.FAILED: "square",
+        Status.OVER_BUDGET: "diamond"}  # fmt: skip
 
 
 @dataclass(frozen=True)

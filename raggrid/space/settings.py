@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationInfo, field_validator
 
+from raggrid.evaluation.metrics import AnswerMetric
+
 StrategyName = Literal["baseline", "embedder", "generator", "independent", "two_phase", "joint", "closed_book"]
 RagLoss = Literal["rag_token", "rag_sequence"]
 
@@ -218,7 +220,7 @@ class Selection(Section):
 
     finalists: Count = 2
     """More finalists find the best ``metric`` more surely and cost more answering."""
-    metric: Literal["f1", "exact_match"] = "f1"
+    metric: AnswerMetric = "f1"
     """Score on validation that picks the winner of a search."""
 
 

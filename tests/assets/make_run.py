@@ -16,7 +16,7 @@ from random import Random
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raggrid.backend.ray.search import run_study
+from raggrid.backend.ray.search import search
 from raggrid.demo import write_world
 from raggrid.demo.world import World
 from raggrid.records import Passage, Question
@@ -34,8 +34,12 @@ def micro_world() -> World:
     passages, questions = [], []
     for place in range(24):
         name, town = ("".join(rng.sample(syllables, count)).capitalize() for count in (3, 2))
-        passages.append(Passage(f"p{place:02}", name, f"{name} lives in {town}."))
-        questions.append(Question(f"q{place:02}", f"Where does {name} live?", (town,), (f"p{place:02}",)))
+        passages.append(Passage(id=f"p{place:02}", title=name, text=f"{name} lives in {town}."))
+        questions.append(
+            Question(
+                id=f"q{place:02}", question=f"Where does {name} live?", answers=(town,), context_ids=(f"p{place:02}",)
+            )
+        )
     splits = {"train": questions[:12], "validation": questions[12:18], "test": questions[18:]}
     return World(tuple(passages), {name: tuple(rows) for name, rows in splits.items()})
 
@@ -69,7 +73,7 @@ def tidy(run: Path) -> None:
 def make_run(name: str) -> None:
     """Run the micro study into ``tests/assets/NAME``."""
     run = ASSETS / name
-    run_study(load_space(MICRO / "space.yaml"), run)
+    search(load_space(MICRO / "space.yaml"), run)
     shutil.rmtree(run / "ray", ignore_errors=True)
     tidy(run)
 

@@ -18,7 +18,7 @@ from raggrid.worker.environment import environment
 from tests.rag.test_references import hub_snapshot
 from tests.records import made_space
 
-ROWS = (Question("q1", "Who?", ("nobody",)),)
+ROWS = (Question(id="q1", question="Who?", answers=("nobody",)),)
 DATA = Dataset((), {"train": ROWS, "validation": ROWS, "test": ROWS}, "hash")
 HUB = made_space(models={"embedder": "some/embedder", "generator": "some/generator"})
 SCHEMA_0 = Path(__file__).parents[1] / "assets" / "run-0.1.0-schema0"

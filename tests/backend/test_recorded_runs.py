@@ -13,7 +13,7 @@ import pytest
 
 from raggrid.analysis.recommend import recommend
 from raggrid.backend.ray.opening import opened, write_identity
-from raggrid.backend.ray.search import run_study
+from raggrid.backend.ray.search import search
 from raggrid.data.checked import SIDES, checked_inputs
 from raggrid.errors import RecordError
 from raggrid.records import CurveRecord, PipelineRecord, TrialRecord
@@ -58,7 +58,7 @@ def test_a_complete_study_has_nothing_left_to_run(run: Path, tmp_path: Path) -> 
     said: list[str] = []
     before = records(run)
     for space in (as_written(), moved(tmp_path / "moved"), load_space(run / "space.yaml")):
-        run_study(space, run, say=said.append)
+        search(space, run, say=said.append)
     assert said == [f"{run}: already complete; nothing is left to run."] * 3
     assert records(run) == before
 
@@ -69,7 +69,7 @@ def test_other_weights_are_refused_with_both_digests(run: Path, tmp_path: Path) 
     weights = tmp_path / "moved" / "generator" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     with pytest.raises(RecordError, match=f"models.generator: model.safetensors of .* recorded '{recorded}', now '"):
-        run_study(space, run)
+        search(space, run)
 
 
 def test_other_data_are_refused(run: Path, tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_other_data_are_refused(run: Path, tmp_path: Path) -> None:
     questions = tmp_path / "moved" / "world" / "train.jsonl"
     questions.write_text("".join(questions.read_text().splitlines(keepends=True)[1:]))
     with pytest.raises(RecordError, match=r"data.folder: the files in .*moved/world are not those"):
-        run_study(space, run)
+        search(space, run)
 
 
 def test_a_recommendation_comes_out_of_every_recorded_run(run: Path) -> None:
@@ -104,7 +104,7 @@ def test_the_trial_that_is_missing_is_run_again_and_no_other(run: Path, tmp_path
     last = without_last_trial(run)
     before = {record: table_files(run, record) for record in (TrialRecord, CurveRecord)}
     key, version = read_environment(run).get("study_key"), read_space(run).schema_version
-    run_study(moved(tmp_path / "moved"), run)
+    search(moved(tmp_path / "moved"), run)
     assert all(added(run, record, files) == {last.trial_id} for record, files in before.items())
     again = read(run, TrialRecord)[-1]
     assert (again.trial_id, again.status, again.steps) == (last.trial_id, last.status, last.steps)
@@ -114,7 +114,7 @@ def test_the_trial_that_is_missing_is_run_again_and_no_other(run: Path, tmp_path
     assert set(environment["model_files"]) == set(SIDES)
     assert (read_space(run).schema_version, read_space(run).data.folder) == (version, str(tmp_path / "moved" / "world"))
     said: list[str] = []
-    run_study(as_written(), run, say=said.append)  # its names are those that it began with, wherever the models lie
+    search(as_written(), run, say=said.append)  # its names are those that it began with, wherever the models lie
     assert said == [f"{run}: already complete; nothing is left to run."]
 
 

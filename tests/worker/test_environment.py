@@ -17,7 +17,7 @@ from tests.conftest import SpaceMaker
 from tests.rag.test_references import hub_snapshot
 from tests.records import made_space
 
-ROWS = (Question("q1", "Who?", ("nobody",)),)
+ROWS = (Question(id="q1", question="Who?", answers=("nobody",)),)
 DATA = Dataset((), {"train": ROWS, "validation": ROWS}, "hash")
 HUB = made_space(models={"embedder": "some/embedder", "generator": "some/generator"})
 

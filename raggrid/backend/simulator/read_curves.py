@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import pyarrow as pa
@@ -14,7 +13,8 @@ import pyarrow.parquet
 
 from raggrid.backend.simulator.curves import Curve, CurveKey, CurvePoint, Curves
 from raggrid.errors import DataError, listed
-from raggrid.records import CurveRecord, LedgerRecord, PipelineRecord, TrialRecord
+from raggrid.evaluation.metrics import ANSWER_METRICS
+from raggrid.records import Category, CurveRecord, LedgerRecord, PipelineRecord, Status, TrialRecord
 from raggrid.store.tables import read, read_space
 from raggrid.strategies import FIXED_LOSS, PHASES
 
@@ -27,7 +27,7 @@ NEEDED = {
     "objective": pa.float64(),
     "device_seconds": pa.float64(),
 }
-OPTIONAL = {"seed": pa.int64(), "evaluate_seconds": pa.float64(), "f1": pa.float64(), "exact_match": pa.float64()}
+OPTIONAL = {"seed": pa.int64(), "evaluate_seconds": pa.float64(), **dict.fromkeys(ANSWER_METRICS, pa.float64())}
 MAX_SHOWN = 5
 
 
@@ -37,8 +37,8 @@ def read_curves(path: Path) -> Curves:
     Args:
         path: a run directory, or a ``.csv`` or ``.parquet`` table with one row per evaluation: `NEEDED` and, as far as
             known, `OPTIONAL` columns. ``device_seconds`` counts the trial's training up to that step;
-            ``evaluate_seconds`` is the cost of this one evaluation in device-seconds; ``f1`` and ``exact_match`` are
-            those of the trial's pipeline on validation, fractions in [0, 1], in any row of the trial.
+            ``evaluate_seconds`` is the cost of this one evaluation in device-seconds; metrics such as ``f1`` are those
+            of the trial's pipeline on validation, fractions in [0, 1], in any row of the trial.
 
     Raises:
         DataError: no such file, another format, or wrong values.
@@ -77,13 +77,13 @@ def _of_trial(trial: TrialRecord, rows: Iterable[CurveRecord], answer: PipelineR
     ordered = sorted(rows, key=lambda row: row.step)
     each = trial.evaluate_device_seconds / max(1, len(ordered))
     points = [CurvePoint(row.step, row.objective, row.device_seconds, each) for row in ordered]
-    fault = trial.status if trial.status in ("diverged", "failed") else None
+    fault = trial.status if trial.status in (Status.DIVERGED, Status.FAILED) else None
     if fault and (not points or points[-1].step < trial.steps):
         points.append(CurvePoint(trial.steps, math.nan, trial.train_device_seconds))
     if not points:
         return None
-    f1, exact_match = (answer.f1, answer.exact_match) if answer else (None, None)
-    return Curve(tuple(points), fault, f1, exact_match)
+    scores = {name: value for name in ANSWER_METRICS if (value := getattr(answer, name, None)) is not None}
+    return Curve(tuple(points), fault, scores)
 
 
 def _selecting(row: PipelineRecord) -> str | None:
@@ -96,22 +96,22 @@ def _selecting(row: PipelineRecord) -> str | None:
 
 def _times(ledger: Iterable[LedgerRecord]) -> dict[str, float]:
     rows = list(ledger)
-    answers = [row.wall_seconds for row in rows if row.pipeline_id and row.category == "evaluate"]
-    loading = [row.wall_seconds for row in rows if row.pipeline_id and row.category == "startup"]
-    starts = [row.wall_seconds for row in rows if row.trial_id and row.category == "startup"]
-    trials = {row.trial_id for row in rows if row.trial_id and row.category == "startup"}
+    answers = [row.wall_seconds for row in rows if row.pipeline_id and row.category == Category.EVALUATE]
+    loading = [row.wall_seconds for row in rows if row.pipeline_id and row.category == Category.STARTUP]
+    starts = [row.wall_seconds for row in rows if row.trial_id and row.category == Category.STARTUP]
+    trials = {row.trial_id for row in rows if row.trial_id and row.category == Category.STARTUP}
     return {
         "answer_seconds": (sum(answers) + sum(loading)) / len(answers) if answers else 0.0,
         "startup_seconds": sum(starts) / len(trials) if trials else 0.0,
-        "index_seconds": sum(row.wall_seconds for row in rows if row.category == "index"),
+        "index_seconds": sum(row.wall_seconds for row in rows if row.category == Category.INDEX),
     }
 
 
 def _slots(ledger: Iterable[LedgerRecord]) -> int | None:
     """Concurrent trials, from the devices that the study held and those that each trial held."""
     rows = list(ledger)
-    held = [row.num_workers for row in rows if row.category == "idle"]
-    each = [row.num_workers for row in rows if row.category == "train"]
+    held = [row.num_workers for row in rows if row.category == Category.IDLE]
+    each = [row.num_workers for row in rows if row.category == Category.TRAIN]
     return max(1, max(held) // max(each)) if held and each else None
 
 
@@ -184,6 +184,7 @@ def _of_rows(rows: Iterable[Mapping[str, Any]]) -> Curve:
         CurvePoint(row["step"], row["objective"], row["device_seconds"], row.get("evaluate_seconds") or 0.0)
         for row in ordered
     ]
-    scores = {name: [row[name] for row in ordered if row.get(name) is not None] for name in ("f1", "exact_match")}
-    f1, exact_match = (fmean(values[-1:]) if values else None for values in scores.values())
-    return Curve(tuple(points), None, f1, exact_match)
+    scores = {
+        name: row[name] for row in ordered for name in ANSWER_METRICS if row.get(name) is not None
+    }  # the last of each
+    return Curve(tuple(points), None, scores)

@@ -16,6 +16,7 @@ from raggrid.backend.simulator.read_curves import read_curves
 from raggrid.backend.simulator.replay import SPLITS, Replay
 from raggrid.errors import DataError
 from raggrid.identity import PhaseRun
+from raggrid.records import Status
 from raggrid.space.rates import rate_text
 from raggrid.space.search_space import SearchSpace
 from raggrid.space.settings import Budget, Sampled
@@ -204,8 +205,8 @@ def _result(replay: Replay) -> SimulatedStudy:
     plans = [(plan.strategy, plan.loss, space.seeds[0]) for plan in state.graph.pipelines]
     return SimulatedStudy(
         sum(row.train_device_seconds for row in rows), sum(row.evaluate_device_seconds for row in rows),
-        replay.clock.seconds, len(rows), count["completed"], count["stopped"], count["over_budget"],
-        count["diverged"] + count["failed"], len(replay.beyond), len(replay.between),
+        replay.clock.seconds, len(rows), count[Status.COMPLETED], count[Status.STOPPED], count[Status.OVER_BUDGET],
+        count[Status.DIVERGED] + count[Status.FAILED], len(replay.beyond), len(replay.between),
         sum(plan in tested for plan in plans), len(plans), tuple(_winners(replay)),
         tuple(sorted({key.name for key in replay.unanswered})),
     )  # fmt: skip
@@ -216,9 +217,7 @@ def _winners(replay: Replay) -> Iterator[Winner]:
         row = progress.outcome.winner
         if row:
             scores = replay.scores_of(progress.runs[row.trial_id])
-            yield Winner(
-                key.name, key.seed, row.embedder_lr, row.generator_lr, row.objective, scores[0] if scores else None
-            )
+            yield Winner(key.name, key.seed, row.embedder_lr, row.generator_lr, row.objective, scores.get("f1"))
 
 
 def _sum(parts: Sequence[SimulatedStudy]) -> SimulatedStudy:
