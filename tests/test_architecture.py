@@ -15,9 +15,9 @@ import raggrid
 ROOT = Path(raggrid.__file__).parent
 # Low to high. A file may import from its own room and from strictly lower ones.
 ROOMS = (
-    "errors", "records", "evaluation/metrics", "strategies", "space", "graph", "identity", "costs", "unit_costs",
-    "model_size", "display_names", "store", "rag", "data", "study", "demo", "evaluation", "finetune", "worker",
-    "backend/ray", "backend/simulator", "planning", "analysis", "published", "report", "show", "cli",
+    "errors", "records", "evaluation/metrics", "strategies", "space", "searches", "graph", "identity", "costs",
+    "unit_costs", "model_size", "display_names", "store", "rag", "data", "study", "demo", "evaluation", "finetune",
+    "worker", "backend/ray", "backend/simulator", "planning", "analysis", "published", "report", "show", "cli",
 )  # fmt: skip
 # Each library, and the rooms or files that may import it.
 OWNERS: Mapping[str, str] = {

@@ -119,7 +119,6 @@ def restored(
 
 def halving_groups(state: StudyState) -> dict[str, HalvingGroup]:
     """The group of every trial that has finished or is known by now, by trial id."""
-    names = {(search.phase, search.loss): name for name, search in state.graph.searches.items()}
-    finished = {row.trial_id: HalvingGroup(names[row.phase, row.loss], row.seed, row.upstream_trial_id)
-                for row in state.trials.values() if (row.phase, row.loss) in names}  # fmt: skip
+    finished = {row.trial_id: HalvingGroup(name, row.seed, row.upstream_trial_id)
+                for row in state.trials.values() if (name := state.graph.search_of(row.phase, row.loss))}  # fmt: skip
     return finished | state.unfinished()

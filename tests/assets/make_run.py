@@ -35,11 +35,8 @@ def micro_world() -> World:
     for place in range(24):
         name, town = ("".join(rng.sample(syllables, count)).capitalize() for count in (3, 2))
         passages.append(Passage(id=f"p{place:02}", title=name, text=f"{name} lives in {town}."))
-        questions.append(
-            Question(
-                id=f"q{place:02}", question=f"Where does {name} live?", answers=(town,), context_ids=(f"p{place:02}",)
-            )
-        )
+        asked = f"Where does {name} live?"
+        questions.append(Question(id=f"q{place:02}", question=asked, answers=(town,), context_ids=(f"p{place:02}",)))
     splits = {"train": questions[:12], "validation": questions[12:18], "test": questions[18:]}
     return World(tuple(passages), {name: tuple(rows) for name, rows in splits.items()})
 
