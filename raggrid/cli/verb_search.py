@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -61,14 +62,8 @@ def search(
     checked = load_space(space, set_ or [], limits)
     out = Console(quiet=as_json)
     observers = [] if as_json else [screen_of(out, plain=plain or not sys.stdout.isatty())]
-    run_search(
-        checked,
-        run,
-        address=address,
-        extend=extend,
-        observers=observers,
-        say=lambda text: out.print(text, highlight=False),
-    )
+    say = partial(out.print, highlight=False)
+    run_search(checked, run, address=address, extend=extend, observers=observers, say=say)
     if as_json:
         print_json({**decide([run]).to_json(), "bill": bill(run).to_json()})
         return

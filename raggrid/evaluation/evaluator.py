@@ -9,7 +9,7 @@ from statistics import fmean
 
 import numpy as np
 
-from raggrid.evaluation.metrics import METRICS, Answered, scores_of
+from raggrid.evaluation.metrics import METRICS, answer_scores, recall_at_k
 from raggrid.rag.pipeline import Pipeline
 from raggrid.records import Question
 from raggrid.space.search_space import SearchSpace
@@ -70,13 +70,14 @@ def answer_questions(
 
 def score(question: Question, prediction: str, retrieved_ids: tuple[str, ...], k: int) -> Scored:
     """One prediction against its question's answers and labels."""
-    answered = Answered(prediction, question.answers, retrieved_ids, question.context_ids, k)
-    return Scored(question.id, prediction, retrieved_ids, scores_of(answered))
+    recall = recall_at_k(retrieved_ids, question.context_ids, k) if retrieved_ids else None
+    scores = {**answer_scores(prediction, question.answers), "recall_at_k": recall}
+    return Scored(question.id, prediction, retrieved_ids, scores)
 
 
 def means(rows: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
     """The mean of every metric over the rows that have it; None where none has."""
-    known = {name: [value for row in rows if (value := row[name]) is not None] for name in METRICS}
+    known = {name: [value for row in rows if (value := row.get(name)) is not None] for name in METRICS}
     return {name: fmean(values) if values else None for name, values in known.items()}
 
 
@@ -93,7 +94,7 @@ def constant_answer(train: Sequence[Question], questions: Sequence[Question]) ->
     overall = Counter(question.answers[0] for question in train)
     best = {opening: found.most_common(1)[0][0] for opening, found in counts.items()}
     given = [best.get(_opening(question), overall.most_common(1)[0][0]) for question in questions]
-    scores = means([scores_of(Answered(answer, row.answers)) for answer, row in zip(given, questions, strict=True)])
+    scores = means([answer_scores(answer, row.answers) for answer, row in zip(given, questions, strict=True)])
     return {"answers": best, **{name: mean for name, mean in scores.items() if mean is not None}}
 
 
