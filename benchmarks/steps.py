@@ -14,10 +14,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from raggrid.data.checked import checked_inputs
 from raggrid.finetune.trainer import Trainer
 from raggrid.finetune.workers import Worker
 from raggrid.identity import PhaseRun
-from raggrid.rag.inputs import checked_inputs
 from raggrid.space.yaml_io import load_space
 from raggrid.store.tables import create_run
 from raggrid.strategies import PHASES

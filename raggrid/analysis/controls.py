@@ -12,10 +12,10 @@ from raggrid.evaluation.metrics import METRICS
 
 @dataclass(frozen=True)
 class ConstantAnswer:
-    """The training questions' most frequent answers, given without reading anything. Scores in [0, 1].
+    """The most frequent training answers, given without reading anything. Scores in [0, 1].
 
-    ``answers``: the different ones, one for each first word that questions begin with (who, where, what ...).
-    ``scores``: by metric, as far as the study measured them.
+    ``answers``: the distinct ones, one for each word that questions begin with (who, where, what ...). ``scores``: by
+    metric, as far as the study measured them.
     """
 
     answers: tuple[str, ...]
@@ -35,7 +35,7 @@ class ClosedBook:
 
 @dataclass(frozen=True)
 class Controls:
-    """Read every score against these; None where the study has not measured one."""
+    """What to read every score against; None where the study has not measured a control."""
 
     constant_answer: ConstantAnswer | None
     closed_book: ClosedBook | None
@@ -52,32 +52,32 @@ def _constant(results: Sequence[Results]) -> ConstantAnswer | None:
     found = []
     for result in results:
         data = result.environment.get("data", {})
-        own = data.get("constant_answer", {}).get(result.split)
-        if not own:
+        scored = data.get("constant_answer", {}).get(result.split)
+        if not scored:
             return None
-        found.append((own, result.measured[0].num_questions or 1))
+        found.append((scored, result.measured[0].num_questions or 1))
     total = sum(size for _, size in found)
-    answers = tuple(dict.fromkeys(str(answer) for own, _ in found for answer in own["answers"].values()))
+    answers = tuple(dict.fromkeys(str(answer) for scored, _ in found for answer in scored["answers"].values()))
     scores = {
-        name: sum(float(own[name]) * size for own, size in found) / total
+        name: sum(float(scored[name]) * size for scored, size in found) / total
         for name in METRICS
-        if all(name in own for own, _ in found)
+        if all(name in scored for scored, _ in found)
     }
     return ConstantAnswer(answers, scores["exact_match"], scores["f1"], scores)
 
 
 def no_better_than_controls(controls: Controls, chosen: StrategyResult, metric: str, margin: float) -> Iterator[str]:
-    """Sentences for a recommended strategy that scores hardly more than what needs no retrieval."""
+    """One sentence for each control that the recommended strategy hardly beats."""
     score = chosen.mean(metric)
     if score is None:
         return
     for name, control in (
-        ("the most frequent training answer, given without reading anything", controls.constant_answer),
+        ("giving the most frequent training answer without reading anything", controls.constant_answer),
         ("a generator tuned without passages", controls.closed_book),
     ):
-        own = control.scores.get(metric) if control else None
-        if own is not None and score - own <= margin:
+        without = control.scores.get(metric) if control else None
+        if without is not None and score - without <= margin:
             yield (
-                f"The recommended strategy scores {100 * score:.1f} {label(metric)} and {name} {100 * own:.1f}: "
-                "these questions do not show that retrieval helps."
+                f"The recommended strategy scores {100 * score:.1f} {label(metric)}; {name} scores {100 * without:.1f}"
+                ". These questions do not show that retrieval helps."
             )

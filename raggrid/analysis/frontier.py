@@ -25,9 +25,9 @@ from raggrid.strategies import STRATEGIES
 class FrontierPoint:
     """One strategy of one study.
 
-    Quality is a fraction, with its bootstrap interval over questions (and seeds); of an imported table, with the
-    bound that a score in [0, 1] keeps whatever the questions were. ``frontier_probability``: the share of resamples in
-    which no other beats it, None for a table. ``cost_low`` and ``cost_high`` are device-seconds, and
+    Quality is a fraction, with its bootstrap interval over questions (and seeds); for an imported table, with the
+    bound that holds for a score in [0, 1] whatever the questions were. ``frontier_probability``: the share of resamples
+    in which no other beats it, None for a table. ``cost_low`` and ``cost_high`` are device-seconds, and
     ``cost_interval`` says what they rest on: ``seeds``, ``trials`` or ``unknown``.
     """
 
@@ -52,9 +52,9 @@ class FrontierPoint:
 
 @dataclass(frozen=True)
 class Hypervolume:
-    """The area under a study's frontier, as a share of the rectangle up to the dearest point of all studies and up to
-    quality 1: the quality in hand, averaged over budgets from nothing to ``reference_device_seconds``. In [0, 1]; low
-    and high are its bootstrap interval, None for a table."""
+    """The area under a study's frontier, as a share of the rectangle up to the most expensive point of all studies and
+    up to quality 1: the quality that a budget buys, averaged over budgets from 0 to ``reference_device_seconds``. In
+    [0, 1]; low and high are its bootstrap interval, None for a table."""
 
     run: str
     value: float
@@ -83,7 +83,7 @@ class Frontier:
 
 @dataclass(frozen=True)
 class _Study:
-    """A study's lines by rising cost, their qualities, and draws of these (R, S); None for a table."""
+    """A study's lines by increasing cost, their qualities, and draws of these (R, S); None for a table."""
 
     result: Results
     lines: list[StrategyResult]
@@ -94,7 +94,7 @@ class _Study:
 
 
 def frontier(
-    run_dirs: Sequence[Path],
+    run_dirs: Sequence[Path | str],
     *,
     metric: MetricName = "f1",
     cost: CostBasis | None = None,
@@ -107,12 +107,12 @@ def frontier(
     Args:
         run_dirs: run directories; each keeps its own frontier, for comparison side by side.
         metric: the quality.
-        cost: which of the three costs; by default ``search``, or ``final`` where a table says nothing else.
-        confidence: of the intervals; resampling is over questions and seeds. Costs stay as measured in it.
+        cost: which of the three costs; by default ``search``, or ``final`` if an imported table has no other.
+        confidence: of the intervals. Resampling is over questions and seeds; costs stay as measured.
 
     Raises:
-        InputError: no run directory, one twice, or the metric or the cost is nowhere to be had.
-        RecordError: a folder that is no run directory, or has no result yet.
+        InputError: a run directory is missing or given twice, or a run lacks the metric or the cost.
+        RecordError: a folder is not a run directory, or has no result yet.
     """
     results = load_all(run_dirs)
     kept = [replace(result, measured=tuple(_choices(result))) for result in results]
@@ -132,10 +132,12 @@ def frontier(
 
 
 def _choices(result: Results) -> Iterator[StrategyResult]:
-    """What can be chosen: a control that reads no passages is none."""
+    """The strategies that can be chosen: not a control that reads no passages."""
     choices = [line for line in result.measured if STRATEGIES[line.strategy].reads_passages]
     if not choices:
-        raise InputError(f"{result.run}: has a control alone; expected a strategy that reads passages. Let it go on.")
+        raise InputError(
+            f"{result.run}: got a control alone; expected a strategy that reads passages. Let it continue."
+        )
     yield from choices
 
 
@@ -155,12 +157,12 @@ def undominated(costs: np.ndarray[Any, Any], quality: np.ndarray[Any, Any]) -> n
 
 
 def hypervolume(costs: np.ndarray[Any, Any], quality: np.ndarray[Any, Any], reference: float) -> np.ndarray[Any, Any]:
-    """The best quality that a budget buys, averaged over budgets from 0 to ``reference``; nothing bought counts 0.
+    """The best quality that a budget buys, averaged over budgets from 0 to ``reference``; 0 where it buys nothing.
 
     Args:
-        costs: (S,) in rising order, none above ``reference``.
+        costs: (S,) in increasing order, none above ``reference``.
         quality: (..., S) in [0, 1].
-        reference: the largest budget; with 0 all is free and the best quality counts alone.
+        reference: the largest budget; with 0 everything is free and only the best quality counts.
     """
     best = np.maximum.accumulate(quality, axis=-1)
     if reference <= 0.0:
@@ -174,7 +176,9 @@ def _study(result: Results, metric: MetricName, basis: CostBasis, resamples: int
     if result.imported:
         means = [line.mean(metric) for line in lines]
         if any(mean is None for mean in means):
-            raise InputError(f"metric: got {metric}; the table {result.run} lacks it for some strategy. Use another.")
+            raise InputError(
+                f"metric: got {metric}; the table {result.run} lacks it for some strategy. Use another one."
+            )
         quality = np.array(means, dtype=np.float64)
         return _Study(result, lines, costs, quality, None, min(line.num_questions for line in lines))
     try:
@@ -188,12 +192,12 @@ def _study(result: Results, metric: MetricName, basis: CostBasis, resamples: int
 def _points(study: _Study, basis: CostBasis, confidence: float) -> Iterator[FrontierPoint]:
     best = undominated(study.costs, study.quality)
     chances = _probabilities(study)
-    for place, line in enumerate(study.lines):
-        low, high = _quality_interval(study, place, confidence)
+    for index, line in enumerate(study.lines):
+        low, high = _quality_interval(study, index, confidence)
         price = cost_interval(study.result, line, basis, confidence)
         yield FrontierPoint(
-            str(study.result.run), line.strategy, line.loss, line.split, study.num_questions, float(study.costs[place]),
-            float(study.quality[place]), low, high, bool(best[place]), chances[place], line.winner.embedder_lr,
+            str(study.result.run), line.strategy, line.loss, line.split, study.num_questions, float(study.costs[index]),
+            float(study.quality[index]), low, high, bool(best[index]), chances[index], line.winner.embedder_lr,
             line.winner.generator_lr, price.low, price.high, price.source, len(line.seeds),
         )  # fmt: skip
 
@@ -205,11 +209,11 @@ def _probabilities(study: _Study) -> list[float | None]:
     return [float(share) for share in np.concatenate(parts).mean(0)]
 
 
-def _quality_interval(study: _Study, place: int, confidence: float) -> tuple[float, float]:
+def _quality_interval(study: _Study, index: int, confidence: float) -> tuple[float, float]:
     if study.draws is not None:
-        return interval(study.draws[:, place], confidence)
+        return interval(study.draws[:, index], confidence)
     # A mean of scores in [0, 1] has no larger variance than that of right and wrong answers (Bhatia and Davis 2000).
-    mean, size = float(study.quality[place]), study.num_questions or ASSUMED_QUESTIONS
+    mean, size = float(study.quality[index]), study.num_questions or ASSUMED_QUESTIONS
     half = NORMAL.inv_cdf(1.0 - (1.0 - confidence) / 2.0) * math.sqrt(mean * (1.0 - mean) / size)
     return max(0.0, mean - half), min(1.0, mean + half)
 
@@ -225,7 +229,7 @@ def _hypervolume(study: _Study, reference: float, confidence: float) -> Hypervol
 def _notes(results: Sequence[Results], wanted: CostBasis | None, basis: CostBasis) -> Iterator[str]:
     tables = [result for result in results if result.imported]
     if tables and wanted is None and basis == "final":
-        yield "The table does not say search costs, so the cost is that of training the chosen configuration once."
+        yield "The table has no search costs, so the cost is that of training the chosen configuration once."
     for result in tables:
         if not min(line.num_questions for line in result.measured):
             yield f"{result.run}: intervals assume {ASSUMED_QUESTIONS:,} questions; the table does not say how many."

@@ -16,7 +16,7 @@ from raggrid.graph import PhaseSearch
 from raggrid.records import Status
 from raggrid.space.rates import rate_text
 
-COLLAPSED = 0.1  # of the passages that questions retrieve before tuning: far below what a useful change could do
+COLLAPSED = 0.1  # of the passages retrieved before tuning: far fewer than any useful change would leave
 MIN_COLLAPSE_QUESTIONS = 30  # fewer can share their passages by chance
 
 
@@ -35,7 +35,7 @@ def warnings_of(results: Sequence[Results], lines: Sequence[StrategyResult], met
             yield f"{result.run}: {sentence}" if prefix else sentence
     devices = sorted({device for result in results for device in result.device_types})
     if len(devices) > 1:
-        yield f"Costs mix different devices ({', '.join(devices)}): their seconds do not compare."
+        yield f"Costs mix different devices ({', '.join(devices)}): their seconds are not comparable."
     if not any(line.aggregates for line in lines):
         yield from _few_seeds(lines)
 
@@ -51,14 +51,14 @@ def _of_study(result: Results, metric: str) -> Iterator[str]:
 def _of_table(result: Results) -> Iterator[str]:
     """What a table of means cannot say."""
     yield (
-        "This run is a table of means: no scores by question, so nothing is paired, and differences are judged by "
-        "bounds that hold whatever the questions were, which are wide."
+        "This run is a table of means: without scores per question nothing can be paired, and differences are judged "
+        "by wide bounds that hold whatever the questions were."
     )
     yield "The table does not say whether you have context labels; they are assumed unless you give --no-labels."
     if not min(line.num_questions for line in result.measured):
         yield (
-            f"The table does not say how many questions its scores are means of; {ASSUMED_QUESTIONS:,} are assumed. "
-            "Say it with --questions when importing."
+            f"The table does not say how many questions its scores are averaged over; {ASSUMED_QUESTIONS:,} are "
+            "assumed. Give --questions when importing."
         )
 
 
@@ -70,7 +70,7 @@ def _few_seeds(lines: Sequence[StrategyResult]) -> Iterator[str]:
     elif number == 2:
         yield "Two seeds: they say little about how far a third would move these numbers. Use three or more."
     if len(set(tuned)) > 1:
-        yield f"Strategies have from {number} to {max(tuned)} seeds; they are compared over those that all have."
+        yield f"Strategies have from {number} to {max(tuned)} seeds; they are compared over the seeds that all have."
 
 
 def _collapsed(result: Results) -> Iterator[str]:
@@ -80,13 +80,13 @@ def _collapsed(result: Results) -> Iterator[str]:
                 and line.winner.embedder_trial_id is None), default=None)  # fmt: skip
     for line in result.measured:
         passages, questions = found.get(line.winner.pipeline_id, (0, 0))
-        # Against what the un-tuned embedder finds, where a strategy uses it; else against one passage a question.
+        # Against what the un-tuned embedder finds, if a strategy uses it; else against one passage per question.
         expected = base if base is not None else questions
         if passages and questions >= MIN_COLLAPSE_QUESTIONS and passages < COLLAPSED * expected:
             usual = f"; the un-tuned embedder finds {base}" if base is not None else ""
             yield (
                 f"{display_name(*line.key)}: retrieval has collapsed: {questions} questions retrieve only {passages} "
-                f"different passages{usual}. Lower its learning rate."
+                f"distinct passages{usual}. Lower its learning rate."
             )
 
 
@@ -121,28 +121,27 @@ def _optimism(result: Results, metric: str) -> tuple[float, float]:
 def _missing(result: Results) -> Iterator[str]:
     names = [display_name(*key) for key in result.missing]
     if names:
-        yield f"The study is partial: no result for {', '.join(names)}."
-    short = list(_short(result)) if result.trials else []
-    if short:
-        yield f"The study is partial: trials that have run: {', '.join(short)}. The same search continues it."
+        yield f"The study is incomplete: no result for {', '.join(names)}."
+    counts = list(_unfinished(result)) if result.trials else []
+    if counts:
+        yield f"The study is incomplete: trials finished: {', '.join(counts)}. The same search command continues it."
 
 
-def _short(result: Results) -> Iterator[str]:
+def _unfinished(result: Results) -> Iterator[str]:
     """Searches with trials that are still to run; not those that wait for a search in which nothing completed."""
     seeds, repeats = len(result.space.seeds), result.space.seeds_for == "winners"
-    barren: set[str] = set()
+    no_winner: set[str] = set()
     for name, search in result.graph.searches.items():
-        # Around the winners of other searches there is one trial at least.
+        # A search around the winners of other searches has at least one trial.
         first = 1 if search.rates_from else search.num_trials
-        own = [row for row in result.trials if (row.phase, row.loss) == (search.phase, search.loss)]
+        rows = [row for row in result.trials if (row.phase, row.loss) == (search.phase, search.loss)]
         ended, planned = (
-            sum(row.status != Status.OVER_BUDGET for row in own),
+            sum(row.status != Status.OVER_BUDGET for row in rows),
             first + seeds - 1 if repeats else first * seeds,
         )
-        if barren & set(search.depends_on) or (
-            ended >= planned and not any(row.status == Status.COMPLETED for row in own)
-        ):
-            barren.add(name)
+        none_completed = ended >= planned and not any(row.status == Status.COMPLETED for row in rows)
+        if none_completed or no_winner & set(search.depends_on):
+            no_winner.add(name)
         elif ended < planned:
             yield f"{ended} of {planned} of {name}"
 
@@ -151,20 +150,20 @@ def _troubled(result: Results) -> Iterator[str]:
     for status in (Status.FAILED, Status.DIVERGED, Status.OVER_BUDGET):
         count = sum(trial.status == status for trial in result.trials)
         if count:
-            yield f"{count} of {len(result.trials)} trials ended as {status}; the costs count them."
+            yield f"{count} of {len(result.trials)} trials ended as {status}; the costs include them."
 
 
 def _edges(result: Results) -> Iterator[str]:
     """A best learning rate at the end of its grid: a better one may lie beyond."""
     for name, search in result.graph.searches.items():
         for side in _sides(result, search):
-            # One or two values are all ends: nothing is learnt from the best being one.
+            # With one or two values each is an end, so it means nothing that the best one is.
             ends = (min(side.grid), max(side.grid)) if len(side.grid) > 2 else ()
             if side.chosen in ends:
                 which = "smallest" if side.chosen == min(side.grid) else "largest"
                 yield (
-                    f"{name}: the best {side.name} learning rate, {rate_text(side.chosen)}, is the {which} of its "
-                    f"grid; a better one may lie beyond. Widen learning_rates.{side.name}."
+                    f"{name}: the best {side.name} learning rate, {rate_text(side.chosen)}, is the {which} in its "
+                    f"grid; a better one may lie beyond it. Widen learning_rates.{side.name}."
                 )
 
 
@@ -181,11 +180,11 @@ def _sides(result: Results, search: PhaseSearch) -> Iterator[_Side]:
     winner = winners.get(search.name)
     if winner is None:
         return
-    own = [trial for trial in result.trials if (trial.phase, trial.loss) == (search.phase, search.loss)]
+    trials = [trial for trial in result.trials if (trial.phase, trial.loss) == (search.phase, search.loss)]
     ids = {winner.embedder_trial_id, winner.generator_trial_id}
-    trial = next((trial for trial in own if trial.trial_id in ids), None)
+    trial = next((trial for trial in trials if trial.trial_id in ids), None)
     if trial is None:
         return
     for side in ("embedder", "generator"):
-        tried = {getattr(row, f"{side}_lr") for row in own if row.seed == trial.seed} - {None}
+        tried = {getattr(row, f"{side}_lr") for row in trials if row.seed == trial.seed} - {None}
         yield _Side(side, getattr(trial, f"{side}_lr"), tuple(sorted(tried)))

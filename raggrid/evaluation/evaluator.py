@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 
 import numpy as np
 
-from raggrid.evaluation.metrics import METRICS, answer_scores, recall_at_k
+from raggrid.evaluation.metrics import answer_scores, recall_at_k
 from raggrid.rag.pipeline import Pipeline
 from raggrid.records import Question
 from raggrid.space.search_space import SearchSpace
@@ -73,30 +71,3 @@ def score(question: Question, prediction: str, retrieved_ids: tuple[str, ...], k
     recall = recall_at_k(retrieved_ids, question.context_ids, k) if retrieved_ids else None
     scores = {**answer_scores(prediction, question.answers), "recall_at_k": recall}
     return Scored(question.id, prediction, retrieved_ids, scores)
-
-
-def means(rows: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
-    """The mean of every metric over the rows that have it; None where none has."""
-    known = {name: [value for row in rows if (value := row.get(name)) is not None] for name in METRICS}
-    return {name: fmean(values) if values else None for name, values in known.items()}
-
-
-def constant_answer(train: Sequence[Question], questions: Sequence[Question]) -> dict[str, object]:
-    """What the most frequent answers of the training questions score on ``questions``, alone and taken together.
-
-    ``answers``: for each first word of a question (who, where, what ...) the training answer that is most frequent
-    after it; beside it their mean score in each metric of answers. What is not above this has learnt the answer prior
-    alone.
-    """
-    counts: dict[str, Counter[str]] = {}
-    for question in train:
-        counts.setdefault(_opening(question), Counter())[question.answers[0]] += 1
-    overall = Counter(question.answers[0] for question in train)
-    best = {opening: found.most_common(1)[0][0] for opening, found in counts.items()}
-    given = [best.get(_opening(question), overall.most_common(1)[0][0]) for question in questions]
-    scores = means([answer_scores(answer, row.answers) for answer, row in zip(given, questions, strict=True)])
-    return {"answers": best, **{name: mean for name, mean in scores.items() if mean is not None}}
-
-
-def _opening(question: Question) -> str:
-    return question.question.split()[0].lower()

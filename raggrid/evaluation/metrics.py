@@ -9,7 +9,10 @@ import re
 import string
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
 from typing import Literal, NamedTuple, get_args
+
+from raggrid.records import Question
 
 AnswerMetric = Literal["f1", "exact_match", "contains_answer", "rouge_l"]
 MetricName = Literal[AnswerMetric, "recall_at_k"]
@@ -91,7 +94,7 @@ def recall_at_k(retrieved_ids: Sequence[str], context_ids: Sequence[str], k: int
 
 
 class Metric(NamedTuple):
-    """What a metric is called in print, and its value in [0, 1] for an answer; None for one of retrieval."""
+    """A metric: its printed name, and its value in [0, 1] for an answer; None for one of retrieval."""
 
     label: str
     of_answer: Callable[[str, Sequence[str]], float] | None
@@ -110,3 +113,30 @@ METRICS: Mapping[str, Metric] = {
 def answer_scores(prediction: str, answers: Sequence[str]) -> dict[str, float | None]:
     """Every metric of answers, by name."""
     return {name: metric.of_answer(prediction, answers) for name, metric in METRICS.items() if metric.of_answer}
+
+
+def means(rows: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
+    """The mean of every metric over the rows that have it; None if none has."""
+    known = {name: [value for row in rows if (value := row.get(name)) is not None] for name in METRICS}
+    return {name: fmean(values) if values else None for name, values in known.items()}
+
+
+def constant_answer(train: Sequence[Question], questions: Sequence[Question]) -> dict[str, object]:
+    """What the most frequent answers of the training questions score on ``questions``, alone and taken together.
+
+    ``answers``: for each first word of a question (who, where, what ...) the training answer that is most frequent
+    after it; beside it their mean score in each metric of answers. A pipeline that scores no more has learnt only the
+    answer prior.
+    """
+    counts: dict[str, Counter[str]] = {}
+    for question in train:
+        counts.setdefault(_opening(question), Counter())[question.answers[0]] += 1
+    overall = Counter(question.answers[0] for question in train)
+    best = {opening: found.most_common(1)[0][0] for opening, found in counts.items()}
+    given = [best.get(_opening(question), overall.most_common(1)[0][0]) for question in questions]
+    scores = means([answer_scores(answer, row.answers) for answer, row in zip(given, questions, strict=True)])
+    return {"answers": best, **{name: mean for name, mean in scores.items() if mean is not None}}
+
+
+def _opening(question: Question) -> str:
+    return question.question.split()[0].lower()

@@ -147,9 +147,9 @@ def _aligned(table: pa.Table, wanted: pa.Schema) -> pa.Table:
 
 
 def read(run: Path, record: type[R], **equal: str) -> list[R]:
-    """The facts of a table: one record a key, the one written last, in order of first writing.
+    """The facts of a table: one record per key, the one written last, in order of first writing.
 
-    ``equal``: columns and the value that the rows wanted have there; files without such rows are hardly read.
+    ``equal``: columns and their values in the wanted rows; files without such rows are hardly read.
     """
     where = [(name, "=", value) for name, value in equal.items()] or None
     return latest(_records(_together(table_files(run, record), record, where), record))
@@ -172,7 +172,7 @@ def _records(table: pa.Table, record: type[R]) -> list[R]:
 
 
 def latest(rows: list[R]) -> list[R]:
-    """One record a key, the last of ``rows``, in order of the key's first; all of them where there is no key."""
+    """One record per key, the last of ``rows``, in order of each key's first; all of them if there is no key."""
     keys = KEYS[type(rows[0])] if rows else ()
     if not keys:
         return rows
@@ -183,15 +183,15 @@ def read_space(run: Path) -> SearchSpace:
     """The space a run directory was made for.
 
     Raises:
-        RecordError: ``run`` is no run directory.
+        RecordError: ``run`` is not a run directory.
     """
     if not (run / "space.yaml").is_file():
-        raise RecordError(f"{run}: no run directory (it has no space.yaml). {_instead(run)}")
+        raise RecordError(f"{run}: not a run directory (it has no space.yaml). {_instead(run)}")
     return load_space(run / "space.yaml")
 
 
 def _instead(folder: Path) -> str:
-    """What to give in place of a folder that is no run directory."""
+    """What to give instead of a folder that is not a run directory."""
     inside = sorted(path.parent.name for path in folder.glob("*/space.yaml"))
     if not inside:
         return "Give the --run of a raggrid search."
@@ -221,9 +221,9 @@ def write_text(path: Path, text: str) -> None:
 
 
 def is_full_disk(error: BaseException) -> bool:
-    """Whether an error means that there is no room left: not the fault of what was to be written.
+    """Whether an error means that the disk is full.
 
-    Libraries that write by themselves, such as safetensors, have the system's words in errors of their own.
+    Libraries that write by themselves, such as safetensors, raise errors of their own with the system's message.
     """
     known = isinstance(error, OSError) and error.errno in FULL
     return known or any(os.strerror(code) in str(error) for code in FULL)

@@ -37,7 +37,7 @@ class Account:
 
 @dataclass(frozen=True, kw_only=True)
 class Charged:
-    """What a trial took over all its attempts and segments: device-seconds by what they went to, and wall seconds."""
+    """The time of a trial, all its attempts and segments: device-seconds by purpose, and wall seconds."""
 
     train: float
     evaluate: float

@@ -35,7 +35,7 @@ def trial_row(trial_id: str, run: PhaseRun, report: Report, spent: Charged) -> T
 def pipeline_row(
     task: AnswerTask, report: Report, embedder: TrialRecord | None, generator: TrialRecord | None, costs: Costs, k: int
 ) -> PipelineRecord:
-    """A pipeline of these two trials (None: un-tuned) that has answered a split from ``k`` passages a question."""
+    """A pipeline of these two trials (None: un-tuned) that has answered a split from ``k`` passages per question."""
     return PipelineRecord(
         pipeline_id=task.pipeline_id, strategy=task.strategy, loss=task.loss, seed=task.seed, split=task.split,
         embedder_trial_id=task.embedder_trial_id, generator_trial_id=task.generator_trial_id,

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from raggrid.evaluation.evaluator import Read, Scored, answer_questions, means
+from raggrid.evaluation.evaluator import Read, Scored, answer_questions
+from raggrid.evaluation.metrics import means
 from raggrid.finetune.batches import shard
 from raggrid.finetune.trainer import Trainer
 from raggrid.finetune.workers import Worker

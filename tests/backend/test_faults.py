@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from raggrid.backend.ray.search import new_state, search
-from raggrid.rag.inputs import checked_inputs
+from raggrid.data.checked import checked_inputs
 from raggrid.records import LedgerRecord, PipelineRecord
 from raggrid.space.search_space import SearchSpace
 from raggrid.store.progress import saved_progress

@@ -36,7 +36,7 @@ def test_csv_and_parquet_say_the_same_and_seeds_are_kept_apart(tmp_path: Path) -
     [
         ({"phase": "generator"}, "row 1: phase: got 'generator'; expected one of embedder_labels"),
         ({"step": 0}, "row 1: got step 0, 6.0 s; expected at least 1"),
-        ({"objective": None}, "row 1: objective: got none"),
+        ({"objective": None}, "row 1: objective: got nothing"),
         ({"step": 9}, "row 2: got step 9 of one trial twice"),
         ({"step": "x"}, "a column has the wrong type"),
     ],

@@ -7,12 +7,14 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from raggrid.analysis.recommend import recommend
+from raggrid.cli.app import app
 from raggrid.demo import make_world, write_world
 from raggrid.errors import InputError
 from raggrid.published.importing import import_results
@@ -24,17 +26,18 @@ RAGGRID = str(Path(sys.executable).parent / "raggrid")
 VERBS = ("search", "plan", "recommend", "frontier", "report", "import", "demo", "simulate")
 LLAMA = ["--set", "models.embedder=BAAI/bge-base-en-v1.5", "--set", "models.dtype=bfloat16",
          "--set", "models.generator=meta-llama/Llama-3.1-8B-Instruct"]  # fmt: skip
-# Runs a verb, then fails if it pulled in what it must do without.
+# Runs a verb; its exit code, or what it imported though it must do without.
 PROBE = """
 import sys
 from raggrid.cli import main
 sys.argv = ["raggrid", *sys.argv[1:]]
+code = 0
 try:
     main()
 except SystemExit as end:
-    assert not end.code, end.code
+    code = end.code or 0
 heavy = [name for name in ("torch", "ray", "transformers", "sentence_transformers", "faiss") if name in sys.modules]
-sys.exit(f"imported {heavy}" if heavy else 0)
+sys.exit(f"imported {heavy}" if heavy else code)
 """
 
 
@@ -94,6 +97,11 @@ def test_help_lists_the_verbs_and_version_prints() -> None:
     assert raggrid("--version").stdout.startswith("raggrid ")
 
 
+def probed(*words: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", PROBE, *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
 def test_reading_verbs_import_nothing_heavy(run: Path, space: Path, tmp_path: Path) -> None:
     for words in (
         ["--help"],
@@ -107,10 +115,26 @@ def test_reading_verbs_import_nothing_heavy(run: Path, space: Path, tmp_path: Pa
         ["recommend", tmp_path / "paper" / "popqa", "--have", "generator", "--price", "2"],
         ["demo", tmp_path / "world", "--entities", "20"],
     ):
-        done = subprocess.run(
-            [sys.executable, "-c", PROBE, *map(str, words)], capture_output=True, text=True, check=False
-        )
+        done = probed(*words)
         assert done.returncode == 0, (words, done.stderr)
+
+
+def test_what_is_refused_is_refused_before_anything_heavy_is_imported(space: Path, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text("name: x\nretrieval: {top_k: 0}\n")
+    for words in (
+        ["search", "missing.yaml", "--run", tmp_path / "r"],
+        ["search", wrong, "--run", tmp_path / "r"],
+        ["search", space, "--run", tmp_path / "r", "--set", "data.folder=nowhere"],
+        ["search", space, "--run", tmp_path / "r"],  # its models are not there
+        ["plan", "missing.yaml", "--pilot"],
+        ["plan", wrong],
+        ["plan", space, "--set", "data.folder=nowhere", "--pilot"],
+        ["simulate", wrong, "--curves", "missing"],
+        ["recommend", "missing"],
+    ):
+        done = probed(*words)
+        assert done.returncode == 2, (words, done.stderr)
 
 
 def test_json_is_json_alone(run: Path, space: Path) -> None:
@@ -124,7 +148,7 @@ def test_sentences_in_a_pipe_stay_on_one_line(tmp_path: Path) -> None:
     lines = raggrid("recommend", whole).stdout.splitlines()
     needed = [row.questions_needed for row in recommend([whole]).unresolved if row.difference < 0]
     assert needed
-    assert sum("points to the best" in line and "questions would settle it." in line for line in lines) == len(needed)
+    assert sum("% interval" in line and "questions would settle it." in line for line in lines) == len(needed)
     assert any(line.endswith("how far another seed would move these numbers was not measured.") for line in lines)
 
 
@@ -142,27 +166,27 @@ def test_sentences_in_a_pipe_stay_on_one_line(tmp_path: Path) -> None:
         (["plan", "SPACE", "--set", "models.embedder=a/b", "--pilot"], "model './none': no such file or folder"),
         (["plan", "SPACE", *LLAMA, "--device", "T4"], "device memory: got T4 with 16 GB; expected about"),
         (["plan", "SPACE", *LLAMA, "--device", "K80"], "\n--device: got 'K80'; expected one of cpu, T4"),
-        (["plan", "SPACE", "--pilot", "--device", "A10"], "--device A10: got it with --pilot"),
+        (["plan", "SPACE", "--pilot", "--device", "A10"], "--device: got 'A10' beside a pilot, which measures"),
         (["plan", "SPACE", "--seconds-per-step", "joint_rag"], "got 'joint_rag'; expected PHASE=SECONDS"),
         (["plan", "SPACE", "--step-times", "none.json"], "none.json: cannot be read: No such file"),
         (["plan", "SPACE", *LLAMA, "--seconds-per-step", "x=1"], "seconds per step: got 'x'; expected one of"),
-        (["recommend", "missing"], "missing: no run directory"),
+        (["recommend", "missing"], "missing: not a run directory"),
         (["simulate", "SPACE", "--curves", "missing"], "missing: no such file or folder; expected recorded curves"),
         (["simulate", "SPACE", "--curves", "c.csv"], "c.csv: no such file or folder; expected recorded curves"),
         (["search", "SPACE", "--wall-hours", "-2"], "\n--wall-hours: got -2.0; expected a number of more than 0.0."),
         (["search", "SPACE", "--dollars", "5"], "\n--dollars: needs resources.dollars_per_device_hour, the price of"),
         (["simulate", "SPACE", "--curves", "c.csv", "--device-hours", "0"], "\n--device-hours: got 0.0; expected a"),
-        (["frontier", "missing"], "missing: no run directory"),
-        (["report", "missing"], "missing: no run directory"),
+        (["frontier", "missing"], "missing: not a run directory"),
+        (["report", "missing"], "missing: not a run directory"),
         (["report", "missing", "-o", "r.pdf"], "r.pdf: got '.pdf'; expected .html"),
         (["import", "missing.csv", "--run", "out"], "missing.csv: cannot be read"),
         (["import", "paper", "--dataset", "nq", "--run", "out"], "\n--dataset: got 'nq'; expected hotpotqa or popqa"),
         (["import", "paper", "--pipeline", "T5", "--run", "out"], "\n--pipeline: got 'T5'; expected one of MiniLM+"),
         (["recommend", "missing", "--max-device-hours", "-1"], "\n--max-device-hours: got -1"),
         (["recommend", "missing", "--margin", "2"], "\n--margin: got 2"),
-        (["recommend", "RUN", "--max-dollars", "2"], "\n--max-dollars: needs the price of a device-hour. Add --price"),
-        (["recommend", "PAPER", "--cost", "search"], "\n--cost: got search; the imported table does not say it"),
-        (["frontier", "PAPER", "--cost", "search"], "\n--cost: got search; the imported table does not say it"),
+        (["recommend", "RUN", "--max-dollars", "2"], "\n--max-dollars: needs a price per device-hour. Add --price"),
+        (["recommend", "PAPER", "--cost", "search"], "\n--cost: got search; the imported table lacks it"),
+        (["frontier", "PAPER", "--cost", "search"], "\n--cost: got search; the imported table lacks it"),
         (["demo", "world", "--entities", "5"], "\n--entities: got 5; expected an integer from 20 to 600."),
     ],
 )
@@ -209,7 +233,7 @@ def test_plan_takes_step_times_devices_and_prices(tiny_models: tuple[Path, Path]
     assert len(both["plans"]) == 2
     assert "all" in raggrid("plan", space, space, *words).stdout
     other = raggrid("plan", space, *words, "--set", "name=other")
-    assert "got no step times of 'other'; expected some. It has made." in other.stderr
+    assert "got no step times for 'other'; expected some. It has made." in other.stderr
 
 
 def test_plan_without_known_models_still_lists_the_trials(space: Path) -> None:
@@ -243,23 +267,25 @@ def test_demo_leaves_other_peoples_files_alone(tmp_path: Path) -> None:
 def test_import_says_what_it_assumed(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("strategy,f1,hours\ngenerator,0.5,2\n")
     done = raggrid("import", tmp_path / "t.csv", "--run", tmp_path / "run")
-    assert "those of 1 device; --devices says it" in " ".join(done.stdout.split())
+    assert "those of 1 device; give --devices" in " ".join(done.stdout.split())
     assert "kept as validation" in done.stdout
     help_ = " ".join(raggrid("import", "--help").stdout.replace("│", " ").split())
-    assert "if it does not say. Default: 1." in help_
+    assert "if the table does not say. Default: 1." in help_
 
 
 def test_plan_names_the_folder_that_is_not_there(space: Path) -> None:
     done = raggrid("plan", space, *LLAMA, "--set", "data.folder=No/Where")
     assert done.returncode == 0
-    assert "No data at hand (data.folder: No/Where is no folder here): questions of 20" in " ".join(done.stdout.split())
+    assert "No data found (data.folder: No/Where is not a folder here): questions of 20" in " ".join(
+        done.stdout.split()
+    )
 
 
 def test_plan_says_that_an_assumed_device_is_too_small(space: Path) -> None:
     gpus = [*LLAMA, "--set", "resources.gpus_per_worker=1", "--set", "training.rag.batch_size=16"]
     told = json.loads(raggrid("plan", space, *gpus, "--json").stdout)["pricing"]["notes"]
     (note,) = [note for note in told if "too small" in note]
-    told_of = re.fullmatch(r"An A10 with 24 GB is too small: expected about .* GB a device\. ([\w-]+) fits; .*", note)
+    told_of = re.fullmatch(r"An A10 with 24 GB is too small: expected about .* GB per device\. ([\w-]+) fits; .*", note)
     assert told_of, note
     assert raggrid("plan", space, *gpus, "--device", told_of[1]).returncode == 0
     huge = [*gpus, "--set", "training.rag.batch_size=4000"]
@@ -277,16 +303,17 @@ def test_a_price_of_nothing_is_a_price(space: Path) -> None:
 
 
 def test_what_a_pilot_prepares_is_told_beside_the_json(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], space: Path
 ) -> None:
-    from raggrid.cli.verb_plan import _ready_for_pilot
+    def prepared(_: object, say: Callable[[str], None]) -> None:
+        say("converting e")
+        raise InputError("enough")
 
-    monkeypatch.setattr("raggrid.rag.inputs.checked_inputs", lambda space: (space, None))
-    monkeypatch.setattr("raggrid.rag.inputs.prepare", lambda reference, digest, say: say(f"converting {reference}"))
-    _ready_for_pilot(made_space())
+    monkeypatch.setattr("raggrid.planning.planner.prepared_inputs", prepared)
+    with pytest.raises(InputError, match="enough"):
+        app(["plan", str(space), "--pilot", "--json"], standalone_mode=False)
     told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err == "converting e\nconverting g\n"
+    assert (told.out, told.err) == ("", "converting e\n")
 
 
 def test_step_times_of_an_unknown_phase_list_each_name_once(space: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any, get_args
 import pytest
 from torchmetrics.functional.text import rouge_score, squad
 
-from raggrid.evaluation.evaluator import means, score
+from raggrid.evaluation.evaluator import score
 from raggrid.evaluation.metrics import (
     ANSWER_METRICS,
     METRICS,
@@ -23,6 +23,7 @@ from raggrid.evaluation.metrics import (
     MetricName,
     exact_match,
     f1,
+    means,
     normalize_answer,
     recall_at_k,
     rouge_l,

@@ -15,7 +15,7 @@ import pytest
 from raggrid.errors import InputError, RecordError
 from raggrid.published.importing import import_results
 from raggrid.records import QuestionRecord
-from raggrid.report.contents import charged_to, read_study
+from raggrid.report.contents import attributed_to, read_study
 from raggrid.report.figures import common_step, response_figures
 from raggrid.report.page import json_for_script, render, write_report
 from raggrid.report.sections import differing, question_texts, strategy_rows
@@ -151,7 +151,7 @@ def test_the_axis_of_learning_rates_keeps_the_digits_of_drawn_ones(run: Path) ->
 
 
 def test_the_bill_sums_to_the_ledger_and_names_who_is_charged(run: Path) -> None:
-    bill = charged_to(read_study(run))
+    bill = attributed_to(read_study(run))
     assert sum(seconds for _, _, seconds in bill) == 8 * 10 + 3 + 2
     assert ("joint_rag/rag_token", "train", 40.0) in bill
     assert ("answering: joint (token)", "evaluate", 2.0) in bill
@@ -179,12 +179,12 @@ def test_questions_are_told_where_the_study_kept_them(run: Path) -> None:
     assert list(question_texts(study)) == ["q0"]
     text = render(study)
     assert "<strong>Who? &lt;/script&gt;" in text
-    assert "Right: me" in text
+    assert "Accepted: me" in text
 
 
 def test_what_cannot_be_reported_is_refused(run: Path, tmp_path: Path) -> None:
     create_run(tmp_path / "empty", made_space(), {})
-    with pytest.raises(RecordError, match="no pipeline was answered yet"):
+    with pytest.raises(RecordError, match="no pipeline is answered yet"):
         write_report(tmp_path / "empty", tmp_path / "r.html")
     with pytest.raises(InputError, match=r"expected \.html"):
         write_report(run, tmp_path / "r.pdf")

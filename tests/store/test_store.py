@@ -25,14 +25,14 @@ def test_a_folder_of_run_directories_lists_them(tmp_path: Path) -> None:
     with pytest.raises(RecordError) as caught:
         read_space(tmp_path)
     assert said(caught, tmp_path) == (
-        "HERE: no run directory (it has no space.yaml). Give the --run of a raggrid search."
+        "HERE: not a run directory (it has no space.yaml). Give the --run of a raggrid search."
     )
     for name in ("popqa", "hotpotqa"):
         create_run(tmp_path / name, made_space(), {})
     with pytest.raises(RecordError) as caught:
         read_space(tmp_path)
     assert said(caught, tmp_path) == (
-        "HERE: no run directory (it has no space.yaml). It holds run directories: hotpotqa, popqa. "
+        "HERE: not a run directory (it has no space.yaml). It holds run directories: hotpotqa, popqa. "
         "Give one of these, such as HERE/hotpotqa."
     )
     for number in range(10):

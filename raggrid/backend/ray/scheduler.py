@@ -1,7 +1,7 @@
-"""Early stopping: every phase search has an asynchronous successive halving (ASHA) of its own, for each upstream model.
+"""Early stopping: each phase search has its own asynchronous successive halving (ASHA), for each upstream model.
 
-Losses of different phases do not compare, nor do losses over different generators, so one halving over all trials would
-stop the wrong ones.
+Losses of different phases are not comparable, nor are losses over different generators, so one halving over all trials
+would stop the wrong ones.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from raggrid.study.tasks import PhaseTask, Task, from_config, from_metrics
 
 
 class PhaseScheduler(FIFOScheduler):
-    """Hands each result to its search's own ASHA; trials that belong to no search run to their end.
+    """Passes each result to its search's own ASHA; trials that belong to no search run to their end.
 
-    Rungs are counted in training steps, never in Tune's iteration counter, which starts again at one when a
-    trial's process is replaced. ``processes``: how many of the trials' processes stay up while they have nothing to do.
+    Rungs are counted in training steps, never in Tune's iteration counter, which restarts at one when a trial's process
+    is replaced. ``processes``: how many of the trials' processes are kept alive while they are idle.
     """
 
     def __init__(self, space: SearchSpace, searches: Mapping[str, PhaseSearch], *, processes: int = 0) -> None:
@@ -42,7 +42,7 @@ class PhaseScheduler(FIFOScheduler):
         return {}
 
     def halving(self, group: HalvingGroup) -> ASHAScheduler | None:
-        """Ray's ASHA for the trials of a group; None where nothing is stopped early."""
+        """Ray's ASHA for the trials of a group; None if nothing is stopped early."""
         if group not in self.halvings:
             search = self.searches.get(group.search) if group.seed in self.searching else None
             self.halvings[group] = _halving(self.space, search) if search else None
@@ -67,7 +67,7 @@ class PhaseScheduler(FIFOScheduler):
         return Status.OVER_BUDGET if self.closes() else None
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
-        """Tune's word for `begin`."""
+        """Tune's name for `begin`."""
         if self.processes:
             _keep_idle_processes(tune_controller, trial, self.processes)
             self.processes = 0
@@ -83,14 +83,14 @@ class PhaseScheduler(FIFOScheduler):
         return str(FIFOScheduler.STOP)
 
     def replay(self, curves: Iterable[CurveRecord], groups: Mapping[str, HalvingGroup]) -> set[str]:
-        """Fill the rungs with what an earlier session measured, in its order; later trials are judged by it too.
+        """Fill the rungs with what an earlier session measured, in its order, so that later trials compare with it.
 
         Args:
             curves: the study's recorded evaluations.
-            groups: of the trials, by trial id; trials without one are left out.
+            groups: groups of the trials, by trial id; trials without one are left out.
 
         Returns:
-            Trials that the rungs stop; where an earlier session died before it could say so, that is still to be done.
+            Trials that the rungs stop; those that an earlier session died before recording still have to be stopped.
         """
         stopped: set[str] = set()
         known: set[str] = set()
@@ -112,16 +112,16 @@ def _stops(halving: ASHAScheduler, trial_id: str, step: int, objective: float | 
 
 
 def _named(trial_id: str) -> SimpleNamespace:
-    """A trial as a halving sees it, under raggrid's name: Tune gives it a new one whenever it starts again, and a rung
-    that it has passed already would judge it once more."""
+    """A trial as a halving sees it, under raggrid's id: Tune gives it a new one whenever it restarts, and a rung that
+    it has passed already would then judge it again."""
     return SimpleNamespace(trial_id=trial_id)
 
 
 def _keep_idle_processes(tune_controller: Any, trial: Trial, count: int) -> None:
-    """Let Tune keep one process a slot between trials, whether or not a next trial is waiting already.
+    """Let Tune keep one process per slot between trials, whether or not the next trial is waiting already.
 
-    By itself it keeps a single one, and every other trial after a pause starts by importing torch for ten seconds.
-    An inner part of Ray 2.60 (the version is pinned); without it studies are slower, not wrong.
+    By default it keeps a single one, and every other trial after a pause starts by importing torch for ten seconds.
+    This uses an internal of Ray 2.60 (the version is pinned); without it studies are slower, not wrong.
     """
     cache = getattr(tune_controller, "_actor_cache", None)
     if cache is not None and hasattr(cache, "increase_max"):
@@ -129,7 +129,7 @@ def _keep_idle_processes(tune_controller: Any, trial: Trial, count: int) -> None
 
 
 def _halving(space: SearchSpace, search: PhaseSearch) -> ASHAScheduler | None:
-    """Ray's ASHA over a search's rungs; None where there is nothing to stop."""
+    """Ray's ASHA over a search's rungs; None if there is nothing to stop."""
     stopping = space.early_stopping
     levels = rungs(search.max_steps, stopping)
     if not stopping.enabled or stopping.rungs == "synchronous" or not levels or search.num_trials < 2:
@@ -141,6 +141,6 @@ def _halving(space: SearchSpace, search: PhaseSearch) -> ASHAScheduler | None:
         grace_period=levels[0],
         max_t=search.max_steps,
         reduction_factor=stopping.reduction_factor,
-        # The loop ends itself at its last step; a stop there would cut off the saving of the models.
+        # The loop ends by itself at its last step; a stop there would prevent the models from being saved.
         stop_last_trials=False,
     )

@@ -1,4 +1,4 @@
-"""One study from its space to its records: check everything, write the identity, let Ray run the phase graph."""
+"""One study from its space to its records: check the inputs, write the identity, let Ray run the phase graph."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 
 from raggrid.backend.ray.cluster import Allocation, connected
 from raggrid.backend.ray.run_trials import run_trials
+from raggrid.data.checked import prepared_inputs
 from raggrid.data.folder import Dataset
 from raggrid.errors import StudyError, StudyInterrupted
 from raggrid.graph import study_graph
 from raggrid.identity import study_key
-from raggrid.rag.inputs import checked_inputs, prepare_models
 from raggrid.records import Closing, LedgerRecord, QuestionRecord, Status
 from raggrid.space.search_space import SearchSpace
 from raggrid.space.yaml_io import dump_space
@@ -34,7 +34,7 @@ from raggrid.worker.environment import environment
 
 def search(
     space: SearchSpace,
-    run: Path,
+    run: Path | str,
     *,
     address: str | None = None,
     extend: bool = False,
@@ -45,8 +45,8 @@ def search(
 
     Args:
         space: what to search.
-        run: a new or empty folder, or the run directory of the same study, which is then continued; on a cluster one
-            that all nodes see.
+        run: a new or empty folder, or the run directory of the same study, which is then continued; on a cluster, a
+            folder that all nodes see.
         address: an existing Ray cluster; by default one is started on this machine and ended afterwards.
         extend: accept a space that adds to the recorded one (learning rates, seeds, strategies, joint losses).
         observers: told of everything that happens, see `raggrid.study.events`; one that raises is told no more.
@@ -56,15 +56,14 @@ def search(
         InputError: wrong data or models; nothing was written.
         RecordError: ``run`` holds something else, another study, or a search that is still running.
         StudyError: the study could not answer a single pipeline, or the disk is full.
-        StudyInterrupted: Ctrl-C or SIGTERM; what was finished is in ``run``.
+        StudyInterrupted: Ctrl-C or SIGTERM; everything finished is in ``run``.
     """
-    space, data = checked_inputs(space)
-    prepare_models(space, say)
-    run = run.resolve()
+    space, data = prepared_inputs(space, say)
+    run = Path(run).resolve()
     if not is_begun(run):
         check_free(run)
     elif _nothing_to_do(run, space, data, extend=extend):
-        say(f"{run}: complete already; nothing is left to run.")
+        say(f"{run}: already complete; nothing is left to run.")
         return
     with contextlib.ExitStack() as held:
         fresh = not is_begun(run)
@@ -86,7 +85,7 @@ def search(
             controller.close()
     _say_failures(state)
     if not controller.roomy:
-        say("Checkpoints took more than checkpoints.max_gigabytes: all that were left are still needed.")
+        say("Checkpoints took more than checkpoints.max_gigabytes: all remaining ones are still needed.")
     _raise_outcome(controller)
 
 
@@ -174,13 +173,13 @@ def _raise_outcome(controller: Controller) -> None:
     kept = f"{len(state.trials)} trials and {len(state.answered)} answered pipelines"
     if controller.broken:
         raise StudyError(
-            f"{run}: stopped, nothing more can be written ({controller.broken}). {kept} are kept. Free some space; the "
+            f"{run}: stopped: nothing more can be written ({controller.broken}). {kept} are kept. Free some space; the "
             "same command continues."
         )
     if not state.is_done():
         raise StudyInterrupted(
-            f"{run}: interrupted after {kept}, which are kept. The same command continues; raggrid recommend shows "
-            "what there is."
+            f"{run}: interrupted after {kept}, which are kept. The same command continues; raggrid recommend shows the "
+            "results so far."
         )
     if not state.answered and state.closed != Closing.NOTHING:
         raise StudyError(

@@ -13,7 +13,7 @@ from raggrid.study.tasks import Dispatch, from_metrics, to_config
 
 
 class StudySearcher(Searcher):
-    """Tune asks it for the next trial and tells it how trials go; the `Controller` decides and remembers."""
+    """Tune asks it for the next trial and reports results to it; the `Controller` decides and keeps the state."""
 
     def __init__(self, controller: Controller, stop_reasons: Mapping[str, Status], session_began: float = 0.0) -> None:
         super().__init__()  # no metric: not every task has an objective
@@ -25,7 +25,7 @@ class StudySearcher(Searcher):
         return {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The next task as a trial's config; None while all that is left waits for running ones."""
+        """The next task as a trial's config; None while all remaining tasks wait for running ones."""
         task = self.controller.take()
         if task is None:
             return Searcher.FINISHED if self.controller.is_done() else None

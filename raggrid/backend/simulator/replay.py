@@ -1,8 +1,7 @@
 """One study from its recorded curves: raggrid's own controller and scheduler on a virtual clock, no Ray cluster.
 
-A discrete-event loop in Ray Tune's place, as syne-tune's simulator has one: it asks the controller when a slot is free,
-hands each report to the scheduler, and lets the controller know, in Tune's order. It starts no process, and nothing
-reaches disk.
+A discrete-event loop replaces Ray Tune, as in syne-tune's simulator: it asks the controller when a slot is free, passes
+each report to the scheduler and then to the controller, in Tune's order. It starts no process and writes no file.
 """
 
 from __future__ import annotations
@@ -59,11 +58,11 @@ class Due(NamedTuple):
 
 @dataclass
 class Replay:
-    """A study under way on a virtual clock with ``slots`` trials at once.
+    """A study on a virtual clock with ``slots`` concurrent trials.
 
-    ``missing``: phase runs without a curve; ``beyond`` and ``between``: trials that went further than their curve, and
-    those measured where their curve has no point; ``unanswered``: searches of which a finalist's score is not recorded,
-    so that the objective picks the winner.
+    ``missing``: phase runs without a curve; ``beyond``: trials that ran past the end of their curve; ``between``:
+    trials that were measured where their curve has no point; ``unanswered``: searches with a finalist whose score is
+    not recorded, so that the objective picks the winner.
     """
 
     space: SearchSpace
@@ -100,7 +99,7 @@ class Replay:
         return self.controller.state
 
     def run(self) -> None:
-        """Carry the study out to its end."""
+        """Run the study to its end."""
         self._fill()
         while self.due:
             due = heapq.heappop(self.due)
@@ -108,7 +107,7 @@ class Replay:
             self._deliver(due.task, due.step)
             self._fill()
 
-    # In Tune's place
+    # Instead of Tune
 
     def _fill(self) -> None:
         """Start what the controller has, as long as there is room."""
@@ -132,10 +131,10 @@ class Replay:
         else:
             self._await_report(task)
 
-    # In the workers' place
+    # Instead of the workers
 
     def _work(self, task: Task) -> Iterator[Step]:
-        """A task step by step."""
+        """The steps of a task."""
         if isinstance(task, PhaseTask):
             curve = self.curves.of(task.run)
             if curve is None:
@@ -150,7 +149,7 @@ class Replay:
             yield Step(self.curves.index_seconds, replace(self.nothing, status=Status.COMPLETED))
 
     def _train(self, task: PhaseTask, curve: Curve) -> Iterator[Step]:
-        """The reports of a trial where a trainer would make them: at every rung, and at the end."""
+        """The reports of a trial at the steps at which a trainer would make them: at every rung, and at the end."""
         run = task.run
         reached, wait, train, evaluate = self.reached.get(task.key, 0), self.curves.startup_seconds, 0.0, 0.0
         for level in (*rungs(run.max_steps, self.space.early_stopping), run.max_steps):
@@ -162,7 +161,7 @@ class Replay:
             wait += (reading.device_seconds - train + reading.evaluate_seconds) / self.workers
             train = reading.device_seconds
             if level <= reached:
-                wait = self.curves.startup_seconds  # an earlier start of it came this far
+                wait = self.curves.startup_seconds  # an earlier start of this trial came this far
                 continue
             {"beyond": self.beyond, "between": self.between}.get(reading.how, set()).add(task.key)
             self.reached[task.key] = level
@@ -209,7 +208,7 @@ class Replay:
         return scores.get(name) or UNKNOWN
 
     def scores_of(self, run: PhaseRun) -> Mapping[str, float]:
-        """The recorded scores of a phase run, empty where there is none; a known one stands for those that are not."""
+        """The recorded scores of a phase run, empty if there are none; a known score replaces an unknown one."""
         curve = self.curves.of(run)
         if curve is None or not curve.scores:
             return {}
