@@ -187,7 +187,7 @@ def read_space(run: Path) -> SearchSpace:
     """
     if not (run / "space.yaml").is_file():
         raise RecordError(f"{run}: not a run directory (it has no space.yaml). {_instead(run)}")
-    return load_space(run / "space.yaml")
+    return load_space(run / "space.yaml", unversioned=0)
 
 
 def _instead(folder: Path) -> str:

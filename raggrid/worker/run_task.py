@@ -32,7 +32,7 @@ from raggrid.study import ledger
 from raggrid.study.ledger import Account
 from raggrid.study.rows import curve_row
 from raggrid.study.tasks import AnswerTask, Dispatch, IndexTask, PhaseTask
-from raggrid.worker.build import frozen_generator, inputs, pipeline_of, train_task
+from raggrid.worker.build import frozen_embedder, frozen_generator, inputs, pipeline_of, train_task
 
 NO_MEMORY = ("can't allocate memory", "OutOfMemoryError", "out of memory")
 LESS_MEMORY = "Lower training.rag.batch_size, retrieval.top_k or prompt.passage_tokens."
@@ -188,7 +188,7 @@ def _answer_split(run: Path, task: AnswerTask, worker: Worker, clock: Clock) -> 
         folders = [
             checkpoint_folder(run, name) if name else None for name in (task.embedder_trial_id, task.generator_trial_id)
         ]
-        embedder = Embedder.load(folders[0] / "embedder" if folders[0] else space.models.embedder, worker.device)
+        embedder = frozen_embedder(space, worker, folders[0])
         pipeline = pipeline_of(run, space, data, embedder, frozen_generator(space, worker, folders[1]))
     with clock.during(Category.EVALUATE):
         questions = data.splits[task.split]

@@ -11,13 +11,13 @@ import pyarrow.parquet
 import pytest
 from ray.tune.utils import flatten_dict
 
+from raggrid.backend.ray.opening import restored_from
 from raggrid.records import CurveRecord, LedgerRecord, PipelineRecord, Report, Status, TrialRecord
 from raggrid.space.rates import middle_out, rungs
 from raggrid.space.settings import EarlyStopping
 from raggrid.store.storage import RunDirectory
 from raggrid.store.tables import append, create_run, read
 from raggrid.study.controller import Controller
-from raggrid.study.resume import restored
 from raggrid.study.state import StudyState
 from raggrid.study.tasks import Dispatch, IndexTask, PhaseTask, Task, from_config, from_metrics, to_config, to_metrics
 from tests.controllers import EVALUATE, TRAIN, carry_out, new_controller, outcome
@@ -175,7 +175,7 @@ def test_the_state_is_a_function_of_the_records(tmp_path: Path) -> None:
             assert task is not None
             first.reported(task.key, outcome(task))
             first.finished(task.key)
-        state = restored(StudyState(first.state.space, first.state.graph, "key", first.state.splits), run)
+        state = restored_from(run, StudyState(first.state.space, first.state.graph, "key", first.state.splits))
         state.indexed = True
         rest = [task.key for task in carry_out(Controller(state, run, 0))]
         assert sorted(rest) == sorted(whole[cut:])
