@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-METRICS = {"f1": "F1", "exact_match": "exact match", "recall_at_k": "recall@k"}
+from raggrid.evaluation.metrics import METRICS
+from raggrid.strategies import STRATEGIES
 
 
 def label(metric: str) -> str:
     """The printed name of a metric."""
-    return METRICS[metric]
+    return METRICS[metric].label
 
 
 def recall_label(k: int) -> str:
@@ -20,7 +21,7 @@ def recall_label(k: int) -> str:
 
 def display_name(strategy: str, loss: str | None) -> str:
     """The printed name of a strategy: with its loss only if that distinguishes two lines."""
-    return f"{strategy} ({loss.removeprefix('rag_')})" if strategy == "joint" and loss else strategy
+    return f"{strategy} ({loss.removeprefix('rag_')})" if loss and STRATEGIES[strategy].is_joint else strategy
 
 
 def study_names(runs: Sequence[str]) -> dict[str, str]:

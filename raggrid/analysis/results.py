@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import reduce
+from functools import cached_property, reduce
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from raggrid.analysis.predictions import SCORES, Predictions, read_answers
+from raggrid.analysis.predictions import Predictions, read_answers
 from raggrid.costs import Costs
 from raggrid.errors import InputError, RecordError
-from raggrid.graph import StudyGraph, selection_order, study_graph
+from raggrid.evaluation.metrics import METRICS
+from raggrid.graph import PlanKey, StudyGraph, selection_order, study_graph
 from raggrid.records import PipelineRecord, TrialRecord
 from raggrid.space.search_space import SearchSpace
 from raggrid.store.tables import read, read_environment, read_space
-
-Metric = Literal["f1", "exact_match", "recall_at_k"]
-Key = tuple[str, str | None]
 
 
 @dataclass(frozen=True)
@@ -47,9 +45,9 @@ class StrategyResult:
     aggregates: dict[str, float | None] = field(default_factory=dict)
 
     @property
-    def key(self) -> Key:
+    def key(self) -> PlanKey:
         """Strategy and loss: what a line of every table stands for."""
-        return self.strategy, self.loss
+        return PlanKey(self.strategy, self.loss)
 
     @property
     def num_questions(self) -> int:
@@ -76,8 +74,16 @@ class Results:
     environment: dict[str, Any]
     trials: tuple[TrialRecord, ...]
     measured: tuple[StrategyResult, ...]
-    missing: tuple[Key, ...] = field(default=())
+    missing: tuple[PlanKey, ...] = field(default=())
     answers: tuple[PipelineRecord, ...] = field(default=())
+
+    @cached_property
+    def trials_by_search(self) -> Mapping[str, list[TrialRecord]]:
+        """The recorded trials of each search, under all seeds."""
+        found: dict[str, list[TrialRecord]] = {name: [] for name in self.graph.searches}
+        for row in self.trials:
+            found.setdefault(self.graph.search_of(row.phase, row.loss) or "", []).append(row)
+        return found
 
     @property
     def split(self) -> str:
@@ -113,7 +119,7 @@ def load_all(run_dirs: Sequence[Path | str]) -> list[Results]:
     if not run_dirs:
         raise InputError("got no run directory; expected at least one. Give the --run of a raggrid search.")
     runs = [Path(run) for run in run_dirs]
-    twice = [run for place, run in enumerate(runs) if run.resolve() in [other.resolve() for other in runs[:place]]]
+    twice = [run for index, run in enumerate(runs) if run.resolve() in [other.resolve() for other in runs[:index]]]
     if twice:
         raise InputError(f"{twice[0]}: given twice; expected each run directory once. Drop one.")
     return [load_results(run) for run in runs]
@@ -139,7 +145,7 @@ def load_results(run: Path) -> Results:
         winners = _winners(graph, rows, trials, space.selection.metric)
         measured = tuple(_strategy_results(winners, rows, read_answers(run, split), split))
     done = {line.key for line in measured}
-    missing = tuple(key for plan in graph.pipelines if (key := (plan.strategy, plan.loss)) not in done)
+    missing = tuple(plan.key for plan in graph.pipelines if plan.key not in done)
     if not measured:
         raise RecordError(f"{run}: no strategy is answered on {split} yet. Let the search continue.")
     return Results(run, space, graph, environment, tuple(trials), measured, missing, tuple(rows))
@@ -147,26 +153,29 @@ def load_results(run: Path) -> Results:
 
 def _winners(
     graph: StudyGraph, rows: Sequence[PipelineRecord], trials: Sequence[TrialRecord], metric: str
-) -> dict[Key, list[PipelineRecord]]:
+) -> dict[PlanKey, list[PipelineRecord]]:
     """The validation rows of each planned strategy, one per seed, as the study itself picked them."""
     objectives = {trial.trial_id: trial.objective for trial in trials}
-    found: dict[Key, list[PipelineRecord]] = {}
+    found: dict[PlanKey, list[PipelineRecord]] = {}
     for plan in graph.pipelines:
-        own = [r for r in rows if (r.strategy, r.loss, r.split) == (plan.strategy, plan.loss, "validation")]
-        for seed in sorted({row.seed for row in own}, key=[row.seed for row in own].index):
-            same = [row for row in own if row.seed == seed]
-            best = min(same, key=lambda row: selection_order(row, metric, _objective(row, objectives)))
-            found.setdefault((plan.strategy, plan.loss), []).append(best)
+        validated = [r for r in rows if (r.strategy, r.loss, r.split) == (*plan.key, "validation")]
+        for seed in sorted({row.seed for row in validated}, key=[row.seed for row in validated].index):
+            of_seed = [row for row in validated if row.seed == seed]
+            best = min(of_seed, key=lambda row: selection_order(row, metric, _objective(graph, row, objectives)))
+            found.setdefault(plan.key, []).append(best)
     return found
 
 
-def _objective(row: PipelineRecord, objectives: dict[str, float | None]) -> float:
-    last = objectives.get(row.embedder_trial_id or row.generator_trial_id or "")
+def _objective(graph: StudyGraph, row: PipelineRecord, objectives: dict[str, float | None]) -> float:
+    last = objectives.get(graph.selected_trial(row) or row.embedder_trial_id or "")
     return float("inf") if last is None else last
 
 
 def _strategy_results(
-    winners: Mapping[Key, Sequence[PipelineRecord]], rows: Sequence[PipelineRecord], answers: Predictions, split: str
+    winners: Mapping[PlanKey, Sequence[PipelineRecord]],
+    rows: Sequence[PipelineRecord],
+    answers: Predictions,
+    split: str,
 ) -> Iterator[StrategyResult]:
     reported = {(row.pipeline_id, row.seed): row for row in rows if row.split == split}
     for validated in winners.values():
@@ -176,17 +185,17 @@ def _strategy_results(
             if (key := (row.pipeline_id, row.seed)) in reported and key in answers.rows
         ]
         if found:
-            own, before, places = zip(*found, strict=True)
-            yield _measured(own, before[0], answers, list(places))
+            rows_reported, rows_validated, indices = zip(*found, strict=True)
+            yield _measured(rows_reported, rows_validated[0], answers, list(indices))
 
 
 def _measured(
-    rows: Sequence[PipelineRecord], validation: PipelineRecord, answers: Predictions, places: list[int]
+    rows: Sequence[PipelineRecord], validation: PipelineRecord, answers: Predictions, indices: list[int]
 ) -> StrategyResult:
-    first, answered = rows[0], np.all(answers.answered[places], axis=0)
+    first, answered = rows[0], np.all(answers.answered[indices], axis=0)
     whole = bool(answered.all())
     by_seed = {
-        name: values[places] if whole else values[places][:, answered] for name, values in answers.scores.items()
+        name: values[indices] if whole else values[indices][:, answered] for name, values in answers.scores.items()
     }
     names = answers.question_ids
     final = tuple(row.final_device_seconds for row in rows)
@@ -196,7 +205,7 @@ def _measured(
         needs_labels=first.needs_labels,
         split=first.split,
         question_ids=names if whole else tuple(n for n, kept in zip(names, answered.tolist(), strict=True) if kept),
-        scores={name: values[0] if len(places) == 1 else values.mean(0) for name, values in by_seed.items()},
+        scores={name: values[0] if len(indices) == 1 else values.mean(0) for name, values in by_seed.items()},
         costs=Costs(sum(final) / len(final), first.search_device_seconds, first.marginal_device_seconds),
         winner=first,
         validation=validation,
@@ -207,9 +216,9 @@ def _measured(
 
 
 def _imported(row: PipelineRecord) -> StrategyResult:
-    nothing = {name: np.empty(0) for name in SCORES}
+    nothing = {name: np.empty(0) for name in METRICS}
     means = {name: None if (value := getattr(row, name)) is None or np.isnan(value) else float(value)
-             for name in ("f1", "exact_match", "recall_at_k")}  # fmt: skip
+             for name in METRICS}  # fmt: skip
     return StrategyResult(
         row.strategy, row.loss, row.needs_labels, row.split, (), nothing,
         Costs(row.final_device_seconds, row.search_device_seconds, row.marginal_device_seconds), row, None,

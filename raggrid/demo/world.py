@@ -96,7 +96,7 @@ def _write_pages(entities: list[Entity], sources: Sources, rng: Random) -> list[
     for number, entity in enumerate(rng.sample(entities, len(entities)), start=1):
         text, stated = write_passage(entity, sources, rng)
         title = entity.name[0].upper() + entity.name[1:]
-        pages.append(_Page(entity, Passage(f"w{number:05d}", title, text), stated))
+        pages.append(_Page(entity, Passage(id=f"w{number:05d}", title=title, text=text), stated))
     return pages
 
 
@@ -122,7 +122,9 @@ def _ask(page: _Page, uses: Mapping[str, int], rng: Random) -> Iterator[Question
         subject = _subject(page, relation, uses, rng)
         text = ask(page.entity, relation, subject, rng)
         question_id = f"q-{page.passage.id[1:]}-{relation}"
-        yield Question(question_id, text, page.entity.facts[relation], (page.passage.id,))
+        yield Question(
+            id=question_id, question=text, answers=page.entity.facts[relation], context_ids=(page.passage.id,)
+        )
 
 
 def _subject(page: _Page, relation: str, uses: Mapping[str, int], rng: Random) -> str:

@@ -10,9 +10,9 @@ from pathlib import Path
 from raggrid.published.result_rows import Row, Table
 from raggrid.published.result_tables import read_tables
 from raggrid.records import PipelineRecord
-from raggrid.space.search_space import TUNES_EMBEDDER, TUNES_GENERATOR, SearchSpace
+from raggrid.space.search_space import SearchSpace
 from raggrid.store.tables import append, check_free, create_run
-from raggrid.strategies import STRATEGIES
+from raggrid.strategies import BASELINE, RAG_LOSSES, STRATEGIES
 
 UNKNOWN = "not stated by the table"
 NEEDS_QUESTIONS = (
@@ -53,15 +53,15 @@ def import_results(
     found = read_tables(source, dataset=dataset, pipeline=pipeline, percent=percent)
     tables = [replace(table, notes=(*table.notes, *assumed(table, num_devices))) for table in found]
     run = Path(run)
-    places = [run if len(tables) == 1 else run / table.name.removeprefix("paper-") for table in tables]
-    for place in places:
-        check_free(place)
-    for place, table in zip(places, tables, strict=True):
+    runs = [run if len(tables) == 1 else run / table.name.removeprefix("paper-") for table in tables]
+    for path in runs:
+        check_free(path)
+    for path, table in zip(runs, tables, strict=True):
         split = "test" if any(row.split == "test" for row in table.rows) else "validation"
-        create_run(place, _space(table), _environment(table))
+        create_run(path, _space(table), _environment(table))
         rows = [_record(row, split, num_questions, num_devices or 1) for row in table.rows]
-        append(place, [row for row, own in zip(rows, table.rows, strict=True) if (own.split or split) == split])
-    return list(zip(places, tables, strict=True))
+        append(path, [row for row, raw in zip(rows, table.rows, strict=True) if (raw.split or split) == split])
+    return list(zip(runs, tables, strict=True))
 
 
 def _space(table: Table) -> SearchSpace:
@@ -70,19 +70,20 @@ def _space(table: Table) -> SearchSpace:
         side: list(table.grid) or sorted({rate for row in table.rows if (rate := getattr(row, f"{side}_lr"))})
         for side in ("embedder", "generator")
     }
-    missing = {
-        *(TUNES_EMBEDDER if not grids["embedder"] else ()),
-        *(TUNES_GENERATOR if not grids["generator"] else ()),
+    known = {
+        name
+        for name, about in STRATEGIES.items()
+        if (grids["embedder"] or not about.tunes_embedder) and (grids["generator"] or not about.tunes_generator)
     }
-    strategies = [name for name in dict.fromkeys(row.strategy for row in table.rows) if name not in missing]
-    joint = [row.loss for row in table.rows if row.strategy == "joint"]
+    strategies = [name for name in dict.fromkeys(row.strategy for row in table.rows) if name in known]
+    joint = [row.loss for row in table.rows if STRATEGIES[row.strategy].is_joint]
     top_k = max(2, *(row.k or 0 for row in table.rows))
     return SearchSpace.model_validate({
         "name": table.name,
         "data": {"folder": UNKNOWN},
         "models": {"embedder": table.embedder or UNKNOWN, "generator": table.generator or UNKNOWN},
-        "strategies": strategies or ["baseline"],
-        "losses": {"joint": joint or ["rag_token"]},
+        "strategies": strategies or [BASELINE],
+        "losses": {"joint": joint or RAG_LOSSES[:1]},
         "learning_rates": grids,
         "retrieval": {"top_k": top_k},
     })  # fmt: skip
@@ -101,29 +102,44 @@ def _record(row: Row, split: str, num_questions: int | None, num_devices: int) -
     final = row.device_hours
     if final is None:
         final = (row.hours or 0.0) * (row.num_devices or num_devices)
-    rest = [
+    costs = [
         math.nan if hours is None else hours * 3600 for hours in (row.search_device_hours, row.marginal_device_hours)
     ]
-    if row.strategy == "baseline":
-        rest = [0.0, 0.0]
+    if not STRATEGIES[row.strategy].phases:
+        costs = [0.0, 0.0]
     scores = [math.nan if value is None else value for value in (row.exact_match, row.f1)]
     return PipelineRecord(
-        f"{row.strategy}-{row.loss}", row.strategy, row.loss, 0, row.split or split, None, None, row.embedder_lr,
-        row.generator_lr, scores[0], scores[1], row.recall_at_k, row.k or 0, row.num_questions or num_questions or 0,
-        STRATEGIES[row.strategy].needs_labels, final * 3600, rest[0], rest[1],
-    )  # fmt: skip
+        pipeline_id=f"{row.strategy}-{row.loss}",
+        strategy=row.strategy,
+        loss=row.loss,
+        seed=0,
+        split=row.split or split,
+        embedder_trial_id=None,
+        generator_trial_id=None,
+        embedder_lr=row.embedder_lr,
+        generator_lr=row.generator_lr,
+        exact_match=scores[0],
+        f1=scores[1],
+        recall_at_k=row.recall_at_k,
+        k=row.k or 0,
+        num_questions=row.num_questions or num_questions or 0,
+        needs_labels=STRATEGIES[row.strategy].needs_labels,
+        final_device_seconds=final * 3600,
+        search_device_seconds=costs[0],
+        marginal_device_seconds=costs[1],
+    )
 
 
 def assumed(table: Table, num_devices: int | None) -> Iterator[str]:
     """What the records state although neither the table nor the user did, one sentence each."""
-    bare = [row for row in table.rows if row.hours and row.device_hours is None and row.num_devices is None]
-    if bare and num_devices is None:
+    unknown = [row for row in table.rows if row.hours and row.device_hours is None and row.num_devices is None]
+    if unknown and num_devices is None:
         yield ("Hours without a number of devices are taken as those of 1 device; give --devices when importing.")
     if all(row.split is None for row in table.rows):
         yield "The table does not say which split its scores are from; they are kept as validation."
 
 
-def summary(place: Path, table: Table) -> str:
+def summary(run: Path, table: Table) -> str:
     """One line on what was imported."""
     names: Sequence[str] = list(dict.fromkeys(row.strategy for row in table.rows))
-    return f"{place}: {len(table.rows)} rows ({', '.join(names)}) from {table.source}"
+    return f"{run}: {len(table.rows)} rows ({', '.join(names)}) from {table.source}"

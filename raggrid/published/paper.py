@@ -55,11 +55,11 @@ def _rows(dataset: str, raw: Sequence[Mapping[str, Any]]) -> tuple[Row, ...]:
 
 def _of_pipeline(content: Mapping[str, Any], dataset: str, pipeline: str) -> list[Mapping[str, Any]]:
     rows = [row for row in content["per_pipeline_fig6_7"] if row["dataset"] == dataset]
-    own = [row for row in rows if f"{row['embedder']}+{row['generator']}" == pipeline]
-    if not own:
+    chosen = [row for row in rows if f"{row['embedder']}+{row['generator']}" == pipeline]
+    if not chosen:
         names = dict.fromkeys(f"{row['embedder']}+{row['generator']}" for row in rows)
         raise DataError(f"pipeline: got '{pipeline}'; expected one of {', '.join(names)}.")
-    return own
+    return chosen
 
 
 def _with_first_phase(rows: Sequence[Row]) -> tuple[Row, ...]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from raggrid.errors import DataError, listed
-from raggrid.strategies import STRATEGIES, strategy_loss
+from raggrid.strategies import BASELINE, RAG_LOSSES, STRATEGIES, strategy_loss
 
 # Other names of the same columns.
 SYNONYMS = {
@@ -32,7 +32,6 @@ PAPER_NAMES: Mapping[str, tuple[str, str | None]] = {
 SCORES = ("exact_match", "f1", "recall_at_k")
 COSTS = ("device_hours", "hours", "search_device_hours", "marginal_device_hours")
 RATES = ("embedder_lr", "generator_lr")
-RAG_LOSSES = ("rag_token", "rag_sequence")
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ def checked_rows(where: str, rows: object, *, percent: bool = False) -> tuple[Ro
     if not isinstance(rows, Sequence) or not rows or not all(isinstance(row, Mapping) for row in rows):
         raise DataError(f"{where}: got no rows; expected one row per strategy. Add them.")
     named = [dict(_named(row)) for row in rows]
-    problems = [f"{key}: unknown column.{_meant(key, COLUMNS)}" for key in _unknown_columns(rows)]
+    problems = [f"{key}: unknown column.{_suggestion(key, COLUMNS)}" for key in _unknown_columns(rows)]
     advice = f"Known columns: {', '.join(COLUMNS)}." if problems else ""
     missing = list(_missing_columns(named))
     if missing:  # without them the rows cannot be judged
@@ -92,7 +91,7 @@ def checked_rows(where: str, rows: object, *, percent: bool = False) -> tuple[Ro
             problems.append(f"row {number}: got more cells than columns; expected as many cells as columns.")
     found = [_row(f"row {number}", row, percent, problems) for number, row in enumerate(named, 1)]
     keys = [(row.strategy, row.loss) for row in found if row.strategy in STRATEGIES]
-    problems += [f"strategy: got {key[0]} with loss {key[1]} twice; expected each once." for key in _twice(keys)]
+    problems += [f"strategy: got {key[0]} with loss {key[1]} twice; expected each once." for key in _duplicates(keys)]
     if problems:
         raise DataError(listed(where, problems, advice))
     return tuple(found)
@@ -126,7 +125,7 @@ def _missing_columns(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield "no column 'strategy'; expected one row per strategy. Add it."
     if not columns & {"exact_match", "f1"}:
         yield "no column 'exact_match' or 'f1'; expected one of them. Add it."
-    if not columns & {"device_hours", "hours"} and any(_strategy_of(row)[0] != "baseline" for row in rows):
+    if not columns & {"device_hours", "hours"} and any(_strategy_of(row)[0] != BASELINE for row in rows):
         yield "no column 'device_hours' or 'hours'; expected the cost of training. Add it."
 
 
@@ -136,41 +135,42 @@ def _strategy_of(row: Mapping[str, Any]) -> tuple[str | None, str | None]:
     return (None, None) if name is None else PAPER_NAMES.get(str(name), (str(name), None))
 
 
-def _twice(keys: Sequence[tuple[str, str | None]]) -> Iterable[tuple[str, str | None]]:
+def _duplicates(keys: Sequence[tuple[str, str | None]]) -> Iterable[tuple[str, str | None]]:
     return dict.fromkeys(key for key in keys if keys.count(key) > 1)
 
 
-def _row(place: str, named: Mapping[str, Any], percent: bool, problems: list[str]) -> Row:
+def _row(where: str, named: Mapping[str, Any], percent: bool, problems: list[str]) -> Row:
     strategy, loss = _strategy_of(named)
     if strategy not in STRATEGIES:
-        got, meant = (f"'{strategy}'", _meant(strategy, STRATEGIES)) if strategy else ("nothing", "")
-        problems.append(f"{place}: strategy: got {got}; expected one of {', '.join(STRATEGIES)}.{meant}")
+        got, suggestion = (f"'{strategy}'", _suggestion(strategy, STRATEGIES)) if strategy else ("nothing", "")
+        problems.append(f"{where}: strategy: got {got}; expected one of {', '.join(STRATEGIES)}.{suggestion}")
     values: dict[str, Any] = {
-        name: _number(place, name, named.get(name), problems) for name in (*SCORES, *COSTS, *RATES)
+        name: _number(where, name, named.get(name), problems) for name in (*SCORES, *COSTS, *RATES)
     }
-    values |= {name: _whole(place, name, named.get(name), problems) for name in ("k", "num_devices", "num_questions")}
+    values |= {name: _whole(where, name, named.get(name), problems) for name in ("k", "num_devices", "num_questions")}
     for name in SCORES:
-        values[name] = _fraction(place, name, values[name], percent, problems)
+        values[name] = _fraction(where, name, values[name], percent, problems)
     if named.get("exact_match") is None and named.get("f1") is None:
-        problems.append(f"{place}: has neither exact_match nor f1; expected one of them.")
-    if strategy != "baseline" and named.get("device_hours") is None and named.get("hours") is None:
-        problems.append(f"{place}: has neither device_hours nor hours; expected the cost of its training.")
+        problems.append(f"{where}: has neither exact_match nor f1; expected one of them.")
+    if strategy != BASELINE and named.get("device_hours") is None and named.get("hours") is None:
+        problems.append(f"{where}: has neither device_hours nor hours; expected the cost of its training.")
     split = named.get("split")
     if split not in (None, "validation", "test"):
-        problems.append(f"{place}: split: got '{split}'; expected validation or test.")
-    loss = named.get("loss") or loss or strategy_loss(strategy or "", "rag_token")
-    if strategy == "joint" and loss not in RAG_LOSSES:
-        meant = _meant(str(loss), RAG_LOSSES)
-        problems.append(f"{place}: loss: got '{loss}'; expected one of {', '.join(RAG_LOSSES)}.{meant}")
+        problems.append(f"{where}: split: got '{split}'; expected validation or test.")
+    about = STRATEGIES.get(strategy or "")
+    loss = named.get("loss") or loss or (strategy_loss(about.name, RAG_LOSSES[0]) if about else None)
+    if about and about.is_joint and loss not in RAG_LOSSES:
+        suggestion = _suggestion(str(loss), RAG_LOSSES)
+        problems.append(f"{where}: loss: got '{loss}'; expected one of {', '.join(RAG_LOSSES)}.{suggestion}")
     return Row(strategy or "", loss, split=split, **values)
 
 
-def _meant(word: str, known: Iterable[str]) -> str:
+def _suggestion(word: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(word, list(known), 1)
     return f" Did you mean '{close[0]}'?" if close else ""
 
 
-def _number(place: str, name: str, value: object, problems: list[str]) -> float | None:
+def _number(where: str, name: str, value: object, problems: list[str]) -> float | None:
     if value is None or value == "":
         return None
     try:
@@ -178,23 +178,23 @@ def _number(place: str, name: str, value: object, problems: list[str]) -> float 
     except ValueError:
         number = math.nan
     if not 0.0 <= number < math.inf:
-        problems.append(f"{place}: {name}: got {value!r}; expected a number of at least 0.")
+        problems.append(f"{where}: {name}: got {value!r}; expected a number of at least 0.")
         return None
     return number
 
 
-def _whole(place: str, name: str, value: object, problems: list[str]) -> int | None:
-    number = _number(place, name, value, problems)
+def _whole(where: str, name: str, value: object, problems: list[str]) -> int | None:
+    number = _number(where, name, value, problems)
     if number is not None and (number < 1 or number != int(number)):
-        problems.append(f"{place}: {name}: got {value!r}; expected a whole number of at least 1.")
+        problems.append(f"{where}: {name}: got {value!r}; expected a whole number of at least 1.")
         return None
     return None if number is None else int(number)
 
 
-def _fraction(place: str, name: str, value: float | None, percent: bool, problems: list[str]) -> float | None:
+def _fraction(where: str, name: str, value: float | None, percent: bool, problems: list[str]) -> float | None:
     share = value / 100 if value is not None and percent else value
     if share is not None and share > 1.0:
         advice = "" if percent else " Give --percent if the table is in percent."
-        problems.append(f"{place}: {name}: got {value:g}; expected at most {'100' if percent else '1'}.{advice}")
+        problems.append(f"{where}: {name}: got {value:g}; expected at most {'100' if percent else '1'}.{advice}")
         return None
     return share

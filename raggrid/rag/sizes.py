@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import struct
 from collections.abc import Mapping
 from math import prod
@@ -13,7 +12,7 @@ from typing import Any
 from raggrid.errors import ModelError
 from raggrid.model_size import ModelSize
 from raggrid.rag.gguf import converted
-from raggrid.rag.references import locate
+from raggrid.rag.references import cached_snapshot, locate
 
 HEADER_LIMIT = 100_000_000  # bytes; the format's own limit
 # (parameters, vocabulary, hidden size, layers, tied output), from the models' configurations on the hub.
@@ -44,8 +43,8 @@ def model_size(reference: str) -> ModelSize | None:
         ModelError: a path that is not there, or a file that is no model.
     """
     path = locate(reference)
-    if path is None:
-        path = _in_hub_cache(reference)
+    if path is None and (snapshot := cached_snapshot(reference)) and list(snapshot.glob("*.safetensors")):
+        path = snapshot
     if path is None:
         return _known(reference)
     if path.suffix == ".gguf":
@@ -59,15 +58,6 @@ def _known(reference: str) -> ModelSize | None:
         return None
     parameters, vocabulary, hidden, layers, tied = KNOWN[reference]
     return ModelSize(parameters, vocabulary * hidden, hidden, layers, tied, "a table of known models")
-
-
-def _in_hub_cache(reference: str) -> Path | None:
-    """A snapshot that a hub library has left on this machine."""
-    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
-    cache = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
-    snapshots = cache / f"models--{reference.replace('/', '--')}" / "snapshots"
-    found = sorted(snapshots.glob("*/config.json"))
-    return found[-1].parent if found and list(found[-1].parent.glob("*.safetensors")) else None
 
 
 def _of_folder(folder: Path) -> ModelSize:

@@ -19,7 +19,7 @@ from raggrid.space.rates import rate_text
 from raggrid.store.tables import write_text
 
 WIDTH, HEIGHT = 640, 380
-STANDINGS = ("on the frontier", "dominated")
+STATES = ("on the frontier", "dominated")
 GREY = "#9a9a9a"
 
 
@@ -52,9 +52,9 @@ def _csv(frontier: Frontier, path: Path) -> list[Path]:
         for curve in frontier.search_curves
         for step in curve.steps
     ]
-    beside = path.with_name(f"{path.stem}-search.csv")
-    _table(beside, list(rows[0]), rows)
-    return [path, beside]
+    curves = path.with_name(f"{path.stem}-search.csv")
+    _table(curves, list(rows[0]), rows)
+    return [path, curves]
 
 
 def _table(path: Path, names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
@@ -112,12 +112,12 @@ def _point_rows(frontier: Frontier, unit: Unit, names: Mapping[str, str]) -> lis
             "strategy": display_name(point.strategy, point.loss),
             "offset": offset,
             "cost": point.device_seconds / unit.seconds,
-            "cheap": point.cost_low / unit.seconds,
-            "dear": point.cost_high / unit.seconds,
+            "cost_low": point.cost_low / unit.seconds,
+            "cost_high": point.cost_high / unit.seconds,
             "quality": 100 * point.quality,
             "low": 100 * point.low,
             "high": 100 * point.high,
-            "standing": STANDINGS[0] if point.on_frontier else STANDINGS[1],
+            "state": STATES[0] if point.on_frontier else STATES[1],
             "probability": point.frontier_probability,
             "rates": f"embedder {rate_text(point.embedder_lr)}, generator {rate_text(point.generator_lr)}",
         }
@@ -128,15 +128,15 @@ def _point_rows(frontier: Frontier, unit: Unit, names: Mapping[str, str]) -> lis
 def _points_chart(alt: Any, frontier: Frontier, unit: Unit, names: Mapping[str, str]) -> Any:
     base = alt.Chart(alt.Data(values=_point_rows(frontier, unit, names))).encode(
         x=alt.X("cost:Q", title=f"{frontier.cost} cost ({unit.name})", scale=alt.Scale(nice=True)),
-        color=_standing_colour(alt, several=len(names) > 1),
+        color=_state_colour(alt, several=len(names) > 1),
         opacity=alt.Opacity(
-            "standing:N", scale=alt.Scale(domain=STANDINGS, range=[1.0, 0.45 if len(names) > 1 else 0.8]), legend=None
+            "state:N", scale=alt.Scale(domain=STATES, range=[1.0, 0.45 if len(names) > 1 else 0.8]), legend=None
         ),
     )
     y = alt.Y("quality:Q", title=f"{label(frontier.metric)} (percent)", scale=alt.Scale(zero=False))
-    on_it = alt.datum.standing == STANDINGS[0]
+    on_it = alt.datum.state == STATES[0]
     line = base.transform_filter(on_it).mark_line(interpolate="step-after", strokeDash=[4, 3])
-    across = base.mark_rule().encode(x="cheap:Q", x2="dear:Q", y=y)
+    across = base.mark_rule().encode(x="cost_low:Q", x2="cost_high:Q", y=y)
     upright = base.mark_rule().encode(y="low:Q", y2="high:Q")
     dots = base.mark_point(filled=True, size=90).encode(y=y, tooltip=_point_tooltip(alt, unit))
     texts = alt.layer(
@@ -154,11 +154,11 @@ def _points_chart(alt: Any, frontier: Frontier, unit: Unit, names: Mapping[str, 
     return layers.properties(width=WIDTH, height=HEIGHT, title=title)
 
 
-def _standing_colour(alt: Any, *, several: bool) -> Any:
+def _state_colour(alt: Any, *, several: bool) -> Any:
     """One study: grey for dominated points. Several: one colour per study, paler for dominated points."""
     if several:
         return alt.Color("study:N", title="study")
-    return alt.Color("standing:N", title=None, scale=alt.Scale(domain=STANDINGS, range=["#1f6fb4", GREY]))
+    return alt.Color("state:N", title=None, scale=alt.Scale(domain=STATES, range=["#1f6fb4", GREY]))
 
 
 def _point_tooltip(alt: Any, unit: Unit) -> list[Any]:
@@ -166,8 +166,8 @@ def _point_tooltip(alt: Any, unit: Unit) -> list[Any]:
         alt.Tooltip("strategy:N"), alt.Tooltip("study:N"), alt.Tooltip("quality:Q", format=".1f"),
         alt.Tooltip("low:Q", format=".1f"), alt.Tooltip("high:Q", format=".1f"),
         alt.Tooltip("cost:Q", format=",.2f", title=f"cost, {unit.name}"),
-        alt.Tooltip("cheap:Q", format=",.2f", title="cost, low"),
-        alt.Tooltip("dear:Q", format=",.2f", title="cost, high"),
+        alt.Tooltip("cost_low:Q", format=",.2f", title="cost, low"),
+        alt.Tooltip("cost_high:Q", format=",.2f", title="cost, high"),
         alt.Tooltip("probability:Q", format=".0%", title="chance of being on the frontier"),
         alt.Tooltip("rates:N", title="learning rates"),
     ]  # fmt: skip
@@ -214,9 +214,9 @@ def _search_chart(alt: Any, frontier: Frontier, unit: Unit, names: Mapping[str, 
     band = base.mark_area(opacity=0.12, interpolate="step-after").encode(y=y, y2="high:Q")
     lines = [
         base.transform_filter(alt.datum.strategy == name)
-        .mark_line(interpolate="step-after", strokeWidth=2 + 2 * place)
+        .mark_line(interpolate="step-after", strokeWidth=2 + 2 * index)
         .encode(y=y, **dash)
-        for place, name in reversed(list(enumerate(strategies)))
+        for index, name in reversed(list(enumerate(strategies)))
     ]
     dots = base.mark_point(filled=True, size=36).encode(y=y, tooltip=tooltip)
     censored = sum(curve.num_censored for curve in frontier.search_curves)

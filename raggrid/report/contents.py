@@ -11,8 +11,8 @@ from raggrid.analysis.recommend import Recommendation, recommend
 from raggrid.analysis.results import Results, load_results
 from raggrid.analysis.units import Unit, unit_for
 from raggrid.display_names import display_name
-from raggrid.graph import PhaseSearch
 from raggrid.records import CurveRecord, LedgerRecord, PipelineRecord, TrialRecord
+from raggrid.searches import PhaseSearch
 from raggrid.space.rates import rate_text
 from raggrid.store.tables import read
 
@@ -36,7 +36,7 @@ class Study:
 
     def trials_of(self, search: PhaseSearch) -> list[TrialRecord]:
         """The recorded trials of a search."""
-        return [row for row in self.results.trials if (row.phase, row.loss) == (search.phase, search.loss)]
+        return self.results.trials_by_search[search.name]
 
 
 def read_study(run: Path) -> Study:
@@ -66,22 +66,20 @@ def rates(trial: TrialRecord) -> tuple[float, float]:
     return trial.embedder_lr or 0.0, trial.generator_lr or 0.0
 
 
-def charged_to(study: Study) -> list[tuple[str, str, float]]:
+def attributed_to(study: Study) -> list[tuple[str, str, float]]:
     """The bill: (search or pipeline, category, device-seconds), summed; searches first, then answering, then others."""
-    search_of = {
-        row.trial_id: search.name for search in study.results.graph.searches.values() for row in study.trials_of(search)
-    }
+    search_of = {row.trial_id: name for name, rows in study.results.trials_by_search.items() for row in rows}
     answers = {row.pipeline_id: f"answering: {display_name(row.strategy, row.loss)}" for row in study.pipelines}
     order = [*study.results.graph.searches, *dict.fromkeys(answers.values())]
     sums: dict[tuple[str, str], float] = {}
     for row in study.ledger:
-        who = search_of.get(row.trial_id or "") or answers.get(row.pipeline_id or "") or "the whole study"
-        sums[who, row.category] = sums.get((who, row.category), 0.0) + row.device_seconds
-    ranked = sorted(sums, key=lambda key: (_place(key[0], order), key[1]))
-    return [(who, category, sums[who, category]) for who, category in ranked]
+        owner = search_of.get(row.trial_id or "") or answers.get(row.pipeline_id or "") or "the whole study"
+        sums[owner, row.category] = sums.get((owner, row.category), 0.0) + row.device_seconds
+    ranked = sorted(sums, key=lambda key: (_position(key[0], order), key[1]))
+    return [(owner, category, sums[owner, category]) for owner, category in ranked]
 
 
-def _place(name: str, order: Sequence[str]) -> int:
+def _position(name: str, order: Sequence[str]) -> int:
     return order.index(name) if name in order else len(order)
 
 

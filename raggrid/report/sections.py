@@ -16,7 +16,7 @@ from raggrid.space.rates import rate_text
 from raggrid.store.tables import read, read_table
 
 VERDICTS = {"as_good": "as good", "worse": "worse", "unresolved": "unresolved"}
-MOST_PREDICTIONS = 20
+MAX_PREDICTIONS = 20
 
 
 @dataclass(frozen=True)
@@ -124,33 +124,34 @@ def differing(study: Study, texts: Mapping[str, tuple[str, tuple[str, ...]]]) ->
     lines = [line for line in study.results.measured if line.question_ids == study.results.measured[0].question_ids]
     scores = np.stack([line.scores["f1"] for line in lines])  # (S, Q)
     spread = scores.var(axis=0).round(9)
-    order = np.argsort(-spread, kind="stable")[:MOST_PREDICTIONS]
-    chosen = [lines[0].question_ids[place] for place in order if spread[place] > 0]
-    said = _said(study, lines, set(chosen))
-    return [_differing(name, texts.get(name), said.get(name, ())) for name in chosen]
+    order = np.argsort(-spread, kind="stable")[:MAX_PREDICTIONS]
+    chosen = [lines[0].question_ids[index] for index in order if spread[index] > 0]
+    predictions = _given(study, lines, set(chosen))
+    return [_differing(name, texts.get(name), predictions.get(name, ())) for name in chosen]
 
 
-def _said(study: Study, lines: Sequence[StrategyResult], wanted: set[str]) -> dict[str, list[tuple[str, str, float]]]:
+def _given(study: Study, lines: Sequence[StrategyResult], wanted: set[str]) -> dict[str, list[tuple[str, str, float]]]:
     """(strategy, prediction, F1) by question; only the wanted rows become Python objects."""
     names = {line.winner.pipeline_id: display_name(*line.key) for line in lines}
     table = read_table(study.results.run, PredictionRecord)
     keys = [table[name].to_numpy(zero_copy_only=False) for name in ("question_id", "pipeline_id", "split")]
     rows = np.isin(keys[0], list(wanted)) & np.isin(keys[1], list(names)) & (keys[2] == lines[0].split)
-    said: dict[str, dict[str, tuple[str, str, float]]] = {}
+    predictions: dict[str, dict[str, tuple[str, str, float]]] = {}
     for row in table.take(np.flatnonzero(rows)).to_pylist():
         name = names[row["pipeline_id"]]
-        said.setdefault(row["question_id"], {})[name] = (name, row["prediction"], row["f1"])
-    return {question: list(by_strategy.values()) for question, by_strategy in said.items()}
+        predictions.setdefault(row["question_id"], {})[name] = (name, row["prediction"], row["f1"])
+    return {question: list(by_strategy.values()) for question, by_strategy in predictions.items()}
 
 
 def _differing(
-    name: str, text: tuple[str, tuple[str, ...]] | None, said: Sequence[tuple[str, str, float]]
+    name: str, text: tuple[str, tuple[str, ...]] | None, predictions: Sequence[tuple[str, str, float]]
 ) -> Differing:
     grouped: dict[tuple[float, str], list[str]] = {}
-    for strategy, prediction, f1 in said:
+    for strategy, prediction, f1 in predictions:
         grouped.setdefault((f1, prediction), []).append(strategy)
     answers = [
-        GroupedPrediction(prediction, tuple(who), f1) for (f1, prediction), who in sorted(grouped.items(), reverse=True)
+        GroupedPrediction(prediction, tuple(strategies), f1)
+        for (f1, prediction), strategies in sorted(grouped.items(), reverse=True)
     ]
     question, gold = text or (None, ())
     return Differing(name, question, gold, tuple(answers))

@@ -61,13 +61,13 @@ def _strategies(pricing: Pricing, unit: Unit) -> Table:
     heads = ["final", "search: low", "expected", "high", "marginal"]
     for name in [*heads, *(["dollars"] if pricing.money else [])]:
         table.add_column(name, justify="right", no_wrap=True)
-    for place, row in enumerate(pricing.bill.strategies):
+    for index, row in enumerate(pricing.bill.strategies):
         cells = [
             display_name(row.strategy, row.loss), unit.text(row.final_device_seconds),
             *_cells(row.search_device_seconds, unit), unit.text(row.marginal_device_seconds.expected),
         ]  # fmt: skip
         if pricing.money:
-            cells.append(f"{pricing.money[place].search_dollars.expected:,.2f}")
+            cells.append(f"{pricing.money[index].search_dollars.expected:,.2f}")
         table.add_row(*cells)
     return table
 

@@ -70,8 +70,8 @@ def _order(row: TableRow, basis: str) -> float:
 def _title(result: Recommendation, unit: Unit) -> str:
     size = f"{result.num_questions:,} {result.split} questions" if result.num_questions else f"{result.split} split"
     seeds = f", {result.num_seeds} seeds" if result.num_seeds > 1 else ""
-    hand = f", {result.case['have']} tuned already" if result.case["have"] else ""
-    return f"{size}{seeds}; percent; {unit.name}{hand}; verdict on {label(result.metric)}"
+    tuned = f", {result.case['have']} tuned already" if result.case["have"] else ""
+    return f"{size}{seeds}; percent; {unit.name}{tuned}; verdict on {label(result.metric)}"
 
 
 def _cells(row: TableRow, unit: Unit, columns: list[str], contains: bool) -> list[str | Text]:
@@ -112,14 +112,14 @@ def _interval(row: Compared) -> str:
 
 def _controls(result: Recommendation) -> Iterator[str]:
     """One sentence for both controls, so that nobody mistakes format and guessing for retrieval."""
-    constant, book = result.controls.constant_answer, result.controls.closed_book
+    constant, closed = result.controls.constant_answer, result.controls.closed_book
     parts = []
     if constant:
         scores = f"{percent(constant.exact_match)} EM, {percent(constant.f1)} F1"
         quoted = f' ("{constant.answers[0]}")' if len(constant.answers) == 1 else ""
         parts.append(f"the most frequent training answer for the question's first word{quoted} scores {scores}")
-    if book:
-        scores = f"{percent(book.exact_match)} EM, {percent(book.f1)} F1"
+    if closed:
+        scores = f"{percent(closed.exact_match)} EM, {percent(closed.f1)} F1"
         parts.append(f"a generator tuned without passages scores {scores} (closed_book)")
     if parts:
         yield f"Without retrieval, {'; '.join(parts)}."

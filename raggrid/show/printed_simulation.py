@@ -24,7 +24,7 @@ def show_simulation(result: Simulation, out: Console) -> None:
     if result.given.winners:
         show_table(_winners(result.given), out)
     out.print()
-    for line in (*_what_differs(result), *_doubts(result), *result.notes):
+    for line in (*_what_differs(result), *_assumptions(result), *result.notes):
         out.print(Text(line))
 
 
@@ -97,7 +97,7 @@ def _pair(winner: Winner) -> str:
     return f"{rates} ({', '.join(known)})"
 
 
-def _doubts(result: Simulation) -> Iterator[str]:
+def _assumptions(result: Simulation) -> Iterator[str]:
     """What was assumed where the recorded study has no data."""
     given = result.given
     studies = [given, *result.alternatives.values()]

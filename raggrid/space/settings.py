@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationInfo, field_validator
 
-StrategyName = Literal["baseline", "embedder", "generator", "independent", "two_phase", "joint", "closed_book"]
-RagLoss = Literal["rag_token", "rag_sequence"]
+from raggrid.evaluation.metrics import AnswerMetric
+from raggrid.strategies import RAG_LOSSES, STRATEGIES
+
+if TYPE_CHECKING:
+    StrategyName: TypeAlias = str
+    RagLoss: TypeAlias = str
+else:  # what pydantic checks and names in its errors: the names in the strategies' own file
+    StrategyName, RagLoss = Literal[tuple(STRATEGIES)], Literal[RAG_LOSSES]
 
 # The paper's appendix A describes this prompt in words; these are ours in its order.
 DEFAULT_PROMPT = (
@@ -71,9 +77,9 @@ class Losses(Section):
     """Which RAG loss each kind of phase uses."""
 
     phases: RagLoss = "rag_token"
-    """The loss of generator_rag and embedder_rag (the paper's two-phase uses RAG-Token)."""
+    """The RAG loss of phases that train one model (the paper's two-phase uses RAG-Token)."""
     joint: tuple[RagLoss, ...] = ("rag_token", "rag_sequence")
-    """joint_rag runs once for each of these losses."""
+    """A phase that trains both models runs once for each of these losses."""
 
 
 class Sampled(Section):
@@ -154,7 +160,7 @@ class Prompt(Section):
 
 
 class Labels(Section):
-    """The contrastive phase (embedder_labels): cheap, so it has its own length. Batch 8 is the paper's."""
+    """The contrastive phase, on context labels: cheap, so it has its own length. Batch 8 is the paper's."""
 
     steps: Count = 60
     """Training steps per trial. One epoch (the paper's length) is training questions / ``batch_size``."""
@@ -166,7 +172,7 @@ class Labels(Section):
 
 
 class Rag(Section):
-    """The three RAG phases (generator_rag, embedder_rag, joint_rag)."""
+    """The phases that train with a RAG loss."""
 
     steps: Count = 24
     """Training steps per trial, as in ``training.labels``; nearly all of a study's cost is proportional to it."""
@@ -218,7 +224,7 @@ class Selection(Section):
 
     finalists: Count = 2
     """More finalists find the best ``metric`` more surely and cost more answering."""
-    metric: Literal["f1", "exact_match"] = "f1"
+    metric: AnswerMetric = "f1"
     """Score on validation that picks the winner of a search."""
 
 

@@ -12,6 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from raggrid.errors import SpaceError, listed
+from raggrid.space.schema import CURRENT, upgraded
 from raggrid.space.search_space import Contradictions, SearchSpace
 from raggrid.space.settings import Sampled
 
@@ -42,7 +43,11 @@ _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 
 
 def load_space(
-    path: Path | str, overrides: Sequence[str] = (), options: Mapping[str, str] | None = None
+    path: Path | str,
+    overrides: Sequence[str] = (),
+    options: Mapping[str, str] | None = None,
+    *,
+    unversioned: int = CURRENT,
 ) -> SearchSpace:
     """Read a YAML search space, apply ``KEY.SUB=VALUE`` overrides, check it.
 
@@ -50,6 +55,7 @@ def load_space(
         path: the file.
         overrides: those of --set.
         options: overrides that have an option of their own, such as --wall-hours, by option.
+        unversioned: the schema version of a file that names none.
 
     Raises:
         SpaceError: the file is missing, not YAML, or wrong; the message lists every problem.
@@ -70,7 +76,7 @@ def load_space(
             given[_override(raw, override)] = option
         except SpaceError as error:
             problems.append(str(error))
-    raw.setdefault("name", path.stem)
+    raw = upgraded({"name": path.stem, "schema_version": unversioned, **raw})
     try:
         space = SearchSpace.model_validate(raw)
     except ValidationError as error:
@@ -85,10 +91,16 @@ def load_space(
 
 def parse_space(raw: Mapping[str, object], where: str = "search space") -> SearchSpace:
     """A checked space from plain data. Raises `SpaceError` with every problem at once."""
+    raw = upgraded(raw)
     try:
         return SearchSpace.model_validate(raw)
     except ValidationError as error:
         raise SpaceError(listed(where, _lines(error, raw))) from None
+
+
+def as_of(space: SearchSpace, version: int) -> SearchSpace:
+    """The space as it was meant under a schema version: what it leaves unsaid takes the defaults of then."""
+    return parse_space({**space.model_dump(mode="json", exclude_unset=True), "schema_version": version})
 
 
 def dump_space(space: SearchSpace) -> str:

@@ -14,6 +14,7 @@ import time
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
+from enum import StrEnum
 from pathlib import Path
 from types import NoneType
 from typing import Any, TypeVar
@@ -62,9 +63,13 @@ def schema(record: type) -> pa.Schema:
 def _field(name: str, hint: Any) -> pa.Field:
     options = [option for option in typing.get_args(hint) if option is not NoneType]
     nullable = NoneType in typing.get_args(hint)
-    base = options[0] if nullable else hint
+    base = str if _is_enum(hint) else options[0] if nullable else hint
     plain = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
     return pa.field(name, plain[base] if base in plain else pa.list_(pa.string()), nullable=nullable)
+
+
+def _is_enum(hint: Any) -> bool:
+    return isinstance(hint, type) and issubclass(hint, StrEnum)
 
 
 def check_free(run: Path) -> None:
@@ -161,8 +166,9 @@ def read_unseen(run: Path, record: type[R], seen: set[str]) -> list[R]:
 
 
 def _records(table: pa.Table, record: type[R]) -> list[R]:
-    lists = [name for name, hint in typing.get_type_hints(record).items() if typing.get_origin(hint) is tuple]
-    return [record(**{**row, **{name: tuple(row[name]) for name in lists}}) for row in table.to_pylist()]
+    hints = {name: typing.get_origin(hint) or hint for name, hint in typing.get_type_hints(record).items()}
+    made = {name: make for name, make in hints.items() if make is tuple or _is_enum(make)}
+    return [record(**{**row, **{name: make(row[name]) for name, make in made.items()}}) for row in table.to_pylist()]
 
 
 def latest(rows: list[R]) -> list[R]:
@@ -181,7 +187,7 @@ def read_space(run: Path) -> SearchSpace:
     """
     if not (run / "space.yaml").is_file():
         raise RecordError(f"{run}: not a run directory (it has no space.yaml). {_instead(run)}")
-    return load_space(run / "space.yaml")
+    return load_space(run / "space.yaml", unversioned=0)
 
 
 def _instead(folder: Path) -> str:

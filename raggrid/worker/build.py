@@ -32,7 +32,7 @@ def inputs(run: Path) -> tuple[SearchSpace, Dataset]:
 @lru_cache(maxsize=2)
 def passage_index(run: Path) -> Index:
     """The study's index over the vectors that the index task left; read once a process."""
-    return Index(np.load(index_folder(run) / VECTORS))
+    return Index(np.load(index_folder(run) / VECTORS), inputs(run)[0].retrieval)
 
 
 def train_task(run: Path, task: PhaseTask, worker: Worker) -> TrainTask:
@@ -40,7 +40,7 @@ def train_task(run: Path, task: PhaseTask, worker: Worker) -> TrainTask:
     space, data = inputs(run)
     phase = PHASES[task.run.phase]
     upstream = checkpoint_folder(run, task.run.upstream_trial_id) if task.run.upstream_trial_id else None
-    embedder = Embedder.load(space.models.embedder, worker.device)
+    embedder = frozen_embedder(space, worker, None if phase.trains_embedder else upstream)
     if phase.needs_labels:
         generator = None
     elif phase.trains_generator:
@@ -68,6 +68,11 @@ def _fresh_generator(space: SearchSpace, worker: Worker, seed: int) -> Generator
     if not full:
         add_lora(generator, space.training, seed)
     return generator
+
+
+def frozen_embedder(space: SearchSpace, worker: Worker, tuned: Path | None) -> Embedder:
+    """The study's embedder as it is, or as the trial of the checkpoint ``tuned`` left it."""
+    return Embedder.load(tuned / "embedder" if tuned else space.models.embedder, worker.device)
 
 
 def frozen_generator(space: SearchSpace, worker: Worker, tuned: Path | None) -> Generator:

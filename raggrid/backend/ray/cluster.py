@@ -96,7 +96,7 @@ def _grown(ray: Any, wanted: Resources, say: Callable[[str], None]) -> Iterator[
     slots, deadline = wanted.max_concurrent_trials or 1, time.monotonic() + 60 * wanted.wait_minutes
     try:
         while _fits(total := ray.cluster_resources(), wanted) < slots and time.monotonic() < deadline:
-            bundles = [_worker(total, wanted)] * max(1, wanted.workers) * slots
+            bundles = [resources(wanted.cpus_per_worker, _gpus(total, wanted))] * max(1, wanted.workers) * slots
             if bundles != asked:
                 asked = bundles
                 say(f"The cluster has {_told(total)}; waiting up to {wanted.wait_minutes:g} minutes for "
@@ -107,12 +107,6 @@ def _grown(ray: Any, wanted: Resources, say: Callable[[str], None]) -> Iterator[
     finally:
         if asked:
             request_resources(bundles=[])
-
-
-def _worker(total: Mapping[str, float], wanted: Resources) -> dict[str, float]:
-    """What a worker asks for, in Ray's form."""
-    held = {"CPU": float(wanted.cpus_per_worker), "GPU": _gpus(total, wanted)}
-    return {name: count for name, count in held.items() if count}
 
 
 def _start(ray: Any, address: str | None, wanted: Resources, settings: dict[str, str]) -> None:
@@ -189,3 +183,18 @@ def _allocation(total: Mapping[str, float], wanted: Resources) -> Allocation:
     kinds = sorted(name.removeprefix(ACCELERATOR) for name in total if name.startswith(ACCELERATOR))
     types = tuple(kinds or ["gpu"]) if gpus else ("cpu",)
     return Allocation(slots, wanted.workers, wanted.cpus_per_worker, gpus, types)
+
+
+def held_by_trial(config: Mapping[str, Any]) -> Any:
+    """What a trial's own process holds: one device for what runs inline, next to nothing beside a group."""
+    from ray import tune
+
+    if config["workers"] == 0 or config["task"]["kind"] != "phase":
+        return tune.PlacementGroupFactory([resources(config["cpus"], config["gpus"])])
+    # The group has a placement group of its own; counted here too, the study would wait for itself.
+    return tune.PlacementGroupFactory([{"node:__internal_head__": 0.001}])
+
+
+def resources(cpus: int, gpus: float) -> dict[str, float]:
+    """What one worker holds, in Ray's words."""
+    return {"CPU": cpus, **({"GPU": gpus} if gpus else {})}

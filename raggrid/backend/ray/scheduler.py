@@ -13,11 +13,12 @@ from typing import Any
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 
-from raggrid.graph import PhaseSearch
-from raggrid.records import CurveRecord
+from raggrid.records import CurveRecord, Report, Status
+from raggrid.searches import PhaseSearch
 from raggrid.space.rates import rungs
 from raggrid.space.search_space import SearchSpace
 from raggrid.study.rounds import HalvingGroup
+from raggrid.study.tasks import PhaseTask, Task, from_config, from_metrics
 
 
 class PhaseScheduler(FIFOScheduler):
@@ -34,7 +35,7 @@ class PhaseScheduler(FIFOScheduler):
         self.searching = space.seeds if space.seeds_for == "grid" else space.seeds[:1]
         self.halvings: dict[HalvingGroup, ASHAScheduler | None] = {}
         self.closes: Callable[[], bool] = lambda: False
-        self.stop_reasons: dict[str, str] = {}
+        self.stop_reasons: dict[str, Status] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing to pickle: Tune keeps a copy for a restore of its own, which raggrid does not use."""
@@ -47,20 +48,39 @@ class PhaseScheduler(FIFOScheduler):
             self.halvings[group] = _halving(self.space, search) if search else None
         return self.halvings[group]
 
-    def _of(self, trial: Trial) -> ASHAScheduler | None:
-        task = trial.config["task"]
-        if task["kind"] != "phase":
+    def _of(self, task: Task) -> ASHAScheduler | None:
+        if not isinstance(task, PhaseTask):
             return None
-        return self.halving(HalvingGroup(task["search"], task["run"]["seed"], task["run"]["upstream_trial_id"]))
+        return self.halving(HalvingGroup(task.search, task.run.seed, task.run.upstream_trial_id))
+
+    def begin(self, task: Task) -> None:
+        """Let the halving of a task that starts know it."""
+        if halving := self._of(task):
+            halving.on_trial_add(None, _named(task.key))
+
+    def judge(self, task: Task, report: Report) -> Status | None:
+        """Why a task is to stop after this report; None where it goes on, or has ended by itself."""
+        if report.status != Status.RUNNING:
+            return None
+        if (halving := self._of(task)) and _stops(halving, task.key, report.step, report.objective):
+            return Status.STOPPED
+        return Status.OVER_BUDGET if self.closes() else None
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
-        """Register the trial with its halving."""
+        """Tune's name for `begin`."""
         if self.processes:
             _keep_idle_processes(tune_controller, trial, self.processes)
             self.processes = 0
-        halving = self._of(trial)
-        if halving:
-            halving.on_trial_add(tune_controller, _named(trial.config["task"]["key"]))
+        self.begin(from_config(trial.config).task)
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        """Tune's word for `judge`."""
+        report = from_metrics(result)
+        reason = self.judge(from_config(trial.config).task, report) if report else None
+        if reason is None:
+            return str(FIFOScheduler.CONTINUE)
+        self.stop_reasons[trial.trial_id] = reason
+        return str(FIFOScheduler.STOP)
 
     def replay(self, curves: Iterable[CurveRecord], groups: Mapping[str, HalvingGroup]) -> set[str]:
         """Fill the rungs with what an earlier session measured, in its order, so that later trials compare with it.
@@ -70,8 +90,7 @@ class PhaseScheduler(FIFOScheduler):
             groups: groups of the trials, by trial id; trials without one are left out.
 
         Returns:
-            Trials that the rungs stop. Those that an earlier session did not record as stopped before it died still
-            have to be stopped.
+            Trials that the rungs stop; those that an earlier session died before recording still have to be stopped.
         """
         stopped: set[str] = set()
         known: set[str] = set()
@@ -79,27 +98,17 @@ class PhaseScheduler(FIFOScheduler):
             halving = self.halving(groups[row.trial_id]) if row.trial_id in groups else None
             if halving is None:
                 continue
-            past = _named(row.trial_id)
             if row.trial_id not in known:
-                halving.on_trial_add(None, past)
+                halving.on_trial_add(None, _named(row.trial_id))
                 known.add(row.trial_id)
-            decision = halving.on_trial_result(None, past, {"step": row.step, "objective": row.objective})
-            if decision == FIFOScheduler.STOP:
+            if _stops(halving, row.trial_id, row.step, row.objective):
                 stopped.add(row.trial_id)
         return stopped
 
-    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        """Continue or stop, and why. A trial that has ended by itself is left alone."""
-        if result.get("status") != "running":
-            return str(FIFOScheduler.CONTINUE)
-        halving, same = self._of(trial), _named(trial.config["task"]["key"])
-        decision = halving.on_trial_result(tune_controller, same, result) if halving else FIFOScheduler.CONTINUE
-        if decision == FIFOScheduler.STOP:
-            self.stop_reasons[trial.trial_id] = "stopped"
-        elif self.closes():
-            self.stop_reasons[trial.trial_id] = "over_budget"
-            decision = FIFOScheduler.STOP
-        return str(decision)
+
+def _stops(halving: ASHAScheduler, trial_id: str, step: int, objective: float | None) -> bool:
+    result = {"step": step, "objective": objective}
+    return bool(halving.on_trial_result(None, _named(trial_id), result) == FIFOScheduler.STOP)
 
 
 def _named(trial_id: str) -> SimpleNamespace:

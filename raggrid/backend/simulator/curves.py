@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from raggrid.identity import PhaseRun
+from raggrid.records import Status
 
 
 class CurveKey(NamedTuple):
@@ -46,21 +47,19 @@ class Reading(NamedTuple):
 class Curve:
     """A trial's evaluations by rising step, at least one.
 
-    ``fault``: ``diverged`` or ``failed`` where the trial ended so, at its last step. ``f1``, ``exact_match``: of its
-    selecting pipeline on validation, fractions in [0, 1], None where it was not answered.
+    ``fault``: diverged or failed where the trial ended so, at its last step. ``scores``: what is known of its selecting
+    pipeline on validation by metric, fractions in [0, 1]; empty where it was not answered.
     """
 
     points: tuple[CurvePoint, ...]
-    fault: str | None = None
-    f1: float | None = None
-    exact_match: float | None = None
+    fault: Status | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
 
     def at(self, step: int) -> Reading:
         """The curve at ``step``, 1 or more.
 
-        Between two measurements, time and objective are interpolated linearly; before the first one, time is, and the
-        objective is the first one's. Beyond the last one, time continues at the mean seconds per step so far, and the
-        objective stays.
+        Time and objective are interpolated linearly; before the first measurement, the objective is that one's. Beyond
+        the last one, time continues at the mean seconds per step so far, and the objective stays.
         """
         before = max((point for point in self.points if point.step <= step), default=None)
         after = min((point for point in self.points if point.step >= step), default=None)

@@ -1,47 +1,57 @@
-"""One study from its recorded curves: raggrid's own searcher, controller and scheduler on a virtual clock, without Ray.
+"""One study from its recorded curves: raggrid's own controller and scheduler on a virtual clock, no Ray cluster.
 
-A discrete-event loop replaces Ray Tune, as in syne-tune's simulator: it asks the searcher when a slot is free, passes
-each report to the scheduler and then to the searcher, in Tune's order. It starts no process and writes nothing to disk.
+A discrete-event loop replaces Ray Tune, as in syne-tune's simulator: it asks the controller when a slot is free, passes
+each report to the scheduler and then to the controller, in Tune's order. It starts no process and writes no file.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from raggrid.backend.ray.scheduler import PhaseScheduler
-from raggrid.backend.ray.searcher import StudySearcher
 from raggrid.backend.simulator.curves import Curve, Curves
-from raggrid.graph import study_graph
+from raggrid.evaluation.metrics import ANSWER_METRICS
+from raggrid.graph import SearchKey, study_graph
 from raggrid.identity import PhaseRun
-from raggrid.records import CurveRecord, LedgerRecord
+from raggrid.records import Category, Report, Status
 from raggrid.space.rates import rungs
 from raggrid.space.search_space import SearchSpace
 from raggrid.store.memory import MemoryStorage, VirtualClock
 from raggrid.store.storage import Storage
-from raggrid.strategies import PHASES
 from raggrid.study.budget import BudgetClock
 from raggrid.study.controller import Controller
 from raggrid.study.facts import finalists
-from raggrid.study.rounds import SearchKey
+from raggrid.study.ledger import Account
+from raggrid.study.rows import curve_row
 from raggrid.study.state import StudyState
-from raggrid.study.tasks import AnswerTask, PhaseTask, from_config
+from raggrid.study.tasks import AnswerTask, PhaseTask, Task
 
 SPLITS = ("validation", "test")
-Report = Mapping[str, Any]
+UNKNOWN: Mapping[str, float] = dict.fromkeys(ANSWER_METRICS, 0.0)  # so that the objective decides
 
 
-class Event(NamedTuple):
-    """A future report: when it arrives, its order among reports that arrive at the same time, and its trial."""
+class Step(NamedTuple):
+    """What a task does next: ``seconds`` of wall time until its ``report``.
+
+    ``evaluating``: device-seconds of them that the evaluation took.
+    """
 
     seconds: float
-    number: int
-    trial: SimpleNamespace
     report: Report
+    evaluating: float = 0.0
+
+
+class Due(NamedTuple):
+    """A report that is on its way: when it comes, in which order at equal times, and of which task."""
+
+    at: float
+    number: int
+    task: Task
+    step: Step
 
 
 @dataclass
@@ -49,8 +59,8 @@ class Replay:
     """A study on a virtual clock with ``slots`` concurrent trials.
 
     ``missing``: phase runs without a curve; ``beyond``: trials that ran past the end of their curve; ``between``:
-    trials that were measured where their curve has no point; ``unanswered``: searches with a finalist whose F1 is not
-    recorded, so that the objective picks the winner.
+    trials that were measured where their curve has no point; ``unanswered``: searches with a finalist whose score is
+    not recorded, so that the objective picks the winner.
     """
 
     space: SearchSpace
@@ -75,9 +85,9 @@ class Replay:
         )
         self.scheduler = PhaseScheduler(self.space, state.graph.searches)
         self.scheduler.closes = self.controller.closes
-        self.searcher = StudySearcher(self.controller, self.scheduler.stop_reasons)
-        self.events: list[Event] = []
-        self.workings: dict[str, Iterator[tuple[float, Report]]] = {}
+        self.nothing = Report(status=Status.RUNNING, num_workers=self.workers, device_type=self.curves.device_type)
+        self.due: list[Due] = []
+        self.workings: dict[str, Iterator[Step]] = {}
         self.reached: dict[str, int] = {}
         self.number = 0
 
@@ -89,71 +99,61 @@ class Replay:
     def run(self) -> None:
         """Run the study to its end."""
         self._fill()
-        while self.events:
-            event = heapq.heappop(self.events)
-            self.clock.seconds = event.seconds
-            self._deliver(event.trial, event.report)
+        while self.due:
+            due = heapq.heappop(self.due)
+            self.clock.seconds = due.at
+            self._deliver(due.task, due.step)
             self._fill()
 
     # Instead of Tune
 
     def _fill(self) -> None:
-        """Start what the searcher suggests, as long as a slot is free."""
-        while len(self.events) < self.slots:
-            self.number += 1
-            name = f"{self.number:08d}"
-            config = self.searcher.suggest(name)
-            if not isinstance(config, dict):
-                return
-            trial = SimpleNamespace(trial_id=name, config=config)
-            self.scheduler.on_trial_add(None, trial)
-            self.workings[name] = self._work(config)
-            self._await_report(trial)
+        """Start what the controller has, as long as there is room."""
+        while len(self.due) < self.slots and (task := self.controller.take()):
+            self.scheduler.begin(task)
+            self.workings[task.key] = self._work(task)
+            self._await_report(task)
 
-    def _await_report(self, trial: SimpleNamespace) -> None:
-        seconds, report = next(self.workings[trial.trial_id])
+    def _await_report(self, task: Task) -> None:
+        step = next(self.workings[task.key])
         self.number += 1
-        heapq.heappush(self.events, Event(self.clock.seconds + seconds, self.number, trial, report))
+        heapq.heappush(self.due, Due(self.clock.seconds + step.seconds, self.number, task, step))
 
-    def _deliver(self, trial: SimpleNamespace, report: Report) -> None:
-        name, result = trial.trial_id, dict(report)
-        self._write(trial, result)
-        decision = self.scheduler.on_trial_result(None, trial, result)
-        if result["status"] != "running" or decision == PhaseScheduler.STOP:
-            self.searcher.on_trial_complete(name, result)
-            del self.workings[name]
+    def _deliver(self, task: Task, step: Step) -> None:
+        self._write(task, step)
+        reason = self.scheduler.judge(task, step.report)
+        self.controller.reported(task.key, step.report)
+        if reason or step.report.status != Status.RUNNING:
+            self.controller.finished(task.key, stop_reason=reason)
+            del self.workings[task.key]
         else:
-            self.searcher.on_trial_result(name, result)
-            self._await_report(trial)
+            self._await_report(task)
 
     # Instead of the workers
 
-    def _work(self, config: Mapping[str, Any]) -> Iterator[tuple[float, Report]]:
-        """(seconds until it arrives, report) for each report of a task."""
-        task = from_config(config)
+    def _work(self, task: Task) -> Iterator[Step]:
+        """The steps of a task."""
         if isinstance(task, PhaseTask):
             curve = self.curves.of(task.run)
             if curve is None:
                 self.missing.append(task.run)
-                yield 0.0, {"status": "failed", "error": "No curve."}
+                yield Step(0.0, replace(self.nothing, status=Status.FAILED, error="No curve."))
             else:
                 yield from self._train(task, curve)
         elif isinstance(task, AnswerTask):
-            f1, exact_match = self._scores(task)
-            yield self.curves.answer_seconds, {
-                "status": "completed", "f1": f1, "exact_match": exact_match, "recall_at_k": None, "num_questions": 0,
-            }  # fmt: skip
+            scores = self._scores(task)
+            yield Step(self.curves.answer_seconds, replace(self.nothing, status=Status.COMPLETED, scores=scores))
         else:
-            yield self.curves.index_seconds, {"status": "completed"}
+            yield Step(self.curves.index_seconds, replace(self.nothing, status=Status.COMPLETED))
 
-    def _train(self, task: PhaseTask, curve: Curve) -> Iterator[tuple[float, Report]]:
+    def _train(self, task: PhaseTask, curve: Curve) -> Iterator[Step]:
         """The reports of a trial at the steps at which a trainer would make them: at every rung, and at the end."""
         run = task.run
         reached, wait, train, evaluate = self.reached.get(task.key, 0), self.curves.startup_seconds, 0.0, 0.0
         for level in (*rungs(run.max_steps, self.space.early_stopping), run.max_steps):
             last = curve.points[-1].step
-            faulty = curve.fault is not None and level >= last
-            step = last if faulty else level
+            fault = curve.fault if level >= last else None
+            step = last if fault else level
             reading = curve.at(step)
             evaluate += reading.evaluate_seconds
             wait += (reading.device_seconds - train + reading.evaluate_seconds) / self.workers
@@ -163,52 +163,47 @@ class Replay:
                 continue
             {"beyond": self.beyond, "between": self.between}.get(reading.how, set()).add(task.key)
             self.reached[task.key] = level
-            status = "completed" if level == run.max_steps else "paused" if level == task.pause_at else "running"
-            yield wait, {
-                "status": curve.fault if faulty else status, "step": step, "objective": reading.objective,
-                "train_seconds": train / self.workers, "evaluate_seconds": evaluate / self.workers,
-                "num_workers": self.workers, "error": "As recorded." if faulty else None,
-                "spent": (reading.evaluate_seconds, wait),
-            }  # fmt: skip
+            going = Status.PAUSED if level == task.pause_at else Status.RUNNING
+            report = replace(
+                self.nothing,
+                status=fault or (Status.COMPLETED if level == run.max_steps else going),
+                step=step,
+                objective=reading.objective,
+                train_seconds=train / self.workers,
+                evaluate_seconds=evaluate / self.workers,
+                error="As recorded." if fault == Status.FAILED else None,
+            )
+            yield Step(wait, report, reading.evaluate_seconds)
             wait = 0.0
 
-    def _write(self, trial: SimpleNamespace, report: dict[str, Any]) -> None:
+    def _write(self, task: Task, step: Step) -> None:
         """The records that a worker would have written by itself."""
-        spent = report.pop("spent", None)
-        if spent is None:
-            return
-        name, (evaluated, wall) = trial.config["task"]["key"], spent
-        seconds = report["train_seconds"] * self.workers
-        self.storage.append([CurveRecord(name, report["step"], None, None, report["objective"], None, seconds)])
-        self.storage.append(
-            [LedgerRecord(name, None, "evaluate", evaluated, wall, self.workers, "cpu", self.clock.seconds - wall)]
-        )
+        row = curve_row(task.key, step.report) if isinstance(task, PhaseTask) else None
+        if row:
+            self.storage.append([row])
+            account = Account(trial_id=task.key, num_workers=self.workers)
+            charged = account.charge(Category.EVALUATE, step.seconds, self.clock.seconds - step.seconds)
+            self.storage.append([replace(charged, device_seconds=step.evaluating)])
 
-    def _scores(self, task: AnswerTask) -> tuple[float, float]:
-        """The recorded (F1, exact match) of a finalist, if those of its search are all known; else zero for all."""
-        phase = next((phase for phase in PHASES.values() if phase.selects_as == task.strategy), None)
-        name = (task.embedder_trial_id if phase.trains_embedder else task.generator_trial_id) if phase else None
+    def _scores(self, task: AnswerTask) -> Mapping[str, float]:
+        """The recorded scores of a finalist, if those of its search are all known; else zero for all."""
+        name = self.state.graph.selected_trial(task)
         if name is None:
-            return 0.0, 0.0
+            return UNKNOWN
         row = self.state.trials[name]
-        key = next(
-            SearchKey(search.name, row.seed)
-            for search in self.state.graph.searches.values()
-            if (search.phase, search.loss) == (row.phase, row.loss)
-        )
+        key = SearchKey(self.state.graph.search_of(row.phase, row.loss) or "", row.seed)
         runs = self.state.progress[key].runs
         best = finalists(self.state.facts, runs, self.space.selection.finalists)
         scores = {row.trial_id: self.scores_of(runs[row.trial_id]) for row in best}
-        if any(found is None for found in scores.values()):
+        if not all(scores.values()):
             self.unanswered.add(key)
-            return 0.0, 0.0
-        return scores.get(name) or (0.0, 0.0)
+            return UNKNOWN
+        return scores.get(name) or UNKNOWN
 
-    def scores_of(self, run: PhaseRun) -> tuple[float, float] | None:
-        """The recorded (F1, exact match) of a phase run; if one of them is unknown, the other replaces it."""
+    def scores_of(self, run: PhaseRun) -> Mapping[str, float]:
+        """The recorded scores of a phase run, empty if there are none; a known score replaces an unknown one."""
         curve = self.curves.of(run)
-        known = [value for value in (curve.f1, curve.exact_match) if value is not None] if curve else []
-        if curve is None or not known:
-            return None
-        f1, exact_match = (known[0] if value is None else value for value in (curve.f1, curve.exact_match))
-        return f1, exact_match
+        if curve is None or not curve.scores:
+            return {}
+        known = next(curve.scores[name] for name in ANSWER_METRICS if name in curve.scores)
+        return {**dict.fromkeys(ANSWER_METRICS, known), **curve.scores}

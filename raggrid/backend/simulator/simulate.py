@@ -16,6 +16,7 @@ from raggrid.backend.simulator.read_curves import read_curves
 from raggrid.backend.simulator.replay import SPLITS, Replay
 from raggrid.errors import DataError
 from raggrid.identity import PhaseRun
+from raggrid.records import Status
 from raggrid.space.rates import rate_text
 from raggrid.space.search_space import SearchSpace
 from raggrid.space.settings import Budget, Sampled
@@ -82,8 +83,7 @@ class Difference:
 class Simulation:
     """The study as given, and the same study without what saves cost.
 
-    ``alternatives``: by what they leave out; none of them has a budget. ``notes``: what was left out or assumed, and
-    why.
+    ``alternatives``: by what they leave out; none has a budget. ``notes``: what was left out or assumed, and why.
     """
 
     study: str
@@ -187,7 +187,7 @@ def _has_grid(space: SearchSpace) -> bool:
     """Whether a full joint grid would be a different search, and one whose pairs are known."""
     rates = space.learning_rates
     drawn = any(isinstance(side, Sampled) and side.sample == "optuna" for side in (rates.embedder, rates.generator))
-    return "joint" in space.strategies and rates.joint != "grid" and not drawn
+    return space.has_joint and rates.joint != "grid" and not drawn
 
 
 def _with_joint(space: SearchSpace, joint: str) -> SearchSpace:
@@ -202,11 +202,11 @@ def _result(replay: Replay) -> SimulatedStudy:
     rows = list(state.trials.values())
     count = Counter(row.status for row in rows)
     tested = {(row.strategy, row.loss, row.seed) for row in state.answered.values() if row.split == SPLITS[-1]}
-    plans = [(plan.strategy, plan.loss, space.seeds[0]) for plan in state.graph.pipelines]
+    plans = [(*plan.key, space.seeds[0]) for plan in state.graph.pipelines]
     return SimulatedStudy(
         sum(row.train_device_seconds for row in rows), sum(row.evaluate_device_seconds for row in rows),
-        replay.clock.seconds, len(rows), count["completed"], count["stopped"], count["over_budget"],
-        count["diverged"] + count["failed"], len(replay.beyond), len(replay.between),
+        replay.clock.seconds, len(rows), count[Status.COMPLETED], count[Status.STOPPED], count[Status.OVER_BUDGET],
+        count[Status.DIVERGED] + count[Status.FAILED], len(replay.beyond), len(replay.between),
         sum(plan in tested for plan in plans), len(plans), tuple(_winners(replay)),
         tuple(sorted({key.name for key in replay.unanswered})),
     )  # fmt: skip
@@ -217,9 +217,7 @@ def _winners(replay: Replay) -> Iterator[Winner]:
         row = progress.outcome.winner
         if row:
             scores = replay.scores_of(progress.runs[row.trial_id])
-            yield Winner(
-                key.name, key.seed, row.embedder_lr, row.generator_lr, row.objective, scores[0] if scores else None
-            )
+            yield Winner(key.name, key.seed, row.embedder_lr, row.generator_lr, row.objective, scores.get("f1"))
 
 
 def _sum(parts: Sequence[SimulatedStudy]) -> SimulatedStudy:
@@ -255,7 +253,7 @@ def _differences(name: str, given: SimulatedStudy, other: SimulatedStudy) -> Ite
 def _notes(space: SearchSpace, curves: Curves) -> Iterator[str]:
     if space.budget != Budget():
         yield "The alternatives have no budget."
-    if "joint" in space.strategies and space.learning_rates.joint != "grid" and not _has_grid(space):
+    if space.has_joint and space.learning_rates.joint != "grid" and not _has_grid(space):
         yield "'full joint grid' is left out: rates that Optuna proposes have no grid."
     if not curves.answer_seconds:
         yield "The time of answering is not recorded; it counts as zero here."
