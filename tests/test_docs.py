@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 import raggrid
 from docs.generate import FOLDER, PAGES, docstrings, sections
+from raggrid.records import Report, Status
 from raggrid.space.yaml_io import dump_space
+from raggrid.study.events import Observer, Progress, TaskEnded, tell
+from raggrid.study.tasks import IndexTask
 from tests.records import made_space
 from tests.studies import WINNERS, answers, study
 from tests.surface import SURFACES
@@ -39,7 +43,15 @@ def study_at_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     models = {"embedder": "BAAI/bge-base-en-v1.5", "generator": "meta-llama/Llama-3.1-8B-Instruct"}
     (tmp_path / "my.yaml").write_text(dump_space(made_space(models=models)))
     scores = {key: [answers(0.5, 60, place)] for place, key in enumerate(WINNERS)}
-    monkeypatch.setattr(raggrid, "search", lambda _, run: study(Path(run), scores))
+    progress = Progress(trials=1, planned_trials=11, answers=0, planned_answers=9)
+    ended = TaskEnded(task=IndexTask(), report=Report(status=Status.COMPLETED), progress=progress)
+
+    def search(_: object, run: str, *, observers: Sequence[Observer] = (), say: object = None) -> None:
+        tell(observers, ended)
+        if not Path(run).exists():
+            study(Path(run), scores)
+
+    monkeypatch.setattr(raggrid, "search", search)
     monkeypatch.chdir(tmp_path)
 
 
@@ -51,6 +63,7 @@ def test_the_examples_of_the_python_page_run(capsys: pytest.CaptureFixture[str])
     told = capsys.readouterr().out
     assert "11 trials" in told
     assert "--set retrieval.top_k: got 0; expected an integer of at least 1." in told
+    assert "completed 1 of 11 trials" in told
     assert Path("frontier.html").is_file()
 
 
