@@ -13,6 +13,7 @@ import pytest
 import raggrid
 
 ROOT = Path(raggrid.__file__).parent
+TESTS = Path(__file__).parent
 # Low to high. A file may import from its own room and from strictly lower ones.
 ROOMS = (
     "errors", "records", "evaluation/metrics", "strategies", "space", "searches", "graph", "identity", "costs",
@@ -117,6 +118,20 @@ def known_but_forbidden(path: Path, root: Path = ROOT) -> list[str]:
     return [name for name in sorted(set(imports(path))) if any(name == b or name.startswith(f"{b}.") for b in banned)]
 
 
+def misplaced(path: Path, root: Path = TESTS) -> bool:
+    """Whether a test lies in a folder that is none of the code's, or whose code neither it nor its helpers use."""
+    folder = path.parent.relative_to(root).as_posix()
+    package = f"raggrid.{folder.replace('/', '.')}"
+    return folder != "." and not ((ROOT / folder).is_dir() and any(name.startswith(package) for name in _used(path)))
+
+
+def _used(test: Path) -> set[str]:
+    """What a test or a helper of tests imports, itself or through helpers."""
+    own = set(imports(test))
+    helpers = [TESTS.parent / f"{name.replace('.', '/')}.py" for name in own if name.startswith("tests.")]
+    return own.union(*map(_used, helpers))
+
+
 def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
@@ -172,6 +187,13 @@ def test_no_two_files_and_no_two_public_classes_share_a_name() -> None:
     assert {name: count for name, count in (files + classes).items() if count > 1} == {}
 
 
+def test_tests_lie_in_folders_like_the_codes() -> None:
+    tests = sorted(TESTS.rglob("test_*.py"))
+    assert [str(path) for path in tests if misplaced(path)] == []
+    tested = {path.relative_to(TESTS).parts[0] for path in tests}
+    assert {path.relative_to(ROOT).parts[0] for path in modules() if path.parent != ROOT} <= tested
+
+
 @pytest.mark.parametrize(
     ("file", "line", "check"),
     [
@@ -192,6 +214,14 @@ def test_the_rules_can_fail(tmp_path: Path, file: str, line: str, check: object)
     path.write_text(f"{line}\n")
     assert callable(check)
     assert check(path, tmp_path)
+
+
+@pytest.mark.parametrize("file", ["cli/test_errors.py", "search/test_study.py"])
+def test_a_misplaced_test_is_found(tmp_path: Path, file: str) -> None:
+    path = tmp_path / file
+    path.parent.mkdir()
+    path.write_text("from raggrid.errors import listed\n")
+    assert misplaced(path, tmp_path)
 
 
 def test_a_cycle_inside_a_room_is_found(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import typer
 
 import raggrid
 from raggrid.cli.app import app
-from raggrid.cli.options import Json, Override, Space, budget_options, print_json
+from raggrid.cli.options import DeviceHours, Dollars, Json, Override, Space, WallHours, budget_options, print_json
 
 
 @app.command()
@@ -33,13 +33,9 @@ def search(
     extend: Annotated[
         bool, typer.Option(help="Accept a space that only adds to the one in DIR, and run only what is new.")
     ] = False,
-    device_hours: Annotated[
-        float | None, typer.Option(metavar="HOURS", help="Budget in device-hours, summed over all devices.")
-    ] = None,
-    wall_hours: Annotated[float | None, typer.Option(metavar="HOURS", help="Budget in hours of wall time.")] = None,
-    dollars: Annotated[
-        float | None, typer.Option(metavar="DOLLARS", help="Budget in dollars; needs a price, see above.")
-    ] = None,
+    device_hours: DeviceHours = None,
+    wall_hours: WallHours = None,
+    dollars: Dollars = None,
     plain: Annotated[bool, typer.Option(help="Print one line per event instead of a live table.")] = False,
     as_json: Json = False,
 ) -> None:
