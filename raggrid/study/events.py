@@ -88,8 +88,8 @@ def _heard(observer: Observer, event: Event) -> bool:
     except Exception as error:
         name = getattr(observer, "__qualname__", type(observer).__qualname__)
         print(
-            f"observer {name}: got {type(error).__name__} at {type(event).__name__}: {error}; expected no error. "
-            "The study goes on without it.",
+            f"observer {name}: got {type(error).__name__} at {type(event).__name__}: {' '.join(str(error).split())}; "
+            "expected no error. The study goes on without it.",
             file=sys.stderr,
         )
         return False
