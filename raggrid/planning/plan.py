@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -72,12 +71,13 @@ def trial_plan(space: SearchSpace, pricing: Pricing | None = None, *, unpriced_b
     graph = study_graph(space)
     strategies = tuple(_strategies(graph))
     searches = tuple(_search(space, graph, search) for search in graph.searches.values())
+    num_trials = sum(search.num_trials for search in searches)
     finalists = sum(min(search.num_trials, space.selection.finalists) for search in searches)
     return Plan(
         name=space.name,
         searches=searches,
         strategies=strategies,
-        num_trials=sum(search.num_trials for search in searches),
+        num_trials=num_trials,
         num_trials_unshared=sum(strategy.num_trials_alone for strategy in strategies),
         num_steps=sum(search.num_trials * search.steps for search in searches),
         num_steps_unshared=sum(strategy.num_steps_alone for strategy in strategies),
@@ -86,14 +86,8 @@ def trial_plan(space: SearchSpace, pricing: Pricing | None = None, *, unpriced_b
         workers=max(1, space.resources.workers),
         pricing=pricing,
         unpriced_because=unpriced_because,
-        num_trials_of_further_seeds=_further_seeds(space, searches),
+        num_trials_of_further_seeds=graph.num_trials() - num_trials,
     )
-
-
-def _further_seeds(space: SearchSpace, searches: Sequence[PlannedSearch]) -> int:
-    """Trials of all seeds but the first: the winners again, or whole grids."""
-    each = sum(search.num_trials for search in searches) if space.seeds_for == "grid" else len(searches)
-    return (len(space.seeds) - 1) * each
 
 
 def _search(space: SearchSpace, graph: StudyGraph, search: PhaseSearch) -> PlannedSearch:
