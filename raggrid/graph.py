@@ -99,7 +99,8 @@ class StudyGraph:
 
     def selected_trial(self, pipeline: Composed) -> str | None:
         """The finalist that a pipeline was answered for; None for a pipeline that no search selects with."""
-        search = self._selecting.get(PlanKey(pipeline.strategy, pipeline.loss))
+        key = PlanKey(pipeline.strategy, pipeline.loss)
+        search = next((name for name, plan in self._selections.items() if plan.key == key), None)
         return self.trial_of(search, pipeline) if search else None
 
     def source_of(self, plan: PipelinePlan) -> PipelinePlan | None:
@@ -109,7 +110,7 @@ class StudyGraph:
     @cached_property
     def composed(self) -> tuple[PipelinePlan, ...]:
         """The pipelines that no search selects with: they are answered once their searches have winners."""
-        return tuple(plan for plan in self.pipelines if plan.key not in self._selecting)
+        return tuple(plan for plan in self.pipelines if plan not in self._selections.values())
 
     @cached_property
     def _names(self) -> Mapping[tuple[str, str], str]:
@@ -118,10 +119,6 @@ class StudyGraph:
     @cached_property
     def _selections(self) -> Mapping[str, PipelinePlan]:
         return {name: _selection(search, self.rag_loss) for name, search in self.searches.items()}
-
-    @cached_property
-    def _selecting(self) -> Mapping[PlanKey, str]:
-        return {plan.key: name for name, plan in self._selections.items()}
 
     @cached_property
     def _plans(self) -> Mapping[PlanKey, PipelinePlan]:

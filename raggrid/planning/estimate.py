@@ -191,15 +191,12 @@ def _trial_seconds(costs: PhaseCosts, levels: Sequence[int], place: int, max_ste
 def _strategy_estimate(
     graph: StudyGraph, plan: PipelinePlan, searches: Mapping[str, SearchEstimate], units: UnitCosts, workers: int
 ) -> StrategyEstimate:
-    return StrategyEstimate(
-        plan.strategy,
-        plan.loss,
-        sum(
-            workers * units.of(name).train_seconds(graph.searches[name].max_steps) for name in graph.trained_once(plan)
-        ),
-        total([searches[name].device_seconds for name in graph.needed_by(plan)]),
-        total([searches[name].device_seconds for name in graph.only_needed_by(plan)]),
+    final = [units.of(name).train_seconds(graph.searches[name].max_steps) for name in graph.trained_once(plan)]
+    search, marginal = (
+        total([searches[name].device_seconds for name in names])
+        for names in (graph.needed_by(plan), graph.only_needed_by(plan))
     )
+    return StrategyEstimate(*plan.key, sum(workers * seconds for seconds in final), search, marginal)
 
 
 def _wall(

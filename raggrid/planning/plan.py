@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from raggrid.graph import StudyGraph, study_graph
+from raggrid.graph import PipelinePlan, StudyGraph, study_graph
 from raggrid.planning.pricing import Pricing
 from raggrid.searches import PhaseSearch
 from raggrid.space.rates import rungs
@@ -69,7 +69,7 @@ class Plan:
 def trial_plan(space: SearchSpace, pricing: Pricing | None = None, *, unpriced_because: str | None = None) -> Plan:
     """The trials of a space, with its bill or the reason why there is none. Reads neither data nor models."""
     graph = study_graph(space)
-    strategies = tuple(_strategies(graph))
+    strategies = tuple(_strategy(graph, plan) for plan in graph.pipelines)
     searches = tuple(_search(space, graph, search) for search in graph.searches.values())
     num_trials = sum(search.num_trials for search in searches)
     finalists = sum(min(search.num_trials, space.selection.finalists) for search in searches)
@@ -101,18 +101,10 @@ def _search(space: SearchSpace, graph: StudyGraph, search: PhaseSearch) -> Plann
     )  # fmt: skip
 
 
-def _strategies(graph: StudyGraph) -> list[PlannedStrategy]:
-    rows = []
-    for own in graph.pipelines:
-        needed = [graph.searches[name] for name in graph.needed_by(own)]
-        rows.append(
-            PlannedStrategy(
-                own.strategy,
-                own.loss,
-                tuple(search.name for search in needed),
-                sum(search.num_trials for search in needed),
-                sum(search.num_trials * search.max_steps for search in needed),
-                sum(graph.searches[name].num_trials for name in graph.only_needed_by(own)),
-            )
-        )
-    return rows
+def _strategy(graph: StudyGraph, plan: PipelinePlan) -> PlannedStrategy:
+    needed, own = graph.needed_by(plan), graph.only_needed_by(plan)
+    trials = {name: search.num_trials for name, search in graph.searches.items()}
+    return PlannedStrategy(
+        *plan.key, needed, sum(trials[name] for name in needed),
+        sum(trials[name] * graph.searches[name].max_steps for name in needed), sum(trials[name] for name in own),
+    )  # fmt: skip
