@@ -69,6 +69,12 @@ def imports(path: Path) -> Iterator[str]:
             yield from {f"{package}.{a.name}" if (inside / f"{a.name}.py").is_file() else package for a in node.names}
 
 
+def names_of(path: Path) -> set[str]:
+    """Everything that a file imports by name."""
+    nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+    return {f"{node.module}.{alias.name}" for node in nodes for alias in node.names}
+
+
 def room(module: str) -> str:
     """The room of ``raggrid.x.y``: the longest of `ROOMS` that it lies in, or its first part."""
     place = module.removeprefix("raggrid.").replace(".", "/")
@@ -149,6 +155,13 @@ def test_each_heavy_library_has_one_owner(path: Path) -> None:
 def test_rooms_do_not_know_what_is_not_theirs(path: Path) -> None:
     left = {"controller.py"}  # until storage has one seam
     assert not [name for name in known_but_forbidden(path) if path.name not in left]
+
+
+def test_what_flows_between_worker_backend_and_study_is_typed() -> None:
+    """What may hold anything: Ray's plain data, Optuna's objects, the space as YAML and environment.json."""
+    untyped = {"study/tasks.py", "study/proposals.py", "study/resume.py", "worker/environment.py"}
+    paths = {name_of(path) for path in modules() if "typing.Any" in names_of(path)}
+    assert {name for name in paths if name.startswith(("study/", "worker/"))} <= untyped
 
 
 @pytest.mark.parametrize("path", modules(), ids=name_of)

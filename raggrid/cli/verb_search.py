@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -56,14 +57,8 @@ def search(
 
     out = Console(quiet=as_json)
     observers = [] if as_json else [screen_of(out, plain=plain or not sys.stdout.isatty())]
-    raggrid.search(
-        checked,
-        run,
-        address=address,
-        extend=extend,
-        observers=observers,
-        say=lambda text: out.print(text, highlight=False),
-    )
+    say = partial(out.print, highlight=False)
+    raggrid.search(checked, run, address=address, extend=extend, observers=observers, say=say)
     decision, spent = raggrid.recommend([run]), raggrid.bill(run)
     if as_json:
         print_json({**decision.to_json(), "bill": spent.to_json()})

@@ -43,11 +43,7 @@ _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 
 
 def load_space(
-    path: Path | str,
-    overrides: Sequence[str] = (),
-    options: Mapping[str, str] | None = None,
-    *,
-    unversioned: int = CURRENT,
+    path: Path | str, overrides: Sequence[str] = (), options: Mapping[str, str] | None = None
 ) -> SearchSpace:
     """Read a YAML search space, apply ``KEY.SUB=VALUE`` overrides, check it.
 
@@ -55,12 +51,19 @@ def load_space(
         path: the file.
         overrides: those of --set.
         options: overrides that have an option of their own, such as --wall-hours, by option.
-        unversioned: the schema version of a file that names none.
 
     Raises:
         SpaceError: the file is missing, not YAML, or wrong; the message lists every problem.
     """
-    path = Path(path)
+    return _loaded(Path(path), overrides, options or {}, CURRENT)
+
+
+def load_recorded(path: Path) -> SearchSpace:
+    """The space of a run directory: as `load_space`, but of schema 0 where the file names no version."""
+    return _loaded(path, (), {}, 0)
+
+
+def _loaded(path: Path, overrides: Sequence[str], options: Mapping[str, str], unversioned: int) -> SearchSpace:
     if path.is_dir():
         inside = [entry.name for entry in _files_in(path)]
         hint = f" It holds {', '.join(inside)}: give one." if inside else ""
@@ -71,7 +74,7 @@ def load_space(
     if not isinstance(raw, dict):
         raise SpaceError(f"{path}: got {_shown(raw)}; expected a mapping with 'data', 'models', 'strategies', ...")
     problems, given = [], {}
-    for option, override in [*(("--set", text) for text in overrides), *(options or {}).items()]:
+    for option, override in [*(("--set", text) for text in overrides), *options.items()]:
         try:
             given[_override(raw, override)] = option
         except SpaceError as error:
