@@ -215,7 +215,7 @@ def test_no_memory_is_a_failed_trial_with_advice(tmp_path: Path, make_space: Spa
     run = prepared_run(tmp_path / "r", space)
     done = subprocess.run([sys.executable, "-c", OUT_OF_MEMORY, run], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "'status': 'failed'" in done.stdout
+    assert "Status.FAILED" in done.stdout
     assert "Out of device memory. Lower training.rag.batch_size" in done.stdout
 
 
