@@ -180,9 +180,9 @@ def _costs(
 
 
 def _row(line: StrategyResult, grade: str) -> TableRow:
-    costs, winner = line.costs, line.winner
+    costs, winner, scores = line.costs, line.winner, line.means()
     return TableRow(
-        line.strategy, line.loss, winner.embedder_lr, winner.generator_lr, line.mean("exact_match"), line.mean("f1"),
-        line.mean("recall_at_k"), winner.k, known(costs.final), known(costs.search), known(costs.marginal), grade,
-        line.mean("contains_answer"), len(line.seeds),
+        line.strategy, line.loss, winner.embedder_lr, winner.generator_lr, scores["exact_match"], scores["f1"],
+        scores["recall_at_k"], winner.k, known(costs.final), known(costs.search), known(costs.marginal), grade,
+        scores["contains_answer"], len(line.seeds), scores,
     )  # fmt: skip

@@ -62,6 +62,10 @@ class StrategyResult:
         known = values[~np.isnan(values)]
         return float(known.mean()) if known.size else None
 
+    def means(self) -> dict[str, float | None]:
+        """`mean` of every metric."""
+        return {metric: self.mean(metric) for metric in METRICS}
+
 
 @dataclass(frozen=True)
 class Results:

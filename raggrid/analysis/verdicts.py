@@ -62,7 +62,10 @@ def score_cube(lines: Sequence[StrategyResult], metric: str) -> np.ndarray[Any, 
     missing = np.isnan(cube).any((0, 1))
     cube = cube[:, :, ~missing] if missing.any() else cube
     if not cube.shape[-1]:
-        raise InputError(f"metric: got {metric}; no question has a value (recall needs context labels). Use f1.")
+        raise InputError(
+            f"metric: got {metric}; no question has a value (recall needs context labels, and an older run lacks newer "
+            "metrics). Use f1."
+        )
     return cube
 
 

@@ -222,19 +222,13 @@ class Trainer:
     def _report(self, status: Status) -> None:
         progress = self.progress
         levels = evaluation_steps(self.task.run, self.task.space)[:-1]
-        self.worker.report(
-            Report(
-                status=status,
-                step=progress.step,
-                rung=levels.index(progress.step) if progress.step in levels else None,
-                train_loss=progress.loss_sum / max(1, progress.loss_steps),
-                objective=progress.objective,
-                recall_at_k=progress.recall_at_k,
-                train_seconds=progress.train_seconds,
-                evaluate_seconds=progress.evaluate_seconds,
-                attempts=progress.attempts,
-            )
-        )
+        self.worker.report(Report(
+            status=status, step=progress.step, objective=progress.objective, recall_at_k=progress.recall_at_k,
+            train_loss=progress.loss_sum / max(1, progress.loss_steps),
+            rung=levels.index(progress.step) if progress.step in levels else None,
+            train_seconds=progress.train_seconds, evaluate_seconds=progress.evaluate_seconds,
+            attempts=progress.attempts,
+        ))  # fmt: skip
 
 
 def save_models(task: TrainTask) -> None:

@@ -109,25 +109,12 @@ def _record(row: Row, split: str, num_questions: int | None, num_devices: int) -
         costs = [0.0, 0.0]
     scores = [math.nan if value is None else value for value in (row.exact_match, row.f1)]
     return PipelineRecord(
-        pipeline_id=f"{row.strategy}-{row.loss}",
-        strategy=row.strategy,
-        loss=row.loss,
-        seed=0,
-        split=row.split or split,
-        embedder_trial_id=None,
-        generator_trial_id=None,
-        embedder_lr=row.embedder_lr,
-        generator_lr=row.generator_lr,
-        exact_match=scores[0],
-        f1=scores[1],
-        recall_at_k=row.recall_at_k,
-        k=row.k or 0,
-        num_questions=row.num_questions or num_questions or 0,
-        needs_labels=STRATEGIES[row.strategy].needs_labels,
-        final_device_seconds=final * 3600,
-        search_device_seconds=costs[0],
-        marginal_device_seconds=costs[1],
-    )
+        pipeline_id=f"{row.strategy}-{row.loss}", strategy=row.strategy, loss=row.loss, seed=0,
+        split=row.split or split, embedder_trial_id=None, generator_trial_id=None, embedder_lr=row.embedder_lr,
+        generator_lr=row.generator_lr, exact_match=scores[0], f1=scores[1], recall_at_k=row.recall_at_k, k=row.k or 0,
+        num_questions=row.num_questions or num_questions or 0, needs_labels=STRATEGIES[row.strategy].needs_labels,
+        final_device_seconds=final * 3600, search_device_seconds=costs[0], marginal_device_seconds=costs[1],
+    )  # fmt: skip
 
 
 def assumed(table: Table, num_devices: int | None) -> Iterator[str]:

@@ -23,8 +23,8 @@ import pyarrow.parquet as pq
 from raggrid.errors import RecordError
 from raggrid.records import CurveRecord, LedgerRecord, PipelineRecord, PredictionRecord, QuestionRecord, TrialRecord
 from raggrid.space.search_space import SearchSpace
-from raggrid.space.yaml_io import dump_space, load_space
-from raggrid.store.files import Files, Location, files_at
+from raggrid.space.yaml_io import dump_space, recorded_space
+from raggrid.store.files import Files, Location, files_at, read_bytes
 from raggrid.store.run_layout import ENVIRONMENT, SPACE
 from raggrid.store.storage import R, latest
 
@@ -184,8 +184,7 @@ def read_space(run: Location) -> SearchSpace:
     files = files_at(run)
     if not files.exists(SPACE):
         raise RecordError(f"{files}: not a run directory (it has no {SPACE}). {_instead(files)}")
-    with files.reading(SPACE) as path:
-        return load_space(path, unversioned=0)
+    return recorded_space(read_bytes(files, SPACE).decode(errors="replace"), f"{files}/{SPACE}")
 
 
 def _instead(files: Files) -> str:

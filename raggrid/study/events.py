@@ -22,7 +22,7 @@ from raggrid.study.tasks import Task
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """Trials and answerings that have ended, and those that the whole study has as far as is known before it ran."""
+    """Trials that have ended and answers that are there, and how many the whole study has, as known before it ran."""
 
     trials: int
     planned_trials: int

@@ -202,16 +202,10 @@ def _answer_split(run: Files, task: AnswerTask, worker: Worker, clock: Clock) ->
 
 def _prediction_row(task: AnswerTask, row: Scored) -> PredictionRecord:
     return PredictionRecord(
-        pipeline_id=task.pipeline_id,
-        strategy=task.strategy,
-        loss=task.loss,
-        seed=task.seed,
-        split=task.split,
-        question_id=row.question_id,
-        prediction=row.prediction,
-        retrieved_ids=row.retrieved_ids,
+        pipeline_id=task.pipeline_id, strategy=task.strategy, loss=task.loss, seed=task.seed, split=task.split,
+        question_id=row.question_id, prediction=row.prediction, retrieved_ids=row.retrieved_ids,
         **row.scores,  # type: ignore[arg-type]  # a metric's name is its column
-    )
+    )  # fmt: skip
 
 
 def _answers_of(run: Files, pipeline_id: str, split: str, k: int) -> dict[Read, str]:

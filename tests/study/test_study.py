@@ -132,6 +132,23 @@ def test_an_answer_whose_process_died_is_given_after_all(tmp_path: Path) -> None
     assert {row.strategy for row in read(tmp_path / "r", PipelineRecord)} == set(made_space().strategies)
 
 
+def test_any_metric_of_answers_can_pick_the_winners(tmp_path: Path) -> None:
+    def answers(task: Task) -> Report:
+        generator = controller.state.trials.get(getattr(task, "generator_trial_id", None) or "")
+        best = generator is not None and generator.generator_lr == 1e-4
+        report = outcome(task)
+        return replace(report, scores={**report.scores, "rouge_l": float(best)}) if report.scores else report
+
+    won = {}
+    for metric in ("f1", "rouge_l"):
+        space = made_space(strategies=["generator"], selection={"metric": metric, "finalists": 3})
+        controller = new_controller(tmp_path / metric, space)
+        carry_out(controller, answers)
+        tested = [row for row in read(tmp_path / metric, PipelineRecord) if row.split == "test"]
+        won[metric] = {row.generator_lr for row in tested}
+    assert won == {"f1": {3e-4}, "rouge_l": {1e-4}}
+
+
 def test_stopped_trials_are_no_finalists(tmp_path: Path) -> None:
     def stops(task: Task) -> Report:
         early = isinstance(task, PhaseTask) and task.run.generator_lr == 3e-4 and task.run.phase == "generator_rag"

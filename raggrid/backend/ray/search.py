@@ -29,10 +29,6 @@ from raggrid.study.state import StudyState
 from raggrid.worker.environment import environment
 
 
-def say_nothing(_: str) -> None:
-    """Nothing on screen."""
-
-
 def search(
     space: SearchSpace,
     run: Location,
@@ -40,7 +36,7 @@ def search(
     address: str | None = None,
     extend: bool = False,
     observers: Sequence[Observer] = (),
-    say: Callable[[str], None] = say_nothing,
+    say: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Run a whole study into a run directory.
 
