@@ -177,10 +177,7 @@ def _objective(graph: StudyGraph, row: PipelineRecord, objectives: dict[str, flo
 
 
 def _strategy_results(
-    winners: Mapping[PlanKey, Sequence[PipelineRecord]],
-    rows: Sequence[PipelineRecord],
-    answers: Predictions,
-    split: str,
+    winners: dict[PlanKey, list[PipelineRecord]], rows: Sequence[PipelineRecord], answers: Predictions, split: str
 ) -> Iterator[StrategyResult]:
     reported = {(row.pipeline_id, row.seed): row for row in rows if row.split == split}
     for validated in winners.values():

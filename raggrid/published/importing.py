@@ -70,12 +70,8 @@ def _space(table: Table) -> SearchSpace:
         side: list(table.grid) or sorted({rate for row in table.rows if (rate := getattr(row, f"{side}_lr"))})
         for side in ("embedder", "generator")
     }
-    known = {
-        name
-        for name, about in STRATEGIES.items()
-        if (grids["embedder"] or not about.tunes_embedder) and (grids["generator"] or not about.tunes_generator)
-    }
-    strategies = [name for name in dict.fromkeys(row.strategy for row in table.rows) if name in known]
+    listed = dict.fromkeys(row.strategy for row in table.rows)
+    strategies = [name for name in listed if all(grids[side] for side in STRATEGIES[name].tunes)]
     joint = [row.loss for row in table.rows if STRATEGIES[row.strategy].is_joint]
     top_k = max(2, *(row.k or 0 for row in table.rows))
     return SearchSpace.model_validate({
