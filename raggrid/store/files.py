@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import re
 from contextlib import AbstractContextManager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
@@ -72,14 +73,14 @@ def files_at(run: Location) -> Files:
     parts = ADDRESS.fullmatch(str(run))
     if parts is None:
         return LocalFiles(Path(run))
-    address = f"{parts[1]}://{parts[2]}"
-    try:
-        found: Files = importlib.import_module(f"raggrid.store.{parts[1]}").open_files(address)
-    except (ModuleNotFoundError, AttributeError):
+    address, module = f"{parts[1]}://{parts[2]}", f"raggrid.store.{parts[1]}"
+    open_files = getattr(importlib.import_module(module), "open_files", None) if find_spec(module) else None
+    if open_files is None:
         raise RecordError(
             f"{address}: got an address of kind '{parts[1]}'; expected a folder. Give the path of one, such as a mount "
             "that all nodes see."
-        ) from None
+        )
+    found: Files = open_files(address)
     return found
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import SimpleNamespace
-from unittest.mock import Mock, call
 
 import pytest
 
+import raggrid.store
 from raggrid.analysis.recommend import recommend
 from raggrid.backend.ray.search import search
 from raggrid.errors import RecordError
@@ -18,7 +17,6 @@ from raggrid.store.files import files_at
 from raggrid.store.local import LocalFiles
 from raggrid.store.run import load_run
 from tests.records import made_space
-from tests.store.memory_files import MemoryFiles
 
 VERBS: Mapping[str, Callable[[str | Path], object]] = {
     "search": lambda place: search(made_space(), place),
@@ -40,13 +38,24 @@ def test_an_address_of_an_unknown_kind_is_refused_and_makes_no_folder(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_module_named_like_the_address_serves_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    files = MemoryFiles()
-    opens = Mock(return_value=files)
-    monkeypatch.setitem(sys.modules, "raggrid.store.bucket", SimpleNamespace(open_files=opens))
-    assert files_at("bucket://a/b") is files
-    assert files_at(Path("bucket://a/b")) is files
-    assert opens.mock_calls == [call("bucket://a/b")] * 2
+@pytest.fixture
+def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Another file system: one more file in the folder of the store."""
+    monkeypatch.setattr(raggrid.store, "__path__", [*raggrid.store.__path__, str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "raggrid.store.bucket", raising=False)
+    return tmp_path / "bucket.py"
+
+
+def test_a_file_named_like_the_address_serves_it(bucket: Path) -> None:
+    bucket.write_text("class Opened(str): ...\ndef open_files(address): return Opened(address)")
+    assert repr(files_at("bucket://a/b")) == repr(files_at(Path("bucket://a/b"))) == "'bucket://a/b'"
+    assert type(files_at("bucket://a/b")).__name__ == "Opened"
+
+
+def test_a_fault_in_that_file_is_not_taken_for_an_unknown_address(bucket: Path) -> None:
+    bucket.write_text("def open_files(address): return address.missing")
+    with pytest.raises(AttributeError, match="missing"):
+        files_at("bucket://a/b")
 
 
 def test_a_path_is_shown_as_given_and_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
