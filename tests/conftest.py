@@ -46,7 +46,8 @@ def make_space(world_folder: Path, tiny_models: tuple[Path, Path]) -> SpaceMaker
         raw: dict[str, Any] = {
             "name": "tiny",
             "data": {"folder": str(world_folder), "limits": {"train": 80, "validation": 12, "test": 8}},
-            "models": {"embedder": str(tiny_models[0]), "generator": str(tiny_models[1])},
+            # float32, whatever this machine does well: the numbers are then the same on another.
+            "models": {"embedder": str(tiny_models[0]), "generator": str(tiny_models[1]), "dtype": "float32"},
             "learning_rates": {"embedder": [1e-4, 1e-3], "generator": [1e-4, 3e-3]},
             "retrieval": {"top_k": 2},
             "answer": {"top_k": 1, "max_new_tokens": 4},

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from raggrid.data.sampling import sampled
 from raggrid.errors import DataError
 from raggrid.records import SPLITS, Passage, Question
 
@@ -37,7 +38,7 @@ def read_folder(folder: Path, limits: Mapping[str, int] | None = None) -> Datase
     """Read ``corpus`` and the splits of a folder, each as .jsonl or .parquet; ``test`` may be missing.
 
     Rows are ``{id, title?, text}`` and ``{id, question, answers, context_ids?}``; other fields are ignored.
-    ``limits`` keeps only the first so many questions of a split, after all of it was checked.
+    ``limits`` keeps a sample of so many questions of a split, after all of it was checked.
 
     Raises:
         DataError: with every problem found (the first `MAX_SHOWN` of them), each with its file and line.
@@ -53,7 +54,7 @@ def read_folder(folder: Path, limits: Mapping[str, int] | None = None) -> Datase
             splits[split] = tuple(_questions(file, names, files["corpus"], owners, problems.append))
     if problems:
         raise DataError(_message(problems))
-    kept = {name: rows[: (limits or {}).get(name, len(rows))] for name, rows in splits.items()}
+    kept = {name: sampled(rows, (limits or {}).get(name, len(rows))) for name, rows in splits.items()}
     return Dataset(tuple(corpus.values()), kept, _hash(corpus.values(), kept))
 
 

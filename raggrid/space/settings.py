@@ -47,7 +47,7 @@ class Data(Section):
     folder: str
     """Holds corpus.jsonl, train.jsonl, validation.jsonl and, if there is one, test.jsonl (or .parquet)."""
     limits: dict[Literal["train", "validation", "test"], Count] = Field(default_factory=dict)
-    """Use only the first so many questions of a split."""
+    """Use only so many questions of a split: a random sample, the same one each time, in the file's order."""
 
 
 class Models(Section):
@@ -59,9 +59,18 @@ class Models(Section):
     """Expected sha256 of the embedder's model.safetensors; checked before loading."""
     generator_sha256: str | None = None
     """Expected sha256 of the generator's weights file (.gguf or model.safetensors); checked before loading."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    attention: Literal["eager", "sdpa"] = "eager"
-    """Eager trains about 1.4 times faster than sdpa on CPU; take sdpa on GPUs."""
+    question_prompt: str | None = None
+    """Put before a question that is embedded, such as ``query: ``. Default: the model's own prompt for queries."""
+    passage_prompt: str | None = None
+    """Put before a passage that is embedded. Default: the model's own prompt for documents."""
+    truncate_dim: Count | None = None
+    """Keep so many leading dimensions of every vector (Matryoshka models). Default: the model's own number."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """What the generator computes in. auto: bfloat16 on GPUs that have it and on CPUs with AVX-512 BF16 or AMX, else
+    float32. What is trained keeps float32 weights either way; the embedder is always in float32."""
+    attention: Literal["auto", "eager", "sdpa"] = "auto"
+    """How the generator computes attention. auto: sdpa on GPUs, eager on CPUs, where it trains up to 1.2 times faster
+    in bfloat16."""
 
 
 class Losses(Section):
@@ -126,7 +135,8 @@ class Retrieval(Section):
     top_k: Count = 2
     """Passages that training marginalises over."""
     temperature: Positive = 0.05
-    """Divides the cosine before the softmax: p(k|x), and the contrastive loss."""
+    """Divides the score before the softmax: p(k|x), and the contrastive loss. The score is a cosine, or a dot product
+    where the embedder was made for one: those are larger, and so should this be."""
 
 
 class Answer(Section):
@@ -142,8 +152,14 @@ class Prompt(Section):
     """The text the generator sees."""
 
     template: str = DEFAULT_PROMPT
-    passage_tokens: Count = 64
-    """A passage is cut after so many tokens of the generator's tokenizer."""
+    chat: Literal["auto", "on", "off"] = "auto"
+    """Put the prompt into the user's turn of the generator's own chat template, and the answer into the assistant's.
+    auto: where the tokenizer has a template. off: the plain text."""
+    passage_tokens: Count = 256
+    """A longer passage is cut to so many tokens of the generator's tokenizer."""
+    window: Literal["start", "sentence"] = "start"
+    """What is kept of a longer passage. start: its beginning. sentence: its title and the tokens around the sentence
+    that shares the most words with the question."""
 
 
 class Labels(Section):
@@ -154,6 +170,9 @@ class Labels(Section):
     validation_questions: Count | None = None
     """As ``training.validation_questions``, its default, for this phase alone: here a question costs little, and
     since it is ranked against the others' passages, few of them make an easy task."""
+    hard_negatives: Natural = 0
+    """Passages per question that the base embedder finds near it, added to the batch as wrong ones. Gold passages
+    and those that contain an accepted answer are left out."""
 
 
 class Rag(Section):
@@ -169,17 +188,20 @@ class Training(Section):
     labels: Labels = Labels()
     rag: Rag = Rag()
     generator: Literal["lora", "full"] = "lora"
+    embedder: Literal["full", "lora"] = "full"
+    """lora: adapters on every linear layer of the embedder, for large ones."""
     lora_rank: Count = 16
     lora_alpha: Count = 32
     lora_targets: Literal["all-linear"] | tuple[str, ...] = "all-linear"
-    """Which layers get an adapter: every linear one but the output (QLoRA's choice), or names such as q_proj."""
+    """Which layers of the generator get an adapter: every linear one but the output (QLoRA's choice), or names such
+    as q_proj."""
     warmup_fraction: Annotated[Number, Field(ge=0.0, lt=1.0)] = 0.0
     weight_decay: Annotated[Number, Field(ge=0.0)] = 0.0
     max_grad_norm: Positive = 1.0
     context_loss: Annotated[Number, Field(ge=0.0)] = 0.0
     """Weight of a language-model loss on the prompt, added to the answer loss when the generator trains."""
     validation_questions: Count = 64
-    """The objective is measured on the first so many validation questions."""
+    """The objective is measured on so many validation questions: a random sample, the same one for all trials."""
 
 
 class EarlyStopping(Section):

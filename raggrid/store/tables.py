@@ -48,7 +48,7 @@ KEYS: Mapping[type, tuple[str, ...]] = {
 }
 # What a system says when there is no room left.
 FULL = (errno.ENOSPC, errno.EDQUOT)
-VECTORS = "passages.npy"  # in `index_folder`
+VECTORS, NEGATIVES = "passages.npy", "negatives.json"  # in `index_folder`
 SHOWN = 8  # run directories that an error names
 _counter = itertools.count()
 

@@ -2,31 +2,53 @@
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from raggrid.data.checked import data_of
 from raggrid.data.folder import Dataset
 from raggrid.finetune.trainer import TrainTask
 from raggrid.finetune.workers import Worker
+from raggrid.rag.adapters import add_embedder_lora, add_lora, load_tuned, load_tuned_embedder
 from raggrid.rag.embedder import Embedder
-from raggrid.rag.generator import Generator, add_lora, load_tuned
+from raggrid.rag.generator import Generator
 from raggrid.rag.index import Index
 from raggrid.rag.pipeline import Pipeline
+from raggrid.rag.precision import resolved
 from raggrid.rag.prompt import PromptWriter
 from raggrid.space.search_space import SearchSpace
-from raggrid.store.tables import VECTORS, checkpoint_folder, index_folder, read_space, state_folder
+from raggrid.space.settings import Models
+from raggrid.store.tables import (
+    NEGATIVES,
+    VECTORS,
+    checkpoint_folder,
+    index_folder,
+    read_environment,
+    read_space,
+    state_folder,
+)
 from raggrid.strategies import PHASES
 from raggrid.study.tasks import PhaseTask
 
 
 @lru_cache(maxsize=2)
 def inputs(run: Path) -> tuple[SearchSpace, Dataset]:
-    """The space and the data of a study; read once a process."""
+    """The space of a study, its precision decided, and its data; read once a process."""
     space = read_space(run)
-    return space, data_of(space)
+    return space.model_copy(update={"models": _decided(run, space)}), data_of(space)
+
+
+def _decided(run: Path, space: SearchSpace) -> Models:
+    """The models in the precision that the study began with; without such a record, in what this device does well."""
+    noted = read_environment(run).get("precision", {})
+    noted = {name: noted[name] for name in ("dtype", "attention") if name in noted}
+    gpu = torch.cuda.is_available() and space.resources.gpus_per_worker != 0
+    here = torch.cuda.get_device_name() if gpu else "cpu"
+    return space.models.model_copy(update=noted) if noted else resolved(space.models, [here])
 
 
 @lru_cache(maxsize=2)
@@ -40,7 +62,9 @@ def train_task(run: Path, task: PhaseTask, worker: Worker) -> TrainTask:
     space, data = inputs(run)
     phase = PHASES[task.run.phase]
     upstream = checkpoint_folder(run, task.run.upstream_trial_id) if task.run.upstream_trial_id else None
-    embedder = Embedder.load(space.models.embedder, worker.device)
+    embedder = Embedder.load(space.models, worker.device)
+    if phase.trains_embedder and space.training.embedder == "lora":
+        add_embedder_lora(embedder, space.training, task.run.seed)
     if phase.needs_labels:
         generator = None
     elif phase.trains_generator:
@@ -59,12 +83,21 @@ def train_task(run: Path, task: PhaseTask, worker: Worker) -> TrainTask:
         checkpoint=checkpoint_folder(run, task.trial_id),
         state=state_folder(run, task.trial_id),
         pause_at=task.pause_at,
+        negatives=_negatives(run) if phase.needs_labels and space.training.labels.hard_negatives else {},
     )
+
+
+def _negatives(run: Path) -> dict[str, list[int]]:
+    """What the index task mined, by question id."""
+    found: dict[str, list[int]] = json.loads((index_folder(run) / NEGATIVES).read_text(encoding="utf-8"))
+    return found
 
 
 def _fresh_generator(space: SearchSpace, worker: Worker, seed: int) -> Generator:
     full = space.training.generator == "full"
-    generator = Generator.load(space.models.generator, space.models, worker.device, float32_weights=full)
+    generator = Generator.load(
+        space.models.generator, space.models, worker.device, chat=space.prompt.chat, float32_weights=full
+    )
     if not full:
         add_lora(generator, space.training, seed)
     return generator
@@ -73,14 +106,20 @@ def _fresh_generator(space: SearchSpace, worker: Worker, seed: int) -> Generator
 def frozen_generator(space: SearchSpace, worker: Worker, tuned: Path | None) -> Generator:
     """The study's generator as it is, or as the trial of the checkpoint ``tuned`` left it."""
     if tuned is None:
-        return Generator.load(space.models.generator, space.models, worker.device)
-    return load_tuned(tuned / "generator", space.models, worker.device)
+        return Generator.load(space.models.generator, space.models, worker.device, chat=space.prompt.chat)
+    return load_tuned(tuned / "generator", space.models, worker.device, chat=space.prompt.chat)
+
+
+def frozen_embedder(space: SearchSpace, worker: Worker, tuned: Path | None) -> Embedder:
+    """The study's embedder as it is, or as the trial of the checkpoint ``tuned`` left it."""
+    if tuned is None:
+        return Embedder.load(space.models, worker.device)
+    return load_tuned_embedder(tuned / "embedder", space.models, worker.device)
 
 
 def pipeline_of(
     run: Path, space: SearchSpace, data: Dataset, embedder: Embedder, generator: Generator | None
 ) -> Pipeline:
     """A pipeline over the study's passages, with the vectors that the un-tuned embedder gave them."""
-    cut = generator.cut if generator else (lambda text, _: text)
-    writer = PromptWriter(space.prompt.template, space.prompt.passage_tokens, cut)
+    writer = PromptWriter(space.prompt, generator.tokens.offsets if generator else None)
     return Pipeline(embedder, passage_index(run), generator, data.passages, writer)

@@ -28,13 +28,12 @@ from raggrid.finetune.trainer import Trainer
 from raggrid.finetune.workers import CPU, Worker
 from raggrid.graph import study_graph
 from raggrid.identity import PhaseRun
-from raggrid.rag.embedder import Embedder
 from raggrid.space.search_space import SearchSpace
 from raggrid.store.tables import create_run
 from raggrid.strategies import PHASES
 from raggrid.study.tasks import IndexTask, PhaseTask, to_config
 from raggrid.unit_costs import PhaseCosts, UnitCosts
-from raggrid.worker.build import frozen_generator, inputs, pipeline_of, train_task
+from raggrid.worker.build import frozen_embedder, frozen_generator, inputs, pipeline_of, train_task
 from raggrid.worker.process import WORKER_SETTINGS
 from raggrid.worker.run_task import run_task
 
@@ -221,7 +220,7 @@ def _answer(run: Path) -> Answering:
     space, data = inputs(run)
     worker, clock = _worker(space), _clock(space)
     began = clock()
-    embedder = Embedder.load(space.models.embedder, worker.device)
+    embedder = frozen_embedder(space, worker, None)
     pipeline = pipeline_of(run, space, data, embedder, frozen_generator(space, worker, None))
     startup, questions = clock() - began, data.splits["validation"][:NUM_ANSWERED]
     began = clock()

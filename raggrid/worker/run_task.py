@@ -6,6 +6,7 @@ Knows no Ray: both forms of trial, inline and worker group, call `run_task` with
 from __future__ import annotations
 
 import gc
+import json
 import time
 import traceback
 from collections.abc import Iterator
@@ -19,16 +20,28 @@ import torch
 
 from raggrid.evaluation.evaluator import Read, answer_questions, means
 from raggrid.finetune.batches import shard
+from raggrid.finetune.labels import mined_negatives
 from raggrid.finetune.trainer import Trainer
 from raggrid.finetune.workers import Worker
-from raggrid.rag.embedder import Embedder
-from raggrid.rag.prompt import passage_text
+from raggrid.rag.embedder import Embedder, Vectors
+from raggrid.rag.index import Index
+from raggrid.rag.pipeline import Pipeline
+from raggrid.rag.prompt import PromptWriter, passage_text
 from raggrid.records import CurveRecord, LedgerRecord, PredictionRecord
 from raggrid.store.sessions import working
-from raggrid.store.tables import VECTORS, append, checkpoint_folder, index_folder, is_full_disk, read
+from raggrid.store.tables import (
+    NEGATIVES,
+    VECTORS,
+    append,
+    checkpoint_folder,
+    index_folder,
+    is_full_disk,
+    read,
+    write_text,
+)
 from raggrid.strategies import STRATEGIES
 from raggrid.study.tasks import AnswerTask, Dispatch, IndexTask, PhaseTask, Task, from_config
-from raggrid.worker.build import frozen_generator, inputs, pipeline_of, train_task
+from raggrid.worker.build import frozen_embedder, frozen_generator, inputs, pipeline_of, train_task
 
 NO_MEMORY = ("can't allocate memory", "OutOfMemoryError", "out of memory")
 LESS_MEMORY = "Lower training.rag.batch_size, retrieval.top_k or prompt.passage_tokens."
@@ -122,22 +135,38 @@ def _run_kind(run: Path, task: Task, worker: Worker, clock: Clock, dispatch: Dis
 def _embed_corpus(run: Path, worker: Worker, clock: Clock) -> None:
     with clock.during("startup"):
         space, data = inputs(run)
-        embedder = Embedder.load(space.models.embedder, worker.device)
+        embedder = frozen_embedder(space, worker, None)
     with clock.during("index"):
         texts = [passage_text(passage) for passage in data.passages]
         # Texts of like length together, and the parts of all workers put back in the corpus's order.
         mine = shard(list(range(len(texts))), worker.rank, worker.world_size)
-        parts = worker.gather((mine, embedder.encode([texts[place] for place in mine])))
+        parts = worker.gather((mine, embedder.encode_passages([texts[place] for place in mine])))
         if worker.is_first:
-            _save_vectors(index_folder(run), len(texts), parts)
+            vectors = _in_order(len(texts), parts)
+            _save_negatives(run, embedder, vectors)
+            _save_vectors(index_folder(run), vectors)
         worker.wait()
     worker.report({"status": "completed", "device_type": clock.device_type})
 
 
-def _save_vectors(folder: Path, count: int, parts: list[tuple[list[int], np.ndarray[Any, Any]]]) -> None:
+def _in_order(count: int, parts: list[tuple[list[int], Vectors]]) -> Vectors:
     vectors = np.empty((count, parts[0][1].shape[1]), dtype=np.float32)
     for places, part in parts:
         vectors[places] = part
+    return vectors
+
+
+def _save_negatives(run: Path, embedder: Embedder, vectors: Vectors) -> None:
+    """Mine hard negatives where the study asks for them, before the vectors, whose presence says that all is done."""
+    space, data = inputs(run)
+    if count := space.training.labels.hard_negatives:
+        pipeline = Pipeline(embedder, Index(vectors), None, data.passages, PromptWriter(space.prompt))
+        labelled = [question for question in data.splits["train"] if question.context_ids]
+        index_folder(run).mkdir(parents=True, exist_ok=True)
+        write_text(index_folder(run) / NEGATIVES, json.dumps(mined_negatives(pipeline, labelled, count)))
+
+
+def _save_vectors(folder: Path, vectors: Vectors) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     part_file = folder / f".{VECTORS}"
     with part_file.open("wb") as file:
@@ -216,7 +245,7 @@ def _answer_split(run: Path, task: AnswerTask, worker: Worker, clock: Clock) -> 
         folders = [
             checkpoint_folder(run, name) if name else None for name in (task.embedder_trial_id, task.generator_trial_id)
         ]
-        embedder = Embedder.load(folders[0] / "embedder" if folders[0] else space.models.embedder, worker.device)
+        embedder = frozen_embedder(space, worker, folders[0])
         pipeline = pipeline_of(run, space, data, embedder, frozen_generator(space, worker, folders[1]))
     with clock.during("evaluate"):
         questions = data.splits[task.split]
