@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from raggrid.backend.ray.search import checked_inputs
+from raggrid.data.checked import checked_inputs
 from raggrid.records import TrialRecord
 from raggrid.store.tables import read, read_space
 from raggrid.worker.pilot import pilot

@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from raggrid.backend.ray.search import checked_inputs
+from raggrid.data.checked import checked_inputs
 from raggrid.finetune.trainer import Trainer
 from raggrid.finetune.workers import Worker
 from raggrid.identity import PhaseRun

@@ -1,0 +1,59 @@
+"""The Python API: each verb of the command line is one call of it. A name is imported when it is first used.
+
+import raggrid
+
+space = raggrid.load_space("search_spaces/popqa.yaml")
+raggrid.search(space, "runs/popqa")
+print(raggrid.recommend(["runs/popqa"]).recommended)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from raggrid.analysis.bill import bill as bill
+    from raggrid.analysis.frontier import frontier as frontier
+    from raggrid.analysis.recommend import recommend as recommend
+    from raggrid.backend.ray.search import search as search
+    from raggrid.backend.simulator.simulate import simulate as simulate
+    from raggrid.demo.world import make_world as make_world
+    from raggrid.demo.world import write_world as write_world
+    from raggrid.errors import RaggridError as RaggridError
+    from raggrid.planning.planner import plan as plan
+    from raggrid.published.importing import import_results as import_results
+    from raggrid.report.charts import save_frontier as save_frontier
+    from raggrid.report.page import write_report as write_report
+    from raggrid.space.search_space import SearchSpace as SearchSpace
+    from raggrid.space.yaml_io import load_space as load_space
+
+_MODULES = {
+    "RaggridError": "errors",
+    "SearchSpace": "space.search_space",
+    "bill": "analysis.bill",
+    "frontier": "analysis.frontier",
+    "import_results": "published.importing",
+    "load_space": "space.yaml_io",
+    "make_world": "demo.world",
+    "plan": "planning.planner",
+    "recommend": "analysis.recommend",
+    "save_frontier": "report.charts",
+    "search": "backend.ray.search",
+    "simulate": "backend.simulator.simulate",
+    "write_report": "report.page",
+    "write_world": "demo.world",
+}
+__all__ = list(_MODULES)
+
+
+if not TYPE_CHECKING:  # a type checker knows the names above, and no others
+
+    def __getattr__(name: str) -> Any:
+        if name not in _MODULES:
+            raise AttributeError(f"module 'raggrid' has no attribute '{name}'")
+        return getattr(import_module(f"raggrid.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

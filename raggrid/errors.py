@@ -6,7 +6,7 @@ RaggridError
 │   ├── DataError       corpus, questions, labels
 │   └── ModelError      a model reference or a model file
 ├── RecordError         a run directory that cannot be read or written         exit 2
-├── StudyError          a study that could not be carried through              exit 1
+├── StudyError          a study that could not be completed                    exit 1
 └── StudyInterrupted    Ctrl-C or SIGTERM; what is finished is on disk         exit 130
 
 Every message reads ``where: got X; expected Y. Next step.`` Errors carry plain strings only, so that they
@@ -25,7 +25,7 @@ class RaggridError(Exception):
 
 
 class InputError(RaggridError):
-    """Wrong input, with every problem found; the message is one line a problem."""
+    """Wrong input, with every problem found; the message has one line per problem."""
 
     exit_code = 2
 
@@ -39,17 +39,17 @@ class DataError(InputError):
 
 
 class ModelError(InputError):
-    """A model reference names nothing, or the files behind it are not the expected ones."""
+    """A model reference that names nothing, or whose files are not the expected ones."""
 
 
 class RecordError(RaggridError):
-    """A run directory is missing, partial in an unreadable way, or belongs to another study."""
+    """A run directory is missing, damaged, or belongs to another study."""
 
     exit_code = 2
 
 
 class StudyError(RaggridError):
-    """A study ended without what it was asked for."""
+    """A study ended without the result that it was asked for."""
 
 
 class StudyInterrupted(RaggridError):
@@ -59,10 +59,10 @@ class StudyInterrupted(RaggridError):
 
 
 def listed(where: str, problems: Iterable[str], advice: str = "", *, shown: int | None = None) -> str:
-    """One message for all the problems of one place.
+    """One message for all the problems found at one location.
 
     A single problem reads ``where: problem``; several read ``where: N problems`` and one indented line each. The
-    ``advice`` that they share comes last and is none of them. At most ``shown`` are listed; all are counted.
+    ``advice`` that they share comes last. At most ``shown`` problems are listed; all are counted.
     """
     lines = list(problems)
     if len(lines) == 1:

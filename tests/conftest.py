@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,27 +42,28 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.fixture(scope="session")
 def make_space(world_folder: Path, tiny_models: tuple[Path, Path]) -> SpaceMaker:
     """Builds a quick space over the tiny world; keyword arguments replace or extend its sections."""
+    return partial(tiny_space, world_folder, tiny_models)
 
-    def build(**changes: Any) -> SearchSpace:
-        raw: dict[str, Any] = {
-            "name": "tiny",
-            "data": {"folder": str(world_folder), "limits": {"train": 80, "validation": 12, "test": 8}},
-            # float32, whatever this machine does well: the numbers are then the same on another.
-            "models": {"embedder": str(tiny_models[0]), "generator": str(tiny_models[1]), "dtype": "float32"},
-            "learning_rates": {"embedder": [1e-4, 1e-3], "generator": [1e-4, 3e-3]},
-            "retrieval": {"top_k": 2},
-            "answer": {"top_k": 1, "max_new_tokens": 4},
-            "prompt": {"passage_tokens": 100, "template": "{context}\n{question}\nA:"},
-            "training": {
-                "labels": {"steps": 6, "batch_size": 4},
-                "rag": {"steps": 6, "batch_size": 2},
-                "generator": "full",
-                "validation_questions": 6,
-            },
-        }
-        for section, value in changes.items():
-            merged = isinstance(value, dict) and isinstance(raw.get(section), dict)
-            raw[section] = {**raw[section], **value} if merged else value
-        return parse_space(raw)
 
-    return build
+def tiny_space(world_folder: Path, models: tuple[Path, Path], **changes: Any) -> SearchSpace:
+    """A space whose phases train for six steps of two or four questions."""
+    raw: dict[str, Any] = {
+        "name": "tiny",
+        "data": {"folder": str(world_folder), "limits": {"train": 80, "validation": 12, "test": 8}},
+        # float32, whatever this machine does well: the numbers are then the same on another.
+        "models": {"embedder": str(models[0]), "generator": str(models[1]), "dtype": "float32"},
+        "learning_rates": {"embedder": [1e-4, 1e-3], "generator": [1e-4, 3e-3]},
+        "retrieval": {"top_k": 2},
+        "answer": {"top_k": 1, "max_new_tokens": 4},
+        "prompt": {"passage_tokens": 100, "template": "{context}\n{question}\nA:"},
+        "training": {
+            "labels": {"steps": 6, "batch_size": 4},
+            "rag": {"steps": 6, "batch_size": 2},
+            "generator": "full",
+            "validation_questions": 6,
+        },
+    }
+    for section, value in changes.items():
+        merged = isinstance(value, dict) and isinstance(raw.get(section), dict)
+        raw[section] = {**raw[section], **value} if merged else value
+    return parse_space(raw)

@@ -16,7 +16,7 @@ ROOT = Path(raggrid.__file__).parent
 # Low to high. A file may import from its own room and from strictly lower ones.
 ROOMS = (
     "errors", "records", "strategies", "space", "graph", "identity", "costs", "unit_costs", "model_size",
-    "display_names", "store", "data", "study", "rag", "demo", "evaluation", "finetune", "worker", "backend/ray",
+    "display_names", "store", "rag", "data", "study", "demo", "evaluation", "finetune", "worker", "backend/ray",
     "backend/simulator", "planning", "analysis", "published", "report", "show", "cli",
 )  # fmt: skip
 # Each library, and the rooms or files that may import it.

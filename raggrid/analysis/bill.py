@@ -17,7 +17,7 @@ from raggrid.store.tables import read, read_space, read_table
 class Bill:
     """Device-seconds by category; ``total`` is what the allocation held, idle time included.
 
-    ``dollars``: the total in money where the space names a price. ``over_budget``: trials that the budget cut short.
+    ``dollars``: the total in money where the space has a price. ``over_budget``: trials that the budget ended early.
     """
 
     device_seconds: Mapping[str, float]
@@ -31,12 +31,13 @@ class Bill:
         return asdict(self)
 
 
-def bill(run: Path) -> Bill:
+def bill(run: Path | str) -> Bill:
     """Sum up the ledger of a run directory.
 
     Raises:
-        RecordError: ``run`` is no run directory.
+        RecordError: ``run`` is not a run directory.
     """
+    run = Path(run)
     space = read_space(run)
     table = columns(read_table(run, LedgerRecord), ("category", "device_seconds", "device_type"))
     sums = {name: float(table["device_seconds"][table["category"] == name].sum()) for name in LEDGER_CATEGORIES}

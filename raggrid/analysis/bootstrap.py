@@ -1,19 +1,19 @@
 """Resampled means of strategies over the same questions, with seeds as a second level.
 
-Questions are the first level. What is drawn is the bootstrap distribution of the means itself wherever that can be
-had in a moment, and its limit where it cannot:
+Questions are the first level. The draws come from the bootstrap distribution of the means itself wherever that is fast,
+and from its limit where it is not:
 
 - *counts*: indices are drawn and counted, for up to `PLAIN_QUESTIONS` questions;
-- *rows*: strategies of exact-match scores agree in few distinct ways, so many questions hold equal rows; one
-  multinomial draw says how often each distinct row occurs. The same distribution as *counts*, sooner;
+- *rows*: exact-match scores of several strategies combine in few distinct ways, so many questions have equal rows; one
+  multinomial draw says how often each distinct row occurs. The same distribution as *counts*, but faster;
 - *limit*: for more questions with more than `DISTINCT_ROWS` distinct rows the means are drawn from the normal
   distribution with the sample's covariance. Scores lie in [0, 1], so the error is of order 1 / sqrt(questions).
 
-Seeds are the second level. They are few, and resampling three values would understate how far they spread, so shifts
-are drawn from Student's t instead, with the variance between seeds that is left after what the questions explain (a
-two-way layout without replication). One strategy's own mean has seeds - 1 degrees of freedom. For the difference of two
-strategies that would be hopelessly few, so all pairs lend each other strength: the variance is the average over pairs
-with (strategies - 1) x (seeds - 1) degrees of freedom, or the pair's own where that is larger.
+Seeds are the second level. They are few, and resampling three values would understate their spread, so shifts are drawn
+from Student's t instead, with the variance between seeds that remains after what the questions explain (a two-way
+layout without replication). One strategy's own mean has seeds - 1 degrees of freedom. For the difference of two
+strategies that would be hopelessly few, so the variance is pooled: it is the average over pairs, with
+(strategies - 1) x (seeds - 1) degrees of freedom, or the pair's own if that is larger.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Resampled:
     """Means of S strategies, and R draws of how they would vary over other questions and other seeds.
 
     ``means`` (S,); ``over_questions`` (R, S) means over resampled questions, with ``covariance`` (S, S); ``seeds``
-    None where there is one seed only.
+    None if there is only one seed.
     """
 
     means: Array
@@ -58,7 +58,7 @@ class Resampled:
         return self.over_questions + (self.seeds.shifts if self.seeds else 0.0)
 
     def differences(self, first: Places, second: Places) -> Array:
-        """(R, P) draws of the difference of means of each pair of strategies, by place."""
+        """(R, P) draws of the difference of means of each pair of strategies, given by index."""
         drawn: Array = self.over_questions[:, first] - self.over_questions[:, second]
         if self.seeds is None:
             return drawn
@@ -119,7 +119,7 @@ def _covariance(rows: Array) -> Array:
 
 
 def _question_level(scores: Array, resamples: int, rng: np.random.Generator) -> Array:
-    """(R, S) from (S, Q), by the soonest of the three ways that is exact, or by the limit."""
+    """(R, S) from (S, Q), by the fastest exact way, or by the limit."""
     if scores.shape[1] > DISTINCT_ROWS:
         rows, counts = np.unique(scores.T, axis=0, return_counts=True)
         if len(rows) <= DISTINCT_ROWS:
@@ -140,7 +140,7 @@ def by_counts(scores: Array, resamples: int, rng: np.random.Generator) -> Array:
 
 
 def by_rows(rows: Array, counts: np.ndarray[Any, Any], resamples: int, rng: np.random.Generator) -> Array:
-    """The same from U distinct rows of scores (U, S) and how many questions hold each (U,)."""
+    """The same from U distinct rows of scores (U, S) and how many questions have each (U,)."""
     size = int(counts.sum())
     parts, step = [], max(1, CHUNK // len(rows))
     for start in range(0, resamples, step):
@@ -183,13 +183,13 @@ def _seed_level(cube: Array, resamples: int, rng: np.random.Generator) -> Seeds:
 
 
 def _stretch(freedom: int, resamples: int, rng: np.random.Generator) -> Array:
-    """(R, 1) factors that make normal draws Student's."""
+    """(R, 1) factors that turn normal draws into Student's t."""
     stretch: Array = np.sqrt(freedom / rng.chisquare(freedom, (resamples, 1)))
     return stretch
 
 
 def _pair_variances(spread: Array, explained: Array) -> Array:
-    """(S, S) variance between seeds of the difference of two strategies: the average, or the own where larger."""
+    """(S, S) variance between seeds of the difference of two strategies: the average, or its own if larger."""
     total, chance = (_of_differences(part) for part in (spread, explained))
     moving = total > 0
     average = max(0.0, float((total - chance)[moving].mean())) if moving.any() else 0.0

@@ -11,9 +11,9 @@ from raggrid.display_names import label
 
 @dataclass(frozen=True)
 class ConstantAnswer:
-    """The training questions' most frequent answers, given without reading anything. Scores in [0, 1].
+    """The most frequent training answers, given without reading anything. Scores in [0, 1].
 
-    ``answers``: the different ones, one for each first word that questions begin with (who, where, what ...).
+    ``answers``: the distinct ones, one for each word that questions begin with (who, where, what ...).
     """
 
     answers: tuple[str, ...]
@@ -31,7 +31,7 @@ class ClosedBook:
 
 @dataclass(frozen=True)
 class Controls:
-    """Read every score against these; None where the study has not measured one."""
+    """What to read every score against; None where the study has not measured a control."""
 
     constant_answer: ConstantAnswer | None
     closed_book: ClosedBook | None
@@ -58,17 +58,17 @@ def _constant(results: Sequence[Results]) -> ConstantAnswer | None:
 
 
 def no_better_than_controls(controls: Controls, chosen: StrategyResult, metric: str, margin: float) -> Iterator[str]:
-    """Sentences for a recommended strategy that scores hardly more than what needs no retrieval."""
+    """One sentence for each control that the recommended strategy hardly beats."""
     score = chosen.mean(metric)
     if score is None:
         return
     for name, control in (
-        ("the most frequent training answer, given without reading anything", controls.constant_answer),
+        ("giving the most frequent training answer without reading anything", controls.constant_answer),
         ("a generator tuned without passages", controls.closed_book),
     ):
         own = getattr(control, metric, None)
         if own is not None and score - own <= margin:
             yield (
-                f"The recommended strategy scores {100 * score:.1f} {label(metric)} and {name} {100 * own:.1f}: "
-                "these questions do not show that retrieval helps."
+                f"The recommended strategy scores {100 * score:.1f} {label(metric)}; {name} scores {100 * own:.1f}. "
+                "These questions do not show that retrieval helps."
             )

@@ -28,10 +28,10 @@ def cost_interval(result: Results, line: StrategyResult, basis: CostBasis, confi
     """An interval of a strategy's expected cost.
 
     ``seeds``: the ``final`` cost was measured under several seeds; Student's t interval of their mean. ``trials``: it
-    was measured once. Trials of one phase do the same work a step whatever their learning rate, so how far their
-    seconds a step spread, on a log scale and pooled over phases, is how far one trial's cost moves with the machine;
-    a sum of trials moves by the root of the sum of squares. What early stopping would decide another time is not in
-    it. ``unknown``: a table, or no phase with two trials.
+    was measured once. Trials of one phase do the same work per step whatever their learning rate, so the spread of
+    their seconds per step, on a log scale and pooled over phases, is how much one trial's cost varies with the machine;
+    a sum of trials varies by the root of the sum of squares. Different decisions of early stopping are not included.
+    ``unknown``: an imported table, or no phase with two trials.
     """
     cost = cost_of(line, basis)
     if basis == "final" and len(line.final_by_seed) > 1:
@@ -49,7 +49,7 @@ def cost_interval(result: Results, line: StrategyResult, basis: CostBasis, confi
 
 
 def relative_spread(trials: Iterable[TrialRecord]) -> tuple[float, int]:
-    """(standard deviation of the logarithm of seconds a step among trials of one phase and loss, its degrees of
+    """(standard deviation of the logarithm of seconds per step among trials of one phase and loss, its degrees of
     freedom), pooled over all phases; (0, 0) where no phase has two trials."""
     groups: dict[tuple[str, str, int], list[float]] = {}
     for trial in trials:
@@ -63,13 +63,13 @@ def relative_spread(trials: Iterable[TrialRecord]) -> tuple[float, int]:
 
 
 def _t(freedom: int, confidence: float) -> float:
-    from scipy.special import stdtrit  # a quarter of a second, which not every command needs to wait
+    from scipy.special import stdtrit  # takes a quarter of a second, which not every command should wait for
 
     return float(stdtrit(freedom, 1.0 - (1.0 - confidence) / 2.0))
 
 
 def _parts(result: Results, line: StrategyResult, basis: CostBasis) -> list[float]:
-    """The trials' costs that a strategy's cost is the sum of."""
+    """The costs of the trials that add up to a strategy's cost."""
     by_id = {trial.trial_id: trial for trial in result.trials}
     if basis == "final":
         sides = {line.winner.embedder_trial_id, line.winner.generator_trial_id} - {None}
@@ -83,7 +83,7 @@ def _parts(result: Results, line: StrategyResult, basis: CostBasis) -> list[floa
 
 
 def plan_of(result: Results, line: StrategyResult) -> PipelinePlan | None:
-    """A line's place in the study's graph."""
+    """The plan that a line belongs to in the study's graph."""
     return next((plan for plan in result.graph.pipelines if (plan.strategy, plan.loss) == line.key), None)
 
 

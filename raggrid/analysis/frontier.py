@@ -24,9 +24,9 @@ from raggrid.strategies import STRATEGIES
 class FrontierPoint:
     """One strategy of one study.
 
-    Quality is a fraction, with its bootstrap interval over questions (and seeds); of an imported table, with the
-    bound that a score in [0, 1] keeps whatever the questions were. ``frontier_probability``: the share of resamples in
-    which no other beats it, None for a table. ``cost_low`` and ``cost_high`` are device-seconds, and
+    Quality is a fraction, with its bootstrap interval over questions (and seeds); for an imported table, with the
+    bound that holds for a score in [0, 1] whatever the questions were. ``frontier_probability``: the share of resamples
+    in which no other beats it, None for a table. ``cost_low`` and ``cost_high`` are device-seconds, and
     ``cost_interval`` says what they rest on: ``seeds``, ``trials`` or ``unknown``.
     """
 
@@ -51,9 +51,9 @@ class FrontierPoint:
 
 @dataclass(frozen=True)
 class Hypervolume:
-    """The area under a study's frontier, as a share of the rectangle up to the dearest point of all studies and up to
-    quality 1: the quality in hand, averaged over budgets from nothing to ``reference_device_seconds``. In [0, 1]; low
-    and high are its bootstrap interval, None for a table."""
+    """The area under a study's frontier, as a share of the rectangle up to the most expensive point of all studies and
+    up to quality 1: the quality that a budget buys, averaged over budgets from 0 to ``reference_device_seconds``. In
+    [0, 1]; low and high are its bootstrap interval, None for a table."""
 
     run: str
     value: float
@@ -82,7 +82,7 @@ class Frontier:
 
 @dataclass(frozen=True)
 class _Study:
-    """A study's lines by rising cost, their qualities, and draws of these (R, S); None for a table."""
+    """A study's lines by increasing cost, their qualities, and draws of these (R, S); None for a table."""
 
     result: Results
     lines: list[StrategyResult]
@@ -93,7 +93,7 @@ class _Study:
 
 
 def frontier(
-    run_dirs: Sequence[Path],
+    run_dirs: Sequence[Path | str],
     *,
     metric: Metric = "f1",
     cost: CostBasis | None = None,
@@ -106,12 +106,12 @@ def frontier(
     Args:
         run_dirs: run directories; each keeps its own frontier, for comparison side by side.
         metric: the quality.
-        cost: which of the three costs; by default ``search``, or ``final`` where a table says nothing else.
-        confidence: of the intervals; resampling is over questions and seeds. Costs stay as measured in it.
+        cost: which of the three costs; by default ``search``, or ``final`` if an imported table has no other.
+        confidence: of the intervals. Resampling is over questions and seeds; costs stay as measured.
 
     Raises:
-        InputError: no run directory, one twice, or the metric or the cost is nowhere to be had.
-        RecordError: a folder that is no run directory, or has no result yet.
+        InputError: a run directory is missing or given twice, or a run lacks the metric or the cost.
+        RecordError: a folder is not a run directory, or has no result yet.
     """
     results = load_all(run_dirs)
     kept = [replace(result, measured=tuple(_choices(result))) for result in results]
@@ -131,10 +131,12 @@ def frontier(
 
 
 def _choices(result: Results) -> Iterator[StrategyResult]:
-    """What can be chosen: a control that reads no passages is none."""
+    """The strategies that can be chosen: not a control that reads no passages."""
     choices = [line for line in result.measured if STRATEGIES[line.strategy].reads_passages]
     if not choices:
-        raise InputError(f"{result.run}: has a control alone; expected a strategy that reads passages. Let it go on.")
+        raise InputError(
+            f"{result.run}: got a control alone; expected a strategy that reads passages. Let it continue."
+        )
     yield from choices
 
 
@@ -154,12 +156,12 @@ def undominated(costs: np.ndarray[Any, Any], quality: np.ndarray[Any, Any]) -> n
 
 
 def hypervolume(costs: np.ndarray[Any, Any], quality: np.ndarray[Any, Any], reference: float) -> np.ndarray[Any, Any]:
-    """The best quality that a budget buys, averaged over budgets from 0 to ``reference``; nothing bought counts 0.
+    """The best quality that a budget buys, averaged over budgets from 0 to ``reference``; 0 where it buys nothing.
 
     Args:
-        costs: (S,) in rising order, none above ``reference``.
+        costs: (S,) in increasing order, none above ``reference``.
         quality: (..., S) in [0, 1].
-        reference: the largest budget; with 0 all is free and the best quality counts alone.
+        reference: the largest budget; with 0 everything is free and only the best quality counts.
     """
     best = np.maximum.accumulate(quality, axis=-1)
     if reference <= 0.0:
@@ -173,7 +175,9 @@ def _study(result: Results, metric: Metric, basis: CostBasis, resamples: int, se
     if result.imported:
         means = [line.mean(metric) for line in lines]
         if any(mean is None for mean in means):
-            raise InputError(f"metric: got {metric}; the table {result.run} lacks it for some strategy. Use another.")
+            raise InputError(
+                f"metric: got {metric}; the table {result.run} lacks it for some strategy. Use another one."
+            )
         quality = np.array(means, dtype=np.float64)
         return _Study(result, lines, costs, quality, None, min(line.num_questions for line in lines))
     try:
@@ -224,7 +228,7 @@ def _hypervolume(study: _Study, reference: float, confidence: float) -> Hypervol
 def _notes(results: Sequence[Results], wanted: CostBasis | None, basis: CostBasis) -> Iterator[str]:
     tables = [result for result in results if result.imported]
     if tables and wanted is None and basis == "final":
-        yield "The table does not say search costs, so the cost is that of training the chosen configuration once."
+        yield "The table has no search costs, so the cost is that of training the chosen configuration once."
     for result in tables:
         if not min(line.num_questions for line in result.measured):
             yield f"{result.run}: intervals assume {ASSUMED_QUESTIONS:,} questions; the table does not say how many."

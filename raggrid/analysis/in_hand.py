@@ -1,4 +1,4 @@
-"""What is left to pay when one model is tuned already: the costs of a study without that phase."""
+"""The costs that remain when one model is tuned already: those of a study without its phase."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ PHASE_IN_HAND: Mapping[InHand, str] = {"generator": "generator_rag", "embedder":
 
 
 def needs_labels(line: StrategyResult, have: InHand | None) -> bool:
-    """Whether a strategy still needs context labels; an embedder in hand has used them already."""
+    """Whether a strategy still needs context labels; an embedder that is tuned already has used them."""
     return line.needs_labels and have != "embedder"
 
 
 def without_in_hand(result: Results, have: InHand | None) -> Results:
-    """The same results with costs that leave out the phase in hand; unchanged without one.
+    """The same results with costs that leave out the phase of the model ``have``; unchanged for None.
 
     Raises:
-        InputError: an imported table that has no line for the model in hand, so that its cost is unknown.
+        InputError: an imported table has no row for that model, so its cost is unknown.
     """
     if have is None:
         return result
@@ -54,7 +54,7 @@ def _search_in_hand(result: Results, have: InHand) -> str:
 
 
 def _run_in_hand(result: Results, line: StrategyResult, plan: PipelinePlan, search: str) -> float:
-    """Training seconds of the run that the winner takes from the phase in hand; none where it only took its rate."""
+    """Training seconds of the run that the winner takes from the phase in hand; 0 where it only took its rate."""
     side = "generator_trial_id" if plan.generator_search == search else "embedder_trial_id"
     if search not in (plan.generator_search, plan.embedder_search):
         return 0.0
@@ -63,20 +63,20 @@ def _run_in_hand(result: Results, line: StrategyResult, plan: PipelinePlan, sear
 
 
 def _from_lines(result: Results, line: StrategyResult, have: InHand) -> StrategyResult:
-    """Of a table: less what the strategy that tunes this model alone costs."""
+    """For an imported table: minus the cost of the strategy that tunes only this model."""
     strategy = STRATEGIES[line.strategy]
     if PHASE_IN_HAND[have] not in (strategy.embedder_phase, strategy.generator_phase):
         return line
     alone = next((other for other in result.measured if other.strategy == have), None)
     if alone is None:
-        raise InputError(f"{result.run}: got --have {have}; the table has no line '{have}' that says its cost. Add it.")
+        raise InputError(f"{result.run}: got --have {have}; the table has no row '{have}' with its cost. Add it.")
     a, b = line.costs, alone.costs
     left = Costs(a.final - b.final, a.search - b.search, a.marginal - b.marginal)
     return _priced(line, left, (left.final,))
 
 
 def _priced(line: StrategyResult, costs: Costs, final_by_seed: tuple[float, ...]) -> StrategyResult:
-    """Never below zero; nan, an unknown cost, stays."""
+    """The line with these costs, none of them below zero; nan, an unknown cost, stays."""
     clipped = Costs(*(_clipped(value) for value in (costs.final, costs.search, costs.marginal)))
     return replace(line, costs=clipped, final_by_seed=tuple(_clipped(value) for value in final_by_seed))
 

@@ -1,4 +1,4 @@
-"""What context labels are worth: the search cost that having them saves, a label."""
+"""What context labels are worth: the search cost that having them saves, per label."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from raggrid.display_names import display_name
 class LabelValue:
     """The break-even price of a context label.
 
-    ``device_seconds_saved``: cost of the best strategy without labels minus that of the best with labels; ``per
-    label`` over ``num_labels`` labelled training questions. None where a number is unknown, or where no strategy
-    without labels is as good, so that no price is too high. Dollars need a price of a device-hour.
+    ``device_seconds_saved``: cost of the best strategy without labels minus that of the best with labels;
+    ``..._per_label`` divides it by the ``num_labels`` labelled training questions. None where a number is unknown, or
+    where no strategy without labels is as good, so that no price is too high. Dollars need a price per device-hour.
     """
 
     with_labels: str
@@ -32,15 +32,15 @@ class LabelValue:
 def label_value(
     judged: Sequence[Judged], results: Sequence[Results], basis: CostBasis, price: float | None
 ) -> LabelValue | None:
-    """Compare the recommended strategy of those that need labels with that of those that do not.
+    """Compare the best choice among the strategies that need labels with the best choice among the others.
 
     Args:
         judged: all strategies; those whose embedder is tuned on labels count as needing them.
         basis: the cost that is saved.
-        price: dollars a device-hour.
+        price: dollars per device-hour.
 
     Returns:
-        None where one of the two kinds was not measured.
+        None if one of the two kinds was not measured.
     """
     with_ = cheapest_not_worse([pair for pair in judged if pair[0].needs_labels], basis)
     without = cheapest_not_worse([pair for pair in judged if not pair[0].needs_labels], basis)
@@ -49,7 +49,7 @@ def label_value(
     number = _num_labels(results)
     names = display_name(*with_[0].key), display_name(*without[0].key)
     if without[1].grade == "worse" and with_[1].grade != "worse":
-        sentence = f"No strategy without labels is as good as {names[0]}: by cost alone no price of labels is too high."
+        sentence = f"No strategy without labels is as good as {names[0]}, so by cost alone no label is too expensive."
         return LabelValue(*names, None, number, None, None, sentence)
     if with_[1].grade == "worse" and without[1].grade != "worse":
         sentence = f"Labels are worth nothing here: every strategy that needs them is worse than {names[1]}."
@@ -63,7 +63,7 @@ def label_value(
 
 
 def _num_labels(results: Sequence[Results]) -> int | None:
-    """Labelled training questions of all studies; None where one does not say."""
+    """Labelled training questions of all studies; None if one of them does not say."""
     total = 0
     for result in results:
         data = result.environment.get("data", {})
@@ -84,7 +84,7 @@ def _sentence(
     unit = unit_for([saved], devices)
     start = f"Labels save {unit.text(saved)} {unit.name} of {basis} cost ({names[0]} instead of {names[1]})"
     if number is None or each is None:
-        return f"{start}, over all labelled questions together; how many there are is not recorded."
+        return f"{start} in total; how many questions are labelled is not recorded."
     own = unit_for([each], devices)
-    money = f", {dollars:.2g} dollars" if dollars is not None else ""
-    return f"{start}: up to {own.text(each)} {own.name}{money} each for {number:,} labels is worth paying."
+    money = f" ({dollars:.2g} dollars)" if dollars is not None else ""
+    return f"{start}: each of the {number:,} labels is worth up to {own.text(each)} {own.name}{money}."

@@ -1,4 +1,4 @@
-"""The predictions of a run as arrays: one row a pipeline and seed, one column a question. No object per answer."""
+"""The predictions of a run as arrays: a row per pipeline and seed, a column per question. No object per answer."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Predictions:
 
 
 def read_answers(run: Path, split: str) -> Predictions:
-    """All scores of a split. A question that was answered twice counts as it was answered last."""
+    """All scores of a split. Of a question that was answered twice, the last answer counts."""
     known = [name for name in SCORES if name in PredictionRecord.__dataclass_fields__]
     files = table_files(run, PredictionRecord)
     table = read_columns(files, PredictionRecord, ["pipeline_id", "seed", "question_id"], split=split)
@@ -44,7 +44,7 @@ def read_answers(run: Path, split: str) -> Predictions:
     shape = (len(rows), len(names))
     answered = np.zeros(shape, dtype=bool)
     answered[lines, columns] = True
-    # One column after another, so that two are never in memory beside each other.
+    # One column after another, so that two are never in memory at once.
     scores = {
         name: _spread(numbers(read_columns(files, PredictionRecord, [name], split=split), name), lines, columns, shape)
         for name in known
@@ -57,7 +57,7 @@ def _rows(table: Any) -> tuple[np.ndarray[Any, Any], dict[tuple[str, int], int]]
     seeds = sorted(table["seed"].unique().to_pylist())
     of_seed = np.searchsorted(seeds, numbers(table, "seed"))
     pairs = pipelines.astype(np.int64) * max(1, len(seeds)) + of_seed
-    # Counting, since sorting millions of rows to find a few dozen pipelines would take longer than all the rest.
+    # Counting, since sorting millions of rows to find a few dozen pipelines would take longer than everything else.
     present = np.flatnonzero(np.bincount(pairs))
     keys = [(names[pair // len(seeds)], seeds[pair % len(seeds)]) for pair in present]
     return np.searchsorted(present, pairs), {key: row for row, key in enumerate(keys)}
@@ -70,7 +70,7 @@ def _spread(column: np.ndarray[Any, Any], lines: Any, columns: Any, shape: tuple
 
 
 def distinct_passages(run: Path, split: str) -> dict[str, tuple[int, int]]:
-    """By pipeline: how many different passages its first questions retrieved, and how many questions those are."""
+    """By pipeline: how many distinct passages its first questions retrieved, and how many questions those are."""
     files, names = table_files(run, PredictionRecord), ["pipeline_id", "retrieved_ids"]
     table = read_columns(files, PredictionRecord, names, split=split, first_rows=COLLAPSE_ROWS)
     found: dict[str, tuple[set[str], int]] = {}

@@ -24,7 +24,7 @@ __all__ = ["Compared", "CostBasis", "Recommendation", "Recommended", "TableRow",
 
 
 def recommend(
-    run_dirs: Sequence[Path],
+    run_dirs: Sequence[Path | str],
     *,
     metric: Metric = "f1",
     cost: CostBasis | None = None,
@@ -44,24 +44,24 @@ def recommend(
     Args:
         run_dirs: run directories; several are pooled: their questions side by side, their costs summed, over the
             strategies that all of them have.
-        metric: what "worse" is measured in.
-        cost: what "cheapest" means; by default ``search``, or ``final`` with ``known_learning_rates`` and for an
-            imported table that does not say search costs.
+        metric: the metric in which strategies are compared.
+        cost: the cost that decides which strategy is cheapest; by default ``search``, or ``final`` with
+            ``known_learning_rates`` and for an imported table without search costs.
         margin: a difference in the metric that does not matter, in [0, 1].
         confidence: of every verdict, in [0.5, 1).
-        labels: whether context labels can be had; by default read from the records. Without them the strategies
+        labels: whether context labels are available; by default read from the records. Without them the strategies
             that need labels are not recommended.
         known_learning_rates: the user would not search again.
-        have: a model that is tuned already; the costs leave its phase out, and the rule is read without it.
-        max_device_hours: of the cost that decides; dearer strategies are not recommended.
+        have: a model that is tuned already; its phase is left out of the costs and of the paper's rule.
+        max_device_hours: limit of the cost that decides; strategies that cost more are not recommended.
         max_dollars: the same in money; needs a price.
-        price: dollars a device-hour; by default ``resources.dollars_per_device_hour`` of the search space.
+        price: dollars per device-hour; by default ``resources.dollars_per_device_hour`` of the search space.
         resamples: of the paired bootstrap.
         seed: of the bootstrap.
 
     Raises:
-        InputError: an option outside its range or without what it needs, no run directory, or one twice.
-        RecordError: a folder that is no run directory, or has no result yet.
+        InputError: an option is out of range or lacks what it needs, or a run directory is missing or given twice.
+        RecordError: a folder is not a run directory, or has no result yet.
     """
     _check(margin, confidence, max_device_hours, max_dollars, price)
     results = [without_in_hand(result, have) for result in load_all(run_dirs)]
@@ -126,18 +126,20 @@ def _limit(max_device_hours: float | None, max_dollars: float | None, price: flo
     if max_dollars is not None:
         if price is None:
             raise InputError(
-                "max_dollars: needs the price of a device-hour. Add --price, or resources.dollars_per_device_hour."
+                "max_dollars: needs a price per device-hour. Add --price, or resources.dollars_per_device_hour."
             )
         limits.append(max_dollars / price * 3600 if price else float("inf"))
     return min(limits, default=None)
 
 
 def _split_off_control(lines: Sequence[StrategyResult]) -> tuple[list[StrategyResult], StrategyResult | None]:
-    """The strategies to choose from, and the control that reads no passages, which is none of them."""
+    """The strategies to choose from, and the control that reads no passages, which is not one of them."""
     control = next((line for line in lines if not STRATEGIES[line.strategy].reads_passages), None)
     rest = [line for line in lines if line is not control]
     if not rest:
-        raise InputError("recommend: the runs have no strategy in common; expected at least one. Give them singly.")
+        raise InputError(
+            "recommend: the runs have no strategy in common; expected at least one. Give one run at a time."
+        )
     return rest, control
 
 

@@ -25,10 +25,10 @@ class Recommended:
 
 @dataclass(frozen=True)
 class Compared:
-    """A strategy beside the best on these questions: difference in the metric, and its interval.
+    """A strategy compared with the best on these questions: the difference in the metric, and its interval.
 
-    ``low`` and ``high`` hold for all strategies together, whichever came out best; ``alone_low`` and ``alone_high``
-    are the plain paired bootstrap interval of this pair.
+    ``low`` and ``high`` are simultaneous over all strategies, whichever came out best; ``alone_low`` and
+    ``alone_high`` are the plain paired bootstrap interval of this pair.
     """
 
     strategy: str
@@ -45,7 +45,7 @@ class Compared:
 class TableRow:
     """One strategy as measured. Scores are fractions in [0, 1], costs device-seconds; None where a table lacks it.
 
-    ``contains_answer``: the share of answers in which an accepted one stands; ``num_seeds`` behind the scores.
+    ``contains_answer``: the share of predictions that contain an accepted answer; ``num_seeds`` behind the scores.
     """
 
     strategy: str
@@ -68,8 +68,8 @@ class TableRow:
 class Recommendation:
     """The answer of `recommend`. The first eight fields are the public keys of ``--json``.
 
-    ``recommended`` is None where no strategy fits the case; ``none_because`` then says why. ``disagreement`` says why
-    rule and measurement differ, empty where they agree. ``notes`` are what an imported table says about itself.
+    ``recommended`` is None if no strategy fits the case; ``none_because`` then says why. ``disagreement`` says why the
+    rule and the measurement differ; empty if they agree. ``notes`` are what an imported table says about itself.
     """
 
     recommended: Recommended | None

@@ -67,7 +67,7 @@ class StrategyResult:
 
 @dataclass(frozen=True)
 class Results:
-    """What a study found so far. ``missing`` are planned strategies without a measured pipeline; ``answers`` all
+    """What a study has found so far. ``missing``: planned strategies without a measured pipeline; ``answers``: all
     rows of `pipelines`."""
 
     run: Path
@@ -92,22 +92,22 @@ class Results:
 
     @property
     def has_labels(self) -> bool:
-        """Whether all training questions had context labels; assumed of an imported table, which does not say."""
+        """Whether all training questions had context labels; True for an imported table, which does not say."""
         unlabelled = self.environment.get("data", {}).get("num_unlabelled", {})
         return bool(unlabelled.get("train", 0) == 0)
 
     @property
     def imported(self) -> Mapping[str, Any] | None:
-        """Where the table came from that ``raggrid import`` made this run of; None for a study of raggrid's own."""
+        """Where the table came from that ``raggrid import`` made this run from; None for a study of raggrid's own."""
         found: Mapping[str, Any] | None = self.environment.get("imported")
         return found
 
 
-def load_all(run_dirs: Sequence[Path]) -> list[Results]:
+def load_all(run_dirs: Sequence[Path | str]) -> list[Results]:
     """Read several run directories.
 
     Raises:
-        InputError: none, or one of them twice.
+        InputError: none was given, or one was given twice.
         RecordError: as `load_results`.
     """
     if not run_dirs:
@@ -123,13 +123,15 @@ def load_results(run: Path) -> Results:
     """Read a run directory, finished or not, or made by ``raggrid import``.
 
     Raises:
-        RecordError: no run directory, or one without a single answered pipeline.
+        RecordError: not a run directory, or one without a single answered pipeline.
     """
     space, environment = read_space(run), read_environment(run)
     graph = study_graph(space)
     trials, rows = read(run, TrialRecord), read(run, PipelineRecord)
     if not rows:
-        raise RecordError(f"{run}: no pipeline was answered yet. Let the search go on, or give another run directory.")
+        raise RecordError(
+            f"{run}: no pipeline is answered yet. Let the search continue, or give another run directory."
+        )
     split = "test" if any(row.split == "test" for row in rows) else "validation"
     if environment.get("imported"):
         measured = tuple(_imported(row) for row in rows if row.split == split)
@@ -139,14 +141,14 @@ def load_results(run: Path) -> Results:
     done = {line.key for line in measured}
     missing = tuple(key for plan in graph.pipelines if (key := (plan.strategy, plan.loss)) not in done)
     if not measured:
-        raise RecordError(f"{run}: no strategy was answered on {split} yet. Let the search go on.")
+        raise RecordError(f"{run}: no strategy is answered on {split} yet. Let the search continue.")
     return Results(run, space, graph, environment, tuple(trials), measured, missing, tuple(rows))
 
 
 def _winners(
     graph: StudyGraph, rows: Sequence[PipelineRecord], trials: Sequence[TrialRecord], metric: str
 ) -> dict[Key, list[PipelineRecord]]:
-    """The validation row of each planned strategy and seed, as the study itself picked it, by seed."""
+    """The validation rows of each planned strategy, one per seed, as the study itself picked them."""
     objectives = {trial.trial_id: trial.objective for trial in trials}
     found: dict[Key, list[PipelineRecord]] = {}
     for plan in graph.pipelines:
@@ -218,14 +220,14 @@ def _imported(row: PipelineRecord) -> StrategyResult:
 def pooled(results: Sequence[Results]) -> tuple[StrategyResult, ...]:
     """One line per strategy over several studies: questions side by side, costs summed.
 
-    Strategies that some study lacks are left out: their questions and costs would not compare.
+    Strategies that some study lacks are left out: their questions and costs would not be comparable.
 
     Raises:
         InputError: some runs are imported tables and some are not.
     """
     if len({result.imported is None for result in results}) > 1:
         raise InputError(
-            "got imported tables beside studies; expected one kind, since they do not pool. Give them singly."
+            "got imported tables and studies; expected one kind, since they cannot be pooled. Give them separately."
         )
     tables = [{line.key: line for line in result.measured} for result in results]
     shared = [key for key in tables[0] if all(key in table for table in tables)]
@@ -234,7 +236,7 @@ def pooled(results: Sequence[Results]) -> tuple[StrategyResult, ...]:
 
 
 def _averaged(lines: Sequence[StrategyResult]) -> StrategyResult:
-    """Of imported lines: means weighted by their questions (equally where some do not say), costs summed."""
+    """For imported lines: means weighted by their questions (equally if some do not say), costs summed."""
     sizes = [line.num_questions for line in lines]
     weights = sizes if all(sizes) else [1] * len(lines)
     means = {}

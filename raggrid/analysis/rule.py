@@ -8,10 +8,10 @@ from typing import Literal
 InHand = Literal["generator", "embedder"]
 # Its Figures 3, 6 and 7, HotPotQA: the means over four pipelines of wall hours on one node with 8 A10.
 TWO_WAYS_OF_COUNTING = (
-    "The paper counts the hours of two_phase in two ways: its Figure 3 charges both phases (61.0 hours on HotPotQA, "
+    "The paper counts the hours of two_phase in two ways: its Figure 3 counts both phases (61.0 hours on HotPotQA, "
     "joint 49.3), its Figures 6 and 7 appear to leave the first phase out (37.2 on average; the difference is the 23.8 "
-    "hours of generator tuning). With a tuned generator in hand, --have generator, two_phase is the cheaper one, and "
-    "the rule turns round."
+    "hours of generator tuning). If the generator is tuned already (--have generator), two_phase costs less than "
+    "joint, and the rule is reversed."
 )
 
 
@@ -28,23 +28,25 @@ def paper_rule(*, labels: bool, known_learning_rates: bool, have: InHand | None 
 
     Args:
         labels: the training questions have context labels.
-        known_learning_rates: good learning rates for both models are known, so that nothing is searched.
-        have: a model that is tuned already, so that its phase costs nothing any more. The paper does not treat this
-            case; the advice follows from its hours, without those of the phase in hand.
+        known_learning_rates: good learning rates for both models are known, so nothing is searched.
+        have: a model that is tuned already, so its phase costs nothing any more. The paper does not treat this
+            case; the advice follows from its hours, without those of that phase.
     """
     if have == "embedder":
-        return Rule("independent", "With a tuned embedder in hand only the generator is left to tune, on its own.")
+        return Rule("independent", "With the embedder tuned already, only the generator is left to tune, on its own.")
     if labels and have == "generator":
-        return Rule("independent", "With a tuned generator in hand and labels, the embedder's cheap phase is all.")
+        return Rule("independent", "With the generator tuned already and context labels, only the cheap phase is left.")
     if labels:
         return Rule("independent", "With context labels, tuning on them costs least.")
     if known_learning_rates and have == "generator":
-        return Rule("two_phase", "With a tuned generator in hand only the second phase is left, less than a joint run.")
+        return Rule(
+            "two_phase", "With the generator tuned already, the second phase alone costs less than a joint run."
+        )
     if known_learning_rates:
         return Rule("joint", "Without context labels but with known learning rates, one joint run is enough.")
     return Rule("two_phase", "With neither context labels nor known rates, two one-dimensional searches cost least.")
 
 
 def order_is_in_question(rule: str, recommended: str | None) -> bool:
-    """Whether rule and measurement differ, and over two_phase or joint, whose order the paper prices in two ways."""
+    """Whether rule and measurement differ over two_phase or joint, whose order depends on how the paper counts."""
     return rule != recommended and bool({rule, recommended} & {"two_phase", "joint"})

@@ -1,13 +1,13 @@
-"""What a buyer gets for how much searching: expected best quality against device-hours, per strategy.
+"""What searching buys: expected best quality against device-hours, per strategy.
 
 If the trials of a grid are tried in random order, the best of the first k is a random number; its expectation over all
 orders is exact (Dodge, Gururangan, Card, Schwartz and Smith, EMNLP 2019; without replacement as in Tang, Lee, Xin, Liu,
 Yu and Lin, ACL 2020). Quality is measured on validation, since a search sees nothing else.
 
 Not every trial of a grid has a quality. Only finalists, those with the best objectives, are answered end to end; trials
-that were stopped early or are no finalists are censored. Each curve is therefore a band. Its lower edge takes a
+that were stopped early or are not finalists are censored. Each curve is therefore a band. Its lower edge counts a
 censored trial as worth nothing, its upper edge as good as the worst finalist, since its objective was no better. Both
-meet where the grid is finished. A trial that diverged or failed is worth nothing on both edges.
+meet when the grid is finished. A trial that diverged or failed is worth nothing on both edges.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from raggrid.graph import PhaseSearch, PipelinePlan
 from raggrid.records import PipelineRecord, TrialRecord
 from raggrid.strategies import PHASES, strategy_loss
 
-# The order in which a strategy's searches are walked: what has qualities of its own comes first.
+# The order in which a strategy's searches are walked: those with qualities of their own come first.
 WALK = ("closed_book", "generator_rag", "embedder_labels", "embedder_rag", "joint_rag")
 USELESS = ("diverged", "failed")
 
 
 @dataclass(frozen=True)
 class SearchStep:
-    """After ``num_trials`` trials of the ``search`` under way, and all of those before it: device-seconds spent in
-    expectation, and the expected best quality so far, a fraction, between ``low`` and ``high``."""
+    """After ``num_trials`` trials of the current ``search``, and all those of the searches before it: device-seconds
+    spent in expectation, and the expected best quality so far, a fraction, between ``low`` and ``high``."""
 
     search: str
     num_trials: int
@@ -43,7 +43,7 @@ class SearchStep:
 
 @dataclass(frozen=True)
 class SearchCurve:
-    """One strategy's searches one after another. ``num_censored`` of ``num_trials`` have no measured quality."""
+    """One strategy's searches, one after another. ``num_censored`` of ``num_trials`` have no measured quality."""
 
     run: str
     strategy: str
@@ -58,8 +58,8 @@ class SearchCurve:
 def expected_best(values: Sequence[float]) -> list[float]:
     """Expected maximum of the first k of n values in random order, for k = 1 .. n; exact.
 
-    ``E_k = sum_i v_(i) C(i - 1, k - 1) / C(n, k)`` over the values in rising order: the i-th smallest is the best of k
-    when the other k - 1 are among the i - 1 below it.
+    ``E_k = sum_i v_(i) C(i - 1, k - 1) / C(n, k)`` over the values in increasing order: the i-th smallest is the best
+    of k if the other k - 1 are among the i - 1 below it.
 
     >>> expected_best([0.0, 1.0])
     [0.5, 1.0]
@@ -107,7 +107,7 @@ def _walk(search: PhaseSearch) -> int:
 def _steps(
     name: str, rows: Sequence[TrialRecord], known: Mapping[str, float], floor: float, before: float
 ) -> Iterator[SearchStep]:
-    """The band while one search is under way; ``floor`` is in hand already."""
+    """The band during one search; ``floor`` is the quality that was reached before it."""
     worst = min(known.values())
     edges = []
     for censored in (floor, max(floor, worst)):
@@ -122,7 +122,7 @@ def _steps(
 
 
 def _untuned(result: Results, metric: str) -> float:
-    """What nothing spent gives: the un-tuned pipeline on validation; 0 where it was not answered."""
+    """The quality before anything is spent: the un-tuned pipeline's on validation; 0 if it was not answered."""
     rows = [r for r in result.answers if r.strategy == "baseline" and r.split == "validation"]
     return next((value for row in rows if (value := getattr(row, metric)) is not None), 0.0)
 
@@ -130,7 +130,7 @@ def _untuned(result: Results, metric: str) -> float:
 def _qualities(
     result: Results, line: StrategyResult, plan: PipelinePlan, search: PhaseSearch, metric: str
 ) -> dict[str, float]:
-    """Validation quality by trial of a search: of the strategy's own pipelines where the search is the last that it
+    """Validation quality by trial of a search: of the strategy's own pipelines if the search is the last that it
     needs, else of those that the search's finalists were answered with."""
     own = search.name == max((result.graph.searches[name] for name in result.graph.needed_by(plan)), key=_walk).name
     phase = PHASES[search.phase]
@@ -156,6 +156,6 @@ def _sentence(line: StrategyResult, total: int, censored: int) -> str:
     if not censored:
         return f"{display_name(*line.key)}: {trials}, all with a measured quality."
     return (
-        f"{display_name(*line.key)}: {censored} of {trials} censored (stopped early, or no finalist); "
+        f"{display_name(*line.key)}: {censored} of {trials} censored (stopped early, or not a finalist): "
         "from worth nothing to as good as the worst finalist."
     )

@@ -1,4 +1,4 @@
-"""Paired comparison of strategies over the same questions: non-inferiority, Holm's correction, joint intervals."""
+"""Paired comparison of strategies over the same questions: non-inferiority, Holm correction, simultaneous intervals."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from raggrid.analysis.bootstrap import Array, Resampled, resample, resampled_mea
 
 __all__ = ["Verdict", "compare", "compare_aggregates", "holm", "interval", "resampled_means"]
 NORMAL = NormalDist()
-POWER = 0.8  # of the study that "how many questions would settle it" plans; the customary value (Cohen 1988)
+POWER = 0.8  # of the study that `_questions_needed` plans; the customary value (Cohen 1988)
 
 
 def interval(samples: Array, confidence: float) -> tuple[float, float]:
@@ -40,9 +40,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Where a strategy stands. ``difference`` is to the best on these questions, at most 0 but for ties.
+    """The verdict on a strategy. ``difference`` is to the best on these questions, at most 0 except for ties.
 
-    ``low`` and ``high`` hold for all strategies of a comparison at once; ``alone_low`` and ``alone_high`` are the
+    ``low`` and ``high`` are simultaneous over all strategies of a comparison; ``alone_low`` and ``alone_high`` are the
     plain paired interval of this one. ``grade``: ``as_good``, ``worse`` or ``unresolved``; ``questions_needed`` for
     the last, else None.
     """
@@ -61,8 +61,8 @@ class _Pairs:
     """Every ordered pair (i, j) of S strategies: the difference of means, all (S, S) arrays.
 
     ``falls_short``: how likely the data are if i is worse than j by the margin; ``keeps_up``: if it is not worse.
-    ``half_width``: of the intervals that hold together. ``spread``: standard deviation by question; ``seeds``:
-    variance that seeds add to the difference.
+    ``half_width``: of the simultaneous intervals. ``spread``: standard deviation per question; ``seeds``: variance
+    that seeds add to the difference.
     """
 
     difference: Array
@@ -80,14 +80,14 @@ def compare(
 ) -> list[Verdict]:
     """Which strategies are as good as the best, and which are worse.
 
-    A strategy is ``as_good`` when it is shown to be non-inferior, within ``margin``, to every other one: then it
-    is so to the truly best, whichever that is. It is ``worse`` when it is shown to be below some other one. The
+    A strategy is ``as_good`` if it is shown to be non-inferior, within ``margin``, to every other one: it then is
+    non-inferior to the truly best, whichever that is. It is ``worse`` if it is shown to be below some other one. The
     best on these questions gets no privilege, since the largest of several noisy means is too large on average.
     Both families are Holm-corrected over strategies; within ``worse``, over the opponents by Bonferroni.
 
-    For the same reason the intervals of the differences to the best are joint ones: they hold together, whichever
-    strategy came out best (a studentised maximum as in Romano and Wolf 2005, with the best picked anew in each draw,
-    see `_joint_quantile`). With two strategies they are the plain ones.
+    For the same reason the intervals of the differences to the best are simultaneous, whichever strategy came out best
+    (a studentised maximum as in Romano and Wolf 2005, with the best picked anew in each draw, see `_joint_quantile`).
+    With two strategies they are the plain ones.
 
     Args:
         scores: (S, Q) in [0, 1], or (S, seeds, Q).
@@ -101,10 +101,10 @@ def compare(
 def compare_aggregates(
     means: Array, num_questions: int, *, margin: float = 0.01, confidence: float = 0.95
 ) -> list[Verdict]:
-    """`compare` for means alone, when nothing is known by question: bounds that hold whatever the questions were.
+    """`compare` for means alone, if nothing is known per question: bounds that hold whatever the questions were.
 
-    A score in [0, 1] with mean m has variance m (1 - m) at most (Bhatia and Davis 2000), and nothing is known about
-    how two strategies go together, so the standard deviation of a difference is at most the sum of both. The
+    A score in [0, 1] with mean m has a variance of at most m (1 - m) (Bhatia and Davis 2000), and nothing is known
+    about how two strategies correlate, so the standard deviation of a difference is at most the sum of both. The
     intervals are normal ones under these bounds, Bonferroni-corrected over all pairs.
 
     Args:
@@ -159,11 +159,11 @@ def _paired(drawn: Resampled, num_questions: int, margin: float, confidence: flo
 def _joint_quantile(
     deviations: Array, errors: Array, contends: np.ndarray[Any, np.dtype[np.bool_]], level: float
 ) -> float:
-    """How many standard errors the differences to the best stay within together.
+    """Within how many standard errors all differences to the best lie simultaneously.
 
-    The best is picked by the same questions, so its own deviation is the highest of all that contend, those not shown
-    to be worse. Taken as equally good, which is the least favourable case, the one with the highest deviation in a draw
-    is its best, and the largest deviation of a difference to it is what the intervals must hold.
+    The best is picked by the same questions, so its own deviation is the highest of all contenders, those not shown to
+    be worse. If they are equally good, which is the least favourable case, the one with the highest deviation in a draw
+    is the best of that draw, and the intervals must cover the largest deviation of a difference to it.
 
     Args:
         deviations: (R, S, S) of all differences, antisymmetric.
@@ -180,9 +180,9 @@ def _joint_quantile(
 def _falls_short(draws: Array, difference: Array, num_questions: int, margin: float) -> Array:
     """(P,) p-values of "worse by the margin or more".
 
-    Two strategies that answer alike but for a handful of questions have almost no variance here; yet if one were
-    worse by the margin, they would differ on that share of questions at least. So the p-value is no smaller than
-    under that variance (the restricted one of Tango's score test, 1998).
+    Two strategies that agree on all but a handful of questions have almost no variance here; yet if one were worse by
+    the margin, they would differ on at least that share of questions. So the p-value is no smaller than under that
+    variance (the restricted one of Tango's score test, 1998).
     """
     least = math.sqrt(max(margin * (1.0 - margin), 1e-12) / num_questions)
     tail = _below(-(difference + margin) / least)
@@ -203,7 +203,7 @@ def _below(z: Array) -> Array:
 
 
 def _share(hits: np.ndarray[Any, np.dtype[np.bool_]]) -> Array:
-    """Bootstrap p-values: never zero, since the data at hand are one of the samples (Davison, Hinkley 1997)."""
+    """Bootstrap p-values: never zero, since the observed data are one of the samples (Davison, Hinkley 1997)."""
     shares: Array = (hits.sum(0) + 1.0) / (len(hits) + 1.0)
     return shares
 
@@ -216,7 +216,7 @@ def _verdicts(means: Array, pairs: _Pairs, margin: float, confidence: float) -> 
     verdicts = []
     for place in range(size):
         difference, half = float(pairs.difference[place, best]), float(pairs.half_width[place, best])
-        # Both can be shown at once: surely worse, yet surely by less than the margin. Then it does not matter.
+        # Both can be shown at once: worse, but by less than the margin. Then the difference does not matter.
         grade = "as_good" if as_good[place] < alpha else "worse" if worse[place] < alpha else "unresolved"
         needed = _questions_needed(pairs, place, margin, alpha / size) if grade == "unresolved" else None
         low, high = (float(end) for end in pairs.alone[:, place, best])
@@ -231,9 +231,9 @@ def _worse(keeps_up: Array) -> list[float]:
 
 
 def _questions_needed(pairs: _Pairs, place: int, margin: float, alpha: float) -> int | None:
-    """Questions after which the verdict would fall, if the differences seen here are the true ones.
+    """Questions after which a verdict would be reached, if the differences seen here are the true ones.
 
-    Normal approximation with power 0.8, against the opponent that needs most; None when no number of questions can
+    Normal approximation with power 0.8, against the opponent that needs most; None if no number of questions can
     settle it (a difference of exactly the margin, or seeds that alone differ by more than what is to be shown). For
     every opponent the nearer of the two verdicts counts.
     """

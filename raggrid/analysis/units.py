@@ -1,4 +1,4 @@
-"""Device-seconds in the unit that a person reads easily."""
+"""Device-seconds in a unit that is easy to read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Unit:
 
 
 def unit_for(device_seconds: Iterable[float], device_types: Iterable[str]) -> Unit:
-    """One unit for all numbers of a table, chosen by the largest. Says GPU only when all devices are GPUs."""
+    """One unit for all numbers of a table, chosen by the largest. Says GPU only if all devices are GPUs."""
     device = "device" if "cpu" in set(device_types) else "GPU"
     largest = max(device_seconds, default=0.0)
     for name, seconds in (("hours", 3600.0), ("minutes", 60.0)):

@@ -1,4 +1,4 @@
-"""Strategies that were judged, and which of them costs least among those that stand."""
+"""Strategies with their verdicts, and the cheapest one that is not worse."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from raggrid.strategies import STRATEGIES
 
 CostBasis = Literal["search", "final", "marginal"]
 Judged = tuple[StrategyResult, Verdict]
-# A table that does not say how many questions its scores are means of is read as if there were this many: few for an
-# evaluation that is worth reporting, so that too little is concluded rather than too much.
+# A table that does not say how many questions its scores are averaged over is read as if there were this many: few for
+# an evaluation that is worth reporting, so that too little is concluded rather than too much.
 ASSUMED_QUESTIONS = 1_000
 
 
 def judge(
     lines: Sequence[StrategyResult], metric: str, *, margin: float, confidence: float, resamples: int, seed: int
 ) -> tuple[list[Judged], int]:
-    """Every strategy with its verdict, and the number of questions that it rests on (0: unknown)."""
+    """Every strategy with its verdict, and the number of questions that the verdicts rest on (0: unknown)."""
     if lines[0].aggregates:
         size = min(line.num_questions for line in lines)
         verdicts = compare_aggregates(
@@ -40,14 +40,14 @@ def judge(
 def _means(lines: Sequence[StrategyResult], metric: str) -> np.ndarray[Any, Any]:
     means = [line.mean(metric) for line in lines]
     if any(mean is None for mean in means):
-        raise InputError(f"metric: got {metric}; the table lacks it for some strategy. Use another.")
+        raise InputError(f"metric: got {metric}; the table lacks it for some strategy. Use another metric.")
     return np.array(means, dtype=np.float64)
 
 
 def score_cube(lines: Sequence[StrategyResult], metric: str) -> np.ndarray[Any, Any]:
     """(S, seeds, Q) over the seeds and questions that all strategies share and that have the metric.
 
-    A strategy that trains nothing answers alike under every seed, so it counts as having them all.
+    A strategy that trains nothing gives the same answers under every seed, so it counts as having them all.
 
     Raises:
         InputError: no question has the metric.
@@ -64,7 +64,7 @@ def score_cube(lines: Sequence[StrategyResult], metric: str) -> np.ndarray[Any, 
     missing = np.isnan(cube).any((0, 1))
     cube = cube[:, :, ~missing] if missing.any() else cube
     if not cube.shape[-1]:
-        raise InputError(f"metric: got {metric}; no question has it (recall needs context labels). Use f1.")
+        raise InputError(f"metric: got {metric}; no question has a value (recall needs context labels). Use f1.")
     return cube
 
 
@@ -75,7 +75,7 @@ def _by_seed(line: StrategyResult, metric: str, seeds: Sequence[int]) -> np.ndar
 
 
 def _shared_questions(lines: Sequence[StrategyResult]) -> list[np.ndarray[Any, Any] | None]:
-    """For each line the places of the questions that all lines answered, in one order; None for all of its own."""
+    """For each line the positions of the questions that all lines answered, in one order; None for all of its own."""
     first = lines[0].question_ids
     if all(line.question_ids == first for line in lines):
         return [None] * len(lines)
@@ -86,26 +86,26 @@ def _shared_questions(lines: Sequence[StrategyResult]) -> list[np.ndarray[Any, A
 
 
 def cost_of(line: StrategyResult, basis: CostBasis) -> float:
-    """Device-seconds; nan where a table does not say."""
+    """Device-seconds; nan if a table does not say."""
     return float(getattr(line.costs, basis))
 
 
 def cost_basis(lines: Sequence[StrategyResult], wanted: CostBasis | None, *, known_learning_rates: bool) -> CostBasis:
-    """The cost that decides: the wanted one; by default ``search``, or ``final`` where no search is needed or recorded.
+    """The cost that decides: the wanted one; by default ``search``, or ``final`` if no search is needed or recorded.
 
     Raises:
-        InputError: the wanted cost is not in an imported table.
+        InputError: an imported table lacks the wanted cost.
     """
     basis: CostBasis = wanted or ("final" if known_learning_rates else "search")
     if not any(math.isnan(cost_of(line, basis)) for line in lines):
         return basis
     if wanted is None and not any(math.isnan(line.costs.final) for line in lines):
         return "final"
-    raise InputError(f"cost: got {basis}; the imported table does not say it for every strategy. Use --cost final.")
+    raise InputError(f"cost: got {basis}; the imported table lacks it for some strategy. Use --cost final.")
 
 
 def cheapest_not_worse(able: Sequence[Judged], basis: CostBasis) -> Judged | None:
-    """The cheapest that is not worse; among equally dear ones the better. If all are worse, the best of them."""
+    """The cheapest that is not worse; of two with equal cost, the better. If all are worse, the best of them."""
     standing = [pair for pair in able if pair[1].grade != "worse"]
     if standing:
         return min(standing, key=lambda pair: (cost_of(pair[0], basis), -pair[1].difference))
@@ -113,7 +113,7 @@ def cheapest_not_worse(able: Sequence[Judged], basis: CostBasis) -> Judged | Non
 
 
 def device_price(results: Sequence[Results], given: float | None) -> float | None:
-    """Dollars a device-hour: the given, or what the spaces say if they agree."""
+    """Dollars per device-hour: the given price, or that of the spaces if they agree."""
     known = {result.space.resources.dollars_per_device_hour for result in results}
     return given if given is not None else known.pop() if len(known) == 1 else None
 

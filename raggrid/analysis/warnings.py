@@ -15,7 +15,7 @@ from raggrid.display_names import display_name
 from raggrid.graph import PhaseSearch
 from raggrid.space.rates import rate_text
 
-COLLAPSED = 0.1  # of the passages that questions retrieve before tuning: far below what a useful change could do
+COLLAPSED = 0.1  # of the passages retrieved before tuning: far fewer than any useful change would leave
 MIN_COLLAPSE_QUESTIONS = 30  # fewer can share their passages by chance
 
 
@@ -34,7 +34,7 @@ def warnings_of(results: Sequence[Results], lines: Sequence[StrategyResult], met
             yield f"{result.run}: {sentence}" if prefix else sentence
     devices = sorted({device for result in results for device in result.device_types})
     if len(devices) > 1:
-        yield f"Costs mix different devices ({', '.join(devices)}): their seconds do not compare."
+        yield f"Costs mix different devices ({', '.join(devices)}): their seconds are not comparable."
     if not any(line.aggregates for line in lines):
         yield from _few_seeds(lines)
 
@@ -50,14 +50,14 @@ def _of_study(result: Results, metric: str) -> Iterator[str]:
 def _of_table(result: Results) -> Iterator[str]:
     """What a table of means cannot say."""
     yield (
-        "This run is a table of means: no scores by question, so nothing is paired, and differences are judged by "
-        "bounds that hold whatever the questions were, which are wide."
+        "This run is a table of means: without scores per question nothing can be paired, and differences are judged "
+        "by wide bounds that hold whatever the questions were."
     )
     yield "The table does not say whether you have context labels; they are assumed unless you give --no-labels."
     if not min(line.num_questions for line in result.measured):
         yield (
-            f"The table does not say how many questions its scores are means of; {ASSUMED_QUESTIONS:,} are assumed. "
-            "Say it with --questions when importing."
+            f"The table does not say how many questions its scores are averaged over; {ASSUMED_QUESTIONS:,} are "
+            "assumed. Give --questions when importing."
         )
 
 
@@ -69,7 +69,7 @@ def _few_seeds(lines: Sequence[StrategyResult]) -> Iterator[str]:
     elif number == 2:
         yield "Two seeds: they say little about how far a third would move these numbers. Use three or more."
     if len(set(tuned)) > 1:
-        yield f"Strategies have from {number} to {max(tuned)} seeds; they are compared over those that all have."
+        yield f"Strategies have from {number} to {max(tuned)} seeds; they are compared over the seeds that all have."
 
 
 def _collapsed(result: Results) -> Iterator[str]:
@@ -79,13 +79,13 @@ def _collapsed(result: Results) -> Iterator[str]:
                 and line.winner.embedder_trial_id is None), default=None)  # fmt: skip
     for line in result.measured:
         passages, questions = found.get(line.winner.pipeline_id, (0, 0))
-        # Against what the un-tuned embedder finds, where a strategy uses it; else against one passage a question.
+        # Against what the un-tuned embedder finds, if a strategy uses it; else against one passage per question.
         expected = base if base is not None else questions
         if passages and questions >= MIN_COLLAPSE_QUESTIONS and passages < COLLAPSED * expected:
             usual = f"; the un-tuned embedder finds {base}" if base is not None else ""
             yield (
                 f"{display_name(*line.key)}: retrieval has collapsed: {questions} questions retrieve only {passages} "
-                f"different passages{usual}. Lower its learning rate."
+                f"distinct passages{usual}. Lower its learning rate."
             )
 
 
@@ -120,10 +120,10 @@ def _optimism(result: Results, metric: str) -> tuple[float, float]:
 def _missing(result: Results) -> Iterator[str]:
     names = [display_name(*key) for key in result.missing]
     if names:
-        yield f"The study is partial: no result for {', '.join(names)}."
+        yield f"The study is incomplete: no result for {', '.join(names)}."
     short = list(_short(result)) if result.trials else []
     if short:
-        yield f"The study is partial: trials that have run: {', '.join(short)}. The same search continues it."
+        yield f"The study is incomplete: trials finished: {', '.join(short)}. The same search command continues it."
 
 
 def _short(result: Results) -> Iterator[str]:
@@ -131,7 +131,7 @@ def _short(result: Results) -> Iterator[str]:
     seeds, repeats = len(result.space.seeds), result.space.seeds_for == "winners"
     barren: set[str] = set()
     for name, search in result.graph.searches.items():
-        # Around the winners of other searches there is one trial at least.
+        # A search around the winners of other searches has at least one trial.
         first = 1 if search.rates_from else search.num_trials
         own = [row for row in result.trials if (row.phase, row.loss) == (search.phase, search.loss)]
         ended, planned = (
@@ -148,20 +148,20 @@ def _troubled(result: Results) -> Iterator[str]:
     for status in ("failed", "diverged", "over_budget"):
         count = sum(trial.status == status for trial in result.trials)
         if count:
-            yield f"{count} of {len(result.trials)} trials ended as {status}; the costs count them."
+            yield f"{count} of {len(result.trials)} trials ended as {status}; the costs include them."
 
 
 def _edges(result: Results) -> Iterator[str]:
     """A best learning rate at the end of its grid: a better one may lie beyond."""
     for name, search in result.graph.searches.items():
         for side in _sides(result, search):
-            # One or two values are all ends: nothing is learnt from the best being one.
+            # With one or two values each is an end, so it means nothing that the best one is.
             ends = (min(side.grid), max(side.grid)) if len(side.grid) > 2 else ()
             if side.chosen in ends:
                 which = "smallest" if side.chosen == min(side.grid) else "largest"
                 yield (
-                    f"{name}: the best {side.name} learning rate, {rate_text(side.chosen)}, is the {which} of its "
-                    f"grid; a better one may lie beyond. Widen learning_rates.{side.name}."
+                    f"{name}: the best {side.name} learning rate, {rate_text(side.chosen)}, is the {which} in its "
+                    f"grid; a better one may lie beyond it. Widen learning_rates.{side.name}."
                 )
 
 

@@ -1,10 +1,12 @@
-"""The verbs: parse, call one function, print. Heavy imports wait until a verb needs them."""
+"""The verbs: parse, call one function, print. Heavy imports are deferred until a verb needs them."""
 
 from __future__ import annotations
 
 import sys
 
 from raggrid.cli import (  # noqa: F401  (they register their verbs)
+    verb_demo,
+    verb_frontier,
     verb_import,
     verb_plan,
     verb_recommend,
@@ -17,7 +19,7 @@ from raggrid.errors import RaggridError
 
 
 def main() -> None:
-    """The command. Errors that raggrid raises on purpose end as their message and exit code."""
+    """The command. An error that raggrid raises on purpose is printed as its message; its exit code is returned."""
     try:
         app()
     except RaggridError as error:

@@ -1,4 +1,4 @@
-"""The command itself: its help, its version, how its errors end."""
+"""The command itself: its help and its version."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",  # a docstring's paragraph is filled again, at the width of the terminal
+    rich_markup_mode="markdown",  # reflows the paragraphs of a docstring to the width of the terminal
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 

@@ -1,4 +1,4 @@
-"""What several verbs take, how they print JSON, how their errors name an option."""
+"""Options that several verbs share, JSON output, and errors that name the option they came from."""
 
 from __future__ import annotations
 
@@ -6,37 +6,16 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from raggrid.errors import InputError
 
-
-class Metric(StrEnum):
-    """What quality is measured in."""
-
-    f1 = "f1"
-    exact_match = "exact_match"
-    recall_at_k = "recall_at_k"
-
-
-class Cost(StrEnum):
-    """Which of the three costs."""
-
-    search = "search"
-    final = "final"
-    marginal = "marginal"
-
-
-class Model(StrEnum):
-    """What may be tuned already."""
-
-    generator = "generator"
-    embedder = "embedder"
-
+Metric = Literal["f1", "exact_match", "recall_at_k"]
+Cost = Literal["search", "final", "marginal"]
+Model = Literal["generator", "embedder"]
 
 Space = Annotated[Path, typer.Argument(metavar="SPACE", help="Search space in YAML, such as search_spaces/popqa.yaml.")]
 Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories of raggrid search.")]
@@ -46,7 +25,7 @@ Override = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as training.rag.steps=24. Repeatable."),
 ]
 MetricOption = Annotated[
-    Metric, typer.Option(metavar="METRIC", help="What quality is measured in: f1, exact_match or recall_at_k.")
+    Metric, typer.Option(metavar="METRIC", help="Metric of quality: f1, exact_match or recall_at_k.")
 ]
 
 
@@ -55,13 +34,13 @@ def print_json(data: dict[str, Any]) -> None:
 
 
 def budget_options(**limits: float | None) -> dict[str, str]:
-    """The limits that were given as settings of budget, each by its option."""
+    """The given limits as overrides of ``budget``, keyed by option."""
     return {f"--{_dashed(name)}": f"budget.{name}={limit}" for name, limit in limits.items() if limit is not None}
 
 
 @contextmanager
 def said_as_options(*names: str) -> Iterator[None]:
-    """Errors about an argument name the option that it came from: ``max_dollars: ...`` as ``--max-dollars: ...``."""
+    """Makes errors about an argument name its option: ``max_dollars: ...`` becomes ``--max-dollars: ...``."""
     try:
         yield
     except InputError as error:

@@ -1,4 +1,4 @@
-"""The verb that makes a run directory of other people's results: import."""
+"""The verb that turns a table of results into a run directory: import."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+import raggrid
 from raggrid.cli.app import app
 from raggrid.cli.options import said_as_options
 
@@ -19,32 +20,32 @@ def import_(
     ],
     run: Annotated[Path, typer.Option(metavar="DIR", help="New folder for the records.")],
     dataset: Annotated[
-        str | None, typer.Option(help="Of the paper: hotpotqa or popqa. Default: both, in folders of these names.")
+        str | None, typer.Option(help="For the paper: hotpotqa or popqa. Default: both, in folders with these names.")
     ] = None,
     pipeline: Annotated[
         str | None,
-        typer.Option(help="Of the paper: such as MiniLM+LLaMA3-8b. Default: the averages over its four pipelines."),
+        typer.Option(help="For the paper: a pipeline such as MiniLM+LLaMA3-8b. Default: the averages over its four."),
     ] = None,
     questions: Annotated[
-        int | None, typer.Option(min=1, help="How many questions the scores are means of, if the table does not say.")
+        int | None, typer.Option(min=1, help="Number of questions behind the scores, if the table does not say.")
     ] = None,
     devices: Annotated[
         int | None,
-        typer.Option(min=1, help="How many devices its hours are wall hours of, if it does not say. Default: 1."),
+        typer.Option(min=1, help="Number of devices behind the wall hours, if the table does not say. Default: 1."),
     ] = None,
-    percent: Annotated[bool, typer.Option("--percent", help="Its scores are in percent, not fractions.")] = False,
+    percent: Annotated[bool, typer.Option("--percent", help="The scores are in percent, not fractions.")] = False,
 ) -> None:
-    """Make a run directory of a table of results, to recommend from and to draw.
+    """Turn a table of results into a run directory for recommend, frontier and report.
 
-    One row a strategy: strategy, loss, exact_match, f1, recall_at_k, device_hours (or hours and num_devices),
+    One row per strategy: strategy, loss, exact_match, f1, recall_at_k, device_hours (or hours and num_devices),
     search_device_hours, marginal_device_hours, embedder_lr, generator_lr, num_questions.
 
-    A table has means only: what scores by question would be needed for is then said to be unknown.
+    A table has only means: whatever needs scores per question is reported as unknown.
     """
-    from raggrid.published.importing import NEEDS_QUESTIONS, assumed, import_results, summary
+    from raggrid.published.importing import NEEDS_QUESTIONS, assumed, summary
 
     with said_as_options("dataset", "pipeline"):
-        made = import_results(
+        made = raggrid.import_results(
             source, run, dataset=dataset, pipeline=pipeline, num_questions=questions, num_devices=devices,
             percent=percent,
         )  # fmt: skip

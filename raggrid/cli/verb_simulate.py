@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+import raggrid
 from raggrid.cli.app import app
 from raggrid.cli.options import Json, Override, Space, budget_options, print_json
 
@@ -23,14 +24,14 @@ def simulate(
     slots: Annotated[
         int | None,
         typer.Option(
-            metavar="N", min=1, help="Trials at once. Default: resources.max_concurrent_trials, else as recorded."
+            metavar="N", min=1, help="Concurrent trials. Default: resources.max_concurrent_trials, else as recorded."
         ),
     ] = None,
     set_: Override = None,
-    device_hours: Annotated[float | None, typer.Option(help="Budget: hours of all devices together.")] = None,
-    wall_hours: Annotated[float | None, typer.Option(help="Budget: hours by the clock.")] = None,
+    device_hours: Annotated[float | None, typer.Option(help="Budget in device-hours, summed over all devices.")] = None,
+    wall_hours: Annotated[float | None, typer.Option(help="Budget in hours of wall time.")] = None,
     dollars: Annotated[
-        float | None, typer.Option(help="Budget in money; needs resources.dollars_per_device_hour.")
+        float | None, typer.Option(help="Budget in dollars; needs resources.dollars_per_device_hour.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -38,16 +39,12 @@ def simulate(
 
     Replays its curves through raggrid's own search on a virtual clock: no training, no Ray cluster, nothing written.
 
-    A table has a row an evaluation: phase, loss, embedder_lr, generator_lr, step, objective, device_seconds (training
-    so far), and where known seed, evaluate_seconds (of this evaluation) and f1.
+    A table has one row per evaluation: phase, loss, embedder_lr, generator_lr, step, objective, device_seconds
+    (training so far) and, where known, seed, evaluate_seconds (of this evaluation) and f1.
     """
-    from raggrid.backend.simulator.read_curves import read_curves
-    from raggrid.backend.simulator.simulate import simulate as simulated
-    from raggrid.space.yaml_io import load_space
-
     limits = budget_options(device_hours=device_hours, wall_hours=wall_hours, dollars=dollars)
-    checked = load_space(space, set_ or [], limits)
-    result = simulated(checked, read_curves(curves), slots=slots)
+    checked = raggrid.load_space(space, set_ or [], limits)
+    result = raggrid.simulate(checked, curves, slots=slots)
     if as_json:
         print_json(result.to_json())
         return

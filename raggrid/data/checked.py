@@ -1,13 +1,18 @@
-"""The data of a search space, read and checked against what its strategies need."""
+"""The data of a search space, read and checked against what its strategies need; its models, looked for."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from raggrid.data.folder import Dataset, read_folder
-from raggrid.errors import DataError
+from raggrid.errors import DataError, InputError
+from raggrid.rag.loading import prepare
+from raggrid.rag.references import PREFIX, locate
 from raggrid.space.search_space import SearchSpace
 from raggrid.strategies import STRATEGIES
+
+SIDES = ("embedder", "generator")
 
 
 def data_of(space: SearchSpace) -> Dataset:
@@ -31,3 +36,43 @@ def checked_data(space: SearchSpace) -> Dataset:
             "Label them, or use two_phase or joint."
         )
     return data
+
+
+def checked_inputs(space: SearchSpace) -> tuple[SearchSpace, Dataset]:
+    """The space with its paths made absolute, since trials run in other folders, and its data.
+
+    Raises:
+        InputError: with the problems of data and models, all at once.
+    """
+    folder = Path(space.data.folder).expanduser().absolute()
+    problems, models, data = [], {}, None
+    space = space.model_copy(update={"data": space.data.model_copy(update={"folder": str(folder)})})
+    try:
+        data = checked_data(space)
+    except InputError as error:
+        problems.append(str(error))
+    for side in SIDES:
+        try:
+            models[side] = _anchored(getattr(space.models, side))
+        except InputError as error:
+            problems.append(str(error))
+    if problems or data is None:
+        raise InputError("\n".join(problems))
+    return space.model_copy(update={"models": space.models.model_copy(update=models)}), data
+
+
+def prepared_inputs(space: SearchSpace, say: Callable[[str], None]) -> tuple[SearchSpace, Dataset]:
+    """As `checked_inputs`, and the models ready to be loaded; ``say`` hears what takes long.
+
+    Raises:
+        InputError: with the problems of data and models, all at once; or weights that are not the expected ones.
+    """
+    checked, data = checked_inputs(space)
+    for side in SIDES:
+        prepare(getattr(checked.models, side), getattr(checked.models, f"{side}_sha256"), say)
+    return checked, data
+
+
+def _anchored(reference: str) -> str:
+    path = locate(reference)
+    return reference if path is None or reference.startswith(PREFIX) else str(path)

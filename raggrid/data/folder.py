@@ -6,19 +6,53 @@ import difflib
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from raggrid.data.sampling import sampled
 from raggrid.errors import DataError
 from raggrid.records import SPLITS, Passage, Question
 
-MAX_SHOWN = 20
 SUFFIXES = (".jsonl", ".parquet")
-Note = Callable[[str], None]
-Row = tuple[str, dict[str, Any]]
+
+
+class Place(NamedTuple):
+    """A file, or a row of it: ``:7`` is line 7, ``: row 7`` a row without lines."""
+
+    file: Path
+    row: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.file}{self.row}"
+
+
+Row = tuple[Place, dict[str, Any]]
+
+
+@dataclass
+class _Mistake:
+    """One mistake of one file: what is wrong in the first row that has it, the last such row so far, their number."""
+
+    first: Place
+    sentence: str
+    last: Place
+    rows: int = 1
+
+    def __str__(self) -> str:
+        repeats = f" (the first of {self.rows:,} such rows)" if self.rows > 1 else ""
+        return f"{self.first}{repeats}: {self.sentence}"
+
+
+class _Problems(dict[tuple[Path, str], _Mistake]):
+    """What is wrong, by file and mistake: one that repeats over a file is told once."""
+
+    def note(self, place: Place, mistake: str, *values: object) -> None:
+        """``mistake`` says what is wrong, with a ``{}`` for each of the ``values`` that differ from row to row."""
+        known = self.setdefault((place.file, mistake), _Mistake(place, mistake.format(*values), place))
+        known.rows += place != known.last
+        known.last = place
 
 
 @dataclass(frozen=True)
@@ -41,24 +75,24 @@ def read_folder(folder: Path, limits: Mapping[str, int] | None = None) -> Datase
     ``limits`` keeps a sample of so many questions of a split, after all of it was checked.
 
     Raises:
-        DataError: with every problem found (the first `MAX_SHOWN` of them), each with its file and line.
+        DataError: with every mistake of every file, each with its first line and how many rows have it.
     """
-    problems: list[str] = []
-    files = {name: _file_of(folder, name, problems.append) for name in ("corpus", *SPLITS)}
-    corpus = _passages(files["corpus"], problems.append) if files["corpus"] else {}
+    problems = _Problems()
+    files = {name: _file_of(folder, name, problems) for name in ("corpus", *SPLITS)}
+    corpus = _passages(files["corpus"], problems) if files["corpus"] else {}
     names = set(corpus) if files["corpus"] else None
-    splits, owners = {}, dict[str, str]()
+    splits, owners = {}, dict[str, Place]()
     for split in SPLITS:
         file = files[split]
         if file:
-            splits[split] = tuple(_questions(file, names, files["corpus"], owners, problems.append))
+            splits[split] = tuple(_questions(file, names, files["corpus"], owners, problems))
     if problems:
-        raise DataError(_message(problems))
+        raise DataError("\n".join(map(str, problems.values())))
     kept = {name: sampled(rows, (limits or {}).get(name, len(rows))) for name, rows in splits.items()}
     return Dataset(tuple(corpus.values()), kept, _hash(corpus.values(), kept))
 
 
-def _file_of(folder: Path, name: str, note: Note) -> Path | None:
+def _file_of(folder: Path, name: str, problems: _Problems) -> Path | None:
     for suffix in SUFFIXES:
         if (folder / f"{name}{suffix}").is_file():
             return folder / f"{name}{suffix}"
@@ -66,44 +100,44 @@ def _file_of(folder: Path, name: str, note: Note) -> Path | None:
         return None
     if not folder.is_dir():
         if name == "corpus":
-            note(f"{folder}: no such folder; expected one with corpus.jsonl, train.jsonl, ... in it. Set data.folder.")
+            missing = "no such folder; expected one with corpus.jsonl, train.jsonl, ... in it. Set data.folder."
+            problems.note(Place(folder), missing)
         return None
     expected = {f"{other}{suffix}" for other in ("corpus", *SPLITS) for suffix in SUFFIXES}
     others = {entry.stem: entry.name for entry in sorted(folder.iterdir()) if entry.name not in expected}
     close = difflib.get_close_matches(name, others, n=1)
     hint = f"Did you mean '{others[close[0]]}'?" if close else "Add it, or set data.folder."
-    note(f"{folder / name}.jsonl: no such file. {hint}")
+    problems.note(Place(folder / f"{name}.jsonl"), "no such file. {}", hint)
     return None
 
 
-def _rows(path: Path, note: Note) -> Iterator[Row]:
+def _rows(path: Path, problems: _Problems) -> Iterator[Row]:
     """(place, row) of each row; a broken one is noted and left out."""
     found = False
-    for place, row in _parquet(path) if path.suffix == ".parquet" else _jsonl(path, note):
+    for place, row in _parquet(path) if path.suffix == ".parquet" else _jsonl(path, problems):
         found = True
         if isinstance(row, dict):
             yield place, row
         else:
-            note(f'{place}: got {_shown(row)}; expected an object such as {{"id": ...}}.')
-    if not found:
-        note(f"{path}: got no rows; expected at least one. Fill the file.")
+            problems.note(place, 'got {}; expected an object such as {{"id": ...}}.', _shown(row))
+    if not found and not any(file == path for file, _ in problems):
+        problems.note(Place(path), "got no rows; expected at least one. Fill the file.")
 
 
-def _jsonl(path: Path, note: Note) -> Iterator[tuple[str, Any]]:
+def _jsonl(path: Path, problems: _Problems) -> Iterator[tuple[Place, Any]]:
     for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
+        place = Place(path, f":{number}")
         try:
             text = line.decode("utf-8-sig").strip()
             if text:
-                yield f"{path}:{number}", json.loads(text)
+                yield place, json.loads(text)
         except UnicodeDecodeError:
-            note(f"{path}:{number}: got bytes that are no UTF-8; expected UTF-8 text. Convert the file.")
-            yield f"{path}:{number}", {}
+            problems.note(place, "got bytes that are not UTF-8; expected UTF-8 text. Convert the file.")
         except json.JSONDecodeError as error:
-            note(f"{path}:{number}: not JSON: {error.msg} at column {error.colno}. Fix the line.")
-            yield f"{path}:{number}", {}
+            problems.note(place, "not JSON: {} at column {}. Fix the line.", error.msg, error.colno)
 
 
-def _parquet(path: Path) -> Iterator[tuple[str, Any]]:
+def _parquet(path: Path) -> Iterator[tuple[Place, Any]]:
     import datasets
 
     datasets.disable_progress_bars()
@@ -113,74 +147,70 @@ def _parquet(path: Path) -> Iterator[tuple[str, Any]]:
             table = datasets.Dataset.from_parquet(str(path), cache_dir=cache, keep_in_memory=True)
         except (OSError, ValueError, datasets.exceptions.DatasetGenerationError) as error:
             raise DataError(f"{path}: unreadable as Parquet: {error}. Write the file again.") from None
-        yield from ((f"{path}: row {number}", row) for number, row in enumerate(table, start=1))
+        yield from ((Place(path, f": row {number}"), row) for number, row in enumerate(table, start=1))
 
 
-def _passages(path: Path, note: Note) -> dict[str, Passage]:
+def _passages(path: Path, problems: _Problems) -> dict[str, Passage]:
     passages: dict[str, Passage] = {}
-    for place, row in _rows(path, note):
-        identity = _identity(row, place, note)
-        text = _text(row, "text", place, note, "a passage needs text")
+    for place, row in _rows(path, problems):
+        identity = _identity(row, place, problems)
+        text = _text(row, "text", place, problems, "a passage needs text")
         title = row.get("title")
         if title is not None and not isinstance(title, str):
-            note(f"{place}: title: got {_shown(title)}; expected a string.")
+            problems.note(place, "title: got {}; expected a string. Correct it.", _shown(title))
         if identity in passages:
-            note(f"{place}: id '{identity}' stands twice in the corpus; expected each once. Drop or rename one.")
+            problems.note(
+                place, "id '{}' appears twice in the corpus; expected each once. Drop or rename one.", identity
+            )
         elif identity and text:
             passages[identity] = Passage(identity, title if isinstance(title, str) else "", text)
     return passages
 
 
 def _questions(
-    path: Path, corpus: set[str] | None, corpus_path: Path | None, owners: dict[str, str], note: Note
+    path: Path, corpus: set[str] | None, corpus_path: Path | None, owners: dict[str, Place], problems: _Problems
 ) -> Iterator[Question]:
-    for place, row in _rows(path, note):
-        identity = _identity(row, place, note)
+    for place, row in _rows(path, problems):
+        identity = _identity(row, place, problems)
         if identity in owners:
-            note(f"{place}: question id '{identity}' stands in {owners[identity]} too; expected each once. Rename one.")
+            twice = "question id '{}' appears in {} too; expected each once. Rename one."
+            problems.note(place, twice, identity, owners[identity])
         elif identity:
             owners[identity] = place
-        question = _text(row, "question", place, note, "a row needs a question")
-        answers = _strings(row, "answers", place, note)
+        question = _text(row, "question", place, problems, "a row needs a question")
+        answers = _strings(row, "answers", place, problems)
         if answers == ():
-            note(
-                f"{place}: question without answers; expected at least one that is not blank. Add one or drop the row."
-            )
-        labels = _strings(row, "context_ids", place, note) if row.get("context_ids") is not None else ()
+            none = "question without answers; expected at least one that is not blank. Add one or drop the row."
+            problems.note(place, none)
+        labels = _strings(row, "context_ids", place, problems) if row.get("context_ids") is not None else ()
         for label in labels or ():
             if corpus is not None and label not in corpus and corpus_path:
-                note(
-                    f"{place}: context_ids names '{label}', which is not in {corpus_path.name}; "
-                    "drop the id or rebuild the corpus."
-                )
+                lost = "context_ids names '{}', which is not in {}; drop the id or rebuild the corpus."
+                problems.note(place, lost, label, corpus_path.name)
         if identity and question and answers:
             yield Question(identity, question, answers, tuple(dict.fromkeys(labels or ())))
 
 
-def _identity(row: Mapping[str, Any], place: str, note: Note) -> str:
+def _identity(row: Mapping[str, Any], place: Place, problems: _Problems) -> str:
     value = row.get("id")
-    if not row:
-        return ""  # the broken line was noted already
     if isinstance(value, bool) or not isinstance(value, (str, int)) or not str(value).strip():
-        note(f"{place}: id: got {_shown(value)}; expected a string.")
+        problems.note(place, "id: got {}; expected a string. Give the row one.", _shown(value))
         return ""
     return str(value)
 
 
-def _text(row: Mapping[str, Any], name: str, place: str, note: Note, why: str) -> str:
+def _text(row: Mapping[str, Any], name: str, place: Place, problems: _Problems, why: str) -> str:
     value = row.get(name)
-    if row and (not isinstance(value, str) or not value.strip()):
-        note(f"{place}: {name}: got {_shown(value)}; {why}. Fill it or drop the row.")
+    if not isinstance(value, str) or not value.strip():
+        problems.note(place, f"{name}: got {{}}; {why}. Fill it or drop the row.", _shown(value))
     return value.strip() if isinstance(value, str) else ""
 
 
-def _strings(row: Mapping[str, Any], name: str, place: str, note: Note) -> tuple[str, ...] | None:
-    """The non-blank strings of a list; None when it is no list of strings (noted) or the line was broken."""
-    if not row:
-        return None
+def _strings(row: Mapping[str, Any], name: str, place: Place, problems: _Problems) -> tuple[str, ...] | None:
+    """The non-blank strings of a list; None when it is not a list of strings (noted)."""
     value = row.get(name, [])
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        note(f"{place}: {name}: got {_shown(value)}; expected a list of strings.")
+        problems.note(place, f"{name}: got {{}}; expected a list of strings. Correct it.", _shown(value))
         return None
     return tuple(item for item in value if item.strip())
 
@@ -188,12 +218,6 @@ def _strings(row: Mapping[str, Any], name: str, place: str, note: Note) -> tuple
 def _shown(value: object) -> str:
     text = "nothing" if value is None else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _message(problems: list[str]) -> str:
-    shown = problems[:MAX_SHOWN]
-    more = len(problems) - len(shown)
-    return "\n".join([*shown, *([f"... and {more} more problems"] if more else [])])
 
 
 def _hash(passages: Iterable[Passage], splits: Mapping[str, Iterable[Question]]) -> str:

@@ -62,14 +62,14 @@ def make_world(seed: int = 0, *, num_entities: int = 240) -> World:
     return World(tuple(page.passage for page in pages), _ask_all(pages, rng))
 
 
-def write_world(world: World, folder: Path) -> None:
+def write_world(world: World, folder: Path | str) -> None:
     """Write ``corpus.jsonl`` and one file a split into ``folder``: UTF-8, one object a line, equal bytes everywhere.
 
     Raises:
         InputError: a file of such a name holds something else; nothing was written.
         OSError: the folder cannot be written.
     """
-    files = {"corpus.jsonl": _lines(world.passages)}
+    folder, files = Path(folder), {"corpus.jsonl": _lines(world.passages)}
     files |= {f"{split}.jsonl": _lines(questions) for split, questions in world.splits.items()}
     others = [name for name, content in files.items() if _holds_other(folder / name, content)]
     if others:

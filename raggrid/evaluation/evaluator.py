@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -96,26 +95,3 @@ def means(rows: Sequence[Scored]) -> dict[str, float | None]:
 def _mean(values: Iterable[float]) -> float | None:
     listed = list(values)
     return fmean(listed) if listed else None
-
-
-def constant_answer(train: Sequence[Question], questions: Sequence[Question]) -> dict[str, object]:
-    """What the most frequent answers of the training questions score on ``questions``, alone and taken together.
-
-    ``answers``: for each first word of a question (who, where, what ...) the training answer that is most frequent
-    after it; ``exact_match`` and ``f1`` their mean scores. What is not above this has learnt the answer prior alone.
-    """
-    counts: dict[str, Counter[str]] = {}
-    for question in train:
-        counts.setdefault(_opening(question), Counter())[question.answers[0]] += 1
-    overall = Counter(question.answers[0] for question in train)
-    best = {opening: found.most_common(1)[0][0] for opening, found in counts.items()}
-    given = [best.get(_opening(question), overall.most_common(1)[0][0]) for question in questions]
-    return {
-        "answers": best,
-        "exact_match": fmean(exact_match(a, q.answers) for a, q in zip(given, questions, strict=True)),
-        "f1": fmean(f1(a, q.answers) for a, q in zip(given, questions, strict=True)),
-    }
-
-
-def _opening(question: Question) -> str:
-    return question.question.split()[0].lower()

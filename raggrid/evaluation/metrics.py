@@ -1,4 +1,4 @@
-"""Exact match and F1 as the official SQuAD 1.1 evaluation computes them, and recall@k."""
+"""Exact match and F1 as the official SQuAD 1.1 evaluation computes them, recall@k, and what constant answers score."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import re
 import string
 from collections import Counter
 from collections.abc import Sequence
+from statistics import fmean
+
+from raggrid.records import Question
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -56,3 +59,26 @@ def recall_at_k(retrieved_ids: Sequence[str], context_ids: Sequence[str], k: int
         raise ValueError(f"k: got {k}; expected an integer of at least 1.")
     labelled = set(context_ids)
     return len(labelled & set(retrieved_ids[:k])) / len(labelled) if labelled else None
+
+
+def constant_answer(train: Sequence[Question], questions: Sequence[Question]) -> dict[str, object]:
+    """What the most frequent answers of the training questions score on ``questions``, alone and taken together.
+
+    ``answers``: for each first word of a question (who, where, what ...) the training answer that is most frequent
+    after it; ``exact_match`` and ``f1`` their mean scores. What is not above this has learnt the answer prior alone.
+    """
+    counts: dict[str, Counter[str]] = {}
+    for question in train:
+        counts.setdefault(_opening(question), Counter())[question.answers[0]] += 1
+    overall = Counter(question.answers[0] for question in train)
+    best = {opening: found.most_common(1)[0][0] for opening, found in counts.items()}
+    given = [best.get(_opening(question), overall.most_common(1)[0][0]) for question in questions]
+    return {
+        "answers": best,
+        "exact_match": fmean(exact_match(a, q.answers) for a, q in zip(given, questions, strict=True)),
+        "f1": fmean(f1(a, q.answers) for a, q in zip(given, questions, strict=True)),
+    }
+
+
+def _opening(question: Question) -> str:
+    return question.question.split()[0].lower()

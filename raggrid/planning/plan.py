@@ -66,7 +66,7 @@ class Plan:
         return asdict(self)
 
 
-def plan(space: SearchSpace, pricing: Pricing | None = None, *, unpriced_because: str | None = None) -> Plan:
+def trial_plan(space: SearchSpace, pricing: Pricing | None = None, *, unpriced_because: str | None = None) -> Plan:
     """The trial list of a space, with its bill or the reason why there is none. Reads neither data nor models."""
     graph = study_graph(space)
     strategies = tuple(_strategies(graph))

@@ -24,7 +24,7 @@ NEEDS_QUESTIONS = (
 
 def import_results(
     source: str,
-    run: Path,
+    run: Path | str,
     *,
     dataset: str | None = None,
     pipeline: str | None = None,
@@ -52,6 +52,7 @@ def import_results(
     """
     found = read_tables(source, dataset=dataset, pipeline=pipeline, percent=percent)
     tables = [replace(table, notes=(*table.notes, *assumed(table, num_devices))) for table in found]
+    run = Path(run)
     places = [run if len(tables) == 1 else run / table.name.removeprefix("paper-") for table in tables]
     for place in places:
         check_free(place)

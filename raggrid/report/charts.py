@@ -23,7 +23,7 @@ STANDINGS = ("on the frontier", "dominated")
 GREY = "#9a9a9a"
 
 
-def save_frontier(frontier: Frontier, path: Path) -> list[Path]:
+def save_frontier(frontier: Frontier, path: Path | str) -> list[Path]:
     """Write a frontier in the format of the path's suffix: html, png, svg, csv or json.
 
     Returns:
@@ -32,6 +32,7 @@ def save_frontier(frontier: Frontier, path: Path) -> list[Path]:
     Raises:
         InputError: another suffix, or a place that cannot be written.
     """
+    path = Path(path)
     write = WRITERS.get(path.suffix)
     if write is None:
         raise InputError(f"{path}: got '{path.suffix}'; expected one of {', '.join(WRITERS)}. Change the name.")

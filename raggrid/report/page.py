@@ -26,13 +26,14 @@ from raggrid.store.tables import write_text
 HERE = files("raggrid.report")
 
 
-def write_report(run: Path, path: Path) -> None:
+def write_report(run: Path | str, path: Path | str) -> None:
     """Write the report of a study, finished or not, as one HTML page.
 
     Raises:
         InputError: ``path`` is no .html file or cannot be written.
         RecordError: ``run`` is no run directory, or no pipeline of it was answered yet.
     """
+    run, path = Path(run), Path(path)
     if path.suffix not in (".html", ".htm"):
         raise InputError(f"{path}: got '{path.suffix}'; expected .html. Change the name.")
     text = render(read_study(run))

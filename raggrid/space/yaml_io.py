@@ -41,7 +41,9 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
 _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 
 
-def load_space(path: Path, overrides: Sequence[str] = (), options: Mapping[str, str] | None = None) -> SearchSpace:
+def load_space(
+    path: Path | str, overrides: Sequence[str] = (), options: Mapping[str, str] | None = None
+) -> SearchSpace:
     """Read a YAML search space, apply ``KEY.SUB=VALUE`` overrides, check it.
 
     Args:
@@ -52,6 +54,7 @@ def load_space(path: Path, overrides: Sequence[str] = (), options: Mapping[str, 
     Raises:
         SpaceError: the file is missing, no YAML, or wrong; the message lists every problem.
     """
+    path = Path(path)
     if path.is_dir():
         inside = [entry.name for entry in _files_in(path)]
         hint = f" It holds {', '.join(inside)}: give one." if inside else ""

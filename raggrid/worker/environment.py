@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from raggrid.data.folder import Dataset
-from raggrid.evaluation.evaluator import constant_answer
+from raggrid.evaluation.metrics import constant_answer
 from raggrid.rag.references import locate, sha256, weights_file
 from raggrid.space.search_space import SearchSpace
 

@@ -17,7 +17,7 @@ from raggrid.analysis.statistics import compare, holm, interval, resampled_means
 from raggrid.analysis.units import unit_for
 from raggrid.display_names import study_names
 from raggrid.errors import InputError, RecordError
-from raggrid.planning.plan import plan
+from raggrid.planning.plan import trial_plan
 from raggrid.records import PredictionRecord
 from raggrid.report.charts import save_frontier
 from raggrid.store.tables import append, create_run, read
@@ -147,7 +147,7 @@ def test_warnings_name_what_a_reader_must_mind(tmp_path: Path) -> None:
     text = " ".join(recommend([run]).warnings)
     assert "selected on the same validation questions" in text
     partial = made_run(tmp_path / "p", {("joint", TOKEN): (scores(0.5, 50), 1.0)})
-    assert "partial: no result for joint (sequence)" in " ".join(recommend([partial]).warnings)
+    assert "incomplete: no result for joint (sequence)" in " ".join(recommend([partial]).warnings)
 
 
 def test_optimism_is_told_when_chance_does_not_explain_it(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_optimism_is_told_when_chance_does_not_explain_it(tmp_path: Path) -> Non
 
 def test_runs_without_results_and_wrong_options_are_refused(tmp_path: Path, clear: Path) -> None:
     create_run(tmp_path / "empty", made_space(), {})
-    with pytest.raises(RecordError, match="no pipeline was answered yet"):
+    with pytest.raises(RecordError, match="no pipeline is answered yet"):
         recommend([tmp_path / "empty"])
     with pytest.raises(RecordError, match="no run directory"):
         recommend([tmp_path / "nowhere"])
@@ -251,14 +251,14 @@ def test_frontiers_of_two_studies_stand_side_by_side(clear: Path, tmp_path: Path
 
 
 def test_plan_shares_what_is_equal() -> None:
-    result = plan(made_space())
+    result = trial_plan(made_space())
     by_name = {search.name: search for search in result.searches}
     assert by_name["generator_rag/rag_token"].used_by == ("generator", "independent", "two_phase", "joint")
     assert by_name["joint_rag/rag_token"].rates_from == ("embedder_rag/rag_token", "generator_rag/rag_token")
-    assert plan(made_space(seeds=[0, 1, 2])).num_trials_of_further_seeds == 2 * 5
-    assert plan(made_space(seeds=[0, 1], seeds_for="grid")).num_trials_of_further_seeds == 11
+    assert trial_plan(made_space(seeds=[0, 1, 2])).num_trials_of_further_seeds == 2 * 5
+    assert trial_plan(made_space(seeds=[0, 1], seeds_for="grid")).num_trials_of_further_seeds == 11
     assert (result.num_trials, result.num_trials_unshared) == (3 + 3 + 3 + 1 + 1, 3 + 3 + 6 + 6 + 7 + 7)
-    grid = plan(made_space(learning_rates={**made_space().learning_rates.model_dump(), "joint": "grid"}))
+    grid = trial_plan(made_space(learning_rates={**made_space().learning_rates.model_dump(), "joint": "grid"}))
     assert grid.num_trials == 3 + 3 + 3 + 9 + 9
 
 

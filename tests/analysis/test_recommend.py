@@ -63,7 +63,7 @@ def test_a_generator_in_hand_turns_two_phase_and_joint_round(tmp_path: Path) -> 
 def test_an_embedder_in_hand_needs_no_labels_any_more(equal: Path) -> None:
     assert paper_rule(labels=False, known_learning_rates=False, have="embedder").strategy == "independent"
     lines = recommend([equal], labels=False, have="embedder")
-    assert lines.agrees is False  # the generator alone is as good here, and no dearer
+    assert lines.agrees is False  # the generator alone is as good here, and costs no more
     assert lines.label_value is None
 
 
@@ -71,12 +71,12 @@ def test_disagreement_over_two_phase_and_joint_tells_how_the_paper_counts(tmp_pa
     lines = {key: EQUAL[key] for key in WINNERS if key[0] in ("two_phase", "joint")}
     result = recommend([study(tmp_path / "r", lines)], labels=False, known_learning_rates=False, cost="final")
     assert (result.rule.strategy, chosen(result)) == ("two_phase", ("joint", "shown"))
-    assert "dearer than joint (token) (1.11 times the final cost)" in result.disagreement
+    assert "costs more than joint (token) (1.11 times the final cost)" in result.disagreement
     for number in ("61.0", "37.2", "23.8", "--have generator"):
         assert number in result.disagreement
 
 
-def test_budgets_rule_out_what_is_dearer_and_say_when_nothing_is_left(tmp_path: Path, equal: Path) -> None:
+def test_budgets_rule_out_what_costs_more_and_say_when_nothing_is_left(tmp_path: Path, equal: Path) -> None:
     whole = recommend([equal], max_device_hours=60 / 3600)
     assert chosen(whole) == ("generator", "shown")
     assert chosen(recommend([equal], max_device_hours=40 / 3600)) == ("baseline", "limited")
@@ -84,9 +84,9 @@ def test_budgets_rule_out_what_is_dearer_and_say_when_nothing_is_left(tmp_path: 
     none = recommend([dear], max_dollars=0.5, price=36.0)  # 50 device-seconds
     assert none.recommended is None
     assert none.none_because is not None
-    assert "joint (token), takes 159 device-seconds of search cost; you allow 50.0" in none.none_because
+    assert "joint (token), has a search cost of 159 device-seconds; your limit is 50.0" in none.none_because
     assert chosen(recommend([dear], max_dollars=2.0, price=36.0)) == ("joint", "shown")
-    with pytest.raises(InputError, match="needs the price of a device-hour"):
+    with pytest.raises(InputError, match="needs a price per device-hour"):
         recommend([dear], max_dollars=1.0)
     with pytest.raises(InputError, match="max_device_hours: got -1"):
         recommend([dear], max_device_hours=-1)
@@ -105,29 +105,29 @@ def test_what_would_be_surer_is_named_only_where_the_case_allows_it(tmp_path: Pa
         assert chosen(result) == ("generator", "leaning")
         return result.recommended.reason if result.recommended else ""
 
-    assert "To be sure, take independent: it is shown to be as good, at 1.24 times the cost." in reason()
-    assert "To be sure, take joint (token)" in reason(labels=False)
-    assert "To be sure" not in reason(max_device_hours=60 / 3600)
+    assert "The safe choice is independent: it is shown to be as good, at 1.24 times the cost." in reason()
+    assert "The safe choice is joint (token)" in reason(labels=False)
+    assert "The safe choice" not in reason(max_device_hours=60 / 3600)
 
 
-def test_a_study_that_a_budget_cut_short_is_called_partial_though_every_strategy_answered(tmp_path: Path) -> None:
+def test_a_study_that_a_budget_ended_early_is_called_incomplete_though_every_strategy_answered(tmp_path: Path) -> None:
     """Of three rates a side two were tried for the embedder; a trial that went over budget is still to go on."""
     run = study(tmp_path / "r", EQUAL)
     words = " ".join(recommend([run]).warnings)
-    assert "partial: trials that have run: 2 of 3 of embedder_labels, 2 of 3 of embedder_rag/rag_token. The" in words
+    assert "incomplete: trials finished: 2 of 3 of embedder_labels, 2 of 3 of embedder_rag/rag_token. The" in words
     append(run, [replace(row, status="over_budget") for row in read(run, TrialRecord) if row.trial_id == "g3"])
     assert "2 of 3 of generator_rag/rag_token" in " ".join(recommend([run]).warnings)
     more = [replace(row, trial_id=f"{row.trial_id}-more", status="completed")
             for row in read(run, TrialRecord) if row.trial_id in ("e2", "g3", "r2")]  # fmt: skip
     append(run, more)
-    assert "partial" not in " ".join(recommend([run]).warnings)
+    assert "incomplete" not in " ".join(recommend([run]).warnings)
 
 
 def test_what_waits_for_a_search_that_failed_is_not_still_to_run(tmp_path: Path) -> None:
     run = study(tmp_path / "r", EQUAL)
     append(run, [replace(row, status="diverged") for row in read(run, TrialRecord) if row.phase == "generator_rag"])
     words = " ".join(recommend([run]).warnings)
-    assert "trials that have run: 2 of 3 of embedder_labels. The" in words
+    assert "trials finished: 2 of 3 of embedder_labels. The" in words
 
 
 def test_the_price_of_a_device_comes_from_the_space(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_labels_worth_nothing_or_more_than_any_price(tmp_path: Path, equal: Path
     beyond = recommend([study(tmp_path / "r", better)]).label_value
     assert beyond is not None
     assert beyond.device_seconds_per_label is None
-    assert "no price of labels is too high" in beyond.sentence
+    assert "no label is too expensive" in beyond.sentence
 
 
 def test_controls_stand_beside_the_scores_and_warn(tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_collapsed_retrieval_is_named(tmp_path: Path) -> None:
     run = study(tmp_path / "r", lines, retrieved={"two_phase": ["p1", "p2", "p3"]})
     found = [text for text in recommend([run]).warnings if "collapsed" in text]
     assert len(found) == 1
-    assert found[0].startswith("two_phase: retrieval has collapsed: 500 questions retrieve only 3 different passages")
+    assert found[0].startswith("two_phase: retrieval has collapsed: 500 questions retrieve only 3 distinct passages")
 
 
 def test_seeds_are_averaged_and_make_a_second_level(tmp_path: Path) -> None:

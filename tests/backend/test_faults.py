@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from raggrid.backend.ray.search import checked_inputs, new_state, run_study
+from raggrid.backend.ray.search import new_state, run_study
+from raggrid.data.checked import checked_inputs
 from raggrid.records import LedgerRecord, PipelineRecord
 from raggrid.space.search_space import SearchSpace
 from raggrid.store.progress import saved_progress

@@ -7,12 +7,14 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from raggrid.analysis.recommend import recommend
+from raggrid.cli.app import app
 from raggrid.demo import make_world, write_world
 from raggrid.errors import InputError
 from raggrid.published.importing import import_results
@@ -24,17 +26,18 @@ RAGGRID = str(Path(sys.executable).parent / "raggrid")
 VERBS = ("search", "plan", "recommend", "frontier", "report", "import", "demo", "simulate")
 LLAMA = ["--set", "models.embedder=BAAI/bge-base-en-v1.5", "--set", "models.dtype=bfloat16",
          "--set", "models.generator=meta-llama/Llama-3.1-8B-Instruct"]  # fmt: skip
-# Runs a verb, then fails if it pulled in what it must do without.
+# Runs a verb; its exit code, or what it imported though it must do without.
 PROBE = """
 import sys
 from raggrid.cli import main
 sys.argv = ["raggrid", *sys.argv[1:]]
+code = 0
 try:
     main()
 except SystemExit as end:
-    assert not end.code, end.code
+    code = end.code or 0
 heavy = [name for name in ("torch", "ray", "transformers", "sentence_transformers", "faiss") if name in sys.modules]
-sys.exit(f"imported {heavy}" if heavy else 0)
+sys.exit(f"imported {heavy}" if heavy else code)
 """
 
 
@@ -94,6 +97,11 @@ def test_help_lists_the_verbs_and_version_prints() -> None:
     assert raggrid("--version").stdout.startswith("raggrid ")
 
 
+def probed(*words: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", PROBE, *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
 def test_reading_verbs_import_nothing_heavy(run: Path, space: Path, tmp_path: Path) -> None:
     for words in (
         ["--help"],
@@ -107,10 +115,26 @@ def test_reading_verbs_import_nothing_heavy(run: Path, space: Path, tmp_path: Pa
         ["recommend", tmp_path / "paper" / "popqa", "--have", "generator", "--price", "2"],
         ["demo", tmp_path / "world", "--entities", "20"],
     ):
-        done = subprocess.run(
-            [sys.executable, "-c", PROBE, *map(str, words)], capture_output=True, text=True, check=False
-        )
+        done = probed(*words)
         assert done.returncode == 0, (words, done.stderr)
+
+
+def test_what_is_refused_is_refused_before_anything_heavy_is_imported(space: Path, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text("name: x\nretrieval: {top_k: 0}\n")
+    for words in (
+        ["search", "missing.yaml", "--run", tmp_path / "r"],
+        ["search", wrong, "--run", tmp_path / "r"],
+        ["search", space, "--run", tmp_path / "r", "--set", "data.folder=nowhere"],
+        ["search", space, "--run", tmp_path / "r"],  # its models are not there
+        ["plan", "missing.yaml", "--pilot"],
+        ["plan", wrong],
+        ["plan", space, "--set", "data.folder=nowhere", "--pilot"],
+        ["simulate", wrong, "--curves", "missing"],
+        ["recommend", "missing"],
+    ):
+        done = probed(*words)
+        assert done.returncode == 2, (words, done.stderr)
 
 
 def test_json_is_json_alone(run: Path, space: Path) -> None:
@@ -142,7 +166,7 @@ def test_sentences_in_a_pipe_stay_on_one_line(tmp_path: Path) -> None:
         (["plan", "SPACE", "--set", "models.embedder=a/b", "--pilot"], "model './none': no such file or folder"),
         (["plan", "SPACE", *LLAMA, "--device", "T4"], "device memory: got T4 with 16 GB; expected about"),
         (["plan", "SPACE", *LLAMA, "--device", "K80"], "\n--device: got 'K80'; expected one of cpu, T4"),
-        (["plan", "SPACE", "--pilot", "--device", "A10"], "--device A10: got it with --pilot"),
+        (["plan", "SPACE", "--pilot", "--device", "A10"], "--device: got 'A10' beside a pilot, which measures"),
         (["plan", "SPACE", "--seconds-per-step", "joint_rag"], "got 'joint_rag'; expected PHASE=SECONDS"),
         (["plan", "SPACE", "--step-times", "none.json"], "none.json: cannot be read: No such file"),
         (["plan", "SPACE", *LLAMA, "--seconds-per-step", "x=1"], "seconds per step: got 'x'; expected one of"),
@@ -160,7 +184,7 @@ def test_sentences_in_a_pipe_stay_on_one_line(tmp_path: Path) -> None:
         (["import", "paper", "--pipeline", "T5", "--run", "out"], "\n--pipeline: got 'T5'; expected one of MiniLM+"),
         (["recommend", "missing", "--max-device-hours", "-1"], "\n--max-device-hours: got -1"),
         (["recommend", "missing", "--margin", "2"], "\n--margin: got 2"),
-        (["recommend", "RUN", "--max-dollars", "2"], "\n--max-dollars: needs the price of a device-hour. Add --price"),
+        (["recommend", "RUN", "--max-dollars", "2"], "\n--max-dollars: needs a price per device-hour. Add --price"),
         (["recommend", "PAPER", "--cost", "search"], "\n--cost: got search; the imported table does not say it"),
         (["frontier", "PAPER", "--cost", "search"], "\n--cost: got search; the imported table does not say it"),
         (["demo", "world", "--entities", "5"], "\n--entities: got 5; expected an integer from 20 to 600."),
@@ -209,7 +233,7 @@ def test_plan_takes_step_times_devices_and_prices(tiny_models: tuple[Path, Path]
     assert len(both["plans"]) == 2
     assert "all" in raggrid("plan", space, space, *words).stdout
     other = raggrid("plan", space, *words, "--set", "name=other")
-    assert "got no step times of 'other'; expected some. It has made." in other.stderr
+    assert "got no step times for 'other'; expected some. It has made." in other.stderr
 
 
 def test_plan_without_known_models_still_lists_the_trials(space: Path) -> None:
@@ -246,7 +270,7 @@ def test_import_says_what_it_assumed(tmp_path: Path) -> None:
     assert "those of 1 device; --devices says it" in " ".join(done.stdout.split())
     assert "kept as validation" in done.stdout
     help_ = " ".join(raggrid("import", "--help").stdout.replace("│", " ").split())
-    assert "if it does not say. Default: 1." in help_
+    assert "if the table does not say. Default: 1." in help_
 
 
 def test_plan_names_the_folder_that_is_not_there(space: Path) -> None:
@@ -277,16 +301,17 @@ def test_a_price_of_nothing_is_a_price(space: Path) -> None:
 
 
 def test_what_a_pilot_prepares_is_told_beside_the_json(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], space: Path
 ) -> None:
-    from raggrid.cli.verb_plan import _ready_for_pilot
+    def prepared(_: object, say: Callable[[str], None]) -> None:
+        say("converting e")
+        raise InputError("enough")
 
-    monkeypatch.setattr("raggrid.backend.ray.search.checked_inputs", lambda space: (space, None))
-    monkeypatch.setattr("raggrid.rag.loading.prepare", lambda reference, digest, say: say(f"converting {reference}"))
-    _ready_for_pilot(made_space())
+    monkeypatch.setattr("raggrid.planning.planner.prepared_inputs", prepared)
+    with pytest.raises(InputError, match="enough"):
+        app(["plan", str(space), "--pilot", "--json"], standalone_mode=False)
     told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err == "converting e\nconverting g\n"
+    assert (told.out, told.err) == ("", "converting e\n")
 
 
 def test_step_times_of_an_unknown_phase_list_each_name_once(space: Path) -> None:

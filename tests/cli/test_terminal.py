@@ -14,7 +14,7 @@ from raggrid.analysis.frontier import frontier
 from raggrid.analysis.recommend import recommend
 from raggrid.analysis.results import Metric
 from raggrid.analysis.search_curves import SearchStep
-from raggrid.planning.plan import plan
+from raggrid.planning.plan import trial_plan
 from raggrid.published.importing import import_results
 from raggrid.show.printed_frontier import show_frontier
 from raggrid.show.printed_plan import show_plan
@@ -46,7 +46,7 @@ def test_tables_fit_eighty_columns(run: Path, tmp_path: Path) -> None:
     for one in (run, table, whole):
         show_recommendation(recommend([one], have="generator", price=2.0), out)
         show_frontier(frontier([one]), out)
-    show_plan(plan(made_space()), out)
+    show_plan(trial_plan(made_space()), out)
     text = shown(out)
     assert max(map(len, text.splitlines())) <= 80
     assert "…" not in text

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from raggrid.data.checked import checked_data
-from raggrid.data.folder import MAX_SHOWN, read_folder
+from raggrid.data.folder import read_folder
 from raggrid.demo import make_world, write_world
 from raggrid.errors import DataError
 from tests.records import made_space
@@ -94,12 +94,13 @@ def test_a_limit_of_a_file_sorted_by_relation_keeps_all_relations(tmp_path: Path
             {"train": [{**QUESTION, "context_ids": ["p9"]}]},
             "train.jsonl:1: context_ids names 'p9', which is not in corpus.jsonl; drop the id or rebuild the corpus.",
         ),
-        ({"corpus": [*PASSAGES, PASSAGES[0]]}, "corpus.jsonl:3: id 'p1' stands twice in the corpus"),
+        ({"corpus": [*PASSAGES, PASSAGES[0]]}, "corpus.jsonl:3: id 'p1' appears twice in the corpus"),
         ({"corpus": [*PASSAGES, {"id": "p3", "text": " "}]}, "corpus.jsonl:3: text: got ' '; a passage needs text"),
         ({"corpus": [*PASSAGES, "{"]}, "corpus.jsonl:3: not JSON"),
         ({"corpus": [*PASSAGES, [1]]}, "corpus.jsonl:3: got [1]; expected an object"),
         ({"train": [QUESTION, {**QUESTION, "question": None}]}, "train.jsonl:2: question: got nothing"),
-        ({"validation": [QUESTION]}, "validation.jsonl:1: question id 'q1' stands in"),
+        ({"train": [QUESTION, {}]}, "train.jsonl:2: id: got nothing; expected a string."),
+        ({"validation": [QUESTION]}, "validation.jsonl:1: question id 'q1' appears in"),
         ({"train": []}, "train.jsonl: got no rows; expected at least one. Fill the file."),
     ],
 )
@@ -107,15 +108,49 @@ def test_each_problem_is_named_with_its_line(tmp_path: Path, files: dict[str, li
     assert any(expected in line for line in problems(write(tmp_path, **files))), problems(tmp_path)
 
 
-def test_all_problems_are_told_at_once_up_to_a_limit(tmp_path: Path) -> None:
-    write(tmp_path, corpus=[*PASSAGES, PASSAGES[0]], train=[{**QUESTION, "answers": []}] * 40)
+def test_different_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    write(tmp_path, corpus=[*PASSAGES, PASSAGES[0]], train=[{**QUESTION, "answers": []}, {**QUESTION, "id": ""}])
     (tmp_path / "validation.jsonl").rename(tmp_path / "validations.jsonl")
     told = problems(tmp_path)
-    assert any("stands twice" in line for line in told)
-    assert any("without answers" in line for line in told)
-    assert any("Did you mean 'validations.jsonl'?" in line for line in told)
-    assert len(told) == MAX_SHOWN + 1
-    assert "more problems" in told[-1]
+    assert len(told) == 4
+    assert "corpus.jsonl:3: id 'p1' appears twice" in told[1]
+    assert "train.jsonl:1: question without answers" in told[2]
+    assert "train.jsonl:2: id: got ''; expected a string." in told[3]
+    assert "Did you mean 'validations.jsonl'?" in told[0]
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        (
+            {"corpus": [PASSAGES[0], *({"id": f"x{n}", "title": ""} for n in range(1474))]},
+            "corpus.jsonl:2 (the first of 1,474 such rows): text: got nothing; a passage needs text. "
+            "Fill it or drop the row.",
+        ),
+        (
+            {"train": [{**QUESTION, "id": f"x{n}", "answers": f"word {n}"} for n in range(30)]},
+            "train.jsonl:1 (the first of 30 such rows): answers: got 'word 0'; expected a list of strings. Correct it.",
+        ),
+        (
+            {"train": [{**QUESTION, "id": "q"}, *({**QUESTION, "id": {"n": n}} for n in range(30))]},
+            "train.jsonl:2 (the first of 30 such rows): id: got {'n': 0}; expected a string. Give the row one.",
+        ),
+        (
+            {"train": [{**QUESTION, "id": f"x{n}", "context_ids": [f"y{n}", "z"]} for n in range(30)]},
+            "train.jsonl:1 (the first of 30 such rows): context_ids names 'y0', which is not in corpus.jsonl; "
+            "drop the id or rebuild the corpus.",
+        ),
+        (
+            {"train": ["{"] * 3},
+            "train.jsonl:1 (the first of 3 such rows): not JSON: Expecting property name enclosed in double quotes "
+            "at column 2. Fix the line.",
+        ),
+    ],
+)
+def test_a_mistake_that_repeats_over_a_file_is_one_sentence_with_its_first_line_and_a_count(
+    tmp_path: Path, files: dict[str, list[Any]], expected: str
+) -> None:
+    assert problems(write(tmp_path, **files)) == [f"{tmp_path}/{expected}"]
 
 
 def test_missing_folder_is_one_problem(tmp_path: Path) -> None:
@@ -125,9 +160,9 @@ def test_missing_folder_is_one_problem(tmp_path: Path) -> None:
     ]
 
 
-def test_bytes_that_are_no_text_are_told(tmp_path: Path) -> None:
+def test_bytes_that_are_not_text_are_told(tmp_path: Path) -> None:
     (write(tmp_path) / "train.jsonl").write_bytes(b"\xff\xfe\n")
-    assert any("no UTF-8" in line for line in problems(tmp_path))
+    assert any("not UTF-8" in line for line in problems(tmp_path))
 
 
 def test_labels_are_asked_for_where_a_strategy_needs_them(tmp_path: Path) -> None:

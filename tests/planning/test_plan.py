@@ -20,7 +20,7 @@ from raggrid.planning.devices import DEVICES
 from raggrid.planning.estimate import Range, Sizes, make_estimate
 from raggrid.planning.expected_stops import expected_ends, fewest_ends, no_ends, synchronous_ends
 from raggrid.planning.makespan import Batch, wall_seconds
-from raggrid.planning.plan import plan
+from raggrid.planning.plan import trial_plan
 from raggrid.planning.pricing import Pricing, price
 from raggrid.planning.workload import assumed_workload
 from raggrid.show.printed_plan import show_plan, show_plans
@@ -205,10 +205,10 @@ def test_wall_time_is_the_schedules() -> None:
 def test_bills_fit_eighty_columns(dollars: float | None) -> None:
     out = Console(file=StringIO(), width=80, no_color=True)
     expensive = made_space(training={"rag": {"steps": 100_000}, "labels": {"steps": 100_000}})
-    results = [plan(space, priced(space, dollars=dollars)) for space in (made_space(), expensive)]
+    results = [trial_plan(space, priced(space, dollars=dollars)) for space in (made_space(), expensive)]
     for result in results:
         show_plan(result, out)
-    show_plans([*results, plan(made_space())], out)
+    show_plans([*results, trial_plan(made_space())], out)
     text = out.file.getvalue()  # type: ignore[attr-defined]
     assert max(map(len, text.splitlines())) <= 80
     assert "…" not in text

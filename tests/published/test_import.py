@@ -145,7 +145,7 @@ def test_any_table_becomes_a_run(kind: str, tmp_path: Path) -> None:
     assert result.num_questions == 4_000
     assert [row.strategy for row in result.worse] == ["baseline"]
     assert not any("--questions" in text for text in result.warnings)
-    with pytest.raises(InputError, match="does not say it for every strategy"):
+    with pytest.raises(InputError, match="lacks it for some strategy"):
         recommend([run], cost="search")
     drawn = frontier([run])
     assert drawn.search_curves == ()

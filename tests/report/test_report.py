@@ -180,7 +180,7 @@ def test_questions_are_told_where_the_study_kept_them(run: Path) -> None:
 
 def test_what_cannot_be_reported_is_refused(run: Path, tmp_path: Path) -> None:
     create_run(tmp_path / "empty", made_space(), {})
-    with pytest.raises(RecordError, match="no pipeline was answered yet"):
+    with pytest.raises(RecordError, match="no pipeline is answered yet"):
         write_report(tmp_path / "empty", tmp_path / "r.html")
     with pytest.raises(InputError, match=r"expected \.html"):
         write_report(run, tmp_path / "r.pdf")

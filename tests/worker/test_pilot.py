@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from raggrid.backend.ray.search import checked_inputs
+from raggrid.data.checked import checked_inputs
 from raggrid.graph import study_graph
 from raggrid.worker.pilot import Sample, _told_of_others, of_one_worker, phases_of, pilot, trials_at_once
 from tests.conftest import SpaceMaker

@@ -12,13 +12,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from raggrid.backend.ray.cluster import Allocation, connected
-from raggrid.data.checked import checked_data
+from raggrid.data.checked import prepared_inputs
 from raggrid.data.folder import Dataset
-from raggrid.errors import InputError, StudyError, StudyInterrupted
+from raggrid.errors import StudyError, StudyInterrupted
 from raggrid.graph import study_graph
 from raggrid.identity import study_key
-from raggrid.rag.loading import prepare
-from raggrid.rag.references import PREFIX, locate
 from raggrid.records import CurveRecord, LedgerRecord, QuestionRecord
 from raggrid.space.search_space import SearchSpace
 from raggrid.space.yaml_io import dump_space
@@ -30,7 +28,6 @@ from raggrid.study.resume import halving_groups, is_begun, opened
 from raggrid.study.state import StudyState
 from raggrid.worker.environment import environment
 
-SIDES = ("embedder", "generator")
 MAX_FAILURES = 3  # starts of a trial anew after its process died
 Screen = Callable[[StudyState], contextlib.AbstractContextManager[Watcher | None]]
 """What shows a study while it runs."""
@@ -47,7 +44,7 @@ def no_screen(_: StudyState) -> contextlib.AbstractContextManager[Watcher | None
 
 def run_study(
     space: SearchSpace,
-    run: Path,
+    run: Path | str,
     *,
     address: str | None = None,
     extend: bool = False,
@@ -71,10 +68,8 @@ def run_study(
         StudyError: the study could not answer a single pipeline, or the disk is full.
         StudyInterrupted: Ctrl-C or SIGTERM; what was finished is in ``run``.
     """
-    space, data = checked_inputs(space)
-    for side in SIDES:
-        prepare(getattr(space.models, side), getattr(space.models, f"{side}_sha256"), say)
-    run = run.resolve()
+    space, data = prepared_inputs(space, say)
+    run = Path(run).resolve()
     if not is_begun(run):
         check_free(run)
     elif _nothing_to_do(run, space, data, extend=extend):
@@ -100,6 +95,9 @@ def run_study(
     if not controller.roomy:
         say("Checkpoints took more than checkpoints.max_gigabytes: all that were left are still needed.")
     _raise_outcome(controller)
+
+
+search = run_study
 
 
 def _nothing_to_do(run: Path, space: SearchSpace, data: Dataset, *, extend: bool) -> bool:
@@ -139,34 +137,6 @@ def _budget_clock(controller: Controller, now: Session) -> BudgetClock:
         controller.state.space.budget, now.devices, now.began, time.time, resources.dollars_per_device_hour,
         used, wall_seconds(rows, now.devices),
     )  # fmt: skip
-
-
-def checked_inputs(space: SearchSpace) -> tuple[SearchSpace, Dataset]:
-    """The space with its paths made absolute, since trials run in other folders, and its data.
-
-    Raises:
-        InputError: with the problems of data and models, all at once.
-    """
-    folder = Path(space.data.folder).expanduser().absolute()
-    problems, models, data = [], {}, None
-    space = space.model_copy(update={"data": space.data.model_copy(update={"folder": str(folder)})})
-    try:
-        data = checked_data(space)
-    except InputError as error:
-        problems.append(str(error))
-    for side in SIDES:
-        try:
-            models[side] = _anchored(getattr(space.models, side))
-        except InputError as error:
-            problems.append(str(error))
-    if problems or data is None:
-        raise InputError("\n".join(problems))
-    return space.model_copy(update={"models": space.models.model_copy(update=models)}), data
-
-
-def _anchored(reference: str) -> str:
-    path = locate(reference)
-    return reference if path is None or reference.startswith(PREFIX) else str(path)
 
 
 def asked(data: Dataset) -> Iterator[QuestionRecord]:

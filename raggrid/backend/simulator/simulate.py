@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from raggrid.backend.simulator.curves import Curves
+from raggrid.backend.simulator.read_curves import read_curves
 from raggrid.backend.simulator.replay import SPLITS, Replay
 from raggrid.errors import DataError
 from raggrid.identity import PhaseRun
@@ -110,7 +112,7 @@ class Simulation:
         return {**asdict(self), "ratios": dict(self.ratios), "differences": differences}
 
 
-def simulate(space: SearchSpace, curves: Curves, *, slots: int | None = None) -> Simulation:
+def simulate(space: SearchSpace, curves: Curves | Path | str, *, slots: int | None = None) -> Simulation:
     """Carry a study out on recorded curves: as given, and without early stopping, sharing, and a reduced joint search.
 
     Two more alternatives leave out several at once, each strategy alone without early stopping: the paper's practice
@@ -121,12 +123,13 @@ def simulate(space: SearchSpace, curves: Curves, *, slots: int | None = None) ->
 
     Args:
         space: what to search; budgets, early stopping and learning rates may differ from the recorded study's.
-        curves: of the recorded study.
+        curves: of the recorded study, or where `read_curves` finds them.
         slots: trials at once, 1 or more. Default: ``resources.max_concurrent_trials``, else as recorded, else 1.
 
     Raises:
         DataError: trials of the study have no curve; all that are known by then are listed.
     """
+    curves = curves if isinstance(curves, Curves) else read_curves(Path(curves))
     slots = slots or space.resources.max_concurrent_trials or curves.slots or 1
     given = _carried_out(space, curves, slots)
     if given.missing:

@@ -1,0 +1,171 @@
+"""The planner: a search space and what is known of the machines -> the plan, with its bill or why there is none."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from raggrid.data.checked import checked_data, prepared_inputs
+from raggrid.errors import InputError, ModelError
+from raggrid.graph import study_graph
+from raggrid.model_size import ModelSize
+from raggrid.planning.cost_model import Setting, unit_costs
+from raggrid.planning.devices import Device, device_named
+from raggrid.planning.plan import Plan, trial_plan
+from raggrid.planning.pricing import Pricing, check_memory, price, told_of_memory
+from raggrid.planning.workload import Workload, assumed_workload, workload_of
+from raggrid.rag.prompt import passage_text
+from raggrid.rag.sizes import model_size
+from raggrid.space.search_space import SearchSpace
+from raggrid.unit_costs import UnitCosts, with_step_seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Machines:
+    """What the user says about the machines; None for what was left out."""
+
+    device: str | None
+    num_devices: int | None
+    price: float | None
+    pilot: bool
+    weight_bits: int | None
+
+
+def plan(
+    space: SearchSpace,
+    *,
+    device: str | None = None,
+    num_devices: int | None = None,
+    price: float | None = None,
+    pilot: bool = False,
+    seconds_per_step: Mapping[str, float] | None = None,
+    weight_bits: int | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Plan:
+    """What a search of ``space`` would run and cost. Without a pilot nothing is loaded or trained.
+
+    Args:
+        space: its data gives lengths and counts if its folder exists on this machine; else they are assumed.
+        device: of a worker, a name of `planning.devices.DEVICES`. Default: cpu, or A10 for GPUs.
+        num_devices: that the study may use. Default: this machine's cores, or one trial's GPUs.
+        price: dollars per device-hour. Default: ``resources.dollars_per_device_hour``.
+        pilot: measure a few real steps of each phase on this machine.
+        seconds_per_step: step times to use, by phase or by search.
+        weight_bits: bits of a frozen generator weight on the device, 4 for QLoRA. Default: as ``models.dtype``.
+        say: called with a sentence when a pilot has something to wait for.
+
+    Returns:
+        The plan. Its ``pricing`` is None where the models' sizes are not known; ``unpriced_because`` then says why.
+
+    Raises:
+        InputError: wrong data, an unknown device or step, a device together with a pilot, or a device that is named
+            and too small.
+    """
+    if pilot and device:
+        raise InputError(f"device: got '{device}' beside a pilot, which measures this machine. Drop one of them.")
+    machines = _Machines(device=device, num_devices=num_devices, price=price, pilot=pilot, weight_bits=weight_bits)
+    given = seconds_per_step or {}
+    if pilot:
+        space, _ = prepared_inputs(space, say)
+    work = _workload(space)
+    try:
+        sizes = _size(space.models.embedder), _size(space.models.generator)
+    except ModelError as error:
+        if pilot or given:
+            raise
+        return trial_plan(space, unpriced_because=str(error))
+    return trial_plan(space, _pricing(space, machines, given, work, *sizes))
+
+
+def _pricing(
+    space: SearchSpace,
+    machines: _Machines,
+    given: Mapping[str, float],
+    work: Workload,
+    embedder: ModelSize,
+    generator: ModelSize,
+) -> Pricing:
+    device, here = _device(space, machines)
+    bits = machines.weight_bits or (16 if space.models.dtype == "bfloat16" else 32)
+    setting = Setting(space, embedder, generator, work, device, bits)
+    units = _measured(space) if machines.pilot else unit_costs(setting)
+    pricing = price(
+        setting,
+        with_step_seconds(units, given, study_graph(space)) if given else units,
+        num_devices=machines.num_devices or max(here, space.resources.workers, 1),
+        dollars_per_device_hour=space.resources.dollars_per_device_hour if machines.price is None else machines.price,
+        notes=tuple(_notes(setting, machines)),
+    )
+    if machines.device is None and not machines.pilot:
+        return told_of_memory(pricing)
+    check_memory(pricing)
+    return pricing
+
+
+def _device(space: SearchSpace, machines: _Machines) -> tuple[Device, int]:
+    """The device of a worker, and how many of them this machine is known to have."""
+    cores = max(1, (os.cpu_count() or 1) // space.resources.cpus_per_worker)
+    if machines.pilot:
+        from raggrid.worker.pilot import gpus_here
+
+        name, memory_bytes, count = gpus_here(space)
+        return replace(device_named("cpu"), name=name, memory_bytes=memory_bytes), count or cores
+    assumed = "A10" if space.resources.gpus_per_worker else "cpu"
+    device = device_named(machines.device or assumed)
+    if machines.device is None:  # what is assumed refuses nothing
+        device = replace(device, memory_bytes=None)
+    return device, cores if device.name == "cpu" else 0
+
+
+def _measured(space: SearchSpace) -> UnitCosts:
+    from raggrid.worker.pilot import pilot
+
+    return pilot(space)
+
+
+def _size(reference: str) -> ModelSize:
+    size = model_size(reference)
+    if size is None:
+        raise ModelError(
+            f"model '{reference}': its size is not known here. Download it, or name a folder that holds it."
+        )
+    return size
+
+
+def _notes(setting: Setting, machines: _Machines) -> Iterator[str]:
+    """What the numbers rest on."""
+    sides = (("embedder", setting.embedder), ("generator", setting.generator))
+    sizes = [f"{side} {model.parameters / 1e6:,.0f} M parameters from {model.source}" for side, model in sides]
+    yield f"Models: {', '.join(sizes)}."
+    if machines.pilot:
+        yield "Seconds were measured on this machine, on the data of the first steps; disk is from the cost model."
+        return
+    source = setting.workload.source
+    yield f"{source[:1].upper()}{source[1:]}."
+    if machines.device is None:
+        yield f"Device {setting.device.name} is assumed; name yours with --device."
+    yield (
+        "The cost model counts matrix products at large batches. Real steps take longer where batches are small or "
+        "weights are unpacked from few bits; --pilot measures them."
+    )
+
+
+def _workload(space: SearchSpace) -> Workload:
+    """The workload of the data if its folder exists on this machine, else an assumed one.
+
+    Raises:
+        DataError: the data is wrong, or lacks labels that a strategy needs.
+    """
+    if not Path(space.data.folder).expanduser().is_dir():
+        return assumed_workload(space)
+    data = checked_data(space)
+    train = data.splits["train"]
+    return workload_of(
+        space,
+        [passage_text(passage) for passage in data.passages],
+        [question.question for question in train],
+        [question.answers[0] for question in train],
+        {split: len(rows) for split, rows in data.splits.items()},
+    )
