@@ -111,34 +111,28 @@ class PromptTokens:
         return [*ids, self.stops[0]]
 
 
-def load_tokenizer(reference: str) -> Any:
-    """The tokenizer of a model reference, without its weights; a GGUF file needs no conversion for it.
+def load_tokens(reference: str, chat: Chat) -> tuple[PromptTokens, int | None]:
+    """The tokens of a model and the most that it reads at once, from its files without its weights.
+
+    The second is None where the architecture sets no limit (T5). A GGUF file needs no conversion for this.
 
     Raises:
-        ModelError: nothing on this machine holds it.
+        ModelError: nothing on this machine holds them, or ``chat`` is on and there is no template.
     """
-    from transformers import AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer
 
-    return _from_files(AutoTokenizer, reference)
-
-
-def context_window(reference: str) -> int | None:
-    """The most tokens that a model reads at once; None where its architecture sets no limit (T5).
-
-    Raises:
-        ModelError: nothing on this machine holds its configuration.
-    """
-    from transformers import AutoConfig
-
-    limit = getattr(_from_files(AutoConfig, reference).get_text_config(), "max_position_embeddings", None)
-    return int(limit) if limit else None
+    config = _from_files(AutoConfig, reference)
+    start = 0 if config.is_encoder_decoder else None
+    limit = getattr(config.get_text_config(), "max_position_embeddings", None)
+    tokens = PromptTokens(_from_files(AutoTokenizer, reference), chat, decoder_start=start)
+    return tokens, int(limit) if limit else None
 
 
 def _from_files(library: Any, reference: str) -> Any:
     path = locate(reference)
     try:
         if path is None:
-            return library.from_pretrained(reference, local_files_only=True)
+            return library.from_pretrained(reference)
         if path.suffix != ".gguf":
             return library.from_pretrained(path)
         folder = converted(path)

@@ -6,22 +6,30 @@ import os
 import platform
 import subprocess
 from collections.abc import Sequence
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from raggrid.data.folder import Dataset
 from raggrid.evaluation.metrics import constant_answer
+from raggrid.evaluation.prompt_fit import PromptFit
+from raggrid.rag.precision import dtype_of, resolved
 from raggrid.rag.references import locate, sha256, weights_file
 from raggrid.space.search_space import SearchSpace
 
 PACKAGES = ("raggrid", "ray", "torch", "transformers", "sentence-transformers", "peft", "faiss-cpu", "pyarrow", "numpy")
 
 
-def environment(space: SearchSpace, data: Dataset, device_types: Sequence[str] = ("cpu",)) -> dict[str, object]:
+def environment(
+    space: SearchSpace, data: Dataset, device_types: Sequence[str] = ("cpu",), fit: PromptFit | None = None
+) -> dict[str, Any]:
     """Plain data that says what the numbers of a study depend on beside its space.
 
-    ``device_types``: the kinds of GPU that the study may run on, or cpu.
+    ``device_types``: the kinds of GPU that the study may run on, or cpu. ``precision`` is decided here, once for all
+    trials. ``fit``: of the study's prompts.
     """
+    models = resolved(space.models, device_types)
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -31,6 +39,12 @@ def environment(space: SearchSpace, data: Dataset, device_types: Sequence[str] =
         "versions": {name: _version(name) for name in PACKAGES},
         "commit": _commit(),
         "models": {name: _digest(getattr(space.models, name)) for name in ("embedder", "generator")},
+        "precision": {
+            "dtype": models.dtype,
+            "attention": models.attention,
+            "reason": dtype_of(space.models, device_types)[1],
+        },
+        "prompt": asdict(fit) if fit else None,
         "data": {
             "content_hash": data.content_hash,
             "num_passages": len(data.passages),

@@ -14,7 +14,9 @@ from pathlib import Path
 from raggrid.backend.ray.cluster import Allocation, connected
 from raggrid.data.checked import prepared_inputs
 from raggrid.data.folder import Dataset
+from raggrid.display_names import told_precision, told_prompt
 from raggrid.errors import StudyError, StudyInterrupted
+from raggrid.evaluation.prompt_fit import prompt_fit
 from raggrid.graph import study_graph
 from raggrid.identity import study_key
 from raggrid.records import CurveRecord, LedgerRecord, QuestionRecord
@@ -77,12 +79,15 @@ def run_study(
         return
     with contextlib.ExitStack() as held:
         fresh = not is_begun(run)
+        fit = prompt_fit(space, data) if fresh else None
         if not fresh:
             held.enter_context(claimed(run))  # before a cluster is started for nothing
         allocation = held.enter_context(connected(address, space.resources, say))
         if fresh:
             if not is_begun(run):  # another search may have begun it meanwhile
-                create_run(run, space, environment(space, data, allocation.device_types))
+                noted = environment(space, data, allocation.device_types, fit)
+                say(f"{told_prompt(noted['prompt'])}\n{told_precision(noted['precision'])}")
+                create_run(run, space, noted)
                 append(run, list(asked(data)))
             held.enter_context(claimed(run))
         state = opened(run, new_state(space, data), data, extend=extend)
