@@ -59,9 +59,25 @@ def pipelines(num_questions: int) -> Iterator[PipelineRecord]:
                 pipeline = f"{name}-{rag_loss}-{seed}"
                 for split in ("validation", "test")[1 - (second == 0 or name == "joint") :]:
                     yield PipelineRecord(
-                        pipeline, name, loss, seed, split, f"e{seed}", f"g{seed}", None, None, 0.5, 0.5, 0.9, 2,
-                        num_questions, STRATEGIES[name].needs_labels, 10.0 * place, 50.0 * place, 5.0,
-                    )  # fmt: skip
+                        pipeline_id=pipeline,
+                        strategy=name,
+                        loss=loss,
+                        seed=seed,
+                        split=split,
+                        embedder_trial_id=f"e{seed}",
+                        generator_trial_id=f"g{seed}",
+                        embedder_lr=None,
+                        generator_lr=None,
+                        exact_match=0.5,
+                        f1=0.5,
+                        recall_at_k=0.9,
+                        k=2,
+                        num_questions=num_questions,
+                        needs_labels=STRATEGIES[name].needs_labels,
+                        final_device_seconds=10.0 * place,
+                        search_device_seconds=50.0 * place,
+                        marginal_device_seconds=5.0,
+                    )
 
 
 def write_predictions(run: Path, row: PipelineRecord, right: np.ndarray, f1: np.ndarray) -> int:  # type: ignore[type-arg]
@@ -79,7 +95,7 @@ def write_predictions(run: Path, row: PipelineRecord, right: np.ndarray, f1: np.
         "prediction": pa.array([f"some answer {number % 997}" for number in range(size)]),
         "exact_match": pa.array(right), "f1": pa.array(f1), "recall_at_k": pa.array(np.ones(size)),
         "retrieved_ids": pa.array([[f"p{number}", f"p{number + 1}"] for number in range(size)]),
-        "contains_answer": pa.array(right),
+        "contains_answer": pa.array(right), "rouge_l": pa.array(f1),
     }  # fmt: skip
     folder = run / "predictions"
     folder.mkdir(exist_ok=True)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from raggrid.backend.ray.search import run_study
+from raggrid.backend.ray.search import search
 from raggrid.demo import make_world, write_world
 from raggrid.records import PipelineRecord
 from raggrid.space.search_space import SearchSpace
@@ -116,7 +116,7 @@ def main() -> None:
         make_tiny_models(folder / "models", world)
         spaces = {rungs: space_of(folder, rungs) for rungs in ("synchronous", "asynchronous")}
         for rungs, space in spaces.items():
-            run_study(space, folder / rungs)
+            search(space, folder / rungs)
         for number in range(options.studies):
             rungs = ("synchronous", "asynchronous")[number % 2]
             run, began = folder / f"run{number}", time.monotonic()

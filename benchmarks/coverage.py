@@ -3,8 +3,8 @@
     python -m benchmarks.coverage            # the table: 500 repetitions at 10,000 and 20,000 questions, 6 minutes
     python -m benchmarks.coverage 50         # fewer repetitions
 
-A study: several equally good strategies, dearer one by one, and a cheaper one that is 3 points worse. Whether a
-strategy answers a question is a threshold on a latent normal ability; the abilities of two correlate at 0.64:
+A study: several equally good strategies, each more expensive than the last, and a cheaper one that is 3 points worse.
+Whether a strategy answers a question is a threshold on a latent normal ability; the abilities of two correlate at 0.64:
 easy questions are easy for all. With several seeds, each seed of a strategy has a shift of its own. Margin: 0.02.
 """
 
@@ -93,7 +93,7 @@ def check(truth: Truth, seed: int, *, resamples: int = 10_000) -> Held:
 
 
 def _plain(verdicts: list[Verdict], gaps: np.ndarray[Any, Any]) -> bool:
-    """Whether the intervals that look at one pair alone all hold: what minding the best of several is for."""
+    """Whether the intervals of single pairs all cover: why simultaneous ones are needed."""
     return all(v.alone_low <= gap <= v.alone_high for v, gap in zip(verdicts, gaps, strict=True))
 
 
@@ -111,7 +111,7 @@ def _normal_shows(scores: np.ndarray[Any, Any]) -> bool:
 
 
 COLUMNS = {
-    "all hold": "the 95% intervals of all differences to the best hold together (93 to 97 wanted)",
+    "all hold": "the 95% intervals of all differences to the best are simultaneous (93 to 97 wanted)",
     "own holds": "the 95% interval of one strategy's own score holds (93 to 97 wanted)",
     "good!": "the worse strategy is called as good (at most 5 wanted)",
     "worse!": "some equal strategy is called worse (at most 5 wanted)",

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from raggrid.analysis.bill import bill
-from raggrid.backend.ray.search import run_study
+from raggrid.backend.ray.search import search
 from raggrid.demo import make_world, write_world
 from raggrid.records import TrialRecord
 from raggrid.space.yaml_io import load_space, parse_space
@@ -68,7 +68,7 @@ def main() -> None:
             }
         )
         began = time.monotonic()
-        run_study(space, folder / "run")
+        search(space, folder / "run")
         wall = time.monotonic() - began
         result, trials = bill(folder / "run"), read(folder / "run", TrialRecord)
     pure = (result.device_seconds["train"] + result.device_seconds["evaluate"]) / SLOTS

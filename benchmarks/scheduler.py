@@ -1,4 +1,4 @@
-"""What the driver spends on a trial: the searcher, the state, the scheduler and the controller, as a study grows.
+"""What the driver spends on a trial: the state, the scheduler and the controller, as a study grows.
 
     python -m benchmarks.scheduler
 
@@ -43,7 +43,7 @@ class MadeUp(Curves):
             level += 0.3 * math.log10(rate / best) ** 2 if rate else 0.0
         steps = (9, 27, 81, STEPS)
         points = (CurvePoint(n, level + 2 * math.exp(-n / 60) + rng.gauss(0, 0.02), 1.0 * n, 2.0) for n in steps)
-        return Curve(tuple(points), None, rng.random(), rng.random())
+        return Curve(tuple(points), None, {"f1": rng.random(), "exact_match": rng.random()})
 
 
 def rates(count: int, low: float, high: float) -> tuple[float, ...]:
@@ -82,10 +82,10 @@ class Metered:
     def wrap(self, call: Callable[..., Any]) -> Callable[..., Any]:
         """``call`` with its CPU time counted."""
 
-        def counted(*values: Any) -> Any:
+        def counted(*values: Any, **named: Any) -> Any:
             started = time.process_time()
             try:
-                return call(*values)
+                return call(*values, **named)
             finally:
                 self.seconds += time.process_time() - started
 
@@ -98,8 +98,8 @@ def milliseconds_a_trial(space: SearchSpace, run: Path | None) -> tuple[int, flo
     if run:
         replay.storage = replay.controller.records = RunDirectory(run)
     for owner, names in (
-        (replay.searcher, ("suggest", "on_trial_result", "on_trial_complete")),
-        (replay.scheduler, ("on_trial_add", "on_trial_result")),
+        (replay.controller, ("take", "reported", "finished")),
+        (replay.scheduler, ("begin", "judge")),
     ):
         for name in names:
             setattr(owner, name, meter.wrap(getattr(owner, name)))

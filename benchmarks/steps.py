@@ -21,7 +21,7 @@ from raggrid.identity import PhaseRun
 from raggrid.space.yaml_io import load_space
 from raggrid.store.tables import create_run
 from raggrid.strategies import PHASES
-from raggrid.study.tasks import IndexTask, PhaseTask, to_config
+from raggrid.study.tasks import Dispatch, IndexTask, PhaseTask
 from raggrid.worker.build import train_task
 from raggrid.worker.run_task import run_task
 
@@ -50,7 +50,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         create_run(run, space, {})
-        run_task(to_config(IndexTask(), str(run), 0), Worker(report=lambda _: None))
+        run_task(Dispatch(task=IndexTask(), run_dir=str(run)), Worker(report=lambda _: None))
         measured = {phase: seconds_a_step(run, phase) for phase in PHASES}
     base = statistics.median(measured["generator_rag"])
     for phase, seconds in measured.items():

@@ -27,7 +27,7 @@ from pathlib import Path
 
 from benchmarks.worlds import prepared, study
 from raggrid.analysis.recommend import recommend
-from raggrid.backend.ray.search import run_study
+from raggrid.backend.ray.search import search
 from raggrid.graph import study_graph
 from raggrid.records import PipelineRecord, TrialRecord
 from raggrid.space.search_space import SearchSpace
@@ -129,7 +129,7 @@ def measure(seed: int, folder: Path) -> Row:
     lean = study(places, seed=seed)
     wall = timed(lean, folder / "lean")
     synchronous_wall = timed(study(places, seed=seed, early_stopping={"rungs": "synchronous"}), folder / "synchronous")
-    run_study(full, folder / "full")
+    search(full, folder / "full")
     rows = {name: read(folder / name, TrialRecord) for name in ("full", "lean", "synchronous")}
     steady = even([row for name in rows for row in rows[name]])
     return Row(
@@ -154,7 +154,7 @@ def measure(seed: int, folder: Path) -> Row:
 def timed(space: SearchSpace, run: Path) -> float:
     """Run a study; its wall seconds."""
     began = time.monotonic()
-    run_study(space, run)
+    search(space, run)
     return time.monotonic() - began
 
 

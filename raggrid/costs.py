@@ -1,6 +1,6 @@
 """The three costs of a pipeline, never mixed: final, search, marginal.
 
-All are device-seconds summed over trials; answering whole pipelines is charged to the pipeline in the ledger.
+All are device-seconds summed over trials; the ledger attributes answering to the pipeline that answers.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def pipeline_costs(
 
     Args:
         graph: the study's searches and pipelines.
-        plan: the pipeline's place in it.
-        chosen: the trials that make up the pipeline, upstream ones included; each stands once.
+        plan: the plan of the pipeline in it.
+        chosen: the trials that make up the pipeline, upstream ones included, each once.
         trials: the finished trials of each search, by the search's name, of the seed that searched.
     """
     needed = set(graph.needed_by(plan))
@@ -44,5 +44,5 @@ def pipeline_costs(
 
 
 def spent(trial: TrialRecord) -> float:
-    """Device-seconds a trial cost: training, measuring its objective, and work lost to faults."""
+    """The device-seconds that a trial cost: training, measuring its objective, and work lost to faults."""
     return trial.train_device_seconds + trial.evaluate_device_seconds + trial.lost_device_seconds

@@ -1,4 +1,4 @@
-"""What strategies and metrics are called in print."""
+"""The printed names of strategies, metrics and studies."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-METRICS = {"f1": "F1", "exact_match": "exact match", "recall_at_k": "recall@k"}
+from raggrid.evaluation.metrics import METRICS
 
 
 def label(metric: str) -> str:
-    """A metric's name for a person."""
-    return METRICS[metric]
+    """The printed name of a metric."""
+    return METRICS[metric].label
 
 
 def recall_label(k: int) -> str:
-    """The head of a column of recalls among ``k`` passages; 0: of a table that does not say how many."""
+    """The header of a column of recall at ``k`` passages; 0 for a table that does not say how many."""
     return f"R@{k}" if k else "R"
 
 
 def display_name(strategy: str, loss: str | None) -> str:
-    """A strategy's name for a person: the loss only where it tells two lines apart."""
+    """The printed name of a strategy: with its loss only if that distinguishes two lines."""
     return f"{strategy} ({loss.removeprefix('rag_')})" if strategy == "joint" and loss else strategy
 
 
 def study_names(runs: Sequence[str]) -> dict[str, str]:
-    """A short name for each run directory: its folder's, or all of its path where two folders are called alike."""
+    """A short name for each run directory: its folder's name, or its whole path if two folders share a name."""
     folders = [Path(run).name for run in dict.fromkeys(runs)]
     return {run: Path(run).name if folders.count(Path(run).name) == 1 else run for run in runs}
 

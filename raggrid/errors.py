@@ -58,16 +58,16 @@ class StudyInterrupted(RaggridError):
     exit_code = 130
 
 
-def listed(where: str, problems: Iterable[str], advice: str = "", *, shown: int | None = None) -> str:
+def listed(where: str, problems: Iterable[str], advice: str = "", *, max_shown: int | None = None) -> str:
     """One message for all the problems found at one location.
 
     A single problem reads ``where: problem``; several read ``where: N problems`` and one indented line each. The
-    ``advice`` that they share comes last. At most ``shown`` problems are listed; all are counted.
+    ``advice`` that they share comes last. At most ``max_shown`` problems are listed; all are counted.
     """
     lines = list(problems)
     if len(lines) == 1:
         return f"{where}: {lines[0]} {advice}".rstrip()
-    told = lines[:shown]
-    more = [f"  ... and {len(lines) - len(told)} more"] if len(told) < len(lines) else []
+    kept = lines[:max_shown]
+    more = [f"  ... and {len(lines) - len(kept)} more"] if len(kept) < len(lines) else []
     head = f"{where}: {len(lines)} problems"
-    return "\n".join([head, *(f"  {line}" for line in told), *more, *([advice] if advice else [])])
+    return "\n".join([head, *(f"  {line}" for line in kept), *more, *([advice] if advice else [])])

@@ -164,7 +164,7 @@ def _from_winners(space: SearchSpace, search: PhaseSearch) -> PhaseSearch:
 def selection_order(answer: PipelineRecord, metric: str, objective: float) -> tuple[float, float, float, str]:
     """What finalists are sorted by, the winner first: validation ``metric``, the other metric, the objective."""
     other = answer.f1 if metric == "exact_match" else answer.exact_match
-    return (-getattr(answer, metric), -other, objective, answer.pipeline_id)
+    return (-(getattr(answer, metric) or 0.0), -other, objective, answer.pipeline_id)
 
 
 def selection_plan(search: PhaseSearch, upstream_loss: str) -> PipelinePlan:

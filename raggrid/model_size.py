@@ -1,4 +1,4 @@
-"""How large a model is, for what it costs and whether it fits."""
+"""How large a model is: what its cost and its memory follow from."""
 
 from __future__ import annotations
 

@@ -6,13 +6,80 @@ never rename. All fractions lie in [0, 1], all durations are seconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
 
-LEDGER_CATEGORIES = ("train", "evaluate", "index", "startup", "lost", "idle")
 SPLITS = ("train", "validation", "test")
 
 
-@dataclass(frozen=True)
+class Status(StrEnum):
+    """How a task stands. The trials table knows those from ``completed`` to ``over_budget``; the rest is not an end.
+
+    ``blocked``: there was no room to write, for which the task is not to blame.
+    """
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    COMPLETED = "completed"
+    STOPPED = "stopped"
+    DIVERGED = "diverged"
+    FAILED = "failed"
+    OVER_BUDGET = "over_budget"
+    BLOCKED = "blocked"
+    INTERRUPTED = "interrupted"
+
+
+class Closing(StrEnum):
+    """What a used-up budget lets start no more; after ``training`` what is finished is still answered."""
+
+    NOTHING = "nothing"
+    TRAINING = "training"
+    ALL = "all"
+
+
+class Category(StrEnum):
+    """What a slice of device time went to."""
+
+    TRAIN = "train"
+    EVALUATE = "evaluate"
+    INDEX = "index"
+    STARTUP = "startup"
+    LOST = "lost"
+    IDLE = "idle"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Report:
+    """What a task says of itself: at every evaluation of a phase run, and at the end of every task.
+
+    Seconds are of one worker, from the trial's start. ``scores``: an answering's means by metric, fractions in [0, 1].
+    ``device_type`` is None where it is not known. ``error``: why a task failed or is blocked.
+    """
+
+    status: Status
+    step: int = 0
+    rung: int | None = None
+    train_loss: float | None = None
+    objective: float | None = None
+    recall_at_k: float | None = None
+    train_seconds: float = 0.0
+    evaluate_seconds: float = 0.0
+    attempts: int = 1
+    scores: Mapping[str, float | None] = field(default_factory=dict)
+    num_questions: int = 0
+    num_workers: int = 1
+    device_type: str | None = None
+    error: str | None = None
+
+    def after(self, last: Report | None) -> Report:
+        """This report; where it is of an error, which measures nothing, with what the ``last`` one measured."""
+        if last is None or self.error is None or self.step:
+            return self
+        return replace(last, status=self.status, error=self.error, device_type=self.device_type or last.device_type)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Passage:
     """One row of the corpus."""
 
@@ -21,7 +88,7 @@ class Passage:
     text: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Question:
     """One question with every string that counts as right, and the ids of its gold passages (may be empty)."""
 
@@ -31,12 +98,9 @@ class Question:
     context_ids: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TrialRecord:
-    """One phase run.
-
-    ``status``: completed, stopped (early), diverged, failed or over_budget; ``objective``: the last validation loss.
-    """
+    """One phase run. ``objective``: the last validation loss."""
 
     trial_id: str
     phase: str
@@ -45,7 +109,7 @@ class TrialRecord:
     embedder_lr: float | None
     generator_lr: float | None
     upstream_trial_id: str | None
-    status: str
+    status: Status
     steps: int
     max_steps: int
     objective: float | None
@@ -59,7 +123,7 @@ class TrialRecord:
     error: str | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class CurveRecord:
     """One evaluation during training. ``device_seconds`` counts training only, from the trial's start."""
 
@@ -72,9 +136,12 @@ class CurveRecord:
     device_seconds: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PipelineRecord:
-    """One evaluated pipeline on one split; a ``None`` trial id is the un-tuned model."""
+    """One evaluated pipeline on one split; a ``None`` trial id is the un-tuned model.
+
+    Scores are means over questions; None where the study is older than the metric.
+    """
 
     pipeline_id: str
     strategy: str
@@ -87,21 +154,20 @@ class PipelineRecord:
     generator_lr: float | None
     exact_match: float
     f1: float
-    recall_at_k: float | None
+    recall_at_k: float | None = None
     k: int
     num_questions: int
     needs_labels: bool
     final_device_seconds: float
     search_device_seconds: float
     marginal_device_seconds: float
+    contains_answer: float | None = None
+    rouge_l: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PredictionRecord:
-    """One answered question; ``recall_at_k`` is None for a question without context labels.
-
-    ``contains_answer``: 1.0 where an accepted answer stands in the prediction, normalised, at word boundaries.
-    """
+    """One answered question; ``recall_at_k`` is None for a question without context labels."""
 
     pipeline_id: str
     strategy: str
@@ -112,12 +178,13 @@ class PredictionRecord:
     prediction: str
     exact_match: float
     f1: float
-    recall_at_k: float | None
+    recall_at_k: float | None = None
     retrieved_ids: tuple[str, ...]
     contains_answer: float | None = None
+    rouge_l: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class QuestionRecord:
     """One question that pipelines answer, as it was asked: reports show it long after the data has moved."""
 
@@ -127,13 +194,13 @@ class QuestionRecord:
     answers: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LedgerRecord:
     """One slice of device time and who it is charged to; ``started_at`` is seconds since the epoch."""
 
     trial_id: str | None
     pipeline_id: str | None
-    category: str
+    category: Category
     device_seconds: float
     wall_seconds: float
     num_workers: int

@@ -1,6 +1,6 @@
-"""What one of each thing costs: a training step, an evaluation, an answer. The bill multiplies these numbers.
+"""Unit costs: of a training step, an evaluation, an answer. The bill multiplies these numbers.
 
-All seconds are those of one trial's own clock. On ``w`` workers they cost ``w`` times as many device-seconds.
+All seconds are wall seconds of one trial. On ``w`` workers they cost ``w`` times as many device-seconds.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from raggrid.graph import StudyGraph
 
 @dataclass(frozen=True)
 class PhaseCosts:
-    """One phase. ``first_step_seconds`` is what the first step takes longer: it carries the gradient audit.
+    """One phase. ``first_step_seconds``: how much longer the first step takes, since it includes the gradient audit.
 
-    ``evaluate_seconds`` is one measurement of the objective, ``startup_seconds`` the loading before the first step.
+    ``evaluate_seconds``: one measurement of the objective; ``startup_seconds``: loading before the first step.
     """
 
     step_seconds: float
@@ -25,7 +25,7 @@ class PhaseCosts:
     startup_seconds: float = 0.0
 
     def train_seconds(self, steps: float) -> float:
-        """Training alone: what `final` counts."""
+        """Seconds of training alone: what `final` counts."""
         return self.first_step_seconds + steps * self.step_seconds
 
 
@@ -33,8 +33,8 @@ class PhaseCosts:
 class UnitCosts:
     """Costs by phase, or by search (``joint_rag/rag_sequence``) where a phase's losses differ.
 
-    ``peak_bytes`` is the device memory that a worker of a phase takes, where known. ``source`` says whose
-    numbers these are.
+    ``peak_bytes`` is the device memory that a worker of a phase takes, where known. ``source`` says where the
+    numbers come from.
     """
 
     phases: Mapping[str, PhaseCosts]
@@ -50,12 +50,12 @@ class UnitCosts:
 
 
 def with_step_seconds(units: UnitCosts, given: Mapping[str, float], graph: StudyGraph) -> UnitCosts:
-    """The same with step times that somebody else measured, by phase or by search.
+    """The same with step times that were measured elsewhere, by phase or by search.
 
-    The first step's audit is taken out where a step time is given: it is part of what was measured.
+    Where a step time is given, the first step's audit is not counted: it is part of what was measured.
 
     Raises:
-        InputError: a name that the study has no such search or phase of, or a time that is not positive.
+        InputError: the study has no search or phase of such a name, or a time is not positive.
     """
     known = dict.fromkeys([*graph.searches, *(search.phase for search in graph.searches.values())])
     for name, seconds in given.items():

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
-from typing import Any
 
+from raggrid.evaluation.metrics import METRICS
 from raggrid.graph import study_graph
-from raggrid.records import CurveRecord
+from raggrid.records import Report, Status
 from raggrid.space.search_space import SearchSpace
 from raggrid.store.tables import append, create_run
 from raggrid.study.controller import Controller
 from raggrid.study.resume import restored
+from raggrid.study.rows import curve_row
 from raggrid.study.state import StudyState
 from raggrid.study.tasks import AnswerTask, PhaseTask, Task
 from tests.records import made_space
 
-Outcome = Callable[[Task], Mapping[str, Any]]
+Outcome = Callable[[Task], Report]
 TRAIN, EVALUATE = 10.0, 1.0
 Objective = Callable[[PhaseTask, int], float]
 Score = Callable[[AnswerTask], float]
@@ -48,16 +49,17 @@ def finish(
     """Let a running task end as a worker would have it."""
     if isinstance(task, PhaseTask):
         step = until or task.pause_at or task.run.max_steps
-        status = "paused" if task.pause_at else "running" if until else "completed"
-        status = status if math.isfinite(objective(task, step)) else "diverged"
-        controller.reported(task.key, {"status": status, "step": step, "objective": objective(task, step),
-                                    "train_seconds": float(step), "evaluate_seconds": 1.0})  # fmt: skip
-        append(controller.run, [CurveRecord(task.key, step, None, None, objective(task, step), None, float(step))])
+        status = Status.PAUSED if task.pause_at else Status.RUNNING if until else Status.COMPLETED
+        status = status if math.isfinite(objective(task, step)) else Status.DIVERGED
+        report = Report(
+            status=status, step=step, objective=objective(task, step), train_seconds=float(step), evaluate_seconds=1.0
+        )
+        controller.reported(task.key, report)
+        append(controller.run, [row for row in [curve_row(task.key, report)] if row])
     elif isinstance(task, AnswerTask):
-        controller.reported(task.key, {"status": "completed", "exact_match": score(task), "f1": score(task),
-                                    "recall_at_k": 0.5, "num_questions": 4})  # fmt: skip
+        controller.reported(task.key, answered(score(task)))
     else:
-        controller.reported(task.key, {"status": "completed"})
+        controller.reported(task.key, Report(status=Status.COMPLETED))
     controller.finished(task.key)
 
 
@@ -96,18 +98,23 @@ def with_rates(**changes: object) -> SearchSpace:
     return made_space(learning_rates=rates)
 
 
-def outcome(task: Task) -> Mapping[str, Any]:
+def answered(score: float) -> Report:
+    """Four questions answered with this mean in every metric."""
+    scores = {**dict.fromkeys(METRICS, score), "recall_at_k": 0.5}
+    return Report(status=Status.COMPLETED, num_questions=4, scores=scores)
+
+
+def outcome(task: Task) -> Report:
     """Rates of 1e-5 and 3e-4 are the best ones; every trial trains 10 s and evaluates 1 s."""
     if isinstance(task, PhaseTask):
         good = (task.run.embedder_lr in (None, 1e-5)) + (task.run.generator_lr in (None, 3e-4))
-        return {
-            "status": "completed", "step": task.run.max_steps, "objective": 3.0 - good, "train_seconds": TRAIN,
-            "evaluate_seconds": EVALUATE, "num_workers": 1, "device_type": "cpu", "attempts": 1,
-        }  # fmt: skip
+        return Report(
+            status=Status.COMPLETED, step=task.run.max_steps, objective=3.0 - good, train_seconds=TRAIN,
+            evaluate_seconds=EVALUATE,
+        )  # fmt: skip
     if isinstance(task, AnswerTask):
-        score = 0.1 * sum(side is not None for side in (task.embedder_trial_id, task.generator_trial_id))
-        return {"status": "completed", "exact_match": score, "f1": score, "recall_at_k": 0.5, "num_questions": 4}
-    return {"status": "completed"}
+        return answered(0.1 * sum(side is not None for side in (task.embedder_trial_id, task.generator_trial_id)))
+    return Report(status=Status.COMPLETED)
 
 
 def carry_out(controller: Controller, decide: Outcome = outcome) -> list[Task]:
@@ -115,8 +122,8 @@ def carry_out(controller: Controller, decide: Outcome = outcome) -> list[Task]:
     order = []
     while task := controller.take():
         order.append(task)
-        metrics = decide(task)
-        controller.reported(task.key, metrics)
-        controller.finished(task.key, stop_reason="stopped" if metrics["status"] == "running" else None)
+        report = decide(task)
+        controller.reported(task.key, report)
+        controller.finished(task.key, stop_reason=Status.STOPPED if report.status == Status.RUNNING else None)
     assert controller.state.is_done()
     return order

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from raggrid.records import PipelineRecord, PredictionRecord, TrialRecord
+from raggrid.records import Category, CurveRecord, LedgerRecord, PipelineRecord, PredictionRecord, Status, TrialRecord
 from raggrid.space.search_space import SearchSpace
 from raggrid.space.yaml_io import parse_space
 from raggrid.store.tables import append, create_run
@@ -27,8 +27,44 @@ def made_space(**changes: object) -> SearchSpace:
 def trial(name: str, phase: str = "generator_rag", loss: str = "rag_token", **changes: object) -> TrialRecord:
     """A completed trial that trained for 10 device-seconds and evaluated for 1."""
     row = TrialRecord(
-        name, phase, loss, 0, None, 3e-4, None, "completed", 24, 24, 2.0, 10.0, 1.0, 0.0, 12.0, 1, "cpu", 1, None
+        trial_id=name,
+        phase=phase,
+        loss=loss,
+        seed=0,
+        embedder_lr=None,
+        generator_lr=3e-4,
+        upstream_trial_id=None,
+        status=Status.COMPLETED,
+        steps=24,
+        max_steps=24,
+        objective=2.0,
+        train_device_seconds=10.0,
+        evaluate_device_seconds=1.0,
+        lost_device_seconds=0.0,
+        wall_seconds=12.0,
+        num_workers=1,
+        device_type="cpu",
+        attempts=1,
+        error=None,
     )
+    return replace(row, **changes)  # type: ignore[arg-type]
+
+
+def curve(trial_id: str, step: int, objective: float, seconds: float, **changes: object) -> CurveRecord:
+    """A measurement after ``seconds`` device-seconds of training."""
+    row = CurveRecord(
+        trial_id=trial_id, step=step, rung=None, train_loss=None, objective=objective, recall_at_k=None,
+        device_seconds=seconds,
+    )  # fmt: skip
+    return replace(row, **changes)  # type: ignore[arg-type]
+
+
+def charge(category: str, seconds: float, trial_id: str | None = None, **changes: object) -> LedgerRecord:
+    """``seconds`` of one CPU worker."""
+    row = LedgerRecord(
+        trial_id=trial_id, pipeline_id=None, category=Category(category), device_seconds=seconds, wall_seconds=seconds,
+        num_workers=1, device_type="cpu", started_at=0.0,
+    )  # fmt: skip
     return replace(row, **changes)  # type: ignore[arg-type]
 
 
@@ -36,15 +72,41 @@ def pipeline(strategy: str, loss: str | None, split: str, scores: Sequence[float
     """A pipeline whose three costs are ``cost``, twice and half of it."""
     mean = sum(scores) / len(scores)
     return PipelineRecord(
-        f"{strategy}-{loss}", strategy, loss, 0, split, None, None, None, None, mean, mean, 1.0, 1, len(scores),
-        strategy in ("embedder", "independent"), cost / 2, cost, cost / 4,
-    )  # fmt: skip
+        pipeline_id=f"{strategy}-{loss}",
+        strategy=strategy,
+        loss=loss,
+        seed=0,
+        split=split,
+        embedder_trial_id=None,
+        generator_trial_id=None,
+        embedder_lr=None,
+        generator_lr=None,
+        exact_match=mean,
+        f1=mean,
+        recall_at_k=1.0,
+        k=1,
+        num_questions=len(scores),
+        needs_labels=strategy in ("embedder", "independent"),
+        final_device_seconds=cost / 2,
+        search_device_seconds=cost,
+        marginal_device_seconds=cost / 4,
+    )
 
 
 def predictions(row: PipelineRecord, scores: Sequence[float]) -> list[PredictionRecord]:
     return [
         PredictionRecord(
-            row.pipeline_id, row.strategy, row.loss, 0, row.split, f"q{place:04d}", "x", score, score, 1.0, ("p1",)
+            pipeline_id=row.pipeline_id,
+            strategy=row.strategy,
+            loss=row.loss,
+            seed=0,
+            split=row.split,
+            question_id=f"q{place:04d}",
+            prediction="x",
+            exact_match=score,
+            f1=score,
+            recall_at_k=1.0,
+            retrieved_ids=("p1",),
         )
         for place, score in enumerate(scores)
     ]

@@ -12,7 +12,7 @@ import numpy as np
 from raggrid.records import PipelineRecord, PredictionRecord, TrialRecord
 from raggrid.store.tables import append, create_run
 from raggrid.strategies import STRATEGIES
-from tests.records import made_space, trial
+from tests.records import made_space, pipeline, predictions, trial
 
 TOKEN = "rag_token"
 # Training seconds by trial; each costs one second more for its evaluation. The first of each search wins.
@@ -85,9 +85,10 @@ def made_trials() -> list[TrialRecord]:
 def pipeline_row(key: tuple[str, str | None], seed: int, split: str, values: Sequence[float]) -> PipelineRecord:
     embedder, generator, final, search, marginal = WINNERS[key]
     mean = float(np.mean(values))
-    return PipelineRecord(
-        f"{key[0]}-{seed}", *key, seed, split, embedder, generator, None, None, mean, mean, 1.0, 2, len(values),
-        STRATEGIES[key[0]].needs_labels, final + seed, search, marginal,
+    return replace(
+        pipeline(*key, split, values, cost=0.0), pipeline_id=f"{key[0]}-{seed}", seed=seed, embedder_trial_id=embedder,
+        generator_trial_id=generator, exact_match=mean, f1=mean, k=2, needs_labels=STRATEGIES[key[0]].needs_labels,
+        final_device_seconds=final + seed, search_device_seconds=search, marginal_device_seconds=marginal,
     )  # fmt: skip
 
 
@@ -95,12 +96,12 @@ def prediction_rows(
     row: PipelineRecord, values: Sequence[float], passages: Sequence[str] | None, contains: bool
 ) -> list[PredictionRecord]:
     return [
-        PredictionRecord(
-            row.pipeline_id, row.strategy, row.loss, row.seed, row.split, f"q{place:05d}", "x", score, score, 1.0,
-            (passages[place % len(passages)],) if passages else (f"p{place}",),
-            min(1.0, score + 0.25) if contains else None,
+        replace(
+            made, question_id=f"q{place:05d}", seed=row.seed,
+            retrieved_ids=(passages[place % len(passages)],) if passages else (f"p{place}",),
+            contains_answer=min(1.0, made.f1 + 0.25) if contains else None,
         )
-        for place, score in enumerate(values)
+        for place, made in enumerate(predictions(row, values))
     ]  # fmt: skip
 
 

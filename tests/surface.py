@@ -13,13 +13,13 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import typer
-from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 import raggrid
+from docs.generate import sections
 from raggrid.cli.app import app
 from raggrid.store.tables import TABLES, append, schema
 from tests.curves import rows, space, written
@@ -67,23 +67,8 @@ def _bare(parameter: inspect.Parameter) -> inspect.Parameter:
 
 def settings() -> Iterator[str]:
     """Every key of a search space with its default."""
-    yield from _settings(raggrid.SearchSpace, "")
-
-
-def _settings(section: type[BaseModel], prefix: str) -> Iterator[str]:
-    for name, field in section.model_fields.items():
-        inner = list(_sections(field.annotation))
-        if not inner or (not field.is_required() and not isinstance(field.default, BaseModel)):
-            yield f"{prefix}{name}{_default(field)}"
-        for one in inner:
-            yield from _settings(one, f"{prefix}{name}.")
-
-
-def _sections(annotation: object) -> Iterator[type[BaseModel]]:
-    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
-        yield annotation
-    for part in get_args(annotation):
-        yield from _sections(part)
+    for prefix, _, fields in sections():
+        yield from (f"{prefix}{name}{_default(field)}" for name, field in fields)
 
 
 def _default(field: FieldInfo) -> str:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from raggrid.finetune.workers import Worker
-from raggrid.records import CurveRecord
+from raggrid.records import CurveRecord, Report, Status
 from raggrid.store.tables import read
-from raggrid.study.tasks import to_config
+from raggrid.study.tasks import Dispatch
 from raggrid.worker.run_task import run_task
 from tests.conftest import SpaceMaker
 from tests.trials import done, phase_task, prepared_run
@@ -26,11 +25,11 @@ pytestmark = [
 def test_a_phase_on_the_gpu_gives_the_numbers_of_the_cpu(tmp_path: Path, make_space: SpaceMaker, phase: str) -> None:
     run = prepared_run(tmp_path / "r", make_space())
     done(phase_task(phase, key="cpu"), run)
-    reports: list[dict[str, Any]] = []
-    worker = Worker(report=lambda metrics: reports.append(dict(metrics)), device=torch.device("cuda"))
-    run_task(to_config(phase_task(phase, key="gpu"), str(run), 0), worker)
-    assert reports[-1]["status"] == "completed", reports[-1]
-    assert reports[-1]["device_type"] == torch.cuda.get_device_name()
+    reports: list[Report] = []
+    worker = Worker(report=reports.append, device=torch.device("cuda"))
+    run_task(Dispatch(task=phase_task(phase, key="gpu"), run_dir=str(run)), worker)
+    assert reports[-1].status == Status.COMPLETED, reports[-1]
+    assert reports[-1].device_type == torch.cuda.get_device_name()
     curves = {
         name: [row.objective for row in read(run, CurveRecord) if row.trial_id == name] for name in ("cpu", "gpu")
     }

@@ -50,8 +50,10 @@ def plain_world(num_people: int, seed: int = 0) -> World:
     passages, questions = [], []
     for place, name in enumerate(sorted(words)):
         town = "".join(rng.choices(syllables, k=2)).capitalize()
-        passages.append(Passage(f"p{place}", name, f"{name} lives in {town}."))
-        questions.append(Question(f"q{place}", f"Where does {name} live?", (town,), (f"p{place}",)))
+        passages.append(Passage(id=f"p{place}", title=name, text=f"{name} lives in {town}."))
+        questions.append(
+            Question(id=f"q{place}", question=f"Where does {name} live?", answers=(town,), context_ids=(f"p{place}",))
+        )
     rng.shuffle(questions)
     splits = {"train": questions[120:], "validation": questions[:60], "test": questions[60:120]}
     return World(tuple(passages), {name: tuple(rows) for name, rows in splits.items()})

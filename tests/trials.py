@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from raggrid.finetune.trainer import Trainer, TrainTask
 from raggrid.finetune.workers import Worker
 from raggrid.identity import PhaseRun
-from raggrid.records import CurveRecord
+from raggrid.records import CurveRecord, Report
 from raggrid.space.search_space import SearchSpace
 from raggrid.store.tables import create_run, read
 from raggrid.strategies import PHASES
-from raggrid.study.tasks import IndexTask, PhaseTask, Task, to_config
+from raggrid.study.tasks import Dispatch, IndexTask, PhaseTask, Task
 from raggrid.worker.build import inputs, passage_index
 from raggrid.worker.build import train_task as assembled
 from raggrid.worker.run_task import run_task
@@ -32,10 +31,10 @@ def prepared_run(run: Path, space: SearchSpace) -> Path:
     return run
 
 
-def done(task: Task, run: Path) -> list[dict[str, Any]]:
-    """Perform a task in this process and return its reports."""
-    reports: list[dict[str, Any]] = []
-    run_task(to_config(task, str(run), 0), Worker(report=lambda metrics: reports.append(dict(metrics))))
+def done(task: Task, run: Path) -> list[Report]:
+    """Do a task in this process and return its reports."""
+    reports: list[Report] = []
+    run_task(Dispatch(task=task, run_dir=str(run)), Worker(report=reports.append))
     return reports
 
 
@@ -54,7 +53,7 @@ def train_task(run: Path, task: PhaseTask) -> TrainTask:
     return assembled(run, task, Worker(report=lambda _: None))
 
 
-def trainer_for(run: Path, task: PhaseTask, report: Callable[[Mapping[str, Any]], None] = lambda _: None) -> Trainer:
+def trainer_for(run: Path, task: PhaseTask, report: Callable[[Report], None] = lambda _: None) -> Trainer:
     """A trainer on a loaded task."""
     return Trainer(train_task(run, task), Worker(report=report))
 

@@ -1,0 +1,1 @@
+"""What was found: results, statistics, verdicts, the recommendation, the frontier. Knows no torch."""

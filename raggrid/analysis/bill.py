@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from raggrid.records import LEDGER_CATEGORIES, LedgerRecord, TrialRecord
+from raggrid.records import Category, LedgerRecord, Status, TrialRecord
 from raggrid.space.search_space import SearchSpace
 from raggrid.store.columns import columns
 from raggrid.store.tables import read, read_space, read_table
@@ -40,10 +40,12 @@ def bill(run: Path | str) -> Bill:
     run = Path(run)
     space = read_space(run)
     table = columns(read_table(run, LedgerRecord), ("category", "device_seconds", "device_type"))
-    sums = {name: float(table["device_seconds"][table["category"] == name].sum()) for name in LEDGER_CATEGORIES}
+    sums: dict[str, float] = {
+        name: float(table["device_seconds"][table["category"] == name].sum()) for name in Category
+    }
     total = sum(sums.values())
-    cut = sum(row.status == "over_budget" for row in read(run, TrialRecord))
-    return Bill(sums, total, tuple(sorted(set(table["device_type"]))), _dollars(space, total), cut)
+    over_budget = sum(row.status == Status.OVER_BUDGET for row in read(run, TrialRecord))
+    return Bill(sums, total, tuple(sorted(set(table["device_type"]))), _dollars(space, total), over_budget)
 
 
 def _dollars(space: SearchSpace, device_seconds: float) -> float | None:

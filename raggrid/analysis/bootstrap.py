@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
-Places = np.ndarray[Any, np.dtype[np.intp]]
+Indices = np.ndarray[Any, np.dtype[np.intp]]
 PLAIN_QUESTIONS = 10_000  # 10,000 resamples of as many take half a second on one core
 DISTINCT_ROWS = 1_000  # as long as that, for the multinomial draw
 CHUNK = 2_000_000  # resampled counts in memory at once
@@ -57,7 +57,7 @@ class Resampled:
         """(R, S) means over other questions and other seeds."""
         return self.over_questions + (self.seeds.shifts if self.seeds else 0.0)
 
-    def differences(self, first: Places, second: Places) -> Array:
+    def differences(self, first: Indices, second: Indices) -> Array:
         """(R, P) draws of the difference of means of each pair of strategies, given by index."""
         drawn: Array = self.over_questions[:, first] - self.over_questions[:, second]
         if self.seeds is None:
@@ -66,14 +66,14 @@ class Resampled:
         drawn += units * np.sqrt(self.seeds.variances[first, second])
         return drawn
 
-    def question_variances(self, first: Places, second: Places) -> Array:
+    def question_variances(self, first: Indices, second: Indices) -> Array:
         """(P,) variance of the difference of means over other questions."""
         cov = self.covariance
         variances = cov[first, first] + cov[second, second] - 2 * cov[first, second]
         clipped: Array = np.clip(variances, 0.0, None)
         return clipped
 
-    def seed_variances(self, first: Places, second: Places) -> Array:
+    def seed_variances(self, first: Indices, second: Indices) -> Array:
         """(P,) variance that other seeds add to the difference of means."""
         return np.zeros(len(first)) if self.seeds is None else self.seeds.variances[first, second]
 
@@ -171,31 +171,32 @@ def _seed_level(cube: Array, resamples: int, rng: np.random.Generator) -> Seeds:
     rest = (cube - cube.mean(1, keepdims=True) - deviations[:, :, None]).reshape(size, -1)
     explained = rest @ rest.T / ((seeds - 1) * max(1, questions - 1)) / questions
     spread = deviations @ deviations.T / (seeds - 1)
-    own = np.diag(spread)
-    kept = np.sqrt(np.clip(1 - np.diag(explained) / np.where(own > 0, own, 1.0), 0.0, 1.0))
+    variances = np.diag(spread)
+    unexplained = 1 - np.diag(explained) / np.where(variances > 0, variances, 1.0)
+    kept = np.sqrt(np.clip(unexplained, 0.0, 1.0))
     shifts = rng.standard_normal((resamples, seeds)) @ deviations.T / np.sqrt(seeds * (seeds - 1)) * kept
-    moving = max(2, int((own > 0).sum()))
+    varying = max(2, int((variances > 0).sum()))
     return Seeds(
-        shifts * _stretch(seeds - 1, resamples, rng),
-        rng.standard_normal((resamples, size)) * _stretch((moving - 1) * (seeds - 1), resamples, rng),
+        shifts * _student_factors(seeds - 1, resamples, rng),
+        rng.standard_normal((resamples, size)) * _student_factors((varying - 1) * (seeds - 1), resamples, rng),
         _pair_variances(spread, explained) / seeds,
     )
 
 
-def _stretch(freedom: int, resamples: int, rng: np.random.Generator) -> Array:
+def _student_factors(freedom: int, resamples: int, rng: np.random.Generator) -> Array:
     """(R, 1) factors that turn normal draws into Student's t."""
-    stretch: Array = np.sqrt(freedom / rng.chisquare(freedom, (resamples, 1)))
-    return stretch
+    factors: Array = np.sqrt(freedom / rng.chisquare(freedom, (resamples, 1)))
+    return factors
 
 
 def _pair_variances(spread: Array, explained: Array) -> Array:
     """(S, S) variance between seeds of the difference of two strategies: the average, or its own if larger."""
     total, chance = (_of_differences(part) for part in (spread, explained))
-    moving = total > 0
-    average = max(0.0, float((total - chance)[moving].mean())) if moving.any() else 0.0
-    return np.where(moving, np.maximum(average, total - chance), 0.0)
+    varying = total > 0
+    average = max(0.0, float((total - chance)[varying].mean())) if varying.any() else 0.0
+    return np.where(varying, np.maximum(average, total - chance), 0.0)
 
 
 def _of_differences(covariance: Array) -> Array:
-    own = np.diag(covariance)
-    return own[:, None] + own[None, :] - 2 * covariance
+    variances = np.diag(covariance)
+    return variances[:, None] + variances[None, :] - 2 * covariance

@@ -47,13 +47,13 @@ def _constant(results: Sequence[Results]) -> ConstantAnswer | None:
     found = []
     for result in results:
         data = result.environment.get("data", {})
-        own = data.get("constant_answer", {}).get(result.split)
-        if not own:
+        scored = data.get("constant_answer", {}).get(result.split)
+        if not scored:
             return None
-        found.append((own, result.measured[0].num_questions or 1))
+        found.append((scored, result.measured[0].num_questions or 1))
     total = sum(size for _, size in found)
-    answers = tuple(dict.fromkeys(str(answer) for own, _ in found for answer in own["answers"].values()))
-    scores = {name: sum(float(own[name]) * size for own, size in found) / total for name in ("exact_match", "f1")}
+    answers = tuple(dict.fromkeys(str(answer) for scored, _ in found for answer in scored["answers"].values()))
+    scores = {name: sum(float(scored[name]) * size for scored, size in found) / total for name in ("exact_match", "f1")}
     return ConstantAnswer(answers, scores["exact_match"], scores["f1"])
 
 
@@ -66,9 +66,9 @@ def no_better_than_controls(controls: Controls, chosen: StrategyResult, metric: 
         ("giving the most frequent training answer without reading anything", controls.constant_answer),
         ("a generator tuned without passages", controls.closed_book),
     ):
-        own = getattr(control, metric, None)
-        if own is not None and score - own <= margin:
+        without = getattr(control, metric, None)
+        if without is not None and score - without <= margin:
             yield (
-                f"The recommended strategy scores {100 * score:.1f} {label(metric)}; {name} scores {100 * own:.1f}. "
-                "These questions do not show that retrieval helps."
+                f"The recommended strategy scores {100 * score:.1f} {label(metric)}; {name} scores {100 * without:.1f}"
+                ". These questions do not show that retrieval helps."
             )

@@ -19,19 +19,19 @@ def recommended(
     chosen: Judged, allowed: Sequence[Judged], judged: Sequence[Judged], basis: CostBasis, metric: str, size: int
 ) -> Recommended:
     """Grade and reason of the strategy that was chosen among ``allowed``; ``judged`` are all strategies."""
-    line, own = chosen
-    behind = "It has the best score" if own.difference >= 0 else f"It is {points(own, metric)} below the best"
-    if own.grade == "worse":
+    line, verdict = chosen
+    behind = "It has the best score" if verdict.difference >= 0 else f"It is {points(verdict, metric)} below the best"
+    if verdict.grade == "worse":
         reason = f"{behind}, and it is the best of the strategies that your case allows."
-    elif own.grade == "as_good":
-        within = f"{behind}, within the margin" if own.difference < 0 else behind
+    elif verdict.grade == "as_good":
+        within = f"{behind}, within the margin" if verdict.difference < 0 else behind
         reason = f"{within}, and {_cheaper(line, judged, basis)}."
     else:
         reason = (
             f"{behind} and the cheapest strategy by {basis} cost that is not shown to be worse. "
-            f"{_too_little(line, own, size)}{_surer(line, allowed, basis)}"
+            f"{_too_little(line, verdict, size)}{_surer(line, allowed, basis)}"
         )
-    return Recommended(line.strategy, line.loss, GRADES[own.grade], reason)
+    return Recommended(line.strategy, line.loss, GRADES[verdict.grade], reason)
 
 
 def _cheaper(chosen: StrategyResult, judged: Sequence[Judged], basis: CostBasis) -> str:
@@ -60,8 +60,7 @@ def _surer(chosen: StrategyResult, allowed: Sequence[Judged], basis: CostBasis) 
         return ""
     sure = min(good, key=lambda line: cost_of(line, basis))
     ratio = cost_of(sure, basis) / cost_of(chosen, basis)
-    name = display_name(*sure.key)
-    return f" The safe choice is {name}: it is shown to be as good, at {ratio:.2f} times the cost."
+    return f" The safe choice is {display_name(*sure.key)}: it is shown to be as good, at {ratio:.2f} times the cost."
 
 
 def disagreement(
@@ -70,10 +69,10 @@ def disagreement(
     """Why the measurement disagrees with the rule; empty where it agrees."""
     if chosen is None or chosen[0].strategy == rule.strategy:
         return ""
-    own = [pair for pair in judged if pair[0].strategy == rule.strategy]
-    if not own:
+    measured = [pair for pair in judged if pair[0].strategy == rule.strategy]
+    if not measured:
         return f"{rule.strategy} was not measured here."
-    line, verdict = min(own, key=lambda pair: cost_of(pair[0], basis))
+    line, verdict = min(measured, key=lambda pair: cost_of(pair[0], basis))
     name = display_name(*line.key)
     quality = {
         "as_good": "as good as the best",

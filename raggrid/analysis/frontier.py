@@ -12,11 +12,12 @@ import numpy as np
 
 from raggrid.analysis.bootstrap import resample
 from raggrid.analysis.cost_spread import cost_interval
-from raggrid.analysis.results import Metric, Results, StrategyResult, load_all
+from raggrid.analysis.results import Results, StrategyResult, load_all
 from raggrid.analysis.search_curves import SearchCurve, search_curves
 from raggrid.analysis.statistics import NORMAL, interval
 from raggrid.analysis.verdicts import ASSUMED_QUESTIONS, CostBasis, cost_basis, cost_of, score_cube
 from raggrid.errors import InputError
+from raggrid.evaluation.metrics import MetricName
 from raggrid.strategies import STRATEGIES
 
 
@@ -95,7 +96,7 @@ class _Study:
 def frontier(
     run_dirs: Sequence[Path | str],
     *,
-    metric: Metric = "f1",
+    metric: MetricName = "f1",
     cost: CostBasis | None = None,
     confidence: float = 0.95,
     resamples: int = 10_000,
@@ -169,7 +170,7 @@ def hypervolume(costs: np.ndarray[Any, Any], quality: np.ndarray[Any, Any], refe
     return np.asarray((best * np.diff([*costs, reference])).sum(-1) / reference)
 
 
-def _study(result: Results, metric: Metric, basis: CostBasis, resamples: int, seed: int) -> _Study:
+def _study(result: Results, metric: MetricName, basis: CostBasis, resamples: int, seed: int) -> _Study:
     lines = sorted(result.measured, key=lambda line: cost_of(line, basis))
     costs = np.array([cost_of(line, basis) for line in lines])
     if result.imported:
@@ -191,12 +192,12 @@ def _study(result: Results, metric: Metric, basis: CostBasis, resamples: int, se
 def _points(study: _Study, basis: CostBasis, confidence: float) -> Iterator[FrontierPoint]:
     best = undominated(study.costs, study.quality)
     chances = _probabilities(study)
-    for place, line in enumerate(study.lines):
-        low, high = _quality_interval(study, place, confidence)
+    for index, line in enumerate(study.lines):
+        low, high = _quality_interval(study, index, confidence)
         price = cost_interval(study.result, line, basis, confidence)
         yield FrontierPoint(
-            str(study.result.run), line.strategy, line.loss, line.split, study.num_questions, float(study.costs[place]),
-            float(study.quality[place]), low, high, bool(best[place]), chances[place], line.winner.embedder_lr,
+            str(study.result.run), line.strategy, line.loss, line.split, study.num_questions, float(study.costs[index]),
+            float(study.quality[index]), low, high, bool(best[index]), chances[index], line.winner.embedder_lr,
             line.winner.generator_lr, price.low, price.high, price.source, len(line.seeds),
         )  # fmt: skip
 
@@ -208,11 +209,11 @@ def _probabilities(study: _Study) -> list[float | None]:
     return [float(share) for share in np.concatenate(parts).mean(0)]
 
 
-def _quality_interval(study: _Study, place: int, confidence: float) -> tuple[float, float]:
+def _quality_interval(study: _Study, index: int, confidence: float) -> tuple[float, float]:
     if study.draws is not None:
-        return interval(study.draws[:, place], confidence)
+        return interval(study.draws[:, index], confidence)
     # A mean of scores in [0, 1] has no larger variance than that of right and wrong answers (Bhatia and Davis 2000).
-    mean, size = float(study.quality[place]), study.num_questions or ASSUMED_QUESTIONS
+    mean, size = float(study.quality[index]), study.num_questions or ASSUMED_QUESTIONS
     half = NORMAL.inv_cdf(1.0 - (1.0 - confidence) / 2.0) * math.sqrt(mean * (1.0 - mean) / size)
     return max(0.0, mean - half), min(1.0, mean + half)
 

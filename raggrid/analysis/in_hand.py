@@ -58,8 +58,8 @@ def _run_in_hand(result: Results, line: StrategyResult, plan: PipelinePlan, sear
     side = "generator_trial_id" if plan.generator_search == search else "embedder_trial_id"
     if search not in (plan.generator_search, plan.embedder_search):
         return 0.0
-    own = getattr(line.winner, side)
-    return next((trial.train_device_seconds for trial in result.trials if trial.trial_id == own), 0.0)
+    run = getattr(line.winner, side)
+    return next((trial.train_device_seconds for trial in result.trials if trial.trial_id == run), 0.0)
 
 
 def _from_lines(result: Results, line: StrategyResult, have: InHand) -> StrategyResult:

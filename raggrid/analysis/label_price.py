@@ -85,6 +85,6 @@ def _sentence(
     start = f"Labels save {unit.text(saved)} {unit.name} of {basis} cost ({names[0]} instead of {names[1]})"
     if number is None or each is None:
         return f"{start} in total; how many questions are labelled is not recorded."
-    own = unit_for([each], devices)
+    worth = unit_for([each], devices)
     money = f" ({dollars:.2g} dollars)" if dollars is not None else ""
-    return f"{start}: each of the {number:,} labels is worth up to {own.text(each)} {own.name}{money}."
+    return f"{start}: each of the {number:,} labels is worth up to {worth.text(each)} {worth.name}{money}."

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from raggrid.evaluation.metrics import METRICS
 from raggrid.records import PredictionRecord
 from raggrid.store.columns import codes, numbers, read_columns
 from raggrid.store.tables import table_files
 
-SCORES = ("f1", "exact_match", "recall_at_k", "contains_answer")
 COLLAPSE_ROWS = 500  # of each file: enough to see whether all questions retrieve the same few passages
 
 
@@ -32,14 +32,13 @@ class Predictions:
 
 def read_answers(run: Path, split: str) -> Predictions:
     """All scores of a split. Of a question that was answered twice, the last answer counts."""
-    known = [name for name in SCORES if name in PredictionRecord.__dataclass_fields__]
     files = table_files(run, PredictionRecord)
     table = read_columns(files, PredictionRecord, ["pipeline_id", "seed", "question_id"], split=split)
-    places, names = codes(table, "question_id")
+    indices, names = codes(table, "question_id")
     order = sorted(range(len(names)), key=names.__getitem__)
     rank = np.empty(len(names), dtype=np.int64)
     rank[order] = np.arange(len(names))
-    columns = rank[places]
+    columns = rank[indices]
     lines, rows = _rows(table)
     shape = (len(rows), len(names))
     answered = np.zeros(shape, dtype=bool)
@@ -47,9 +46,9 @@ def read_answers(run: Path, split: str) -> Predictions:
     # One column after another, so that two are never in memory at once.
     scores = {
         name: _spread(numbers(read_columns(files, PredictionRecord, [name], split=split), name), lines, columns, shape)
-        for name in known
+        for name in METRICS
     }
-    return Predictions(rows, tuple(names[place] for place in order), scores, answered)
+    return Predictions(rows, tuple(names[index] for index in order), scores, answered)
 
 
 def _rows(table: Any) -> tuple[np.ndarray[Any, Any], dict[tuple[str, int], int]]:

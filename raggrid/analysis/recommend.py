@@ -12,12 +12,13 @@ from raggrid.analysis.explanations import disagreement, none_because, recommende
 from raggrid.analysis.in_hand import needs_labels, without_in_hand
 from raggrid.analysis.label_price import label_value
 from raggrid.analysis.recommendation import Compared, Recommendation, Recommended, TableRow, known
-from raggrid.analysis.results import Metric, Results, StrategyResult, load_all, pooled
+from raggrid.analysis.results import Results, StrategyResult, load_all, pooled
 from raggrid.analysis.rule import InHand, paper_rule
 from raggrid.analysis.units import unit_for
 from raggrid.analysis.verdicts import CostBasis, Judged, cheapest_not_worse, cost_basis, cost_of, device_price, judge
 from raggrid.analysis.warnings import warnings_of
 from raggrid.errors import InputError
+from raggrid.evaluation.metrics import MetricName
 from raggrid.strategies import STRATEGIES
 
 __all__ = ["Compared", "CostBasis", "Recommendation", "Recommended", "TableRow", "recommend"]
@@ -26,7 +27,7 @@ __all__ = ["Compared", "CostBasis", "Recommendation", "Recommended", "TableRow",
 def recommend(
     run_dirs: Sequence[Path | str],
     *,
-    metric: Metric = "f1",
+    metric: MetricName = "f1",
     cost: CostBasis | None = None,
     margin: float = 0.01,
     confidence: float = 0.95,

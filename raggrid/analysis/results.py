@@ -6,19 +6,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from raggrid.analysis.predictions import SCORES, Predictions, read_answers
+from raggrid.analysis.predictions import Predictions, read_answers
 from raggrid.costs import Costs
 from raggrid.errors import InputError, RecordError
+from raggrid.evaluation.metrics import METRICS
 from raggrid.graph import StudyGraph, selection_order, study_graph
 from raggrid.records import PipelineRecord, TrialRecord
 from raggrid.space.search_space import SearchSpace
 from raggrid.store.tables import read, read_environment, read_space
 
-Metric = Literal["f1", "exact_match", "recall_at_k"]
 Key = tuple[str, str | None]
 
 
@@ -113,7 +113,7 @@ def load_all(run_dirs: Sequence[Path | str]) -> list[Results]:
     if not run_dirs:
         raise InputError("got no run directory; expected at least one. Give the --run of a raggrid search.")
     runs = [Path(run) for run in run_dirs]
-    twice = [run for place, run in enumerate(runs) if run.resolve() in [other.resolve() for other in runs[:place]]]
+    twice = [run for index, run in enumerate(runs) if run.resolve() in [other.resolve() for other in runs[:index]]]
     if twice:
         raise InputError(f"{twice[0]}: given twice; expected each run directory once. Drop one.")
     return [load_results(run) for run in runs]
@@ -152,10 +152,10 @@ def _winners(
     objectives = {trial.trial_id: trial.objective for trial in trials}
     found: dict[Key, list[PipelineRecord]] = {}
     for plan in graph.pipelines:
-        own = [r for r in rows if (r.strategy, r.loss, r.split) == (plan.strategy, plan.loss, "validation")]
-        for seed in sorted({row.seed for row in own}, key=[row.seed for row in own].index):
-            same = [row for row in own if row.seed == seed]
-            best = min(same, key=lambda row: selection_order(row, metric, _objective(row, objectives)))
+        validated = [r for r in rows if (r.strategy, r.loss, r.split) == (plan.strategy, plan.loss, "validation")]
+        for seed in sorted({row.seed for row in validated}, key=[row.seed for row in validated].index):
+            of_seed = [row for row in validated if row.seed == seed]
+            best = min(of_seed, key=lambda row: selection_order(row, metric, _objective(row, objectives)))
             found.setdefault((plan.strategy, plan.loss), []).append(best)
     return found
 
@@ -176,17 +176,17 @@ def _strategy_results(
             if (key := (row.pipeline_id, row.seed)) in reported and key in answers.rows
         ]
         if found:
-            own, before, places = zip(*found, strict=True)
-            yield _measured(own, before[0], answers, list(places))
+            rows_reported, rows_validated, indices = zip(*found, strict=True)
+            yield _measured(rows_reported, rows_validated[0], answers, list(indices))
 
 
 def _measured(
-    rows: Sequence[PipelineRecord], validation: PipelineRecord, answers: Predictions, places: list[int]
+    rows: Sequence[PipelineRecord], validation: PipelineRecord, answers: Predictions, indices: list[int]
 ) -> StrategyResult:
-    first, answered = rows[0], np.all(answers.answered[places], axis=0)
+    first, answered = rows[0], np.all(answers.answered[indices], axis=0)
     whole = bool(answered.all())
     by_seed = {
-        name: values[places] if whole else values[places][:, answered] for name, values in answers.scores.items()
+        name: values[indices] if whole else values[indices][:, answered] for name, values in answers.scores.items()
     }
     names = answers.question_ids
     final = tuple(row.final_device_seconds for row in rows)
@@ -196,7 +196,7 @@ def _measured(
         needs_labels=first.needs_labels,
         split=first.split,
         question_ids=names if whole else tuple(n for n, kept in zip(names, answered.tolist(), strict=True) if kept),
-        scores={name: values[0] if len(places) == 1 else values.mean(0) for name, values in by_seed.items()},
+        scores={name: values[0] if len(indices) == 1 else values.mean(0) for name, values in by_seed.items()},
         costs=Costs(sum(final) / len(final), first.search_device_seconds, first.marginal_device_seconds),
         winner=first,
         validation=validation,
@@ -207,9 +207,9 @@ def _measured(
 
 
 def _imported(row: PipelineRecord) -> StrategyResult:
-    nothing = {name: np.empty(0) for name in SCORES}
+    nothing = {name: np.empty(0) for name in METRICS}
     means = {name: None if (value := getattr(row, name)) is None or np.isnan(value) else float(value)
-             for name in ("f1", "exact_match", "recall_at_k")}  # fmt: skip
+             for name in METRICS}  # fmt: skip
     return StrategyResult(
         row.strategy, row.loss, row.needs_labels, row.split, (), nothing,
         Costs(row.final_device_seconds, row.search_device_seconds, row.marginal_device_seconds), row, None,

@@ -21,12 +21,12 @@ from raggrid.analysis.results import Results, StrategyResult
 from raggrid.costs import spent
 from raggrid.display_names import display_name
 from raggrid.graph import PhaseSearch, PipelinePlan
-from raggrid.records import PipelineRecord, TrialRecord
+from raggrid.records import PipelineRecord, Status, TrialRecord
 from raggrid.strategies import PHASES, strategy_loss
 
-# The order in which a strategy's searches are walked: those with qualities of their own come first.
-WALK = ("closed_book", "generator_rag", "embedder_labels", "embedder_rag", "joint_rag")
-USELESS = ("diverged", "failed")
+# The order in which a strategy's searches are counted: those with qualities of their own come first.
+SEARCH_ORDER = ("closed_book", "generator_rag", "embedder_labels", "embedder_rag", "joint_rag")
+WORTHLESS = (Status.DIVERGED, Status.FAILED)
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def expected_best(values: Sequence[float]) -> list[float]:
     """
     ordered, size = sorted(values), len(values)
     return [
-        sum(value * comb(place, count - 1) for place, value in enumerate(ordered)) / comb(size, count)
+        sum(value * comb(index, count - 1) for index, value in enumerate(ordered)) / comb(size, count)
         for count in range(1, size + 1)
     ]
 
@@ -82,7 +82,7 @@ def search_curves(result: Results, metric: str) -> Iterator[SearchCurve]:
 
 
 def _curve(result: Results, line: StrategyResult, plan: PipelinePlan, metric: str) -> SearchCurve | None:
-    searches = sorted((result.graph.searches[name] for name in result.graph.needed_by(plan)), key=_walk)
+    searches = sorted((result.graph.searches[name] for name in result.graph.needed_by(plan)), key=_search_order)
     trials = trials_by_search(result, line.seeds[0])
     floor, spent_before = _untuned(result, metric), 0.0
     steps = [SearchStep("", 0, 0.0, floor, floor)]
@@ -93,15 +93,15 @@ def _curve(result: Results, line: StrategyResult, plan: PipelinePlan, metric: st
         if not rows or not known:
             return None
         unknown = [row for row in rows if row.trial_id not in known]
-        total, censored = total + len(rows), censored + sum(row.status not in USELESS for row in unknown)
+        total, censored = total + len(rows), censored + sum(row.status not in WORTHLESS for row in unknown)
         steps += _steps(search.name, rows, known, floor, spent_before)
         floor, spent_before = max(floor, *known.values()), spent_before + sum(spent(row) for row in rows)
     sentence = _sentence(line, total, censored)
     return SearchCurve(str(result.run), line.strategy, line.loss, metric, tuple(steps), total, censored, sentence)
 
 
-def _walk(search: PhaseSearch) -> int:
-    return WALK.index(search.phase)
+def _search_order(search: PhaseSearch) -> int:
+    return SEARCH_ORDER.index(search.phase)
 
 
 def _steps(
@@ -112,7 +112,7 @@ def _steps(
     edges = []
     for censored in (floor, max(floor, worst)):
         values = [
-            max(floor, known[row.trial_id]) if row.trial_id in known else floor if row.status in USELESS else censored
+            max(floor, known[row.trial_id]) if row.trial_id in known else floor if row.status in WORTHLESS else censored
             for row in rows
         ]
         edges.append(expected_best(values))
@@ -132,10 +132,11 @@ def _qualities(
 ) -> dict[str, float]:
     """Validation quality by trial of a search: of the strategy's own pipelines if the search is the last that it
     needs, else of those that the search's finalists were answered with."""
-    own = search.name == max((result.graph.searches[name] for name in result.graph.needed_by(plan)), key=_walk).name
+    needed = (result.graph.searches[name] for name in result.graph.needed_by(plan))
+    is_last = search == max(needed, key=_search_order)
     phase = PHASES[search.phase]
     loss = strategy_loss(phase.selects_as, search.loss if search.phase != "embedder_labels" else "")
-    wanted = line.key if own else (phase.selects_as, loss)
+    wanted = line.key if is_last else (phase.selects_as, loss)
     side = "embedder_trial_id" if phase.trains_embedder else "generator_trial_id"
     return {
         name: float(value)

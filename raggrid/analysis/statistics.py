@@ -30,11 +30,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
     """
-    order = sorted(range(len(p_values)), key=lambda place: p_values[place])
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
     adjusted, highest = [0.0] * len(p_values), 0.0
-    for rank, place in enumerate(order):
-        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[place]))
-        adjusted[place] = highest
+    for rank, index in enumerate(order):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = highest
     return adjusted
 
 
@@ -60,14 +60,14 @@ class Verdict:
 class _Pairs:
     """Every ordered pair (i, j) of S strategies: the difference of means, all (S, S) arrays.
 
-    ``falls_short``: how likely the data are if i is worse than j by the margin; ``keeps_up``: if it is not worse.
+    ``p_inferior``: how likely the data are if i is worse than j by the margin; ``p_not_worse``: if it is not worse.
     ``half_width``: of the simultaneous intervals. ``spread``: standard deviation per question; ``seeds``: variance
     that seeds add to the difference.
     """
 
     difference: Array
-    falls_short: Array
-    keeps_up: Array
+    p_inferior: Array
+    p_not_worse: Array
     half_width: Array
     spread: Array
     seeds: Array
@@ -134,30 +134,30 @@ def _paired(drawn: Resampled, num_questions: int, margin: float, confidence: flo
     errors, spread = np.sqrt(questions + seeds), np.sqrt(questions * num_questions)
     tails = [(1.0 - confidence) / 2.0, 1.0 - (1.0 - confidence) / 2.0]
     low, high = np.quantile(draws, tails, axis=0)
-    falls_short = [_falls_short(sign * draws, sign * difference, num_questions, margin) for sign in (1, -1)]
-    keeps_up = [_keeps_up(sign * draws, sign * difference, errors, num_questions) for sign in (1, -1)]
+    p_inferior = [_p_inferior(sign * draws, sign * difference, num_questions, margin) for sign in (1, -1)]
+    p_not_worse = [_p_not_worse(sign * draws, sign * difference, errors, num_questions) for sign in (1, -1)]
 
     def square(upper: Array, lower: Array, diagonal: float = 0.0) -> Array:
         full = np.full((size, size), diagonal)
         full[first, second], full[second, first] = upper, lower
         return full
 
-    kept = square(keeps_up[0], keeps_up[1], 1.0)
-    contends = np.array(_worse(kept)) >= 1.0 - confidence
+    kept = square(p_not_worse[0], p_not_worse[1], 1.0)
+    contenders = np.array(_worse(kept)) >= 1.0 - confidence
     deviations = np.zeros((len(draws), size, size))
     deviations[:, first, second] = draws - difference
     deviations -= deviations.transpose(0, 2, 1)
-    half = _joint_quantile(deviations, square(errors, errors), contends, confidence) * errors
+    half = _joint_quantile(deviations, square(errors, errors), contenders, confidence) * errors
     return _Pairs(
         square(difference, -difference),
-        square(falls_short[0], falls_short[1]), kept, square(half, half),
+        square(p_inferior[0], p_inferior[1]), kept, square(half, half),
         square(spread, spread), square(seeds, seeds),
         np.stack([square(low, -high), square(high, -low)]), num_questions,
     )  # fmt: skip
 
 
 def _joint_quantile(
-    deviations: Array, errors: Array, contends: np.ndarray[Any, np.dtype[np.bool_]], level: float
+    deviations: Array, errors: Array, contenders: np.ndarray[Any, np.dtype[np.bool_]], level: float
 ) -> float:
     """Within how many standard errors all differences to the best lie simultaneously.
 
@@ -168,16 +168,16 @@ def _joint_quantile(
     Args:
         deviations: (R, S, S) of all differences, antisymmetric.
         errors: (S, S) standard errors; 0 where nothing varies.
-        contends: (S,).
+        contenders: (S,).
     """
-    lead = np.where(contends, deviations[:, :, contends].sum(2), -np.inf).argmax(1)
+    lead = np.where(contenders, deviations[:, :, contenders].sum(2), -np.inf).argmax(1)
     own = np.take_along_axis(deviations, lead[:, None, None], axis=2)[:, :, 0]
     scale = errors[:, lead].T
     varies = scale > 0
     return float(np.quantile(np.abs(np.where(varies, own / np.where(varies, scale, 1.0), 0.0)).max(1), level))
 
 
-def _falls_short(draws: Array, difference: Array, num_questions: int, margin: float) -> Array:
+def _p_inferior(draws: Array, difference: Array, num_questions: int, margin: float) -> Array:
     """(P,) p-values of "worse by the margin or more".
 
     Two strategies that agree on all but a handful of questions have almost no variance here; yet if one were worse by
@@ -189,7 +189,7 @@ def _falls_short(draws: Array, difference: Array, num_questions: int, margin: fl
     return np.maximum(_share(draws <= -margin), tail)
 
 
-def _keeps_up(draws: Array, difference: Array, errors: Array, num_questions: int) -> Array:
+def _p_not_worse(draws: Array, difference: Array, errors: Array, num_questions: int) -> Array:
     """(P,) p-values of "not worse", no smaller than under the variance that equality implies (McNemar 1947)."""
     under_equality = np.sqrt(errors**2 + difference**2 / num_questions)
     tail = _below(difference / np.where(under_equality > 0, under_equality, 1.0))
@@ -211,26 +211,26 @@ def _share(hits: np.ndarray[Any, np.dtype[np.bool_]]) -> Array:
 def _verdicts(means: Array, pairs: _Pairs, margin: float, confidence: float) -> list[Verdict]:
     size, best, alpha = len(means), int(means.argmax()), 1.0 - confidence
     opponents = ~np.eye(size, dtype=bool)
-    as_good = holm([float(pairs.falls_short[i].max(where=opponents[i], initial=0.0)) for i in range(size)])
-    worse = _worse(pairs.keeps_up)
+    as_good = holm([float(pairs.p_inferior[i].max(where=opponents[i], initial=0.0)) for i in range(size)])
+    worse = _worse(pairs.p_not_worse)
     verdicts = []
-    for place in range(size):
-        difference, half = float(pairs.difference[place, best]), float(pairs.half_width[place, best])
+    for index in range(size):
+        difference, half = float(pairs.difference[index, best]), float(pairs.half_width[index, best])
         # Both can be shown at once: worse, but by less than the margin. Then the difference does not matter.
-        grade = "as_good" if as_good[place] < alpha else "worse" if worse[place] < alpha else "unresolved"
-        needed = _questions_needed(pairs, place, margin, alpha / size) if grade == "unresolved" else None
-        low, high = (float(end) for end in pairs.alone[:, place, best])
+        grade = "as_good" if as_good[index] < alpha else "worse" if worse[index] < alpha else "unresolved"
+        needed = _questions_needed(pairs, index, margin, alpha / size) if grade == "unresolved" else None
+        low, high = (float(end) for end in pairs.alone[:, index, best])
         verdicts.append(Verdict(difference, difference - half, difference + half, low, high, grade, needed))
     return verdicts
 
 
-def _worse(keeps_up: Array) -> list[float]:
+def _worse(p_not_worse: Array) -> list[float]:
     """Adjusted p-values of "worse than no other", from (S, S) ones of "not worse than" with 1 on the diagonal."""
-    size = len(keeps_up)
-    return holm([min(1.0, (size - 1) * float(row.min())) for row in keeps_up])
+    size = len(p_not_worse)
+    return holm([min(1.0, (size - 1) * float(row.min())) for row in p_not_worse])
 
 
-def _questions_needed(pairs: _Pairs, place: int, margin: float, alpha: float) -> int | None:
+def _questions_needed(pairs: _Pairs, index: int, margin: float, alpha: float) -> int | None:
     """Questions after which a verdict would be reached, if the differences seen here are the true ones.
 
     Normal approximation with power 0.8, against the opponent that needs most; None if no number of questions can
@@ -240,11 +240,11 @@ def _questions_needed(pairs: _Pairs, place: int, margin: float, alpha: float) ->
     z = NORMAL.inv_cdf(1.0 - alpha) + NORMAL.inv_cdf(POWER)
     needed = 0
     for other in range(len(pairs.difference)):
-        if other == place:
+        if other == index:
             continue
-        difference = float(pairs.difference[place, other])
-        variance = max(float(pairs.spread[place, other]) ** 2, margin * (1.0 - margin))
-        room = (max(difference + margin, -difference) / z) ** 2 - float(pairs.seeds[place, other])
+        difference = float(pairs.difference[index, other])
+        variance = max(float(pairs.spread[index, other]) ** 2, margin * (1.0 - margin))
+        room = (max(difference + margin, -difference) / z) ** 2 - float(pairs.seeds[index, other])
         if room <= 0.0:
             return None
         needed = max(needed, math.ceil(variance / room))

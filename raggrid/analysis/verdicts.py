@@ -81,8 +81,8 @@ def _shared_questions(lines: Sequence[StrategyResult]) -> list[np.ndarray[Any, A
         return [None] * len(lines)
     shared = set(first).intersection(*(line.question_ids for line in lines))
     order = [name for name in first if name in shared]
-    places = [{name: place for place, name in enumerate(line.question_ids)} for line in lines]
-    return [np.array([own[name] for name in order], dtype=np.intp) for own in places]
+    indices = [{name: index for index, name in enumerate(line.question_ids)} for line in lines]
+    return [np.array([index_of[name] for name in order], dtype=np.intp) for index_of in indices]
 
 
 def cost_of(line: StrategyResult, basis: CostBasis) -> float:
@@ -106,9 +106,9 @@ def cost_basis(lines: Sequence[StrategyResult], wanted: CostBasis | None, *, kno
 
 def cheapest_not_worse(able: Sequence[Judged], basis: CostBasis) -> Judged | None:
     """The cheapest that is not worse; of two with equal cost, the better. If all are worse, the best of them."""
-    standing = [pair for pair in able if pair[1].grade != "worse"]
-    if standing:
-        return min(standing, key=lambda pair: (cost_of(pair[0], basis), -pair[1].difference))
+    candidates = [pair for pair in able if pair[1].grade != "worse"]
+    if candidates:
+        return min(candidates, key=lambda pair: (cost_of(pair[0], basis), -pair[1].difference))
     return max(able, key=lambda pair: pair[1].difference, default=None)
 
 

@@ -13,6 +13,7 @@ from raggrid.analysis.results import Results, StrategyResult
 from raggrid.analysis.verdicts import ASSUMED_QUESTIONS
 from raggrid.display_names import display_name
 from raggrid.graph import PhaseSearch
+from raggrid.records import Status
 from raggrid.space.rates import rate_text
 
 COLLAPSED = 0.1  # of the passages retrieved before tuning: far fewer than any useful change would leave
@@ -121,31 +122,32 @@ def _missing(result: Results) -> Iterator[str]:
     names = [display_name(*key) for key in result.missing]
     if names:
         yield f"The study is incomplete: no result for {', '.join(names)}."
-    short = list(_short(result)) if result.trials else []
-    if short:
-        yield f"The study is incomplete: trials finished: {', '.join(short)}. The same search command continues it."
+    counts = list(_unfinished(result)) if result.trials else []
+    if counts:
+        yield f"The study is incomplete: trials finished: {', '.join(counts)}. The same search command continues it."
 
 
-def _short(result: Results) -> Iterator[str]:
+def _unfinished(result: Results) -> Iterator[str]:
     """Searches with trials that are still to run; not those that wait for a search in which nothing completed."""
     seeds, repeats = len(result.space.seeds), result.space.seeds_for == "winners"
-    barren: set[str] = set()
+    no_winner: set[str] = set()
     for name, search in result.graph.searches.items():
         # A search around the winners of other searches has at least one trial.
         first = 1 if search.rates_from else search.num_trials
-        own = [row for row in result.trials if (row.phase, row.loss) == (search.phase, search.loss)]
+        rows = [row for row in result.trials if (row.phase, row.loss) == (search.phase, search.loss)]
         ended, planned = (
-            sum(row.status != "over_budget" for row in own),
+            sum(row.status != Status.OVER_BUDGET for row in rows),
             first + seeds - 1 if repeats else first * seeds,
         )
-        if barren & set(search.depends_on) or (ended >= planned and not any(row.status == "completed" for row in own)):
-            barren.add(name)
+        none_completed = ended >= planned and not any(row.status == Status.COMPLETED for row in rows)
+        if none_completed or no_winner & set(search.depends_on):
+            no_winner.add(name)
         elif ended < planned:
             yield f"{ended} of {planned} of {name}"
 
 
 def _troubled(result: Results) -> Iterator[str]:
-    for status in ("failed", "diverged", "over_budget"):
+    for status in (Status.FAILED, Status.DIVERGED, Status.OVER_BUDGET):
         count = sum(trial.status == status for trial in result.trials)
         if count:
             yield f"{count} of {len(result.trials)} trials ended as {status}; the costs include them."
@@ -178,11 +180,11 @@ def _sides(result: Results, search: PhaseSearch) -> Iterator[_Side]:
     winner = winners.get(search.name)
     if winner is None:
         return
-    own = [trial for trial in result.trials if (trial.phase, trial.loss) == (search.phase, search.loss)]
+    trials = [trial for trial in result.trials if (trial.phase, trial.loss) == (search.phase, search.loss)]
     ids = {winner.embedder_trial_id, winner.generator_trial_id}
-    trial = next((trial for trial in own if trial.trial_id in ids), None)
+    trial = next((trial for trial in trials if trial.trial_id in ids), None)
     if trial is None:
         return
     for side in ("embedder", "generator"):
-        tried = {getattr(row, f"{side}_lr") for row in own if row.seed == trial.seed} - {None}
+        tried = {getattr(row, f"{side}_lr") for row in trials if row.seed == trial.seed} - {None}
         yield _Side(side, getattr(trial, f"{side}_lr"), tuple(sorted(tried)))

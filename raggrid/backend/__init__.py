@@ -1,0 +1,1 @@
+"""Runs a study: on Ray, or on recorded curves."""

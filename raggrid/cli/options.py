@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from raggrid.errors import InputError
+from raggrid.evaluation.metrics import METRICS, MetricName
 
-Metric = Literal["f1", "exact_match", "recall_at_k"]
 Cost = Literal["search", "final", "marginal"]
 Model = Literal["generator", "embedder"]
 
@@ -24,9 +24,7 @@ Override = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as training.rag.steps=24. Repeatable."),
 ]
-MetricOption = Annotated[
-    Metric, typer.Option(metavar="METRIC", help="Metric of quality: f1, exact_match or recall_at_k.")
-]
+MetricOption = Annotated[MetricName, typer.Option(metavar="METRIC", help=f"Metric of quality: {', '.join(METRICS)}.")]
 
 
 def print_json(data: dict[str, Any]) -> None:

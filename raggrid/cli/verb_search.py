@@ -59,9 +59,14 @@ def search(
     from raggrid.show.printed_recommendation import show_recommendation
 
     out = Console(quiet=as_json)
-    screen = screen_of(out, checked.name, plain=plain or as_json or not sys.stdout.isatty())
+    observers = [] if as_json else [screen_of(out, plain=plain or not sys.stdout.isatty())]
     raggrid.search(
-        checked, run, address=address, extend=extend, screen=screen, say=lambda text: out.print(text, highlight=False)
+        checked,
+        run,
+        address=address,
+        extend=extend,
+        observers=observers,
+        say=lambda text: out.print(text, highlight=False),
     )
     decision, spent = raggrid.recommend([run]), raggrid.bill(run)
     if as_json:

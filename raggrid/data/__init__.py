@@ -1,0 +1,1 @@
+"""Corpora and questions in, checked records out."""

@@ -25,7 +25,7 @@ def checked_data(space: SearchSpace) -> Dataset:
     """The study's data, within its limits.
 
     Raises:
-        DataError: wrong files, or labels missing that a strategy needs.
+        DataError: the files are wrong, or lack labels that a strategy needs.
     """
     data = data_of(space)
     needy = [name for name in space.strategies if STRATEGIES[name].needs_labels]

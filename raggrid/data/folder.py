@@ -57,7 +57,7 @@ class _Problems(dict[tuple[Path, str], _Mistake]):
 
 @dataclass(frozen=True)
 class Dataset:
-    """A checked corpus and its questions. ``content_hash`` is equal for equal content, wherever it lies."""
+    """A checked corpus and its questions. ``content_hash`` is equal for equal content, wherever the files are."""
 
     passages: tuple[Passage, ...]
     splits: Mapping[str, tuple[Question, ...]]
@@ -72,7 +72,7 @@ def read_folder(folder: Path, limits: Mapping[str, int] | None = None) -> Datase
     """Read ``corpus`` and the splits of a folder, each as .jsonl or .parquet; ``test`` may be missing.
 
     Rows are ``{id, title?, text}`` and ``{id, question, answers, context_ids?}``; other fields are ignored.
-    ``limits`` keeps a sample of so many questions of a split, after all of it was checked.
+    ``limits`` keeps a sample of this many questions of a split, after the whole split was checked.
 
     Raises:
         DataError: with every mistake of every file, each with its first line and how many rows have it.
@@ -141,7 +141,7 @@ def _parquet(path: Path) -> Iterator[tuple[Place, Any]]:
     import datasets
 
     datasets.disable_progress_bars()
-    # Its Arrow copy of the file is made in a folder of its own, which goes away with the rows read.
+    # The library's Arrow copy of the file is made in a temporary folder, which is removed once the rows are read.
     with tempfile.TemporaryDirectory() as cache:
         try:
             table = datasets.Dataset.from_parquet(str(path), cache_dir=cache, keep_in_memory=True)
@@ -163,7 +163,7 @@ def _passages(path: Path, problems: _Problems) -> dict[str, Passage]:
                 place, "id '{}' appears twice in the corpus; expected each once. Drop or rename one.", identity
             )
         elif identity and text:
-            passages[identity] = Passage(identity, title if isinstance(title, str) else "", text)
+            passages[identity] = Passage(id=identity, title=title if isinstance(title, str) else "", text=text)
     return passages
 
 
@@ -188,7 +188,9 @@ def _questions(
                 lost = "context_ids names '{}', which is not in {}; drop the id or rebuild the corpus."
                 problems.note(place, lost, label, corpus_path.name)
         if identity and question and answers:
-            yield Question(identity, question, answers, tuple(dict.fromkeys(labels or ())))
+            yield Question(
+                id=identity, question=question, answers=answers, context_ids=tuple(dict.fromkeys(labels or ()))
+            )
 
 
 def _identity(row: Mapping[str, Any], place: Place, problems: _Problems) -> str:
@@ -207,7 +209,7 @@ def _text(row: Mapping[str, Any], name: str, place: Place, problems: _Problems, 
 
 
 def _strings(row: Mapping[str, Any], name: str, place: Place, problems: _Problems) -> tuple[str, ...] | None:
-    """The non-blank strings of a list; None when it is not a list of strings (noted)."""
+    """The non-blank strings of a list; None if it is not a list of strings (noted)."""
     value = row.get(name, [])
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         problems.note(place, f"{name}: got {{}}; expected a list of strings. Correct it.", _shown(value))

@@ -16,8 +16,8 @@ KIND_SHARES = {"person": 0.4, "place": 0.2, "work": 0.2, "creature": 0.2}
 class Entity:
     """One subject of one passage.
 
-    ``facts`` maps a relation to its accepted answers, ``noun`` says what the entity is where that is no fact
-    ('town', 'opera', 'moth'), ``namesake`` is the name of the entity it is easily confused with.
+    ``facts`` maps a relation to its accepted answers, ``noun`` says what the entity is if that is not a fact
+    ('town', 'opera', 'moth'), ``namesake`` is the name of the entity that it is easily confused with.
     """
 
     kind: str
@@ -41,7 +41,7 @@ class Sources:
         return {relation: self.decks[relation].draw() for relation in relations}
 
     def someone(self) -> Answer:
-        """A person who is nobody's subject, with the surname as alias."""
+        """A person without a passage of their own, with the surname as alias."""
         return person_answer(self.names.person())
 
 

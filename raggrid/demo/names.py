@@ -52,7 +52,7 @@ class PersonName:
 
 @dataclass
 class NameSource:
-    """Draws names from ``rng`` and gives out none of them twice.
+    """Draws names from ``rng``, none of them twice.
 
     Every draw raises ValueError when the tables hold no further free name, which takes more than a
     thousand entities.
@@ -71,15 +71,15 @@ class NameSource:
         return str(self._fresh("person", lambda: (self._person(),))[0])
 
     def place_pair(self) -> tuple[str, str]:
-        """Two places on one stem, such as 'North Tarrow' and 'Tarrow Bay'."""
+        """Two places with one stem, such as 'North Tarrow' and 'Tarrow Bay'."""
         return self._forms_of(PLACE_FORMS, self._stem("place", PLACE_HEADS, PLACE_TAILS))
 
     def creature_pair(self) -> tuple[str, str]:
-        """Two creatures on one stem, in lower case, such as 'dusk tollet' and 'ringed tollet'."""
+        """Two creatures with one stem, in lower case, such as 'dusk tollet' and 'ringed tollet'."""
         return self._forms_of(CREATURE_FORMS, self._stem("creature", CREATURE_HEADS, CREATURE_TAILS))
 
     def title_pair(self) -> tuple[str, str]:
-        """Two works on the same two words, such as 'The Salt Orchard' and 'Salt Orchards'."""
+        """Two works with the same two words, such as 'The Salt Orchard' and 'Salt Orchards'."""
         words = self._stem("title", TITLE_ADJECTIVES, TITLE_NOUNS, joint=" ")
         return self._forms_of(TITLE_FORMS, words)
 
@@ -88,8 +88,8 @@ class NameSource:
         return f"River {self._stem('river', RIVER_HEADS, RIVER_TAILS)}"
 
     def _stem(self, what: str, heads: tuple[str, ...], tails: tuple[str, ...], joint: str = "") -> str:
-        """Head and tail that no earlier stem of this sort was made of."""
-        prefix = f"{what}: "  # the sorts share one set of taken names, and must not block each other
+        """A head and a tail that no earlier stem of this kind was made of."""
+        prefix = f"{what}: "  # the kinds share one set of used names, and must not block each other
         drawn = self._fresh(what, lambda: (prefix + self.rng.choice(heads) + joint + self.rng.choice(tails),))
         return drawn[0].removeprefix(prefix)
 

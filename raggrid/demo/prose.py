@@ -1,4 +1,4 @@
-"""An entity -> a passage of some 25 to 45 words: facts in random order and wording, with side remarks."""
+"""An entity -> a passage of about 25 to 45 words: facts in random order and wording, with side remarks."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SENTENCES: dict[str, dict[str, tuple[str, ...]]] = {
         "year": ("{s} was described in {v}", "science has known {o} since {v}", "{s} was first drawn in {v}"),
     },
 }
-# Remarks that name other people and values of the same sorts, and answer no question.
+# Remarks that name other people and values of the same kinds, and answer no question.
 REMARKS: dict[str, tuple[str, ...]] = {
     "person": (
         "a neighbour, {other}, was {a} {occupation}",
@@ -77,12 +77,12 @@ def write_passage(entity: Entity, sources: Sources, rng: Random) -> tuple[str, t
 
 
 def with_the(kind: str, name: str) -> str:
-    """The name as it stands in a sentence: creatures take an article, all others do not."""
+    """The name as it appears in a sentence: creatures take an article, all others do not."""
     return f"the {name}" if kind == "creature" else name
 
 
 def article(word: str) -> str:
-    """'an' before a vowel letter, else 'a'; plurals do not come here."""
+    """'an' before a vowel letter, else 'a'; never called with a plural."""
     return "an" if word[0] in "aeiou" else "a"
 
 

@@ -35,7 +35,7 @@ QUESTIONS: dict[str, dict[str, tuple[str, ...]]] = {
         "year": ("When was {x} described?", "In which year was {x} described?", "Since when is {x} known?"),
     },
 }
-# For each kind, descriptions by the relation that they give away; it must not be the one that is asked for.
+# For each kind, descriptions by the relation that they give away, which must not be the one that is asked for.
 DESCRIPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "person": {
         "occupation": ("the {occupation} {last}", "{last} the {occupation}"),
@@ -53,12 +53,12 @@ def ask(entity: Entity, relation: str, subject: str, rng: Random) -> str:
 
 
 def name_of(entity: Entity) -> str:
-    """The name as it stands in a question."""
+    """The name as it appears in a question."""
     return with_the(entity.kind, entity.name)
 
 
 def descriptions_of(entity: Entity, stated: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    """Every description that the passage supports, by the relation it gives away.
+    """Every description that the passage supports, by the relation that it gives away.
 
     ``stated`` are the relations that the passage states; the caller drops descriptions that fit a second
     entity too.

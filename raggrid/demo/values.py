@@ -1,4 +1,4 @@
-"""What facts are made of: pools of answers with their aliases, drawn so that none becomes common."""
+"""Values of facts: pools of answers with their aliases, drawn so that none becomes common."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Deck:
         self._last = ""
 
     def draw(self) -> Answer:
-        """The next card as a tuple of aliases, the literal one first."""
+        """The next value as a tuple of aliases, the one in the passage first."""
         while not self._left or self._left[-1] == self._last:
             self._left = self._rng.sample(self._pool, len(self._pool))
         self._last = self._left.pop()
@@ -95,11 +95,11 @@ def make_decks(rng: Random) -> dict[str, Deck]:
 
 
 def person_answer(full_name: str) -> Answer:
-    """A person is also accepted by surname alone."""
+    """A full name; the surname alone is accepted too."""
     return full_name, full_name.split()[-1]
 
 
 def river_answer(river: str) -> Answer:
-    """A river is also accepted without the word: 'River Tesk', 'Tesk', 'the Tesk'."""
+    """A river's name; it is accepted without the word 'River' too: 'River Tesk', 'Tesk', 'the Tesk'."""
     bare = river.removeprefix("River ")
     return river, bare, f"the {bare}"

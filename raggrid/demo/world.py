@@ -1,4 +1,4 @@
-"""A seed -> a corpus and three splits of questions about a world that no language model has read of."""
+"""A seed -> a corpus and three splits of questions about a world that no language model has read about."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from raggrid.records import Passage, Question
 MIN_ENTITIES, MAX_ENTITIES = 20, 600  # below, a split may lack a kind; above, the invented names run out
 QUESTIONS_PER_ENTITY = 2
 SPLIT_ENDS = {"train": 0.6, "validation": 0.8, "test": 1.0}  # cumulative shares of the entities
-# Share of questions that describe their subject. It sets how much there is to learn for the embedder: the
-# un-tuned all-MiniLM-L6-v2 finds nearly every named subject, and far from every described one.
+# Share of questions that describe their subject. It sets how much the embedder can learn: the un-tuned
+# all-MiniLM-L6-v2 finds nearly every named subject, but far from every described one.
 DESCRIBED_SHARE = 0.5
 
 
@@ -36,7 +36,7 @@ class World:
 
 @dataclass(frozen=True)
 class _Page:
-    """An entity with its passage; ``stated`` are the relations that stand early in the text."""
+    """An entity with its passage; ``stated`` are the relations that appear early in the text."""
 
     entity: Entity
     passage: Passage
@@ -48,10 +48,10 @@ def make_world(seed: int = 0, *, num_entities: int = 240) -> World:
 
     40% of the entities are people, and 20% each places, works and creatures; nearly all come in pairs of
     near-namesakes.
-    Each question is answered by exactly one passage, and its first answer stands there word for word.
+    Each question is answered by exactly one passage, which contains its first answer word for word.
 
     Raises:
-        ValueError: ``num_entities`` lies outside `MIN_ENTITIES` to `MAX_ENTITIES`.
+        ValueError: ``num_entities`` is not in `MIN_ENTITIES` to `MAX_ENTITIES`.
     """
     if not MIN_ENTITIES <= num_entities <= MAX_ENTITIES:
         expected = f"an integer from {MIN_ENTITIES} to {MAX_ENTITIES}"
@@ -63,10 +63,10 @@ def make_world(seed: int = 0, *, num_entities: int = 240) -> World:
 
 
 def write_world(world: World, folder: Path | str) -> None:
-    """Write ``corpus.jsonl`` and one file a split into ``folder``: UTF-8, one object a line, equal bytes everywhere.
+    """Write ``corpus.jsonl`` and a file per split into ``folder``: UTF-8, one object per line, equal bytes everywhere.
 
     Raises:
-        InputError: a file of such a name holds something else; nothing was written.
+        InputError: a file of such a name has other content; nothing was written.
         OSError: the folder cannot be written.
     """
     folder, files = Path(folder), {"corpus.jsonl": _lines(world.passages)}
@@ -91,12 +91,12 @@ def _holds_other(path: Path, content: bytes) -> bool:
 
 
 def _write_pages(entities: list[Entity], sources: Sources, rng: Random) -> list[_Page]:
-    """One page an entity, in random order, so that neither an id nor a split tells the kind."""
+    """One page per entity, in random order, so that neither an id nor a split reveals its kind."""
     pages = []
     for number, entity in enumerate(rng.sample(entities, len(entities)), start=1):
         text, stated = write_passage(entity, sources, rng)
         title = entity.name[0].upper() + entity.name[1:]
-        pages.append(_Page(entity, Passage(f"w{number:05d}", title, text), stated))
+        pages.append(_Page(entity, Passage(id=f"w{number:05d}", title=title, text=text), stated))
     return pages
 
 
@@ -122,7 +122,9 @@ def _ask(page: _Page, uses: Mapping[str, int], rng: Random) -> Iterator[Question
         subject = _subject(page, relation, uses, rng)
         text = ask(page.entity, relation, subject, rng)
         question_id = f"q-{page.passage.id[1:]}-{relation}"
-        yield Question(question_id, text, page.entity.facts[relation], (page.passage.id,))
+        yield Question(
+            id=question_id, question=text, answers=page.entity.facts[relation], context_ids=(page.passage.id,)
+        )
 
 
 def _subject(page: _Page, relation: str, uses: Mapping[str, int], rng: Random) -> str:

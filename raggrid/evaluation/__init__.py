@@ -1,0 +1,1 @@
+"""Metrics, and the answering of a split by a pipeline."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 
 import numpy as np
 
-from raggrid.evaluation.metrics import contains_answer, exact_match, f1, recall_at_k
+from raggrid.evaluation.metrics import Answered, scores_of
 from raggrid.rag.pipeline import Pipeline
 from raggrid.records import Question
 from raggrid.space.search_space import SearchSpace
@@ -19,15 +18,12 @@ Read = tuple[str, tuple[str, ...]]
 
 @dataclass(frozen=True)
 class Scored:
-    """One answered question. ``recall_at_k`` is None without context labels."""
+    """One answered question. ``scores``: by metric; None where the question has no value, such as recall unlabelled."""
 
     question_id: str
     prediction: str
-    exact_match: float
-    f1: float
-    recall_at_k: float | None
     retrieved_ids: tuple[str, ...]
-    contains_answer: float
+    scores: Mapping[str, float | None]
 
 
 def answer_questions(
@@ -72,26 +68,5 @@ def answer_questions(
 
 def score(question: Question, prediction: str, retrieved_ids: tuple[str, ...], k: int) -> Scored:
     """One prediction against its question's answers and labels."""
-    return Scored(
-        question.id,
-        prediction,
-        exact_match(prediction, question.answers),
-        f1(prediction, question.answers),
-        recall_at_k(retrieved_ids, question.context_ids, k) if retrieved_ids else None,
-        retrieved_ids,
-        contains_answer(prediction, question.answers),
-    )
-
-
-def means(rows: Sequence[Scored]) -> dict[str, float | None]:
-    """Mean ``exact_match``, ``f1`` and ``recall_at_k`` (over labelled questions; None if there are none)."""
-    return {
-        "exact_match": fmean(row.exact_match for row in rows),
-        "f1": fmean(row.f1 for row in rows),
-        "recall_at_k": _mean(row.recall_at_k for row in rows if row.recall_at_k is not None),
-    }
-
-
-def _mean(values: Iterable[float]) -> float | None:
-    listed = list(values)
-    return fmean(listed) if listed else None
+    answered = Answered(prediction, question.answers, retrieved_ids, question.context_ids, k)
+    return Scored(question.id, prediction, retrieved_ids, scores_of(answered))

@@ -1,15 +1,22 @@
-"""Exact match and F1 as the official SQuAD 1.1 evaluation computes them, recall@k, and what constant answers score."""
+"""What answers are measured in, as data: exact match and F1 as the official SQuAD 1.1 evaluation, ROUGE-L, recall@k.
+
+A further metric is a function, its name and its line of `METRICS` here, and a column in the two tables of records.py.
+"""
 
 from __future__ import annotations
 
 import re
 import string
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
+from typing import Literal, NamedTuple, get_args
 
 from raggrid.records import Question
 
+AnswerMetric = Literal["f1", "exact_match", "contains_answer", "rouge_l"]
+MetricName = Literal[AnswerMetric, "recall_at_k"]
+ANSWER_METRICS: tuple[str, ...] = get_args(AnswerMetric)
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
@@ -30,16 +37,41 @@ def exact_match(prediction: str, answers: Sequence[str]) -> float:
 
 def f1(prediction: str, answers: Sequence[str]) -> float:
     """The best token F1 over the answers, in [0, 1]; 0.0 where either side has no token left."""
-    return max((_token_f1(prediction, answer) for answer in answers), default=0.0)
+    return _best(prediction, answers, lambda predicted, gold: (Counter(predicted) & Counter(gold)).total())
 
 
-def _token_f1(prediction: str, answer: str) -> float:
-    predicted, gold = normalize_answer(prediction).split(), normalize_answer(answer).split()
-    shared = (Counter(predicted) & Counter(gold)).total()
+def rouge_l(prediction: str, answers: Sequence[str]) -> float:
+    """The best ROUGE-L over the answers, in [0, 1]: F1 over the tokens that stand in the same order on both sides.
+
+    ``2 P R / (P + R)`` with P and R the longest common subsequence over the tokens of either side; 0.0 where one has
+    none. Tokens are those of `f1`, so without articles and not stemmed.
+
+    Source: Lin 2004, "ROUGE: A Package for Automatic Evaluation of Summaries", section 3.1, with beta 1.
+    """
+    return _best(prediction, answers, _longest_common_subsequence)
+
+
+def _best(prediction: str, answers: Sequence[str], shared: Callable[[list[str], list[str]], int]) -> float:
+    """The best F-measure over the answers; ``shared`` counts the tokens that two texts have in common."""
+    predicted, golds = normalize_answer(prediction).split(), [normalize_answer(answer).split() for answer in answers]
+    return max((_f_measure(shared(predicted, gold), predicted, gold) for gold in golds), default=0.0)
+
+
+def _f_measure(shared: int, predicted: list[str], gold: list[str]) -> float:
     if shared == 0:
         return 0.0
     precision, recall = shared / len(predicted), shared / len(gold)
     return 2 * precision * recall / (precision + recall)
+
+
+def _longest_common_subsequence(one: list[str], other: list[str]) -> int:
+    row = [0] * (len(other) + 1)  # by how much of ``other``: the length within what was seen of ``one``
+    for token in one:
+        diagonal = 0
+        for place, opposite in enumerate(other, 1):
+            longest = diagonal + 1 if token == opposite else max(row[place], row[place - 1])
+            diagonal, row[place] = row[place], longest
+    return row[-1]
 
 
 def contains_answer(prediction: str, answers: Sequence[str]) -> float:
@@ -61,11 +93,58 @@ def recall_at_k(retrieved_ids: Sequence[str], context_ids: Sequence[str], k: int
     return len(labelled & set(retrieved_ids[:k])) / len(labelled) if labelled else None
 
 
+class Answered(NamedTuple):
+    """One answered question as metrics see it; ``k``: how many of the retrieved passages count."""
+
+    prediction: str
+    answers: Sequence[str]
+    retrieved_ids: Sequence[str] = ()
+    context_ids: Sequence[str] = ()
+    k: int = 1
+
+
+class Metric(NamedTuple):
+    """A metric: its printed name, and its value in [0, 1] for a question; None if it has none."""
+
+    label: str
+    score: Callable[[Answered], float | None]
+
+
+def _of_answers(function: Callable[[str, Sequence[str]], float]) -> Callable[[Answered], float]:
+    return lambda row: function(row.prediction, row.answers)
+
+
+def _recall(row: Answered) -> float | None:
+    return recall_at_k(row.retrieved_ids, row.context_ids, row.k) if row.retrieved_ids else None
+
+
+# By name: the column in records, the value of options and settings, the key in JSON.
+METRICS: Mapping[str, Metric] = {
+    "f1": Metric("F1", _of_answers(f1)),
+    "exact_match": Metric("exact match", _of_answers(exact_match)),
+    "recall_at_k": Metric("recall@k", _recall),
+    "contains_answer": Metric("contained answers", _of_answers(contains_answer)),
+    "rouge_l": Metric("ROUGE-L", _of_answers(rouge_l)),
+}
+
+
+def scores_of(row: Answered) -> dict[str, float | None]:
+    """Every metric of one answered question."""
+    return {name: metric.score(row) for name, metric in METRICS.items()}
+
+
+def means(rows: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
+    """The mean of every metric over the rows that have it; None if none has."""
+    known = {name: [value for row in rows if (value := row[name]) is not None] for name in METRICS}
+    return {name: fmean(values) if values else None for name, values in known.items()}
+
+
 def constant_answer(train: Sequence[Question], questions: Sequence[Question]) -> dict[str, object]:
     """What the most frequent answers of the training questions score on ``questions``, alone and taken together.
 
     ``answers``: for each first word of a question (who, where, what ...) the training answer that is most frequent
-    after it; ``exact_match`` and ``f1`` their mean scores. What is not above this has learnt the answer prior alone.
+    after it; beside it their mean score in each metric of answers. A pipeline that scores no more has learnt only the
+    answer prior.
     """
     counts: dict[str, Counter[str]] = {}
     for question in train:
@@ -73,11 +152,8 @@ def constant_answer(train: Sequence[Question], questions: Sequence[Question]) ->
     overall = Counter(question.answers[0] for question in train)
     best = {opening: found.most_common(1)[0][0] for opening, found in counts.items()}
     given = [best.get(_opening(question), overall.most_common(1)[0][0]) for question in questions]
-    return {
-        "answers": best,
-        "exact_match": fmean(exact_match(a, q.answers) for a, q in zip(given, questions, strict=True)),
-        "f1": fmean(f1(a, q.answers) for a, q in zip(given, questions, strict=True)),
-    }
+    scores = means([scores_of(Answered(answer, row.answers)) for answer, row in zip(given, questions, strict=True)])
+    return {"answers": best, **{name: mean for name, mean in scores.items() if mean is not None}}
 
 
 def _opening(question: Question) -> str:

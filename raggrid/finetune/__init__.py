@@ -1,0 +1,1 @@
+"""The training phases: losses, batches, the loop, its audit, checkpoints."""

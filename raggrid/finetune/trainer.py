@@ -32,7 +32,7 @@ from raggrid.finetune.validation import validate
 from raggrid.finetune.workers import Worker
 from raggrid.identity import PhaseRun
 from raggrid.rag.pipeline import Pipeline
-from raggrid.records import Question
+from raggrid.records import Question, Report, Status
 from raggrid.space.rates import rungs
 from raggrid.space.search_space import SearchSpace
 from raggrid.store.progress import TrainingProgress
@@ -83,16 +83,16 @@ class Trainer:
                 self.lost_since = restored.saved_at
         self.batch_size = _batch_size(task)
 
-    def train(self) -> str:
-        """Train to the last step and return the status: ``completed``, ``paused``, ``stopped`` or ``diverged``."""
+    def train(self) -> Status:
+        """Train to the last step and return the status: completed, paused, stopped or diverged."""
         self.worker.wait()  # every worker has read the state that the first one now replaces
         self._save()  # this start counts, and what comes after it can be lost
         if self._owes_report():
             # Saved, but perhaps not told: the worker may have died in between.
             status = self._status()
             self._report(status)
-            if status != "running" or self.worker.should_stop():
-                return status if status != "running" else "stopped"
+            if status != Status.RUNNING or self.worker.should_stop():
+                return status if status != Status.RUNNING else Status.STOPPED
         for step in evaluation_steps(self.task.run, self.task.space):
             if step <= self.progress.step:
                 continue
@@ -101,11 +101,11 @@ class Trainer:
             status = self._status()
             self._keep(status)
             self._report(status)
-            if status != "running":
+            if status != Status.RUNNING:
                 return status
             if self.worker.should_stop():
-                return "stopped"
-        return "completed"
+                return Status.STOPPED
+        return Status.COMPLETED
 
     def _owes_report(self) -> bool:
         return self.progress.objective is not None and (
@@ -209,44 +209,44 @@ class Trainer:
             recall_at_k=measured.recall_at_k,
         )
 
-    def _status(self) -> str:
+    def _status(self) -> Status:
         """What the step that was just measured means for the run."""
         progress = self.progress
         if not math.isfinite(progress.objective or 0.0) or not math.isfinite(progress.loss_sum):
-            return "diverged"
+            return Status.DIVERGED
         if progress.step >= self.task.run.max_steps:
-            return "completed"
-        return "paused" if progress.step == self.task.pause_at else "running"
+            return Status.COMPLETED
+        return Status.PAUSED if progress.step == self.task.pause_at else Status.RUNNING
 
-    def _keep(self, status: str) -> None:
+    def _keep(self, status: Status) -> None:
         """Put on disk what the next start needs. The last state stays until the run's record is written."""
         if not self.worker.is_first:
             return
-        if status in ("running", "paused"):
-            self.progress = replace(self.progress, paused=status == "paused")
+        if status in (Status.RUNNING, Status.PAUSED):
+            self.progress = replace(self.progress, paused=status == Status.PAUSED)
             self._save()
-        elif status == "completed":
+        elif status == Status.COMPLETED:
             save_models(self.task)
 
     def _save(self) -> None:
         if self.worker.is_first:
             save_state(self.task.state, self.trained, self.optimizer, self.progress)
 
-    def _report(self, status: str) -> None:
+    def _report(self, status: Status) -> None:
         progress = self.progress
         levels = evaluation_steps(self.task.run, self.task.space)[:-1]
         self.worker.report(
-            {
-                "step": progress.step,
-                "status": status,
-                "objective": progress.objective,
-                "recall_at_k": progress.recall_at_k,
-                "train_loss": progress.loss_sum / max(1, progress.loss_steps),
-                "rung": levels.index(progress.step) if progress.step in levels else None,
-                "train_seconds": progress.train_seconds,
-                "evaluate_seconds": progress.evaluate_seconds,
-                "attempts": progress.attempts,
-            }
+            Report(
+                status=status,
+                step=progress.step,
+                rung=levels.index(progress.step) if progress.step in levels else None,
+                train_loss=progress.loss_sum / max(1, progress.loss_steps),
+                objective=progress.objective,
+                recall_at_k=progress.recall_at_k,
+                train_seconds=progress.train_seconds,
+                evaluate_seconds=progress.evaluate_seconds,
+                attempts=progress.attempts,
+            )
         )
 
 

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from raggrid.records import Report
+
 CPU = torch.device("cpu")
-Report = Callable[[Mapping[str, Any]], None]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Worker:
     """One of ``world_size`` equal workers. ``report`` is called on every rank; ``should_stop`` after it."""
 
-    report: Report
+    report: Callable[[Report], None]
     should_stop: Callable[[], bool] = lambda: False
     rank: int = 0
     world_size: int = 1
@@ -49,13 +51,13 @@ class Worker:
         for parameter, gradient in zip(trained, flat.split([p.numel() for p in trained]), strict=True):
             parameter.grad = gradient.view_as(parameter)
 
-    def gather(self, value: Any) -> list[Any]:
+    def gather(self, value: T) -> list[T]:
         """``value`` of every worker, in the order of ranks, on each."""
         if self.world_size == 1:
             return [value]
-        values: list[Any] = [None] * self.world_size
+        values: list[T | None] = [None] * self.world_size
         dist.all_gather_object(values, value)
-        return values
+        return cast("list[T]", values)
 
     def wait(self) -> None:
         """Return when every worker has come here."""

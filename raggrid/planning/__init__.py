@@ -1,0 +1,1 @@
+"""What a study will cost: trials, cost model, pricing, devices, makespan."""

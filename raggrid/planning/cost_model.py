@@ -1,10 +1,10 @@
 """What a step of each phase should cost, from parameters, tokens and the device's throughput; and what memory it takes.
 
-Matrix products dominate: 2 operations a parameter and token forward, twice that backward where weights train, once
-that where a gradient only passes through (Kaplan et al. 2020, arXiv 2001.08361, section 2.1; a frozen weight needs no
-gradient of its own, Hu et al. 2021, arXiv 2106.09685). Attention over short prompts adds little and is left out.
-Within a quarter on the CPU that it was tried on. Not everywhere: the paper's QLoRA steps on eight A10 took 7 s where
-this says 1 s, with lengths and batches that it does not state. A pilot measures.
+Matrix products dominate: 2 operations per parameter and token forward, twice that backward if weights train, once that
+if a gradient only passes through (Kaplan et al. 2020, arXiv 2001.08361, section 2.1; a frozen weight needs no gradient
+of its own, Hu et al. 2021, arXiv 2106.09685). Attention over short prompts adds little and is left out.
+The model was within a quarter on the CPU that it was tried on, but not everywhere: the paper's QLoRA steps on eight A10
+took 7 s where it says 1 s, with lengths and batches that the paper does not state. A pilot measures.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from raggrid.space.search_space import SearchSpace
 from raggrid.strategies import PHASES, Phase
 from raggrid.unit_costs import PhaseCosts, UnitCosts
 
-FORWARD, THROUGH, WEIGHTS = 2, 2, 2  # operations a parameter and token
+FORWARD, THROUGH, WEIGHTS = 2, 2, 2  # operations per parameter and token
 # AdamW in float32 reads gradient, two moments and weight, writes the last three; clipping and zeroing pass over the
-# gradient three times more: ten passes of 4 bytes.
+# gradient three more times: ten passes of 4 bytes.
 OPTIMIZER_BYTES = 40
 ADAM_STATE_BYTES = 12  # gradient and two moments, float32
-# Activations kept for the backward pass, in units of (hidden size x element size) a token and layer: inputs of the
+# Activations kept for the backward pass, in units of (hidden size x element size) per token and layer: inputs of the
 # norms, projections, attention and a gated feed-forward block 3.5 times as wide (after Korthikanti et al. 2022,
 # arXiv 2205.05198, section 4.1, whose 34 bytes at 16 bit are for a plain block 4 times as wide).
 ACTIVATION_UNITS = 24
 HASH_BYTES_PER_SECOND = 0.8e9  # blake2b, twice over the frozen weights, in the audit of the first step
-# Beside reading the weights: a task in its trial's own process, and a Ray Train group at its best (both measured).
+# In addition to reading the weights: a task in its trial's own process, and a Ray Train group at its best (measured).
 INLINE_START_SECONDS, GROUP_START_SECONDS = 0.1, 12.0
 READ_BYTES_PER_SECOND = 1e9
 
 
 @dataclass(frozen=True)
 class Setting:
-    """All that the model of costs looks at. ``weight_bits``: of a frozen generator weight on the device."""
+    """The inputs of the cost model. ``weight_bits``: bits of a frozen generator weight on the device."""
 
     space: SearchSpace
     embedder: ModelSize
@@ -59,26 +59,26 @@ class Setting:
 
     @property
     def workers(self) -> int:
-        """Of a trial."""
+        """Workers per trial."""
         return max(1, self.space.resources.workers)
 
     @property
     def answered_tokens(self) -> float:
-        """Of a training prompt without its passage: instruction, question, and the answer behind it."""
+        """Tokens of a training prompt without its passage: instruction, question, and the answer after it."""
         work = self.workload
         return work.template_tokens + work.question_tokens + work.answer_tokens
 
     def prompt_tokens(self, phase: Phase) -> float:
-        """Of a training prompt: one passage, where the phase reads any."""
+        """Tokens of a training prompt: with one passage if the phase reads passages."""
         return self.answered_tokens + phase.reads_passages * self.workload.passage_tokens
 
     def prompts(self, phase: Phase) -> int:
-        """A question's: one a passage."""
+        """Prompts per question: one per passage."""
         return self.space.retrieval.top_k if phase.reads_passages else 1
 
 
 def unit_costs(setting: Setting) -> UnitCosts:
-    """Costs of every phase, whether or not the space has it, on one trial's own clock."""
+    """Costs of every phase, whether or not the space has it, in seconds of one trial."""
     device = setting.device
     return UnitCosts(
         {name: _phase_costs(setting, phase) for name, phase in PHASES.items()},
@@ -111,7 +111,7 @@ def _phase_costs(setting: Setting, phase: Phase) -> PhaseCosts:
 
 
 def question_flops(setting: Setting, phase: Phase, *, backward: bool = True) -> float:
-    """Operations that one question takes: K prompts through the generator, its own text through the embedder."""
+    """Operations per question: K prompts through the generator, the question's text through the embedder."""
     embedder = setting.embedder.body * setting.workload.question_tokens
     tune_embedder = phase.trains_embedder and backward
     total = embedder * (FORWARD + (THROUGH + WEIGHTS if tune_embedder else 0))
@@ -126,12 +126,12 @@ def question_flops(setting: Setting, phase: Phase, *, backward: bool = True) -> 
 
 
 def trained_parameters(setting: Setting, phase: Phase) -> float:
-    """Parameters that an optimizer moves in a phase."""
+    """Parameters that the optimizer updates in a phase."""
     return phase.trains_embedder * setting.embedder.parameters + phase.trains_generator * setting.adapter
 
 
 def peak_bytes(setting: Setting, phase: Phase) -> float:
-    """Memory that a worker takes at its fullest: weights, gradients and moments, activations, logits."""
+    """Peak memory of a worker in bytes: weights, gradients and moments, activations, logits."""
     space, work = setting.space, setting.workload
     size = space.training.labels.batch_size if phase.needs_labels else space.training.rag.batch_size
     mine, element = math.ceil(size / setting.workers), 2 if space.models.dtype == "bfloat16" else 4
@@ -159,7 +159,7 @@ def _activations(model: ModelSize, tokens: float, element: int) -> float:
 
 
 def _answer_seconds(setting: Setting) -> float:
-    """One question: the prompt once, then a pass over the weights for each new token, shared by a batch."""
+    """Seconds per question: the prompt once, then a pass over the weights for each new token, shared by a batch."""
     space, work, model, device = setting.space, setting.workload, setting.generator, setting.device
     prompt = work.template_tokens + work.question_tokens + space.answer_top_k * work.passage_tokens
     fill = _seconds(device, FORWARD * (model.body * prompt + model.embeddings))
@@ -179,5 +179,5 @@ def _seconds(device: Device, flops: float) -> float:
 
 
 def checkpoint_bytes(setting: Setting, phase: Phase) -> float:
-    """What a completed trial of a phase keeps on disk: its tuned sides, float32."""
+    """What a completed trial of a phase keeps on disk, in bytes: its tuned models in float32."""
     return 4 * trained_parameters(setting, phase)

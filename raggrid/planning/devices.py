@@ -1,4 +1,4 @@
-"""What devices can do: peak throughput, memory and its bandwidth, as their makers state them."""
+"""Data of devices: peak throughput, memory and its bandwidth, as stated by their manufacturers."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ GIGA = 1e9
 class Device:
     """A GPU, or one CPU core.
 
-    ``flops``: dense matrix products a second in the precision that training uses (16 bit on GPUs, float32 on CPUs).
-    ``utilisation``: the share of it that training reaches. ``memory_bytes`` is None where it is not the device's own.
+    ``flops``: operations of dense matrix products per second in the precision of training (16 bit on GPUs, float32 on
+    CPUs). ``utilisation``: the share of it that training reaches. ``memory_bytes`` is None if memory is shared.
     """
 
     name: str
@@ -26,8 +26,8 @@ class Device:
     utilisation: float
 
 
-# Of the peak: Llama 3 reports 38 to 43% on H100 (arXiv 2407.21783, table 4), PaLM 46% on TPU v4 (arXiv 2204.02311,
-# section 4.1), both at far larger batches than a fine-tuning trial's.
+# Share of the peak: Llama 3 reports 38 to 43% on H100 (arXiv 2407.21783, table 4), PaLM 46% on TPU v4 (arXiv
+# 2204.02311, section 4.1), both at far larger batches than a fine-tuning trial's.
 GPU_UTILISATION = 0.4
 # One core's matrix products through oneDNN: training steps of SmolLM2-135M on an AMD EPYC reached 82 of 96 Gflop/s.
 CPU_UTILISATION = 0.85
@@ -57,14 +57,14 @@ DEVICES: Mapping[str, Device] = {
 
 
 def device_named(name: str) -> Device:
-    """A device of the table, whatever its name's case.
+    """A device of the table; the case of its name is ignored.
 
     Raises:
-        InputError: another name.
+        InputError: an unknown name.
     """
     known = {device.lower(): device for device in DEVICES}
     if name.lower() in known:
         return DEVICES[known[name.lower()]]
     close = difflib.get_close_matches(name.lower(), known, n=1)
-    hint = f"Did you mean '{known[close[0]]}'?" if close else "Take the nearest one, or measure with --pilot."
+    hint = f"Did you mean '{known[close[0]]}'?" if close else "Choose the nearest one, or measure with --pilot."
     raise InputError(f"device: got '{name}'; expected one of {', '.join(DEVICES)}. {hint}")

@@ -1,4 +1,4 @@
-"""A study's bill before it runs: what each strategy, each search and the whole of it would cost, low to high."""
+"""A study's bill before it runs: what each strategy, each search and the whole study would cost, low to high."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ SCENARIOS = ("low", "expected", "high")
 
 @dataclass(frozen=True)
 class Range:
-    """Low: all trials but one stop at their first rung. Expected: a random order. High: early stopping stops nobody.
+    """Low: all trials but one stop at their first rung. Expected: a random order. High: early stopping stops no trial.
 
-    Low also has every answer taken over that may be; how many are nobody knows before, so expected and high have none.
+    Low also reuses every answer that may be reused; how many will be is unknown, so expected and high reuse none.
     """
 
     low: float
@@ -31,7 +31,7 @@ class Range:
         return Range(self.low + other.low, self.expected + other.expected, self.high + other.high)
 
     def times(self, factor: float) -> Range:
-        """All three multiplied."""
+        """All three values multiplied by ``factor``."""
         return Range(self.low * factor, self.expected * factor, self.high * factor)
 
 
@@ -39,12 +39,12 @@ NOTHING = Range(0.0, 0.0, 0.0)
 
 
 def certain(value: float) -> Range:
-    """A range of one value."""
+    """A range whose three values are equal."""
     return Range(value, value, value)
 
 
 def total(ranges: Iterable[Range]) -> Range:
-    """The sum; low with low, high with high."""
+    """The sum of ranges; low with low, high with high."""
     return sum(ranges, NOTHING)
 
 
@@ -52,8 +52,8 @@ def total(ranges: Iterable[Range]) -> Range:
 class SearchEstimate:
     """One learning-rate search: training and evaluating.
 
-    ``completed`` counts trials of the first seed that run to their end; ``trial_device_seconds`` is one of them.
-    ``repeat_device_seconds`` is what further seeds add; ``all_trials`` counts theirs too.
+    ``completed`` counts trials of the first seed that run to their end; ``trial_device_seconds`` is the cost of one of
+    them. ``repeat_device_seconds`` is what further seeds add; ``all_trials`` includes their trials.
     """
 
     search: str
@@ -67,7 +67,7 @@ class SearchEstimate:
 
 @dataclass(frozen=True)
 class StrategyEstimate:
-    """The three costs of a strategy, as its pipelines will carry them. ``final`` is one configuration, trained once."""
+    """The three costs of a strategy, as in the records of its pipelines. ``final``: one configuration, trained once."""
 
     strategy: str
     loss: str | None
@@ -78,7 +78,7 @@ class StrategyEstimate:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Questions of ``validation`` and ``test``, and the devices that the study may hold at once."""
+    """Numbers of questions of ``validation`` and ``test``, and of devices that the study may hold at once."""
 
     questions: Mapping[str, int]
     num_devices: int
@@ -86,7 +86,7 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Device-seconds by what they are spent on; ``total_device_seconds`` is their sum."""
+    """Device-seconds by purpose; ``total_device_seconds`` is their sum."""
 
     searches: tuple[SearchEstimate, ...]
     strategies: tuple[StrategyEstimate, ...]
@@ -103,7 +103,7 @@ def make_estimate(space: SearchSpace, units: UnitCosts, sizes: Sizes) -> Estimat
     """The bill of a space under these unit costs.
 
     Trial costs are training plus evaluations, as in the records; loading models, embedding the corpus and
-    answering are told apart. Devices that idle are not in it.
+    answering are listed separately. Idle devices are not included.
     """
     graph, workers = study_graph(space), max(1, space.resources.workers)
     searches = {name: _search_estimate(space, search, units) for name, search in graph.searches.items()}
@@ -126,9 +126,9 @@ def make_estimate(space: SearchSpace, units: UnitCosts, sizes: Sizes) -> Estimat
 
 
 def answering_rounds(space: SearchSpace, graph: StudyGraph, searches: Mapping[str, SearchEstimate]) -> dict[str, Range]:
-    """How often validation and test are answered as a whole.
+    """How often the whole validation split and the whole test split are answered.
 
-    Validation: by every search's finalists, and by the pipelines that no search answers as its finalists'. Test: by
+    Validation: by every search's finalists, and by the pipelines that are not a finalist of any search. Test: by
     every strategy's winner. Further seeds answer the winners of all trained strategies on both.
     """
     finalists = total([_at_most(bill.completed, space.selection.finalists) for bill in searches.values()])
@@ -140,7 +140,7 @@ def answering_rounds(space: SearchSpace, graph: StudyGraph, searches: Mapping[st
 
 
 def shared_rounds(space: SearchSpace, graph: StudyGraph, searches: Mapping[str, SearchEstimate]) -> dict[str, float]:
-    """How many of the fewest `answering_rounds` may take all their answers over."""
+    """How many of the fewest `answering_rounds` may reuse all their answers."""
     names, more = [plan.strategy for plan in graph.pipelines], len(space.seeds) - 1
     winners = sum(source_of(name) in names for name in names)
     finalists = _shared_finalists(space, graph, searches) + names.count("independent")
@@ -154,7 +154,7 @@ def _shared_finalists(space: SearchSpace, graph: StudyGraph, searches: Mapping[s
 
 
 def _shares(graph: StudyGraph, search: PhaseSearch) -> bool:
-    """Whether a search's finalists may take answers over: the winner upstream has answered, baseline if listed."""
+    """Whether a search's finalists may reuse answers: of the winner upstream, or of baseline if it is listed."""
     source = source_of(PHASES[search.phase].selects_as)
     return bool(search.upstream) or any(plan.strategy == source for plan in graph.pipelines)
 
@@ -188,14 +188,14 @@ def _search_estimate(space: SearchSpace, search: PhaseSearch, units: UnitCosts) 
 
 
 def levels_of(space: SearchSpace, search: PhaseSearch) -> tuple[int, ...]:
-    """The steps of a search's rungs. The objective is measured there also where nobody is stopped."""
+    """The steps of a search's rungs. The objective is measured there even if no trial is stopped."""
     return rungs(search.max_steps, space.early_stopping)
 
 
 def _ends(space: SearchSpace, search: PhaseSearch, scenario: str) -> tuple[float, ...]:
-    """Trials of a search that end at each rung, and in the last place at the last step."""
+    """Trials of a search that end at each rung, and last those that end at the last step."""
     stopping, num_rungs = space.early_stopping, len(levels_of(space, search))
-    # A winner in a corner of the grid has half the neighbours.
+    # A winner in a corner of the grid has only half the neighbours.
     low = 1 + search.num_trials // 2 if search.around == "neighbours" else search.num_trials
     count = low if scenario == "low" else search.num_trials
     if scenario == "high":
@@ -210,7 +210,7 @@ def _ends(space: SearchSpace, search: PhaseSearch, scenario: str) -> tuple[float
 
 
 def _trial_seconds(costs: PhaseCosts, levels: Sequence[int], place: int, max_steps: int) -> float:
-    """Of a trial that ends at the rung of this place, or at its last step behind all rungs, on its own clock."""
+    """Seconds of a trial that ends at this rung, or, past the last rung, at its last step."""
     steps = levels[place] if place < len(levels) else max_steps
     return costs.train_seconds(steps) + (place + 1) * costs.evaluate_seconds
 
@@ -232,7 +232,7 @@ def _strategy_estimate(
 
 
 def trained_once(graph: StudyGraph, plan: PipelinePlan) -> set[str]:
-    """The searches whose winners make up one configuration: both sides, and what a side was trained against."""
+    """The searches whose winners make up one configuration: both models, and what a model was trained against."""
     sides = {name for name in (plan.embedder_search, plan.generator_search) if name}
     return sides | {upstream for name in sides if (upstream := graph.searches[name].upstream)}
 
@@ -256,7 +256,7 @@ def _batches(
     sizes: Sizes,
     scenario: str,
 ) -> Iterator[Batch]:
-    """The study as tasks: the index, every search and its finalists' answers, the winners' answers."""
+    """The study as batches of tasks: the index, every search and its finalists' answers, the winners' answers."""
     workers = max(1, space.resources.workers)
     yield Batch("index", [units.index_seconds])
     for name, search in graph.searches.items():

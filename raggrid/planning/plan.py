@@ -16,8 +16,8 @@ from raggrid.space.search_space import SearchSpace
 class PlannedSearch:
     """One learning-rate search. ``trials`` are (embedder_lr, generator_lr) in the order in which they start.
 
-    ``rates_from``: the pair is not known yet, but comes from these searches' winners. ``rungs`` are the steps
-    after which early stopping may end a trial.
+    ``rates_from``: the searches whose winners give the pair, which is not known yet. ``rungs`` are the steps after
+    which early stopping may end a trial.
     """
 
     name: str
@@ -34,7 +34,7 @@ class PlannedSearch:
 
 @dataclass(frozen=True)
 class PlannedStrategy:
-    """One strategy: what it would need alone, and what it adds to the others. Steps are before early stopping."""
+    """One strategy: what it would need alone, and what it adds to the others. Steps are without early stopping."""
 
     strategy: str
     loss: str | None
@@ -46,7 +46,7 @@ class PlannedStrategy:
 
 @dataclass(frozen=True)
 class Plan:
-    """A study before it runs. ``pricing`` is None where nothing tells what its models take."""
+    """A study before it runs. ``pricing`` is None if the size of its models is unknown."""
 
     name: str
     searches: tuple[PlannedSearch, ...]
@@ -67,7 +67,7 @@ class Plan:
 
 
 def trial_plan(space: SearchSpace, pricing: Pricing | None = None, *, unpriced_because: str | None = None) -> Plan:
-    """The trial list of a space, with its bill or the reason why there is none. Reads neither data nor models."""
+    """The trials of a space, with its bill or the reason why there is none. Reads neither data nor models."""
     graph = study_graph(space)
     strategies = tuple(_strategies(graph))
     searches = tuple(_search(space, graph, search) for search in graph.searches.values())
@@ -80,7 +80,7 @@ def trial_plan(space: SearchSpace, pricing: Pricing | None = None, *, unpriced_b
         num_trials_unshared=sum(strategy.num_trials_alone for strategy in strategies),
         num_steps=sum(search.num_trials * search.steps for search in searches),
         num_steps_unshared=sum(strategy.num_steps_alone for strategy in strategies),
-        # Finalists on validation; pipelines that no search answers as its finalist; all winners on test.
+        # Finalists on validation; pipelines that are not a finalist of any search; all winners on test.
         num_answerings_at_most=finalists
         + sum(p.strategy in ("baseline", "independent") for p in graph.pipelines)
         + len(graph.pipelines),
@@ -92,7 +92,7 @@ def trial_plan(space: SearchSpace, pricing: Pricing | None = None, *, unpriced_b
 
 
 def _further_seeds(space: SearchSpace, searches: Sequence[PlannedSearch]) -> int:
-    """Trials of all seeds but the first: the winners' again, or whole grids."""
+    """Trials of all seeds but the first: the winners again, or whole grids."""
     each = sum(search.num_trials for search in searches) if space.seeds_for == "grid" else len(searches)
     return (len(space.seeds) - 1) * each
 

@@ -1,4 +1,4 @@
-"""A bill with its choices beside it: what other settings would cost, and what memory and disk the study takes."""
+"""A bill with its alternatives: what other settings would cost, and what memory and disk the study takes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Money:
 class Pricing:
     """What a study would cost. ``memory_bytes``: a device's peak by phase; ``disk_bytes``: the checkpoints kept.
 
-    ``notes`` are the assumptions behind the numbers, one sentence each. Money is None without a price.
+    ``notes`` are the assumptions behind the numbers, one sentence each. ``total_dollars`` is None without a price.
     """
 
     bill: Estimate
@@ -80,10 +80,10 @@ def price(
 
     Args:
         setting: the space with its models' sizes, workload and device.
-        units: what one of each thing costs: `cost_model.unit_costs`, a pilot's, or step times that were given.
-        num_devices: that the study may hold at once.
+        units: unit costs: of `cost_model.unit_costs`, of a pilot, or with step times that were given.
+        num_devices: number of devices that the study may hold at once.
         dollars_per_device_hour: None for no prices.
-        notes: what was assumed on the way here.
+        notes: what has been assumed so far.
     """
     space, work = setting.space, setting.workload
     sizes = Sizes({"validation": work.num_validation, "test": work.num_test}, num_devices)
@@ -107,22 +107,22 @@ def price(
 
 
 def check_memory(pricing: Pricing) -> None:
-    """Refuse what does not fit.
+    """Refuse a study that does not fit its device.
 
     Raises:
-        InputError: a phase takes more than the device has; all such phases at once.
+        InputError: a phase takes more memory than the device has; all such phases at once.
     """
     limit = pricing.device_memory_bytes
     needs = _too_much(pricing, limit)
     if needs and limit is not None:
         raise InputError(
-            f"device memory: got {pricing.device} with {limit / GIGABYTE:.0f} GB; expected about {needs} a device. "
-            f"{SMALLER}, or take a larger device."
+            f"device memory: got {pricing.device} with {limit / GIGABYTE:.0f} GB; expected about {needs} per device. "
+            f"{SMALLER}, or choose a larger device."
         )
 
 
 def told_of_memory(pricing: Pricing) -> Pricing:
-    """The same, with a note where its device, which is only assumed, would be too small: it refuses nothing."""
+    """The same, with a note if its device, which is only assumed, would be too small; refuses nothing."""
     limit = DEVICES[pricing.device].memory_bytes
     needs = _too_much(pricing, limit)
     if not needs or limit is None:
@@ -131,20 +131,20 @@ def told_of_memory(pricing: Pricing) -> Pricing:
     fitting = [device for device in DEVICES.values() if device.memory_bytes and device.memory_bytes >= need]
     smallest = min(fitting, key=lambda device: device.memory_bytes or 0.0, default=None)
     note = (
-        f"An {pricing.device} with {limit / GIGABYTE:.0f} GB is too small: expected about {needs} a device. "
+        f"An {pricing.device} with {limit / GIGABYTE:.0f} GB is too small: expected about {needs} per device. "
         f"{f'{smallest.name} fits' if smallest else 'No device of the table fits'}; name yours with --device."
     )
     return replace(pricing, notes=(note if smallest else f"{note} {SMALLER}.", *pricing.notes))
 
 
 def _too_much(pricing: Pricing, limit: float | None) -> str:
-    """The phases that take more than a device has, with what they take; empty where all fit."""
+    """The phases that take more memory than a device has, with what they take; empty if all fit."""
     over = {name: need for name, need in pricing.memory_bytes.items() if limit is not None and need > limit}
     return ", ".join(f"{name} {need / GIGABYTE:.0f} GB" for name, need in over.items())
 
 
 def _over_budget(space: SearchSpace, bill: Estimate, hourly: float) -> Iterator[str]:
-    """A sentence for each limit that the expected study would pass; idle time, which budgets count, comes on top."""
+    """A sentence for each limit that the expected study would exceed, even without the idle time that budgets count."""
     hours = bill.total_device_seconds.expected / 3600
     for name, limit, needed in (
         ("device_hours", space.budget.device_hours, hours),
@@ -165,14 +165,14 @@ def _choices(space: SearchSpace, units: UnitCosts, sizes: Sizes) -> Iterator[Cho
         else:
             stopping = space.early_stopping.model_copy(update={"enabled": value})
             other, chosen = space.model_copy(update={"early_stopping": stopping}), space.early_stopping.enabled == value
-        # A pilot has measured the phases of the space at hand alone.
+        # A pilot has measured only the phases of the given space.
         if all(search.phase in units.phases for search in study_graph(other).searches.values()):
             bill = make_estimate(other, units, sizes)
             yield Choice(name, chosen, bill.num_trials, bill.total_device_seconds, bill.wall_seconds)
 
 
 def _disk(setting: Setting, bill: Estimate) -> Range:
-    """Checkpoints of completed trials, or of each search's best alone; and the passage vectors."""
+    """Checkpoints of all completed trials or of each search's best, and the passage vectors."""
     space, searches = setting.space, study_graph(setting.space).searches
     sizes = {row.search: checkpoint_bytes(setting, PHASES[searches[row.search].phase]) for row in bill.searches}
     index = 4.0 * setting.embedder.hidden_size * (setting.workload.num_passages or 0)

@@ -1,4 +1,4 @@
-"""How much a study has to read and write: counts of questions and passages, lengths in tokens."""
+"""How much text a study reads and writes: numbers of questions and passages, lengths in tokens."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ASSUMED_QUESTION_TOKENS, ASSUMED_ANSWER_TOKENS = 20, 5
 
 @dataclass(frozen=True)
 class Workload:
-    """Sizes of corpus and splits (None: not known), and mean lengths in tokens; answers with their last token."""
+    """Sizes of corpus and splits (None: unknown), and mean lengths in tokens; answers with their end token."""
 
     num_passages: int | None
     num_validation: int
@@ -35,15 +35,15 @@ def workload_of(
     split_sizes: Mapping[str, int],
     fit: PromptFit | None = None,
 ) -> Workload:
-    """The workload of data at hand.
+    """The workload of given data.
 
     Args:
-        space: cuts passages and gives the prompt.
+        space: sets the passage length and the prompt.
         passages: the text of every passage.
         questions: the training questions.
-        answers: the answer that each is trained on.
-        split_sizes: questions by split; a missing split has none.
-        fit: the lengths in the generator's tokens; without it they are estimated from characters.
+        answers: the answer that each of them is trained on.
+        split_sizes: number of questions by split; a missing split has none.
+        fit: lengths in the generator's tokens; without it they are estimated from characters.
     """
     sizes = (len(passages), split_sizes.get("validation", 0), split_sizes.get("test", 0))
     if fit:
@@ -56,12 +56,12 @@ def workload_of(
         fmean(map(_tokens, answers)) + 1,
         fmean(min(cut, _tokens(text)) for text in passages),
         _template_tokens(space),
-        f"lengths from the data, at {CHARACTERS_PER_TOKEN} characters a token",
+        f"lengths from the data, at {CHARACTERS_PER_TOKEN} characters per token",
     )
 
 
 def assumed_workload(space: SearchSpace) -> Workload:
-    """The workload without data: passages fill their cut, splits are as large as the space's limits say."""
+    """The workload without data: passages have full length, splits are as large as the space's limits say."""
     limits = {str(split): count for split, count in space.data.limits.items()}
     return Workload(
         None,
@@ -71,10 +71,9 @@ def assumed_workload(space: SearchSpace) -> Workload:
         ASSUMED_ANSWER_TOKENS + 1,
         space.prompt.passage_tokens,
         _template_tokens(space),
-        f"no data at hand (data.folder: {space.data.folder} is no folder here): "
-        f"questions of {ASSUMED_QUESTION_TOKENS} tokens and answers of {ASSUMED_ANSWER_TOKENS} are "
-        "assumed, passages that fill their cut, and as many validation questions as the objective looks at; "
-        "embedding the corpus is not counted",
+        f"no data found (data.folder: {space.data.folder} is not a folder here): "
+        f"questions of {ASSUMED_QUESTION_TOKENS} tokens, answers of {ASSUMED_ANSWER_TOKENS}, passages of full length "
+        "and as many validation questions as the objective looks at are assumed; embedding the corpus is not counted",
     )
 
 

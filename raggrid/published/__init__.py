@@ -1,0 +1,1 @@
+"""Imported tables of results, and the paper's own."""

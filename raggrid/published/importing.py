@@ -1,4 +1,4 @@
-"""A table of results -> a run directory that `recommend`, `frontier` and `report` read. Means only, no predictions."""
+"""A table of results -> a run directory for `recommend`, `frontier` and `report`. It has only means, no predictions."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from raggrid.space.search_space import TUNES_EMBEDDER, TUNES_GENERATOR, SearchSp
 from raggrid.store.tables import append, check_free, create_run
 from raggrid.strategies import STRATEGIES
 
-UNKNOWN = "not said by the table"
+UNKNOWN = "not stated by the table"
 NEEDS_QUESTIONS = (
-    "Unknown without scores by question: paired differences and their intervals, the probability of being on the "
-    "frontier, recall per question, retrieval collapse; without trials: search and marginal costs that the table does "
-    "not say, learning curves, expected quality against search cost."
+    "Unknown without scores per question: paired differences and their intervals, the probability of being on the "
+    "frontier, recall per question, retrieval collapse. Unknown without trials: search and marginal costs that the "
+    "table does not state, learning curves, expected quality against search cost."
 )
 
 
@@ -32,40 +32,40 @@ def import_results(
     num_devices: int | None = None,
     percent: bool = False,
 ) -> list[tuple[Path, Table]]:
-    """Make run directories of a table.
+    """Turn a table into a run directory, or several tables into several.
 
     Args:
         source: a .csv or .json table, or ``paper`` for the paper's own; see `read_tables`.
-        run: the new run directory; of a source with several tables, the folder of one run directory each.
-        dataset: of the paper.
-        pipeline: of the paper.
-        num_questions: that the scores are means of, where the table does not say.
-        num_devices: that ``hours`` are wall hours of, where the table does not say; one by default.
+        run: the new run directory; for a source with several tables, the folder that will hold one for each.
+        dataset: for the paper.
+        pipeline: for the paper.
+        num_questions: number of questions behind the scores, if the table does not say.
+        num_devices: number of devices behind ``hours``, if the table does not say; one by default.
         percent: scores are in percent.
 
     Returns:
-        (run directory, its table), by table; what was `assumed` stands among the table's notes.
+        (run directory, its table) for each table; what was `assumed` is among the table's notes.
 
     Raises:
-        DataError: no table, or every problem of its rows.
+        DataError: not a table, or every problem of its rows.
         RecordError: ``run`` is in use or cannot be written.
     """
     found = read_tables(source, dataset=dataset, pipeline=pipeline, percent=percent)
     tables = [replace(table, notes=(*table.notes, *assumed(table, num_devices))) for table in found]
     run = Path(run)
-    places = [run if len(tables) == 1 else run / table.name.removeprefix("paper-") for table in tables]
-    for place in places:
-        check_free(place)
-    for place, table in zip(places, tables, strict=True):
+    runs = [run if len(tables) == 1 else run / table.name.removeprefix("paper-") for table in tables]
+    for path in runs:
+        check_free(path)
+    for path, table in zip(runs, tables, strict=True):
         split = "test" if any(row.split == "test" for row in table.rows) else "validation"
-        create_run(place, _space(table), _environment(table))
+        create_run(path, _space(table), _environment(table))
         rows = [_record(row, split, num_questions, num_devices or 1) for row in table.rows]
-        append(place, [row for row, own in zip(rows, table.rows, strict=True) if (own.split or split) == split])
-    return list(zip(places, tables, strict=True))
+        append(path, [row for row, raw in zip(rows, table.rows, strict=True) if (raw.split or split) == split])
+    return list(zip(runs, tables, strict=True))
 
 
 def _space(table: Table) -> SearchSpace:
-    """What the table says about its study as a space: the strategies whose learning rates it names, and those rates."""
+    """What the table says about its study, as a space: the strategies whose learning rates it names, and the rates."""
     grids = {
         side: list(table.grid) or sorted({rate for row in table.rows if (rate := getattr(row, f"{side}_lr"))})
         for side in ("embedder", "generator")
@@ -101,32 +101,44 @@ def _record(row: Row, split: str, num_questions: int | None, num_devices: int) -
     final = row.device_hours
     if final is None:
         final = (row.hours or 0.0) * (row.num_devices or num_devices)
-    rest = [
+    costs = [
         math.nan if hours is None else hours * 3600 for hours in (row.search_device_hours, row.marginal_device_hours)
     ]
     if row.strategy == "baseline":
-        rest = [0.0, 0.0]
+        costs = [0.0, 0.0]
     scores = [math.nan if value is None else value for value in (row.exact_match, row.f1)]
     return PipelineRecord(
-        f"{row.strategy}-{row.loss}", row.strategy, row.loss, 0, row.split or split, None, None, row.embedder_lr,
-        row.generator_lr, scores[0], scores[1], row.recall_at_k, row.k or 0, row.num_questions or num_questions or 0,
-        STRATEGIES[row.strategy].needs_labels, final * 3600, rest[0], rest[1],
-    )  # fmt: skip
+        pipeline_id=f"{row.strategy}-{row.loss}",
+        strategy=row.strategy,
+        loss=row.loss,
+        seed=0,
+        split=row.split or split,
+        embedder_trial_id=None,
+        generator_trial_id=None,
+        embedder_lr=row.embedder_lr,
+        generator_lr=row.generator_lr,
+        exact_match=scores[0],
+        f1=scores[1],
+        recall_at_k=row.recall_at_k,
+        k=row.k or 0,
+        num_questions=row.num_questions or num_questions or 0,
+        needs_labels=STRATEGIES[row.strategy].needs_labels,
+        final_device_seconds=final * 3600,
+        search_device_seconds=costs[0],
+        marginal_device_seconds=costs[1],
+    )
 
 
 def assumed(table: Table, num_devices: int | None) -> Iterator[str]:
-    """What the records say though neither the table nor the user did, one sentence each."""
-    bare = [row for row in table.rows if row.hours and row.device_hours is None and row.num_devices is None]
-    if bare and num_devices is None:
-        yield (
-            "Hours that come without a number of devices are taken for those of 1 device; --devices says it when "
-            "importing."
-        )
+    """What the records state although neither the table nor the user did, one sentence each."""
+    unknown = [row for row in table.rows if row.hours and row.device_hours is None and row.num_devices is None]
+    if unknown and num_devices is None:
+        yield ("Hours without a number of devices are taken as those of 1 device; give --devices when importing.")
     if all(row.split is None for row in table.rows):
-        yield "The table does not say which split its scores are of; they are kept as validation."
+        yield "The table does not say which split its scores are from; they are kept as validation."
 
 
-def summary(place: Path, table: Table) -> str:
+def summary(run: Path, table: Table) -> str:
     """One line on what was imported."""
     names: Sequence[str] = list(dict.fromkeys(row.strategy for row in table.rows))
-    return f"{place}: {len(table.rows)} rows ({', '.join(names)}) from {table.source}"
+    return f"{run}: {len(table.rows)} rows ({', '.join(names)}) from {table.source}"

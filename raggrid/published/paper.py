@@ -9,15 +9,15 @@ from typing import Any
 from raggrid.errors import DataError
 from raggrid.published.result_rows import Row, Table, checked_rows
 
-NUM_DEVICES = 8  # A10s of the one node that every experiment ran on; the hours are the node's
+NUM_DEVICES = 8  # every experiment ran on one node with 8 A10; the hours are the node's
 AVERAGE = "the averages over its four pipelines (Figure 3)"
 
 
 def paper_tables(content: Mapping[str, Any], dataset: str | None, pipeline: str | None) -> list[Table]:
     """One table for each chosen data set: of one pipeline, or the averages over the four.
 
-    ``final`` costs mean all phases of a strategy. Figure 3 counts two_phase so; Figures 6 and 7 leave its first phase
-    out, so the hours of the generator's tuning are added to it there, and a note says so.
+    ``final`` costs cover all phases of a strategy. Figure 3 counts two_phase that way; Figures 6 and 7 leave its first
+    phase out, so the hours of generator tuning are added to it there, and a note says so.
 
     Raises:
         DataError: a data set or a pipeline that the paper does not have.
@@ -55,11 +55,11 @@ def _rows(dataset: str, raw: Sequence[Mapping[str, Any]]) -> tuple[Row, ...]:
 
 def _of_pipeline(content: Mapping[str, Any], dataset: str, pipeline: str) -> list[Mapping[str, Any]]:
     rows = [row for row in content["per_pipeline_fig6_7"] if row["dataset"] == dataset]
-    own = [row for row in rows if f"{row['embedder']}+{row['generator']}" == pipeline]
-    if not own:
+    chosen = [row for row in rows if f"{row['embedder']}+{row['generator']}" == pipeline]
+    if not chosen:
         names = dict.fromkeys(f"{row['embedder']}+{row['generator']}" for row in rows)
         raise DataError(f"pipeline: got '{pipeline}'; expected one of {', '.join(names)}.")
-    return own
+    return chosen
 
 
 def _with_first_phase(rows: Sequence[Row]) -> tuple[Row, ...]:
@@ -70,8 +70,8 @@ def _with_first_phase(rows: Sequence[Row]) -> tuple[Row, ...]:
 def _completed(rows: Sequence[Row]) -> str:
     hours = {row.strategy: row.hours or 0.0 for row in rows}
     return (
-        f"two_phase is charged with both phases here: {hours['two_phase']:.1f} hours are the paper's "
-        f"{hours['two_phase'] - hours['generator']:.1f} and the {hours['generator']:.1f} of generator tuning before it."
+        f"Both phases of two_phase are counted here: {hours['two_phase']:.1f} hours are the paper's "
+        f"{hours['two_phase'] - hours['generator']:.1f} plus {hours['generator']:.1f} of generator tuning before it."
     )
 
 
@@ -83,7 +83,7 @@ def _reconciled(content: Mapping[str, Any], dataset: str) -> str:
         rows = [row for row in content["per_pipeline_fig6_7"] if (row["dataset"], row["method"]) == (dataset, method)]
         means[method] = sum(row["time_h"] for row in rows) / len(rows)
     return (
-        f"The paper's Figure 3 charges two_phase with both phases, {whole:.1f} hours on {dataset}; its Figures 6 and 7 "
+        f"The paper's Figure 3 counts both phases of two_phase, {whole:.1f} hours on {dataset}; its Figures 6 and 7 "
         f"leave the first phase out, {means['2-Phase']:.1f} hours on average. The difference, "
         f"{whole - means['2-Phase']:.1f}, is the time of generator tuning, {means['Ft. Gen']:.1f}. Hours are the wall "
         f"hours of one node with {NUM_DEVICES} A10, so device-hours are {NUM_DEVICES} times as many. The paper "

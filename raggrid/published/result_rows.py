@@ -1,4 +1,4 @@
-"""Tables of other people's results -> checked rows: one strategy a row, means only. CSV, JSON, or the paper's own."""
+"""Tables of results -> checked rows: one row per strategy, only means. CSV, JSON, or the paper's own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from raggrid.errors import DataError, listed
 from raggrid.strategies import STRATEGIES, strategy_loss
 
-# What other tables call the same columns.
+# Other names of the same columns.
 SYNONYMS = {
     "em": "exact_match",
     "embed_lr": "embedder_lr",
@@ -37,7 +37,7 @@ RAG_LOSSES = ("rag_token", "rag_sequence")
 
 @dataclass(frozen=True)
 class Row:
-    """One strategy of a table. Scores are fractions in [0, 1]; None where the table does not say."""
+    """One strategy of a table. Scores are fractions in [0, 1]; None if the table does not say."""
 
     strategy: str
     loss: str | None = None
@@ -58,7 +58,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of one study, with what is true of all of them. ``notes`` are sentences for the reader."""
+    """Rows of one study, with what they have in common. ``notes`` are sentences for the reader."""
 
     rows: tuple[Row, ...]
     name: str
@@ -80,26 +80,26 @@ def checked_rows(where: str, rows: object, *, percent: bool = False) -> tuple[Ro
         DataError: every problem found.
     """
     if not isinstance(rows, Sequence) or not rows or not all(isinstance(row, Mapping) for row in rows):
-        raise DataError(f"{where}: got no rows; expected one row a strategy. Add them.")
+        raise DataError(f"{where}: got no rows; expected one row per strategy. Add them.")
     named = [dict(_named(row)) for row in rows]
-    problems = [f"{key}: unknown column.{_meant(key, COLUMNS)}" for key in _unknown_columns(rows)]
+    problems = [f"{key}: unknown column.{_suggestion(key, COLUMNS)}" for key in _unknown_columns(rows)]
     advice = f"Known columns: {', '.join(COLUMNS)}." if problems else ""
     missing = list(_missing_columns(named))
     if missing:  # without them the rows cannot be judged
         raise DataError(listed(where, [*problems, *missing], advice))
     for number, row in enumerate(rows, 1):
         if None in row:  # what csv makes of cells beyond the header
-            problems.append(f"row {number}: got more cells than columns; expected as many.")
+            problems.append(f"row {number}: got more cells than columns; expected as many cells as columns.")
     found = [_row(f"row {number}", row, percent, problems) for number, row in enumerate(named, 1)]
     keys = [(row.strategy, row.loss) for row in found if row.strategy in STRATEGIES]
-    problems += [f"strategy: got {key[0]} with loss {key[1]} twice; expected each once." for key in _twice(keys)]
+    problems += [f"strategy: got {key[0]} with loss {key[1]} twice; expected each once." for key in _duplicates(keys)]
     if problems:
         raise DataError(listed(where, problems, advice))
     return tuple(found)
 
 
 def _column(key: object) -> str | None:
-    """The column that a name of the table stands for; None for none."""
+    """The column that a name of the table stands for; None if there is no such column."""
     name = SYNONYMS.get(str(key).lower(), str(key))
     name = "recall_at_k" if name.startswith("recall@") else name
     return name if name in COLUMNS else None
@@ -111,7 +111,7 @@ def _unknown_columns(rows: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def _named(raw: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The cells of a row that say something, by column."""
+    """The cells of a row that belong to a known column, as (column, value)."""
     for key, value in raw.items():
         column = _column(key)
         if str(key).startswith("recall@"):
@@ -123,11 +123,11 @@ def _named(raw: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 def _missing_columns(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     columns = {name for row in rows for name in row}
     if "strategy" not in columns:
-        yield "no column 'strategy'; expected one row a strategy. Add it."
+        yield "no column 'strategy'; expected one row per strategy. Add it."
     if not columns & {"exact_match", "f1"}:
         yield "no column 'exact_match' or 'f1'; expected one of them. Add it."
     if not columns & {"device_hours", "hours"} and any(_strategy_of(row)[0] != "baseline" for row in rows):
-        yield "no column 'device_hours' or 'hours'; expected what training cost. Add it."
+        yield "no column 'device_hours' or 'hours'; expected the cost of training. Add it."
 
 
 def _strategy_of(row: Mapping[str, Any]) -> tuple[str | None, str | None]:
@@ -136,41 +136,41 @@ def _strategy_of(row: Mapping[str, Any]) -> tuple[str | None, str | None]:
     return (None, None) if name is None else PAPER_NAMES.get(str(name), (str(name), None))
 
 
-def _twice(keys: Sequence[tuple[str, str | None]]) -> Iterable[tuple[str, str | None]]:
+def _duplicates(keys: Sequence[tuple[str, str | None]]) -> Iterable[tuple[str, str | None]]:
     return dict.fromkeys(key for key in keys if keys.count(key) > 1)
 
 
-def _row(place: str, named: Mapping[str, Any], percent: bool, problems: list[str]) -> Row:
+def _row(where: str, named: Mapping[str, Any], percent: bool, problems: list[str]) -> Row:
     strategy, loss = _strategy_of(named)
     if strategy not in STRATEGIES:
-        got, meant = (f"'{strategy}'", _meant(strategy, STRATEGIES)) if strategy else ("nothing", "")
-        problems.append(f"{place}: strategy: got {got}; expected one of {', '.join(STRATEGIES)}.{meant}")
+        got, suggestion = (f"'{strategy}'", _suggestion(strategy, STRATEGIES)) if strategy else ("nothing", "")
+        problems.append(f"{where}: strategy: got {got}; expected one of {', '.join(STRATEGIES)}.{suggestion}")
     values: dict[str, Any] = {
-        name: _number(place, name, named.get(name), problems) for name in (*SCORES, *COSTS, *RATES)
+        name: _number(where, name, named.get(name), problems) for name in (*SCORES, *COSTS, *RATES)
     }
-    values |= {name: _whole(place, name, named.get(name), problems) for name in ("k", "num_devices", "num_questions")}
+    values |= {name: _whole(where, name, named.get(name), problems) for name in ("k", "num_devices", "num_questions")}
     for name in SCORES:
-        values[name] = _fraction(place, name, values[name], percent, problems)
+        values[name] = _fraction(where, name, values[name], percent, problems)
     if named.get("exact_match") is None and named.get("f1") is None:
-        problems.append(f"{place}: has neither exact_match nor f1; expected one of them.")
+        problems.append(f"{where}: has neither exact_match nor f1; expected one of them.")
     if strategy != "baseline" and named.get("device_hours") is None and named.get("hours") is None:
-        problems.append(f"{place}: has neither device_hours nor hours; expected what its training cost.")
+        problems.append(f"{where}: has neither device_hours nor hours; expected the cost of its training.")
     split = named.get("split")
     if split not in (None, "validation", "test"):
-        problems.append(f"{place}: split: got '{split}'; expected validation or test.")
+        problems.append(f"{where}: split: got '{split}'; expected validation or test.")
     loss = named.get("loss") or loss or strategy_loss(strategy or "", "rag_token")
     if strategy == "joint" and loss not in RAG_LOSSES:
-        meant = _meant(str(loss), RAG_LOSSES)
-        problems.append(f"{place}: loss: got '{loss}'; expected one of {', '.join(RAG_LOSSES)}.{meant}")
+        suggestion = _suggestion(str(loss), RAG_LOSSES)
+        problems.append(f"{where}: loss: got '{loss}'; expected one of {', '.join(RAG_LOSSES)}.{suggestion}")
     return Row(strategy or "", loss, split=split, **values)
 
 
-def _meant(word: str, known: Iterable[str]) -> str:
+def _suggestion(word: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(word, list(known), 1)
     return f" Did you mean '{close[0]}'?" if close else ""
 
 
-def _number(place: str, name: str, value: object, problems: list[str]) -> float | None:
+def _number(where: str, name: str, value: object, problems: list[str]) -> float | None:
     if value is None or value == "":
         return None
     try:
@@ -178,23 +178,23 @@ def _number(place: str, name: str, value: object, problems: list[str]) -> float 
     except ValueError:
         number = math.nan
     if not 0.0 <= number < math.inf:
-        problems.append(f"{place}: {name}: got {value!r}; expected a number of at least 0.")
+        problems.append(f"{where}: {name}: got {value!r}; expected a number of at least 0.")
         return None
     return number
 
 
-def _whole(place: str, name: str, value: object, problems: list[str]) -> int | None:
-    number = _number(place, name, value, problems)
+def _whole(where: str, name: str, value: object, problems: list[str]) -> int | None:
+    number = _number(where, name, value, problems)
     if number is not None and (number < 1 or number != int(number)):
-        problems.append(f"{place}: {name}: got {value!r}; expected a whole number of at least 1.")
+        problems.append(f"{where}: {name}: got {value!r}; expected a whole number of at least 1.")
         return None
     return None if number is None else int(number)
 
 
-def _fraction(place: str, name: str, value: float | None, percent: bool, problems: list[str]) -> float | None:
+def _fraction(where: str, name: str, value: float | None, percent: bool, problems: list[str]) -> float | None:
     share = value / 100 if value is not None and percent else value
     if share is not None and share > 1.0:
         advice = "" if percent else " Give --percent if the table is in percent."
-        problems.append(f"{place}: {name}: got {value:g}; expected at most {'100' if percent else '1'}.{advice}")
+        problems.append(f"{where}: {name}: got {value:g}; expected at most {'100' if percent else '1'}.{advice}")
         return None
     return share

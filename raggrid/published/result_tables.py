@@ -18,13 +18,13 @@ PAPER = Path(__file__).parent / "reference" / "paper.json"
 def read_tables(
     source: str, *, dataset: str | None = None, pipeline: str | None = None, percent: bool = False
 ) -> list[Table]:
-    """The tables of a file, or of the paper for the word ``paper``; a file of that name is ``./paper``.
+    """The tables of a file, or the paper's for the word ``paper``; a file of that name is ``./paper``.
 
     Args:
         source: a .csv or .json file. JSON holds a list of rows, or ``{"rows": [...]}`` with name, source, device_type,
-            embedder and generator beside them, or what the paper's tables are kept in.
-        dataset: of the paper: hotpotqa or popqa; both without one.
-        pipeline: of the paper: such as MiniLM+LLaMA3-8b; without one the averages over its four pipelines.
+            embedder and generator beside them, or the format of the paper's own tables.
+        dataset: for the paper: hotpotqa or popqa; None for both.
+        pipeline: for the paper: such as MiniLM+LLaMA3-8b; None for the averages over its four pipelines.
         percent: scores are in percent.
 
     Raises:

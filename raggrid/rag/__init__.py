@@ -1,0 +1,1 @@
+"""A RAG system without training: embedder, index, generator, prompt, pipeline."""

@@ -19,7 +19,7 @@ from raggrid.space.rates import rate_text
 from raggrid.store.tables import write_text
 
 WIDTH, HEIGHT = 640, 380
-STANDINGS = ("on the frontier", "dominated")
+STATES = ("on the frontier", "dominated")
 GREY = "#9a9a9a"
 
 
@@ -30,7 +30,7 @@ def save_frontier(frontier: Frontier, path: Path | str) -> list[Path]:
         The files written: a CSV has a second one, NAME-search.csv, for the search curves where there are any.
 
     Raises:
-        InputError: another suffix, or a place that cannot be written.
+        InputError: another suffix, or a path that cannot be written.
     """
     path = Path(path)
     write = WRITERS.get(path.suffix)
@@ -40,7 +40,7 @@ def save_frontier(frontier: Frontier, path: Path | str) -> list[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         return write(frontier, path)
     except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}. Choose another place.") from None
+        raise InputError(f"{path}: cannot be written: {error.strerror}. Choose another path.") from None
 
 
 def _csv(frontier: Frontier, path: Path) -> list[Path]:
@@ -52,9 +52,9 @@ def _csv(frontier: Frontier, path: Path) -> list[Path]:
         for curve in frontier.search_curves
         for step in curve.steps
     ]
-    beside = path.with_name(f"{path.stem}-search.csv")
-    _table(beside, list(rows[0]), rows)
-    return [path, beside]
+    curves = path.with_name(f"{path.stem}-search.csv")
+    _table(curves, list(rows[0]), rows)
+    return [path, curves]
 
 
 def _table(path: Path, names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
@@ -112,12 +112,12 @@ def _point_rows(frontier: Frontier, unit: Unit, names: Mapping[str, str]) -> lis
             "strategy": display_name(point.strategy, point.loss),
             "offset": offset,
             "cost": point.device_seconds / unit.seconds,
-            "cheap": point.cost_low / unit.seconds,
-            "dear": point.cost_high / unit.seconds,
+            "cost_low": point.cost_low / unit.seconds,
+            "cost_high": point.cost_high / unit.seconds,
             "quality": 100 * point.quality,
             "low": 100 * point.low,
             "high": 100 * point.high,
-            "standing": STANDINGS[0] if point.on_frontier else STANDINGS[1],
+            "state": STATES[0] if point.on_frontier else STATES[1],
             "probability": point.frontier_probability,
             "rates": f"embedder {rate_text(point.embedder_lr)}, generator {rate_text(point.generator_lr)}",
         }
@@ -128,15 +128,15 @@ def _point_rows(frontier: Frontier, unit: Unit, names: Mapping[str, str]) -> lis
 def _points_chart(alt: Any, frontier: Frontier, unit: Unit, names: Mapping[str, str]) -> Any:
     base = alt.Chart(alt.Data(values=_point_rows(frontier, unit, names))).encode(
         x=alt.X("cost:Q", title=f"{frontier.cost} cost ({unit.name})", scale=alt.Scale(nice=True)),
-        color=_standing_colour(alt, several=len(names) > 1),
+        color=_state_colour(alt, several=len(names) > 1),
         opacity=alt.Opacity(
-            "standing:N", scale=alt.Scale(domain=STANDINGS, range=[1.0, 0.45 if len(names) > 1 else 0.8]), legend=None
+            "state:N", scale=alt.Scale(domain=STATES, range=[1.0, 0.45 if len(names) > 1 else 0.8]), legend=None
         ),
     )
     y = alt.Y("quality:Q", title=f"{label(frontier.metric)} (percent)", scale=alt.Scale(zero=False))
-    on_it = alt.datum.standing == STANDINGS[0]
+    on_it = alt.datum.state == STATES[0]
     line = base.transform_filter(on_it).mark_line(interpolate="step-after", strokeDash=[4, 3])
-    across = base.mark_rule().encode(x="cheap:Q", x2="dear:Q", y=y)
+    across = base.mark_rule().encode(x="cost_low:Q", x2="cost_high:Q", y=y)
     upright = base.mark_rule().encode(y="low:Q", y2="high:Q")
     dots = base.mark_point(filled=True, size=90).encode(y=y, tooltip=_point_tooltip(alt, unit))
     texts = alt.layer(
@@ -154,11 +154,11 @@ def _points_chart(alt: Any, frontier: Frontier, unit: Unit, names: Mapping[str, 
     return layers.properties(width=WIDTH, height=HEIGHT, title=title)
 
 
-def _standing_colour(alt: Any, *, several: bool) -> Any:
-    """One study: grey for what is dominated. Several: a colour each, paler where dominated."""
+def _state_colour(alt: Any, *, several: bool) -> Any:
+    """One study: grey for dominated points. Several: one colour per study, paler for dominated points."""
     if several:
         return alt.Color("study:N", title="study")
-    return alt.Color("standing:N", title=None, scale=alt.Scale(domain=STANDINGS, range=["#1f6fb4", GREY]))
+    return alt.Color("state:N", title=None, scale=alt.Scale(domain=STATES, range=["#1f6fb4", GREY]))
 
 
 def _point_tooltip(alt: Any, unit: Unit) -> list[Any]:
@@ -166,9 +166,9 @@ def _point_tooltip(alt: Any, unit: Unit) -> list[Any]:
         alt.Tooltip("strategy:N"), alt.Tooltip("study:N"), alt.Tooltip("quality:Q", format=".1f"),
         alt.Tooltip("low:Q", format=".1f"), alt.Tooltip("high:Q", format=".1f"),
         alt.Tooltip("cost:Q", format=",.2f", title=f"cost, {unit.name}"),
-        alt.Tooltip("cheap:Q", format=",.2f", title="cost, low"),
-        alt.Tooltip("dear:Q", format=",.2f", title="cost, high"),
-        alt.Tooltip("probability:Q", format=".0%", title="chance of frontier"),
+        alt.Tooltip("cost_low:Q", format=",.2f", title="cost, low"),
+        alt.Tooltip("cost_high:Q", format=",.2f", title="cost, high"),
+        alt.Tooltip("probability:Q", format=".0%", title="chance of being on the frontier"),
         alt.Tooltip("rates:N", title="learning rates"),
     ]  # fmt: skip
 
@@ -182,7 +182,7 @@ def _subtitle(frontier: Frontier) -> str:
 
 
 def _search_chart(alt: Any, frontier: Frontier, unit: Unit, names: Mapping[str, str]) -> Any:
-    """Bands: from censored trials worth nothing to as good as the worst finalist. Solid: the lower edge."""
+    """Bands: censored trials count from worth nothing to as good as the worst finalist. Solid: the lower edge."""
     rows = [
         {
             "study": names[curve.run],
@@ -205,26 +205,26 @@ def _search_chart(alt: Any, frontier: Frontier, unit: Unit, names: Mapping[str, 
     y = alt.Y("low:Q", title=f"expected best {label(frontier.metric)} (percent)", scale=alt.Scale(zero=False))
     dash = {"strokeDash": alt.StrokeDash("study:N")} if len(names) > 1 else {}
     tooltip = [
-        alt.Tooltip("strategy:N"), alt.Tooltip("study:N"), alt.Tooltip("search:N", title="under way"),
+        alt.Tooltip("strategy:N"), alt.Tooltip("study:N"), alt.Tooltip("search:N", title="current search"),
         alt.Tooltip("trials:Q"), alt.Tooltip("cost:Q", format=",.2f", title=unit.name),
         alt.Tooltip("low:Q", format=".1f", title="at least"), alt.Tooltip("high:Q", format=".1f", title="at most"),
     ]  # fmt: skip
-    # Steps, since half a trial gives nothing. Strategies share trials, and so parts of their lines: later ones are
-    # drawn wider and beneath.
+    # Steps, since half a trial counts for nothing. Strategies share trials, and so parts of their lines: later ones are
+    # drawn wider and underneath.
     band = base.mark_area(opacity=0.12, interpolate="step-after").encode(y=y, y2="high:Q")
     lines = [
         base.transform_filter(alt.datum.strategy == name)
-        .mark_line(interpolate="step-after", strokeWidth=2 + 2 * place)
+        .mark_line(interpolate="step-after", strokeWidth=2 + 2 * index)
         .encode(y=y, **dash)
-        for place, name in reversed(list(enumerate(strategies)))
+        for index, name in reversed(list(enumerate(strategies)))
     ]
     dots = base.mark_point(filled=True, size=36).encode(y=y, tooltip=tooltip)
     censored = sum(curve.num_censored for curve in frontier.search_curves)
     subtitle = ["Best so far on validation, trials in random order, exact expectation."]
     if censored:
         subtitle.append(
-            "Bands: early-stopped trials and those never answered end to end are censored, worth nothing (line) "
-            "up to the worst finalist."
+            "Bands: trials that were stopped early or never answered end to end are censored. They count from worth "
+            "nothing (line) to as good as the worst finalist."
         )
     title = alt.TitleParams("What searching buys", subtitle=subtitle, anchor="start")
     return alt.layer(band, *lines, dots).properties(width=WIDTH, height=HEIGHT - 80, title=title)

@@ -1,4 +1,4 @@
-"""A run directory -> all that its report tells, read once."""
+"""A run directory -> everything that its report shows, read once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from raggrid.store.tables import read
 
 @dataclass(frozen=True)
 class Study:
-    """One study as its records tell it, with the verdict on it."""
+    """One study as recorded, with the verdict on it."""
 
     results: Results
     verdict: Recommendation
@@ -30,7 +30,7 @@ class Study:
 
     @property
     def unit(self) -> Unit:
-        """The unit of all costs on the page. A table of somebody else's results may not know a cost."""
+        """The unit of all costs on the page. An imported table may lack some."""
         costs = [cost for row in self.verdict.table for cost in (row.final_device_seconds, row.search_device_seconds)]
         return unit_for([cost for cost in costs if cost is not None], self.results.device_types)
 
@@ -43,7 +43,7 @@ def read_study(run: Path) -> Study:
     """Read and judge a study, finished or not.
 
     Raises:
-        RecordError: no run directory, or one without a single answered pipeline.
+        RecordError: not a run directory, or one without a single answered pipeline.
     """
     return Study(
         load_results(run),
@@ -56,18 +56,18 @@ def read_study(run: Path) -> Study:
 
 
 def rates_text(trial: TrialRecord) -> str:
-    """What a trial's learning rates are called in a legend."""
+    """A trial's learning rates as text for a legend."""
     known = [rate_text(rate) for rate in (trial.embedder_lr, trial.generator_lr) if rate is not None]
     return " / ".join(known)
 
 
 def rates(trial: TrialRecord) -> tuple[float, float]:
-    """What trials are sorted by: the embedder's rate, then the generator's."""
+    """The key that trials are sorted by: the embedder's rate, then the generator's."""
     return trial.embedder_lr or 0.0, trial.generator_lr or 0.0
 
 
-def charged_to(study: Study) -> list[tuple[str, str, float]]:
-    """The bill: (who, category, device-seconds), summed; searches first, then answering, then what nobody owns."""
+def attributed_to(study: Study) -> list[tuple[str, str, float]]:
+    """The bill: (search or pipeline, category, device-seconds), summed; searches first, then answering, then others."""
     search_of = {
         row.trial_id: search.name for search in study.results.graph.searches.values() for row in study.trials_of(search)
     }
@@ -75,16 +75,16 @@ def charged_to(study: Study) -> list[tuple[str, str, float]]:
     order = [*study.results.graph.searches, *dict.fromkeys(answers.values())]
     sums: dict[tuple[str, str], float] = {}
     for row in study.ledger:
-        who = search_of.get(row.trial_id or "") or answers.get(row.pipeline_id or "") or "the whole study"
-        sums[who, row.category] = sums.get((who, row.category), 0.0) + row.device_seconds
-    ranked = sorted(sums, key=lambda key: (_place(key[0], order), key[1]))
-    return [(who, category, sums[who, category]) for who, category in ranked]
+        owner = search_of.get(row.trial_id or "") or answers.get(row.pipeline_id or "") or "the whole study"
+        sums[owner, row.category] = sums.get((owner, row.category), 0.0) + row.device_seconds
+    ranked = sorted(sums, key=lambda key: (_position(key[0], order), key[1]))
+    return [(owner, category, sums[owner, category]) for owner, category in ranked]
 
 
-def _place(name: str, order: Sequence[str]) -> int:
+def _position(name: str, order: Sequence[str]) -> int:
     return order.index(name) if name in order else len(order)
 
 
 def distinct(values: Iterable[float | None]) -> list[float]:
-    """The different known values, smallest first."""
+    """The distinct known values, smallest first."""
     return sorted({value for value in values if value is not None})

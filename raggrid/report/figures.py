@@ -1,4 +1,4 @@
-"""The report's charts as Vega-Lite specifications: responsive, their data inline."""
+"""The report's charts as Vega-Lite specifications: responsive, with inline data."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any
 
 from raggrid.display_names import display_name, label
 from raggrid.graph import PhaseSearch
-from raggrid.records import CurveRecord, TrialRecord
-from raggrid.report.contents import Study, charged_to, distinct, rates, rates_text
+from raggrid.records import CurveRecord, Status, TrialRecord
+from raggrid.report.contents import Study, attributed_to, distinct, rates, rates_text
 from raggrid.space.rates import rate_text, rungs
 
-MOST_COLOURS = 10  # as many as tableau10 tells apart
+MAX_COLOURS = 10  # as many as tableau10 tells apart
 RATE = ".2~e"  # d3's way to write what rate_text writes
-ENDS = {"completed": "circle", "stopped": "cross", "diverged": "triangle-up", "failed": "square",
-        "over_budget": "diamond"}  # fmt: skip
+ENDS = {Status.COMPLETED: "circle", Status.STOPPED: "cross", Status.DIVERGED: "triangle-up", Status.FAILED: "square",
+        Status.OVER_BUDGET: "diamond"}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One chart: the id of its place on the page, what stands above it, and its Vega-Lite specification."""
+    """One chart: the id of its element on the page, the title above it, and its Vega-Lite specification."""
 
     name: str
     title: str
@@ -38,7 +38,7 @@ def drawing_library() -> str:
 
 
 def frontier_figure(study: Study) -> Figure:
-    """Cost against quality; what others dominate is pale."""
+    """Cost against quality; dominated points are pale."""
     import altair as alt
 
     found, unit = study.frontier, study.unit
@@ -50,7 +50,7 @@ def frontier_figure(study: Study) -> Figure:
             "low": 100 * point.low,
             "high": 100 * point.high,
             "chance": point.frontier_probability,
-            "standing": "on the frontier" if point.on_frontier else "dominated",
+            "state": "on the frontier" if point.on_frontier else "dominated",
             "opacity": 1.0 if point.on_frontier else 0.5,
         }
         for point in found.points
@@ -60,25 +60,25 @@ def frontier_figure(study: Study) -> Figure:
         x=alt.X("cost:Q", title=f"{found.cost} cost ({unit.name})"),
         y=alt.Y("quality:Q", title=f"{label(found.metric)} (percent)", scale=alt.Scale(zero=False)),
     )
-    line = base.transform_filter(alt.datum.standing == "on the frontier").mark_line(
+    line = base.transform_filter(alt.datum.state == "on the frontier").mark_line(
         interpolate="step-after", strokeDash=[4, 3], color="#888"
     )
-    shown = base.encode(
+    points = base.encode(
         color=alt.Color("strategy:N", sort=order, legend=_legend(), scale=alt.Scale(scheme="dark2")),
         opacity=alt.Opacity("opacity:Q", scale=None),
     )
     tooltip = [
         alt.Tooltip("strategy:N"), alt.Tooltip("quality:Q", format=".1f"), alt.Tooltip("low:Q", format=".1f"),
         alt.Tooltip("high:Q", format=".1f"), alt.Tooltip("cost:Q", format=".2f"),
-        alt.Tooltip("standing:N"), alt.Tooltip("chance:Q", format=".0%", title="chance of the frontier"),
+        alt.Tooltip("state:N"), alt.Tooltip("chance:Q", format=".0%", title="chance of being on the frontier"),
     ]  # fmt: skip
-    bars = shown.mark_rule(strokeWidth=1.5).encode(y=alt.Y("low:Q"), y2="high:Q")
-    dots = shown.mark_point(filled=True, size=110).encode(tooltip=tooltip)
+    bars = points.mark_rule(strokeWidth=1.5).encode(y=alt.Y("low:Q"), y2="high:Q")
+    dots = points.mark_point(filled=True, size=110).encode(tooltip=tooltip)
     return _figure("frontier", "", line + bars + dots, height=400)
 
 
 def curve_figures(study: Study) -> Iterator[Figure]:
-    """One chart a search: the objective by step, a line a trial, its end as a mark, the rungs dashed."""
+    """One chart per search: the objective by step, one line per trial with a mark at its end, the rungs dashed."""
     for search in study.results.graph.searches.values():
         trials = {row.trial_id: row for row in study.trials_of(search)}
         points = [row for row in study.curves if row.trial_id in trials and math.isfinite(row.objective)]
@@ -104,8 +104,8 @@ def _curve_figure(
         for row in points
     ]
     names = list(dict.fromkeys(rates_text(row) for row in sorted(trials.values(), key=rates)))
-    legend = _legend("learning rate") if len(names) <= MOST_COLOURS else None
-    # The y axis keeps its own base: objectives are losses, and it is their order that counts.
+    legend = _legend("learning rate") if len(names) <= MAX_COLOURS else None
+    # The y axis need not start at zero: objectives are losses, and only their order counts.
     base = alt.Chart(_data(rows)).encode(
         x=alt.X("step:Q", title="training step", scale=alt.Scale(domain=[0, search.max_steps]), axis=_whole()),
         y=alt.Y("objective:Q", title="validation loss (nats)", scale=alt.Scale(zero=False)),
@@ -125,7 +125,7 @@ def _curve_figure(
 
 
 def response_figures(study: Study) -> Iterator[Figure]:
-    """The objective by learning rate at equal steps; a heat map where two rates were varied."""
+    """The objective by learning rate at equal steps; a heat map if two rates were varied."""
     for search in study.results.graph.searches.values():
         trials = {row.trial_id: row for row in study.trials_of(search)}
         points = [row for row in study.curves if row.trial_id in trials and math.isfinite(row.objective)]
@@ -188,20 +188,20 @@ def _heat_map(search: PhaseSearch, trials: dict[str, TrialRecord], points: Seque
                        legend=alt.Legend(title="validation loss", orient="bottom", gradientLength=200))  # fmt: skip
     losses = [row.objective for row in points if row.step == step]
     middle = (min(losses) + max(losses)) / 2
-    ink = alt.condition(f"datum.mean_objective < {middle}", alt.value("white"), alt.value("black"))
-    text = base.mark_text(fontSize=11).encode(text=alt.Text("mean(objective):Q", format=".3f"), color=ink)
+    text_colour = alt.condition(f"datum.mean_objective < {middle}", alt.value("white"), alt.value("black"))
+    text = base.mark_text(fontSize=11).encode(text=alt.Text("mean(objective):Q", format=".3f"), color=text_colour)
     title = f"{search.name}, after step {step}"
     return _figure(f"response-{_slug(search.name)}", title, base.mark_rect().encode(color=colour) + text)
 
 
 def ledger_figure(study: Study) -> Figure | None:
-    """The bill: a bar for everything that device time was charged to, by what was done in it."""
+    """The bill: one bar for everything that device time is attributed to, divided by category."""
     import altair as alt
 
     unit = study.unit
     rows = [
-        {"to": who, "category": category, "time": seconds / unit.seconds}
-        for who, category, seconds in charged_to(study)
+        {"to": owner, "category": category, "time": seconds / unit.seconds}
+        for owner, category, seconds in attributed_to(study)
     ]
     if not rows:
         return None
@@ -216,7 +216,7 @@ def ledger_figure(study: Study) -> Figure | None:
 
 
 def common_step(points: Sequence[CurveRecord]) -> int:
-    """The deepest step at which all of these trials were measured, or most of them if there is none."""
+    """The last step at which all of these trials were measured, or most of them if there is no such step."""
     counts: dict[int, int] = {}
     for row in points:
         counts[row.step] = counts.get(row.step, 0) + 1
@@ -255,8 +255,8 @@ def _rate_axis(rows: Sequence[dict[str, Any]]) -> Any:
 
 
 def _shades(count: int) -> list[str]:
-    """Light to dark for early to late; the last one, which counts most, is the darkest."""
-    levels = [0.25 + 0.75 * (place + 1) / count for place in range(count)]
+    """Light to dark for early to late: the last one, which counts most, is the darkest."""
+    levels = [0.25 + 0.75 * (index + 1) / count for index in range(count)]
     return [f"rgb({round(255 - 223 * level)},{round(255 - 152 * level)},{round(255 - 77 * level)})" for level in levels]
 
 

@@ -1,4 +1,4 @@
-"""Where the names of a chart's points go, so that neighbours do not write over each other."""
+"""Where the labels of a chart's points go, so that neighbouring labels do not overlap."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ OFFSETS = (-9, 11, -22, 24, -35, 37)
 
 
 def label_offsets(points: Sequence[tuple[float, float, str]], *, width: float, height: float) -> list[int]:
-    """The vertical offset of each label in pixels, the first of `OFFSETS` at which it meets no other label.
+    """The vertical offset of each label in pixels: the first of `OFFSETS` at which it overlaps no other label.
 
     Args:
         points: (x, y, text), in any units.
@@ -25,13 +25,13 @@ def label_offsets(points: Sequence[tuple[float, float, str]], *, width: float, h
     chosen = []
     for x, y, text in points:
         left, level, size = x * across, -y * up, len(text) * CHARACTER
-        free = [offset for offset in OFFSETS if not any(_meet((left, level + offset, size), other) for other in placed)]
+        free = [dy for dy in OFFSETS if not any(_overlap((left, level + dy, size), other) for other in placed)]
         offset = free[0] if free else OFFSETS[0]
         placed.append((left, level + offset, size))
         chosen.append(offset)
     return chosen
 
 
-def _meet(one: tuple[float, float, float], other: tuple[float, float, float]) -> bool:
+def _overlap(one: tuple[float, float, float], other: tuple[float, float, float]) -> bool:
     (x, y, size), (other_x, other_y, other_size) = one, other
     return abs(y - other_y) < LINE and x < other_x + other_size and other_x < x + size

@@ -1,4 +1,4 @@
-"""Puts the report together: one HTML file that holds all it needs and asks for nothing."""
+"""Puts the report together: one self-contained HTML file that needs no network."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def write_report(run: Path | str, path: Path | str) -> None:
     """Write the report of a study, finished or not, as one HTML page.
 
     Raises:
-        InputError: ``path`` is no .html file or cannot be written.
-        RecordError: ``run`` is no run directory, or no pipeline of it was answered yet.
+        InputError: ``path`` is not an .html file or cannot be written.
+        RecordError: ``run`` is not a run directory, or has no answered pipeline yet.
     """
     run, path = Path(run), Path(path)
     if path.suffix not in (".html", ".htm"):
@@ -41,11 +41,11 @@ def write_report(run: Path | str, path: Path | str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, text)
     except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}. Choose another place.") from None
+        raise InputError(f"{path}: cannot be written: {error.strerror}. Choose another path.") from None
 
 
 def render(study: Study) -> str:
-    """The page's HTML. Every text of the study is escaped; a policy in its head lets no other script run."""
+    """The page's HTML. All text of the study is escaped; a policy in its head blocks any other script."""
     from jinja2 import Environment, StrictUndefined
 
     scripts = [drawing_library(), _file("page.js")]
@@ -58,7 +58,7 @@ def render(study: Study) -> str:
 
 
 def json_for_script(data: Any) -> str:
-    """JSON that cannot end the script element it stands in, nor open a comment there."""
+    """JSON that can neither end the script element that contains it nor open a comment there."""
     text = json.dumps(data, ensure_ascii=False, allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
@@ -98,5 +98,5 @@ def _file(name: str) -> str:
 
 
 def _policy_hash(script: str) -> str:
-    """How a content security policy names the one script that may run (CSP level 3, hash-source)."""
+    """The hash by which a content security policy allows a script to run (CSP level 3, hash-source)."""
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

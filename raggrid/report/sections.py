@@ -16,12 +16,12 @@ from raggrid.space.rates import rate_text
 from raggrid.store.tables import read, read_table
 
 VERDICTS = {"as_good": "as good", "worse": "worse", "unresolved": "unresolved"}
-MOST_PREDICTIONS = 20
+MAX_PREDICTIONS = 20
 
 
 @dataclass(frozen=True)
 class GroupedPrediction:
-    """One prediction and the strategies that made it; ``f1`` is a fraction."""
+    """One prediction and the strategies that gave it; ``f1`` is a fraction."""
 
     prediction: str
     strategies: tuple[str, ...]
@@ -30,7 +30,7 @@ class GroupedPrediction:
 
 @dataclass(frozen=True)
 class Differing:
-    """A question on which strategies differ; its text and answers are None where the run directory lacks them."""
+    """A question on which strategies differ; ``question`` is None if the run directory does not have its text."""
 
     question_id: str
     question: str | None
@@ -39,7 +39,7 @@ class Differing:
 
 
 def facts(study: Study) -> list[tuple[str, str]]:
-    """What was asked and on what, line by line."""
+    """What was studied and on which data, as (name, text)."""
     space, environment = study.results.space, study.results.environment
     data = environment.get("data", {})
     sizes = ", ".join(f"{count:,} {split}" for split, count in data.get("num_questions", {}).items())
@@ -64,7 +64,7 @@ def facts(study: Study) -> list[tuple[str, str]]:
 
 
 def strategy_rows(study: Study) -> tuple[list[str], list[tuple[list[str], str, bool]]]:
-    """Column names, and for each strategy its cells, the name of its verdict, and whether it is recommended."""
+    """Column names, and for each strategy its cells, its verdict, and whether it is recommended."""
     verdict, unit = study.verdict, study.unit
     recall = recall_label(verdict.table[0].k)
     head = ["strategy", "EM", "F1", recall, "final", "search", "marginal", f"{label(verdict.metric)} verdict"]
@@ -112,13 +112,13 @@ def trial_rows(study: Study) -> tuple[list[str], list[list[str]]]:
 
 
 def question_texts(study: Study) -> dict[str, tuple[str, tuple[str, ...]]]:
-    """(question, answers) of the reported split by question id; empty where the run directory does not keep them."""
+    """(question, answers) of the reported split by question id; empty if the run directory does not have them."""
     rows = read(study.results.run, QuestionRecord)
     return {row.question_id: (row.question, row.answers) for row in rows if row.split == study.verdict.split}
 
 
 def differing(study: Study, texts: Mapping[str, tuple[str, tuple[str, ...]]]) -> list[Differing]:
-    """The questions whose F1 varies most over the strategies' winners, twenty at most: the even splits first.
+    """The questions whose F1 varies most over the strategies' winners, at most twenty, the most divided first.
 
     Args:
         study: with at least one measured strategy.
@@ -127,33 +127,34 @@ def differing(study: Study, texts: Mapping[str, tuple[str, tuple[str, ...]]]) ->
     lines = [line for line in study.results.measured if line.question_ids == study.results.measured[0].question_ids]
     scores = np.stack([line.scores["f1"] for line in lines])  # (S, Q)
     spread = scores.var(axis=0).round(9)
-    order = np.argsort(-spread, kind="stable")[:MOST_PREDICTIONS]
-    chosen = [lines[0].question_ids[place] for place in order if spread[place] > 0]
-    said = _said(study, lines, set(chosen))
-    return [_differing(name, texts.get(name), said.get(name, ())) for name in chosen]
+    order = np.argsort(-spread, kind="stable")[:MAX_PREDICTIONS]
+    chosen = [lines[0].question_ids[index] for index in order if spread[index] > 0]
+    predictions = _given(study, lines, set(chosen))
+    return [_differing(name, texts.get(name), predictions.get(name, ())) for name in chosen]
 
 
-def _said(study: Study, lines: Sequence[StrategyResult], wanted: set[str]) -> dict[str, list[tuple[str, str, float]]]:
+def _given(study: Study, lines: Sequence[StrategyResult], wanted: set[str]) -> dict[str, list[tuple[str, str, float]]]:
     """(strategy, prediction, F1) by question; only the wanted rows become Python objects."""
     names = {line.winner.pipeline_id: display_name(*line.key) for line in lines}
     table = read_table(study.results.run, PredictionRecord)
     keys = [table[name].to_numpy(zero_copy_only=False) for name in ("question_id", "pipeline_id", "split")]
     rows = np.isin(keys[0], list(wanted)) & np.isin(keys[1], list(names)) & (keys[2] == lines[0].split)
-    said: dict[str, dict[str, tuple[str, str, float]]] = {}
+    predictions: dict[str, dict[str, tuple[str, str, float]]] = {}
     for row in table.take(np.flatnonzero(rows)).to_pylist():
         name = names[row["pipeline_id"]]
-        said.setdefault(row["question_id"], {})[name] = (name, row["prediction"], row["f1"])
-    return {question: list(by_strategy.values()) for question, by_strategy in said.items()}
+        predictions.setdefault(row["question_id"], {})[name] = (name, row["prediction"], row["f1"])
+    return {question: list(by_strategy.values()) for question, by_strategy in predictions.items()}
 
 
 def _differing(
-    name: str, text: tuple[str, tuple[str, ...]] | None, said: Sequence[tuple[str, str, float]]
+    name: str, text: tuple[str, tuple[str, ...]] | None, predictions: Sequence[tuple[str, str, float]]
 ) -> Differing:
     grouped: dict[tuple[float, str], list[str]] = {}
-    for strategy, prediction, f1 in said:
+    for strategy, prediction, f1 in predictions:
         grouped.setdefault((f1, prediction), []).append(strategy)
     answers = [
-        GroupedPrediction(prediction, tuple(who), f1) for (f1, prediction), who in sorted(grouped.items(), reverse=True)
+        GroupedPrediction(prediction, tuple(strategies), f1)
+        for (f1, prediction), strategies in sorted(grouped.items(), reverse=True)
     ]
     question, gold = text or (None, ())
     return Differing(name, question, gold, tuple(answers))

@@ -1,0 +1,1 @@
+"""How a study and its results look on a terminal."""

@@ -1,4 +1,4 @@
-"""What all tables have in common: where they go, how they look, how numbers are written."""
+"""What all tables share: the console, their layout, how numbers are written."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ UNLIMITED = 100_000  # columns: more than any line has
 
 
 def console() -> Console:
-    """Where results go. Lines are not wrapped in a pipe: a sentence is one of them, as programs search for it."""
+    """The console for results. In a pipe lines are not wrapped, so that a sentence can be searched for."""
     plain = Console()
     return plain if plain.is_terminal else Console(width=UNLIMITED)
 
 
 def new_table(title: str) -> Table:
-    """A table without lines, two blanks between its columns."""
+    """A table without rules, two spaces between its columns."""
     return Table(title=title, box=None, pad_edge=False, header_style="bold", padding=(0, 1))
 
 
 def show_table(table: Table, out: Console) -> None:
     """A blank line, the title and the table.
 
-    The title is a line of its own: rich would wrap it at the table's width. Columns that would not fit stand one blank
-    apart, before any cell is cut.
+    The title is a separate line: rich would wrap it at the table's width. If columns do not fit, they are set one space
+    apart before any cell is truncated.
     """
     title, table.title = table.title, None
     needed = Measurement.get(out, out.options.update(width=UNLIMITED), table).maximum
@@ -35,5 +35,5 @@ def show_table(table: Table, out: Console) -> None:
 
 
 def percent(fraction: float | None) -> str:
-    """A fraction in percent with one digit; a dash for none."""
+    """A fraction in percent with one digit; a dash for None."""
     return "-" if fraction is None else f"{100 * fraction:.1f}"

@@ -1,11 +1,10 @@
-"""A study as it runs, for a person: a live table on a terminal, plain lines elsewhere."""
+"""A study as it runs, for a person: a live table on a terminal, plain lines elsewhere. Both observe its events."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -14,11 +13,25 @@ from rich.table import Table
 from rich.text import Text
 
 from raggrid.display_names import display_name
+from raggrid.records import Report, Status
 from raggrid.space.rates import rate_text
-from raggrid.study.state import StudyState
+from raggrid.study.events import (
+    Event,
+    Observer,
+    Progress,
+    StudyEnded,
+    StudyStarted,
+    TaskEnded,
+    TaskReported,
+    TaskStarted,
+)  # fmt: skip
 from raggrid.study.tasks import AnswerTask, PhaseTask, Task
 
-STYLES = {"running": "cyan", "completed": "green", "stopped": "yellow", "diverged": "red", "failed": "bold red"}
+STYLES: Mapping[Status, str] = {
+    Status.RUNNING: "cyan", Status.COMPLETED: "green", Status.STOPPED: "yellow", Status.DIVERGED: "red",
+    Status.FAILED: "bold red",
+}  # fmt: skip
+NOTHING = Report(status=Status.RUNNING)
 
 
 @dataclass
@@ -26,9 +39,8 @@ class Line:
     """One task on the screen."""
 
     task: Task
+    report: Report = NOTHING
     started: float = field(default_factory=time.monotonic)
-    status: str = "running"
-    metrics: dict[str, Any] = field(default_factory=dict)
     seconds: float | None = None
 
     def elapsed(self) -> float:
@@ -45,70 +57,60 @@ def duration(seconds: float) -> str:
     return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
 
 
-def total_tasks(state: StudyState) -> tuple[int, int]:
-    """(trials, answerings) that the whole study has, as far as is known before it ran."""
-    space, searches, plans = state.space, state.graph.searches.values(), state.graph.pipelines
-    searching = len(space.seeds) if space.seeds_for == "grid" else 1
-    repeating = len(space.seeds) - searching
-    trials = searching * sum(search.num_trials for search in searches) + repeating * len(searches)
-    finalists = sum(min(search.num_trials, space.selection.finalists) for search in searches)
-    # A winner's own pipeline is answered on validation as its search's finalist; the others are put together last.
-    composed = sum(plan.strategy in ("baseline", "independent") for plan in plans)
-    tested = len(plans) * (len(state.splits) - 1)
-    untrained = sum(plan.embedder_search is plan.generator_search is None for plan in plans)
-    answers = searching * (finalists + composed + tested) + repeating * len(plans) * len(state.splits)
-    return trials, answers - (len(space.seeds) - 1) * untrained * len(state.splits)
+@dataclass
+class Board:
+    """The tasks of a study and how far it has come, from its events alone."""
 
+    lines: dict[str, Line] = field(default_factory=dict)
+    progress: Progress = field(
+        default_factory=lambda: Progress(trials=0, planned_trials=0, answers=0, planned_answers=0)
+    )
+    began: float = field(default_factory=time.monotonic)
 
-def share_done(state: StudyState, lines: Mapping[str, Line], *, complete: bool = False) -> float:
-    """The share of the study's tasks that is done, running trials counted by their steps; in [0, 1].
+    def take(self, event: Event) -> None:
+        """Take in what has happened."""
+        self.progress = event.progress
+        if isinstance(event, StudyStarted):
+            self.began = time.monotonic()
+        elif isinstance(event, TaskStarted):
+            self.lines[event.task.key] = Line(event.task)
+        elif isinstance(event, TaskReported | TaskEnded):
+            line = self.lines[event.task.key]
+            line.report = event.report
+            line.seconds = line.elapsed() if isinstance(event, TaskEnded) else None
 
-    ``complete``: nothing is left, though fewer pairs than there might have been were tried.
-    """
-    if complete:
-        return 1.0
-    trials, answers = total_tasks(state)
-    done = float(len(state.trials) + len(state.answered))
-    for line in lines.values():
-        if line.status == "running" and isinstance(line.task, PhaseTask):
-            done += line.metrics.get("step", 0) / line.task.run.max_steps
-    return min(1.0, done / max(1, trials + answers))
+    def elapsed(self) -> float:
+        """Seconds since the study began."""
+        return time.monotonic() - self.began
+
+    def share_done(self) -> float:
+        """The share of the study's tasks that is done, running trials counted by their steps; in [0, 1]."""
+        progress = self.progress
+        done = float(progress.trials + progress.answers)
+        for line in list(self.lines.values()):
+            if line.seconds is None and isinstance(line.task, PhaseTask):
+                done += line.report.step / line.task.run.max_steps
+        return min(1.0, done / max(1, progress.planned_trials + progress.planned_answers))
 
 
 class LiveScreen:
-    """The table on a terminal, redrawn four times a second until the study ends."""
+    """The table on a terminal, redrawn four times a second from the start of a study to its end."""
 
-    def __init__(self, state: StudyState, console: Console, name: str) -> None:
-        self.state, self.console, self.name = state, console, name
-        self.lines: dict[str, Line] = {}
-        self.began = time.monotonic()
-        self.complete = False
+    def __init__(self, console: Console) -> None:
+        self.console, self.board, self.name = console, Board(), ""
         self.live = Live(get_renderable=self._draw, console=console, refresh_per_second=4, transient=False)
 
-    def __enter__(self) -> LiveScreen:
-        self.live.__enter__()
-        return self
-
-    def __exit__(self, *details: Any) -> None:
-        self.complete = self.state.is_done()
-        self.live.__exit__(*details)
-
-    def started(self, task: Task) -> None:
-        """A new line."""
-        self.lines[task.key] = Line(task)
-
-    def reported(self, task: Task, metrics: Mapping[str, Any]) -> None:
-        """New numbers in a line."""
-        self.lines[task.key].metrics.update(metrics)
-
-    def finished(self, task: Task, status: str, metrics: Mapping[str, Any]) -> None:
-        """A line's last state."""
-        line = self.lines[task.key]
-        line.metrics.update(metrics)
-        line.status, line.seconds = status, line.elapsed()
+    def __call__(self, event: Event) -> None:
+        """Take in what has happened; begin and end the drawing."""
+        self.board.take(event)
+        if isinstance(event, StudyStarted):
+            self.name = event.study
+            self.live.start()
+        elif isinstance(event, StudyEnded):
+            self.live.stop()
 
     def _draw(self) -> Group:
-        lines = list(self.lines.values())
+        lines = list(self.board.lines.values())
         room = max(6, self.console.size.height - 8)
         hidden = max(0, len(lines) - room)
         return Group(self._table(lines[hidden:], hidden), self._progress())
@@ -123,19 +125,18 @@ class LiveScreen:
             table.add_column(name, justify="right", no_wrap=True)
         table.add_column("state", no_wrap=True)
         for line in lines:
-            table.add_row(*_cells(line), Text(line.status, style=STYLES.get(line.status, "")))
+            status = line.report.status
+            table.add_row(*_cells(line), Text(status, style=STYLES.get(status, "")))
         return table
 
     def _progress(self) -> Table:
-        share = share_done(self.state, dict(self.lines), complete=self.complete)
-        elapsed = time.monotonic() - self.began
+        share, done, elapsed = self.board.share_done(), self.board.progress, self.board.elapsed()
         left = f"about {duration(elapsed * (1 - share) / share)} left" if 0.05 < share < 1 else ""
-        trials = len(self.state.trials) if self.complete else total_tasks(self.state)[0]
         row = Table.grid(padding=(0, 2))
         row.add_row(
             ProgressBar(total=1.0, completed=share, width=24),
             f"{share:.0%}",
-            f"{len(self.state.trials)}/{trials} trials, {len(self.state.answered)} answered",
+            f"{done.trials}/{done.planned_trials} trials, {done.answers} answered",
             f"{duration(elapsed)} gone",
             left,
         )
@@ -143,59 +144,41 @@ class LiveScreen:
 
 
 def _cells(line: Line) -> list[str]:
-    task, metrics = line.task, line.metrics
+    task, report = line.task, line.report
     time_cell = duration(line.elapsed())
     if isinstance(task, PhaseTask):
-        objective = metrics.get("objective")
-        steps = f"{metrics.get('step', 0)}/{task.run.max_steps}"
-        shown = "" if objective is None else f"{objective:.4f}"
+        steps = f"{report.step}/{task.run.max_steps}"
+        shown = "" if report.objective is None else f"{report.objective:.4f}"
         return [task.search, rate_text(task.run.embedder_lr), rate_text(task.run.generator_lr), steps, shown, time_cell]
     if isinstance(task, AnswerTask):
-        score = f"F1 {100 * metrics['f1']:.1f}" if "f1" in metrics else ""
+        f1 = report.scores.get("f1")
+        score = "" if f1 is None else f"F1 {100 * f1:.1f}"
         return [f"{task.split}: {display_name(task.strategy, task.loss)}", "", "", "", score, time_cell]
     return ["index: embed the corpus", "", "", "", "", time_cell]
 
 
 class PlainScreen:
-    """One line an event, for logs and pipes."""
+    """One line per event, for logs and pipes: a trial's measurements on its way, and every task's end."""
 
-    def __init__(self, state: StudyState, console: Console) -> None:
-        self.state, self.console = state, console
-        self.lines: dict[str, Line] = {}
-        self.began = time.monotonic()
+    def __init__(self, console: Console) -> None:
+        self.console, self.board = console, Board()
 
-    def __enter__(self) -> PlainScreen:
-        return self
-
-    def __exit__(self, *details: Any) -> None:
-        return None
-
-    def started(self, task: Task) -> None:
-        """Silent: an end says more."""
-        self.lines[task.key] = Line(task)
-
-    def reported(self, task: Task, metrics: Mapping[str, Any]) -> None:
-        """A trial's measurement on its way."""
-        self.lines[task.key].metrics.update(metrics)
-        if isinstance(task, PhaseTask) and metrics.get("status") == "running":
-            self._say(task, "")
-
-    def finished(self, task: Task, status: str, metrics: Mapping[str, Any]) -> None:
-        """A task's end."""
-        line = self.lines[task.key]
-        line.status, line.seconds = status, line.elapsed()
-        line.metrics.update(metrics)
-        self._say(task, status)
+    def __call__(self, event: Event) -> None:
+        """Take in what has happened, and say it."""
+        self.board.take(event)
+        if isinstance(event, TaskEnded):
+            self._say(event.task, event.report.status)
+        elif isinstance(event, TaskReported) and event.report.status == Status.RUNNING:
+            self._say(event.task, "")
 
     def _say(self, task: Task, status: str) -> None:
-        cells = [cell for cell in _cells(self.lines[task.key]) if cell and cell != "-"]
-        share = share_done(self.state, self.lines)
-        gone = duration(time.monotonic() - self.began)
+        cells = [cell for cell in _cells(self.board.lines[task.key]) if cell and cell != "-"]
+        gone, share = duration(self.board.elapsed()), self.board.share_done()
         self.console.print(
             f"[{gone:>7} {share:4.0%}] {'  '.join(cells)}  {status}", markup=False, highlight=False, soft_wrap=True
         )
 
 
-def screen_of(console: Console, name: str, *, plain: bool) -> Callable[[StudyState], LiveScreen | PlainScreen]:
-    """What makes the screen of a study once its state is known."""
-    return lambda state: PlainScreen(state, console) if plain else LiveScreen(state, console, name)
+def screen_of(console: Console, *, plain: bool) -> Observer:
+    """The screen that suits a console."""
+    return PlainScreen(console) if plain else LiveScreen(console)

@@ -14,12 +14,12 @@ MEANING = {
     "index": "embedding the corpus",
     "startup": "starting processes, loading models",
     "lost": "work that died with its process",
-    "idle": "held, with nothing to do",
+    "idle": "devices held with nothing to do",
 }
 
 
 def show_bill(result: Bill, out: Console) -> None:
-    """One line a category, then the sum: all devices, from the first second to the last."""
+    """One line per category, then the sum: all devices, from the first second to the last."""
     unit = unit_for([result.total], result.device_types)
     table = new_table(f"The bill, in {unit.name}")
     table.add_column("for", no_wrap=True)

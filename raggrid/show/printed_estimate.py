@@ -1,4 +1,4 @@
-"""A bill as text for a terminal of 80 columns: strategies, the whole, other choices, memory and disk."""
+"""A bill as text for a terminal of 80 columns: strategies, the whole study, other settings, memory and disk."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GIGABYTE = 1e9
 
 
 def show_estimate(pricing: Pricing, out: Console) -> None:
-    """Costs by strategy, then of the whole study, then what it would be under other settings."""
+    """Costs by strategy, of the whole study, and of the study under other settings."""
     unit = _unit([pricing.bill.total_device_seconds], [pricing.device])
     for table in (_strategies(pricing, unit), _whole(pricing, unit), _choices(pricing, unit)):
         show_table(table, out)
@@ -31,7 +31,7 @@ def show_estimate(pricing: Pricing, out: Console) -> None:
 
 
 def study_rows(results: Sequence[Plan]) -> Table:
-    """A line a study with its total, and their sum; studies without a bill show dashes."""
+    """One line per study with its total, and their sum; studies without a bill show dashes."""
     priced = [plan.pricing for plan in results if plan.pricing]
     ranges = [pricing.bill.total_device_seconds for pricing in priced]
     unit = _unit([total(ranges)], [pricing.device for pricing in priced])
@@ -61,13 +61,13 @@ def _strategies(pricing: Pricing, unit: Unit) -> Table:
     heads = ["final", "search: low", "expected", "high", "marginal"]
     for name in [*heads, *(["dollars"] if pricing.money else [])]:
         table.add_column(name, justify="right", no_wrap=True)
-    for place, row in enumerate(pricing.bill.strategies):
+    for index, row in enumerate(pricing.bill.strategies):
         cells = [
             display_name(row.strategy, row.loss), unit.text(row.final_device_seconds),
             *_cells(row.search_device_seconds, unit), unit.text(row.marginal_device_seconds.expected),
         ]  # fmt: skip
         if pricing.money:
-            cells.append(f"{pricing.money[place].search_dollars.expected:,.2f}")
+            cells.append(f"{pricing.money[index].search_dollars.expected:,.2f}")
         table.add_row(*cells)
     return table
 
@@ -91,7 +91,7 @@ def _whole(pricing: Pricing, unit: Unit) -> Table:
 
 
 def _choices(pricing: Pricing, unit: Unit) -> Table:
-    table = new_table(f"The whole study under other settings, in {unit.name}; * = as it is now")
+    table = new_table(f"The whole study under other settings, in {unit.name}; * = as given")
     for name in ("", "setting", "trials", "low", "expected", "high", "wall time"):
         table.add_column(name, justify="left" if name in ("", "setting") else "right", no_wrap=True)
     for row in pricing.choices:
@@ -111,7 +111,7 @@ def _memory(pricing: Pricing) -> str:
     phase, need = max(pricing.memory_bytes.items(), key=lambda item: item[1])
     limit = pricing.device_memory_bytes
     has = f" of {limit / GIGABYTE:.0f}" if limit else ""
-    return f"Device memory at its peak: {need / GIGABYTE:.1f}{has} GB ({phase})."
+    return f"Peak device memory: {need / GIGABYTE:.1f}{has} GB ({phase})."
 
 
 def _money(pricing: Pricing) -> str:

@@ -16,13 +16,13 @@ from raggrid.display_names import display_name, label, study_names
 from raggrid.show.layout import new_table, percent, show_table
 
 CENSORED = (
-    "In groups: trials that were stopped early or were no finalists, whose quality was not measured (censored). The "
-    "range is from worth nothing to as good as the worst finalist. Trials in random order, best so far."
+    "In parentheses: trials that were stopped early or not finalists, whose quality was not measured (censored). They "
+    "count from worth nothing to as good as the worst finalist. Best so far, with trials in random order."
 )
 
 
 def show_frontier(result: Frontier, out: Console) -> None:
-    """The points by cost, a dot marking the frontier; then what searching buys. A table a study."""
+    """The points by cost, a dot marking the frontier; then what searching buys. One table per study."""
     unit = unit_for((point.device_seconds for point in result.points), result.device_types)
     studies = study_names([point.run for point in result.points])
     for run, name in studies.items():
@@ -75,7 +75,7 @@ def _basis(result: Frontier) -> str:
     size = f"{first.num_questions:,} {first.split} questions" if first.num_questions else f"{first.split} split"
     costs = {
         "seeds": "cost intervals over seeds",
-        "trials": "cost intervals from how seconds a step differ between trials",
+        "trials": "cost intervals from how seconds per step differ between trials",
         "unknown": "no cost interval: nothing was run twice",
     }
     chance = "; chance: of being on the frontier" if first.frontier_probability is not None else ""
@@ -86,11 +86,11 @@ def _volume(volume: Hypervolume, studies: dict[str, str], unit: Unit) -> str:
     name = f" of {studies[volume.run]}" if len(studies) > 1 else ""
     spread = "" if volume.low is None else f" ({percent(volume.low)}-{percent(volume.high)})"
     reference = f"budgets up to {unit.text(volume.reference_device_seconds)} {unit.name}"
-    return f"Hypervolume{name}: {percent(volume.value)}%{spread}, the mean quality in hand over {reference}."
+    return f"Hypervolume{name}: {percent(volume.value)}%{spread}, the mean best quality over {reference}."
 
 
 def _searches(curves: Sequence[SearchCurve], unit: Unit, title: str) -> Table:
-    """The expected best at quarters of each strategy's search, as lower and upper edge."""
+    """The expected best at quarters of each strategy's search, with its lower and upper edge."""
     table = new_table(title)
     table.add_column("strategy", no_wrap=True)
     for name in ("trials", "whole", "after 1/4", "1/2", "3/4", "all"):
@@ -105,7 +105,7 @@ def _milestones(curve: SearchCurve, unit: Unit) -> list[str]:
     trials = f"{curve.num_trials} ({curve.num_censored})" if curve.num_censored else str(curve.num_trials)
     cells = [display_name(curve.strategy, curve.loss), trials, unit.text(whole)]
     for share in (0.25, 0.5, 0.75, 1.0):
-        # A trial that has not ended yet gives nothing: the last step that the budget reaches.
+        # A trial that has not ended yet counts for nothing: take the last step that the budget reaches.
         step = [step for step in curve.steps if step.device_seconds <= share * whole * (1 + 1e-9)][-1]
         low, high = percent(step.low), percent(step.high)
         cells.append(low if low == high else f"{low}-{high}")

@@ -24,7 +24,7 @@ def show_plan(result: Plan, out: Console) -> None:
         f"{result.num_trials} trials and at most {result.num_steps:,} training steps on {result.workers} {workers} "
         f"each; {result.num_trials_unshared} trials and {result.num_steps_unshared:,} steps if every strategy ran "
         f"alone. Then at most {result.num_answerings_at_most} rounds of answering.{_seeds(result)} "
-        "Early stopping and answers taken over make it less.",
+        "Early stopping and reused answers reduce this.",
         highlight=False,
     )
     if result.pricing:
@@ -34,7 +34,7 @@ def show_plan(result: Plan, out: Console) -> None:
 
 
 def show_plans(results: Sequence[Plan], out: Console) -> None:
-    """Several studies, one line each, and their sum."""
+    """Several studies, one line per study, and their sum."""
     show_table(study_rows(results), out)
 
 
@@ -44,7 +44,7 @@ def _seeds(result: Plan) -> str:
 
 
 def _search_table(result: Plan) -> Table:
-    table = new_table("Learning-rate searches; each starts when those that it needs have a winner")
+    table = new_table("Learning-rate searches; each starts once those that it needs have a winner")
     for name in ("search", "trials", "steps"):
         table.add_column(name, justify="left" if name == "search" else "right", no_wrap=True)
     for name in ("may stop at", "learning rates"):
@@ -65,7 +65,7 @@ def _rates(search: PlannedSearch) -> str:
         return "from two_phase's winners"
     pairs = ["/".join(rate_text(rate) for rate in pair if rate is not None) for pair in search.trials]
     if not pairs:
-        return f"{search.num_trials} drawn on the way"
+        return f"{search.num_trials} drawn during the search"
     return ", ".join(pairs) if len(pairs) <= 9 else f"{len(pairs)} pairs"
 
 

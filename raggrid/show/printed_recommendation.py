@@ -19,7 +19,7 @@ COSTS = ("final_device_seconds", "search_device_seconds", "marginal_device_secon
 
 
 def show_recommendation(result: Recommendation, out: Console) -> None:
-    """The answer first, then the table that it rests on, then what to mind."""
+    """The answer first, then the table that it rests on, then the warnings."""
     chosen = result.recommended
     out.print()
     if chosen:
@@ -34,7 +34,7 @@ def show_recommendation(result: Recommendation, out: Console) -> None:
     for line in (*_legend(result), *_pairs(result), *_controls(result), *_labels(result), *result.notes):
         _indented(out, line)
     for warning in result.warnings:
-        out.print(Text.assemble(("Mind: ", "yellow"), warning), highlight=False)
+        out.print(Text.assemble(("Warning: ", "yellow"), warning), highlight=False)
 
 
 def _indented(out: Console, line: str) -> None:
@@ -70,8 +70,8 @@ def _order(row: TableRow, basis: str) -> float:
 def _title(result: Recommendation, unit: Unit) -> str:
     size = f"{result.num_questions:,} {result.split} questions" if result.num_questions else f"{result.split} split"
     seeds = f", {result.num_seeds} seeds" if result.num_seeds > 1 else ""
-    hand = f", {result.case['have']} in hand" if result.case["have"] else ""
-    return f"{size}{seeds}; percent; {unit.name}{hand}; verdict on {label(result.metric)}"
+    tuned = f", {result.case['have']} tuned already" if result.case["have"] else ""
+    return f"{size}{seeds}; percent; {unit.name}{tuned}; verdict on {label(result.metric)}"
 
 
 def _cells(row: TableRow, unit: Unit, columns: list[str], contains: bool) -> list[str | Text]:
@@ -88,7 +88,7 @@ def _is_chosen(row: TableRow, result: Recommendation) -> bool:
 
 def _legend(result: Recommendation) -> Iterator[str]:
     if any(row.contains_answer is not None for row in result.table):
-        yield "EM (has): exact match, and how often an accepted answer stands somewhere in the prediction."
+        yield "EM (has): exact match, and how often the prediction contains an accepted answer."
 
 
 def _pairs(result: Recommendation) -> Iterator[str]:
@@ -103,7 +103,7 @@ def _pairs(result: Recommendation) -> Iterator[str]:
 
 
 def _points(row: Compared) -> str:
-    return f"{100 * row.difference:+.1f} points to the best"
+    return f"{100 * row.difference:+.1f} points against the best"
 
 
 def _interval(row: Compared) -> str:
@@ -111,19 +111,18 @@ def _interval(row: Compared) -> str:
 
 
 def _controls(result: Recommendation) -> Iterator[str]:
-    """One sentence for both controls, so that nobody reads format and guessing as retrieval."""
-    constant, book = result.controls.constant_answer, result.controls.closed_book
+    """One sentence for both controls, so that nobody mistakes format and guessing for retrieval."""
+    constant, closed = result.controls.constant_answer, result.controls.closed_book
     parts = []
     if constant:
         scores = f"{percent(constant.exact_match)} EM, {percent(constant.f1)} F1"
         quoted = f' ("{constant.answers[0]}")' if len(constant.answers) == 1 else ""
-        parts.append(f"the most frequent training answer to such a question{quoted} scores {scores}")
-    if book:
-        parts.append(
-            f"a generator tuned without passages {percent(book.exact_match)} EM, {percent(book.f1)} F1 (closed_book)"
-        )
+        parts.append(f"the most frequent training answer for the question's first word{quoted} scores {scores}")
+    if closed:
+        scores = f"{percent(closed.exact_match)} EM, {percent(closed.f1)} F1"
+        parts.append(f"a generator tuned without passages scores {scores} (closed_book)")
     if parts:
-        yield f"Without retrieval {'; '.join(parts)}."
+        yield f"Without retrieval, {'; '.join(parts)}."
 
 
 def _labels(result: Recommendation) -> Iterator[str]:

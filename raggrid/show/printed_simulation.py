@@ -24,17 +24,17 @@ def show_simulation(result: Simulation, out: Console) -> None:
     if result.given.winners:
         show_table(_winners(result.given), out)
     out.print()
-    for line in (*_what_differs(result), *_doubts(result), *result.notes):
+    for line in (*_what_differs(result), *_assumptions(result), *result.notes):
         out.print(Text(line))
 
 
 def _studies(result: Simulation, studies: dict[str, SimulatedStudy], unit: Unit) -> Table:
-    """One line a way to carry the study out."""
+    """One line per way to run the study."""
     clock = _clock(max(study.wall_seconds for study in studies.values()))
-    slots = f"{result.slots} trials at once" if result.slots > 1 else "one trial at a time"
+    slots = f"{result.slots} concurrent trials" if result.slots > 1 else "one trial at a time"
     table = new_table(f"{result.study}, simulated, {slots}; training in {unit.name}, wall time in {clock[0]}")
     table.add_column("", no_wrap=True)
-    for name in ("training", "x", "wall", "trials", "done", "stopped", "over", "cut"):
+    for name in ("training", "x", "wall", "trials", "done", "stopped", "over", "beyond"):
         table.add_column(name, justify="right", no_wrap=True)
     for name, study in studies.items():
         ratio = 1.0 if name == "as given" else result.ratios[name]
@@ -75,12 +75,12 @@ def _what_differs(result: Simulation) -> Iterator[str]:
 
 
 def _without_winner(differences: Sequence[Difference]) -> Iterator[str]:
-    """What a small budget leaves out, which every alternative has: counted."""
+    """A count of the searches that only the study as given leaves without a winner, because of its budget."""
     searches = {(row.search, row.seed) for row in differences}
     if searches:
         names = ", ".join(dict.fromkeys(row.search for row in differences))
         count = f"{len(searches)} searches have" if len(searches) > 1 else "1 search has"
-        yield f"As given {count} no winner, where the alternatives have {len(differences)}: {names}."
+        yield f"As given, {count} no winner, where the alternatives have {len(differences)}: {names}."
 
 
 def _difference(row: Difference, given: Winner) -> str:
@@ -97,8 +97,8 @@ def _pair(winner: Winner) -> str:
     return f"{rates} ({', '.join(known)})"
 
 
-def _doubts(result: Simulation) -> Iterator[str]:
-    """What the numbers rest on where the record does not tell."""
+def _assumptions(result: Simulation) -> Iterator[str]:
+    """What was assumed where the recorded study has no data."""
     given = result.given
     studies = [given, *result.alternatives.values()]
     if given.num_answered < given.num_pipelines:
@@ -106,11 +106,11 @@ def _doubts(result: Simulation) -> Iterator[str]:
         yield f"The budget leaves {unanswered} of {given.num_pipelines} pipelines unanswered."
     if any(study.num_censored for study in studies):
         yield (
-            "cut: trials that go on beyond their recorded curve. Their time is extrapolated from their seconds a step, "
-            "and their objective stays at the last one recorded."
+            "beyond: trials that run past the end of their recorded curve. Their time is extrapolated from their "
+            "seconds per step, and their objective stays at the last recorded value."
         )
     if most := max(study.num_interpolated for study in studies):
-        yield f"Up to {most} trials are measured between two recorded points, on a straight line."
+        yield f"Up to {most} trials are measured between two recorded points, by linear interpolation."
     if names := sorted({name for study in studies for name in study.picked_by_objective}):
         yield f"Winners by objective, since not every finalist's F1 is recorded: {', '.join(names)}."
     if faulty := max(study.num_faulty for study in studies):

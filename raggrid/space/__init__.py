@@ -1,0 +1,1 @@
+"""YAML -> a checked search space: settings, bounds, learning rates."""

@@ -1,4 +1,4 @@
-"""Learning rates as plain numbers: a grid's order, draws, neighbours, what lies beyond an end, their text; and rungs.
+"""Learning rates as plain numbers: a grid's order, draws, neighbours, the next rate past an end, text; and rungs.
 
 A pair is (embedder_lr, generator_lr), None for a side that does not train.
 """
@@ -15,7 +15,7 @@ Pair = tuple[float | None, float | None]
 
 
 def middle_out(values: Iterable[float]) -> tuple[float, ...]:
-    """The grid from its middle outwards: asynchronous halving stops more when a good value comes first.
+    """The grid from its middle outwards: asynchronous halving stops more trials if a good value comes first.
 
     >>> middle_out([1, 2, 3, 4])
     (3, 2, 4, 1)
@@ -27,12 +27,12 @@ def middle_out(values: Iterable[float]) -> tuple[float, ...]:
 
 
 def rounded(value: float, digits: int) -> float:
-    """``value`` with so many significant digits: a rate that a person can write down and repeat."""
+    """``value`` with ``digits`` significant digits: a rate that a person can write down and repeat."""
     return float(f"{value:.{digits - 1}e}")
 
 
 def rate_text(value: float | None) -> str:
-    """A learning rate for a person: up to three significant digits, as many as draws have; a dash for none.
+    """A learning rate as printed: up to three significant digits, as many as draws have; a dash for None.
 
     >>> rate_text(0.0003), rate_text(1.23e-5)
     ('3e-4', '1.23e-5')
@@ -56,7 +56,7 @@ def drawn(sampled: Sampled, seed: int, side: str) -> tuple[float, ...]:
 def beyond(values: Sequence[float], end: float) -> float | None:
     """The next rate outward of ``end``, the smallest or largest of ``values``; None past 1 or without a pattern.
 
-    Continues the pattern of the last steps: 1e-4, 3e-4, 1e-3 goes on with 3e-3, downwards with 3e-5.
+    Continues the pattern of the last steps: 1e-4, 3e-4, 1e-3 continues with 3e-3, and downwards with 3e-5.
     """
     ordered = sorted(values)
     outward = ordered if end == ordered[-1] else ordered[::-1]

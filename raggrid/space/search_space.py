@@ -33,9 +33,11 @@ class SearchSpace(Section):
     """A whole study: data, models, strategies, learning rates and how they are searched."""
 
     name: str
+    """Shown in tables. Default: the name of the file."""
     data: Data
     models: Models
     strategies: tuple[StrategyName, ...] = ("baseline", "embedder", "generator", "independent", "two_phase", "joint")
+    """The strategies to compare, each once; ``closed_book`` is a control."""
     losses: Losses = Losses()
     learning_rates: LearningRates = LearningRates()
     retrieval: Retrieval = Retrieval()
@@ -50,7 +52,7 @@ class SearchSpace(Section):
     seeds: Annotated[tuple[Natural, ...], Field(min_length=1)] = (0,)
     """The first seed's search picks the winners; each further seed trains and answers the winners again."""
     seeds_for: Literal["winners", "grid"] = "winners"
-    """``grid``: every seed runs a whole search of its own."""
+    """``winners`` trains only the winners again; ``grid`` runs a whole search under every seed."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> SearchSpace:
@@ -71,7 +73,7 @@ MARGINALISES = frozenset({"two_phase", "joint"})
 
 
 class Contradiction(NamedTuple):
-    """What does not fit together: the settings that it follows from, and the sentence that says so."""
+    """A contradiction between settings: the keys that it follows from, and the sentence that says so."""
 
     reads: tuple[str, ...]
     sentence: str
@@ -113,7 +115,7 @@ def _contradictions(space: SearchSpace) -> Iterator[Contradiction]:
     if space.budget.dollars and not space.resources.dollars_per_device_hour:
         yield Contradiction(
             ("budget.dollars", "resources.dollars_per_device_hour"),
-            "budget.dollars: needs resources.dollars_per_device_hour, the price of a device. Add it.",
+            "budget.dollars: needs resources.dollars_per_device_hour, the price of one device-hour. Add it.",
         )
 
 

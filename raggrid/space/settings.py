@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationInfo, field_validator
 
+from raggrid.evaluation.metrics import AnswerMetric
+
 StrategyName = Literal["baseline", "embedder", "generator", "independent", "two_phase", "joint", "closed_book"]
 RagLoss = Literal["rag_token", "rag_sequence"]
 
@@ -17,7 +19,7 @@ DEFAULT_PROMPT = (
 
 
 def _number(value: object) -> object:
-    """PyYAML reads ``1e-6`` as a string and ``True`` is an int: take the first, refuse the second."""
+    """PyYAML reads ``1e-6`` as a string, and ``True`` is an int: accept the first, refuse the second."""
     if isinstance(value, bool):
         raise ValueError("expected a number")
     if isinstance(value, str):
@@ -42,35 +44,37 @@ class Section(BaseModel):
 
 
 class Data(Section):
-    """Where corpus and questions lie. Relative paths start at the current directory."""
+    """Where the corpus and the questions are. Relative paths start at the current directory."""
 
     folder: str
     """Holds corpus.jsonl, train.jsonl, validation.jsonl and, if there is one, test.jsonl (or .parquet)."""
     limits: dict[Literal["train", "validation", "test"], Count] = Field(default_factory=dict)
-    """Use only so many questions of a split: a random sample, the same one each time, in the file's order."""
+    """Use only this many questions of a split: a random sample, always the same one, in the order of the file."""
 
 
 class Models(Section):
     """Model references: a hub name, a folder, or ``package:IMPORT_NAME/PATH``."""
 
     embedder: str
+    """A sentence-transformers model; its passage vectors stay as they are before any tuning."""
     generator: str
+    """A causal language model that transformers loads, or a ``.gguf`` file of one."""
     embedder_sha256: str | None = None
     """Expected sha256 of the embedder's model.safetensors; checked before loading."""
     generator_sha256: str | None = None
     """Expected sha256 of the generator's weights file (.gguf or model.safetensors); checked before loading."""
     question_prompt: str | None = None
-    """Put before a question that is embedded, such as ``query: ``. Default: the model's own prompt for queries."""
+    """Prefix of a question that is embedded, such as ``query: ``. Default: the model's own prompt for queries."""
     passage_prompt: str | None = None
-    """Put before a passage that is embedded. Default: the model's own prompt for documents."""
+    """Prefix of a passage that is embedded. Default: the model's own prompt for documents."""
     truncate_dim: Count | None = None
-    """Keep so many leading dimensions of every vector (Matryoshka models). Default: the model's own number."""
+    """Keep only this many leading dimensions of a vector (Matryoshka models). Default: the model's own number."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """What the generator computes in. auto: bfloat16 on GPUs that have it and on CPUs with AVX-512 BF16 or AMX, else
-    float32. What is trained keeps float32 weights either way; the embedder is always in float32."""
+    """Of the generator's arithmetic, and of its weights unless all of them train. ``auto``: bfloat16 on GPUs that
+    have it and on CPUs with AVX-512 BF16 or AMX, else float32. What trains is always kept in float32."""
     attention: Literal["auto", "eager", "sdpa"] = "auto"
-    """How the generator computes attention. auto: sdpa on GPUs, eager on CPUs, where it trains up to 1.2 times faster
-    in bfloat16."""
+    """Attention of the generator. ``auto``: sdpa on GPUs; eager on CPUs, where it trains up to 1.2 times faster in
+    bfloat16."""
 
 
 class Losses(Section):
@@ -79,20 +83,22 @@ class Losses(Section):
     phases: RagLoss = "rag_token"
     """The loss of generator_rag and embedder_rag (the paper's two-phase uses RAG-Token)."""
     joint: tuple[RagLoss, ...] = ("rag_token", "rag_sequence")
-    """joint_rag runs once for each."""
+    """joint_rag runs once for each of these losses."""
 
 
 class Sampled(Section):
-    """Learning rates that are drawn, not listed: uniformly in the logarithm, or by Optuna's TPE.
-
-    TPE (Bergstra et al. 2011) proposes ``batch`` values at a time, each batch from what the earlier ones showed.
-    """
+    """Learning rates that are drawn: uniformly in the logarithm, or by Optuna's TPE (Bergstra et al. 2011)."""
 
     sample: Literal["random", "optuna"]
+    """``random``: all are drawn at once. ``optuna``: in batches, each from what the earlier ones showed."""
     low: Rate
+    """Smallest rate that may be drawn."""
     high: Rate
+    """Largest rate that may be drawn; more than ``low``."""
     count: Count
+    """Number of rates to draw."""
     batch: Count = 4
+    """Rates per TPE batch. Fewer learn more from each other, more keep more devices busy."""
 
     @field_validator("high")
     @classmethod
@@ -107,26 +113,25 @@ def _list_or_drawn(value: object) -> str:
     return "drawn" if isinstance(value, dict | Sampled) else "list"
 
 
-# Tagged, so that a wrong value is measured against the one form that it looks like.
+# Tagged, so that a wrong value is checked against the one form that it looks like.
 Rates = Annotated[
     Annotated[tuple[Rate, ...], Tag("list")] | Annotated[Sampled, Tag("drawn")], Discriminator(_list_or_drawn)
 ]
 
 
 class LearningRates(Section):
-    """The values to try, one search a model: a list, or how to draw them.
-
-    ``joint: two_phase`` takes the pair that two-phase found, as the paper did; ``separable`` that pair and its
-    neighbours in either direction; ``grid`` every pair.
-    """
+    """The values to try, one search per model: a list, or how to draw them."""
 
     embedder: Rates = ()
+    """Rates of phases that train the embedder. The paper's best are 33 to 333 times smaller under a RAG loss."""
     generator: Rates = ()
+    """Rates of phases that train the generator."""
     joint: Literal["grid", "two_phase", "separable"] = "two_phase"
+    """``two_phase``: the pair that two-phase found (the paper's); ``separable``: its neighbours too; ``grid``: all."""
     extend_grid: bool = False
-    """While the best value of a list is its first or last one, try the next one outward."""
+    """While the best value of a list is its first or last one, try the next value outward."""
     extend_at_most: Count = 4
-    """Values added at either end of a list."""
+    """The most values that are added at either end of a list."""
 
 
 class Retrieval(Section):
@@ -145,113 +150,136 @@ class Answer(Section):
     top_k: Count | None = None
     """Passages concatenated in the answering prompt; default: ``retrieval.top_k``."""
     max_new_tokens: Count = 16
+    """Longest answer, in tokens. Raise it if correct answers are longer."""
     batch_size: Count = 16
+    """Questions that are answered at once. Lower it if memory runs out."""
 
 
 class Prompt(Section):
     """The text the generator sees."""
 
     template: str = DEFAULT_PROMPT
+    """Must contain ``{context}`` and ``{question}``. The default follows the paper's appendix A."""
     chat: Literal["auto", "on", "off"] = "auto"
-    """Put the prompt into the user's turn of the generator's own chat template, and the answer into the assistant's.
-    auto: where the tokenizer has a template. off: the plain text."""
+    """``on`` puts the prompt into the user's turn of the generator's own chat template and the answer into the
+    assistant's; ``off`` is plain text; ``auto`` is on where the tokenizer has a template."""
     passage_tokens: Count = 256
-    """A longer passage is cut to so many tokens of the generator's tokenizer."""
+    """A longer passage is truncated to this many tokens of the generator's tokenizer, and answers outside are lost."""
     window: Literal["start", "sentence"] = "start"
-    """What is kept of a longer passage. start: its beginning. sentence: its title and the tokens around the sentence
-    that shares the most words with the question."""
+    """Which part of a longer passage is kept. ``start``: its beginning. ``sentence``: its title, and the tokens around
+    the sentence that shares the most words with the question."""
 
 
 class Labels(Section):
     """The contrastive phase (embedder_labels): cheap, so it has its own length. Batch 8 is the paper's."""
 
     steps: Count = 60
+    """Training steps per trial. One epoch (the paper's length) is training questions / ``batch_size``."""
     batch_size: Annotated[Count, Field(ge=2)] = 8
+    """Questions per step; the other questions' passages are the negatives."""
     validation_questions: Count | None = None
-    """As ``training.validation_questions``, its default, for this phase alone: here a question costs little, and
-    since it is ranked against the others' passages, few of them make an easy task."""
+    """``training.validation_questions`` for this phase alone; default: the same. A question costs little here, and
+    since it is ranked against the others' passages, few questions make the task too easy."""
     hard_negatives: Natural = 0
-    """Passages per question that the base embedder finds near it, added to the batch as wrong ones. Gold passages
-    and those that contain an accepted answer are left out."""
+    """Passages per question that the base embedder ranks high, added to its negatives. Gold passages and those that
+    contain an accepted answer are left out."""
 
 
 class Rag(Section):
     """The three RAG phases (generator_rag, embedder_rag, joint_rag)."""
 
     steps: Count = 24
+    """Training steps per trial, as in ``training.labels``; nearly all of a study's cost is proportional to it."""
     batch_size: Count = 4
+    """Questions per step, each with ``retrieval.top_k`` prompts. Lower it if memory runs out."""
 
 
 class Training(Section):
-    """How a phase run trains: AdamW, a linear schedule over the full planned length."""
+    """How a phase run trains: AdamW with a linear schedule over the full planned length."""
 
     labels: Labels = Labels()
     rag: Rag = Rag()
     generator: Literal["lora", "full"] = "lora"
+    """``lora`` trains adapters (Hu et al. 2021); ``full`` every weight, at four times the memory or more."""
     embedder: Literal["full", "lora"] = "full"
-    """lora: adapters on every linear layer of the embedder, for large ones."""
+    """The same choice for the embedder; ``lora`` puts adapters on all its linear layers. For large embedders."""
     lora_rank: Count = 16
+    """Rank of the adapters: more can learn more and cost more. 16 is the paper's."""
     lora_alpha: Count = 32
+    """Adapters are scaled by ``lora_alpha / lora_rank``; changing it shifts the best learning rate."""
     lora_targets: Literal["all-linear"] | tuple[str, ...] = "all-linear"
-    """Which layers of the generator get an adapter: every linear one but the output (QLoRA's choice), or names such
+    """Which layers of the generator get an adapter: every linear layer but the output (QLoRA's choice), or names such
     as q_proj."""
     warmup_fraction: Annotated[Number, Field(ge=0.0, lt=1.0)] = 0.0
+    """Share of the steps over which the learning rate rises, before it falls to zero; both linearly."""
     weight_decay: Annotated[Number, Field(ge=0.0)] = 0.0
+    """Decoupled weight decay of AdamW (Loshchilov and Hutter 2019), per unit of learning rate."""
     max_grad_norm: Positive = 1.0
+    """Gradients of each model are clipped to this norm before a step."""
     context_loss: Annotated[Number, Field(ge=0.0)] = 0.0
     """Weight of a language-model loss on the prompt, added to the answer loss when the generator trains."""
     validation_questions: Count = 64
-    """The objective is measured on so many validation questions: a random sample, the same one for all trials."""
+    """The objective is measured on this many validation questions, a random sample that all trials share. More cost
+    more and rank better."""
 
 
 class EarlyStopping(Section):
     """Successive halving within one phase: rungs at ``min_fraction`` of its steps and ``reduction_factor`` times it."""
 
     enabled: bool = True
+    """False: every trial runs to its end."""
     rungs: Literal["asynchronous", "synchronous"] = "asynchronous"
-    """Asynchronous: a trial is judged by those that came before it, and waits for nobody. Synchronous: a rung is
-    decided when all its trials are there, so that a study repeats exactly; they wait at their checkpoints."""
+    """Asynchronous: a trial is compared with those before it and never waits (ASHA, Li et al. 2020). Synchronous: a
+    rung is decided once all its trials have reached it, so that a study repeats exactly."""
     reduction_factor: Annotated[int, BeforeValidator(_number), Field(ge=2)] = 3
+    """Of this many trials one continues at a rung; the next rung is at this many times the steps."""
     min_fraction: Annotated[Number, Field(gt=0.0, le=1.0)] = 1 / 3
-    """The first rung, as a share of a phase's steps."""
+    """The first rung, as a share of a phase's steps. Smaller stops sooner, on less evidence."""
 
 
 class Selection(Section):
-    """The ``finalists`` with the best objective are answered end to end; the best ``metric`` wins."""
+    """The ``finalists`` trials with the best objective are answered end to end; the best ``metric`` wins."""
 
     finalists: Count = 2
-    metric: Literal["f1", "exact_match"] = "f1"
+    """More finalists find the best ``metric`` more surely and cost more answering."""
+    metric: AnswerMetric = "f1"
+    """Score on validation that picks the winner of a search."""
 
 
 class Resources(Section):
     """What a trial holds."""
 
     workers: Natural = 0
-    """0: the training loop runs inline in the trial's own reused process. 1..n: a Ray Train worker group."""
+    """Data-parallel workers per trial. 0: one, in the trial's own reused process. 1..n: a Ray Train worker group."""
     cpus_per_worker: Count = 1
+    """CPU cores, and so threads, of one worker."""
     gpus_per_worker: Annotated[Number, Field(ge=0)] | None = None
-    """Default: 1 where the cluster has GPUs, else 0."""
+    """GPUs per worker; a fraction lets trials share one. Default: 1 where the cluster has GPUs, else 0."""
     max_concurrent_trials: Count | None = None
-    """Default: as many as the cluster holds."""
+    """Concurrent trials. Default: as many as fit on the cluster."""
     wait_minutes: Annotated[Number, Field(ge=0)] = 0.0
-    """How long to wait for nodes that the cluster's autoscaler adds: for one trial, or for max_concurrent_trials."""
+    """How long to wait for nodes that the cluster's autoscaler adds, until one trial fits, or max_concurrent_trials."""
     dollars_per_device_hour: Positive | None = None
-    """What an hour of one device costs; for budgets and bills in money."""
+    """Price of one device-hour in dollars; for budgets and bills in money."""
 
 
 class Budget(Section):
-    """What a study may use; no limit where none is given. Counted from the start of the allocation, idle time too."""
+    """What a study may use; unlimited by default. Counts from the start of the allocation, idle time included."""
 
     device_hours: Positive | None = None
+    """Hours summed over the devices held, as --device-hours."""
     wall_hours: Positive | None = None
+    """Hours of wall time, as --wall-hours."""
     dollars: Positive | None = None
+    """Needs ``resources.dollars_per_device_hour``, as --dollars."""
     reserve: Annotated[Number, Field(ge=0.0, lt=1.0)] = 0.1
-    """The share kept for answering with what is finished; more where the answering measured so far needs more."""
+    """Share kept for answering with what is finished; more if the answering measured so far needs more."""
 
 
 class Checkpoints(Section):
-    """What is kept of finished trials: the best of each phase, or all."""
+    """Which checkpoints of finished trials are kept: the best of each phase, or all."""
 
     keep: Literal["best", "all"] = "best"
+    """``best`` deletes the checkpoints that nothing needs any more; ``all`` keeps them for a look."""
     max_gigabytes: Positive | None = None
-    """Beyond it, the worst finished trials' checkpoints are deleted first, also when all are to be kept."""
+    """Above it, the worst finished trials' checkpoints are deleted first, even if all are to be kept."""

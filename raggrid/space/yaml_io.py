@@ -1,4 +1,4 @@
-"""YAML in, a checked SearchSpace out, and every problem of a file said at once."""
+"""YAML in, a checked SearchSpace out, with every problem of a file reported at once."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from raggrid.errors import SpaceError, listed
 from raggrid.space.search_space import Contradictions, SearchSpace
 from raggrid.space.settings import Sampled
 
-# The forms that learning rates can have: part of pydantic's path to a problem, but not of the user's.
+# The forms of learning rates: part of pydantic's path to a problem, but not of the user's.
 RATE_FORMS: Mapping[object, type | None] = {"list": None, "drawn": Sampled}
-# Sections without a default, and with nothing in them that could contradict another.
+# Sections without a default that contradict no other section.
 NEEDED: Mapping[str, object] = {"name": "", "data": {"folder": ""}, "models": {"embedder": "", "generator": ""}}
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that reads ``1e-6`` as a number and refuses a key written twice."""
+    """A SafeLoader that reads ``1e-6`` as a number and refuses duplicate keys."""
 
 
 _Loader.add_implicit_resolver(
@@ -48,11 +48,11 @@ def load_space(
 
     Args:
         path: the file.
-        overrides: of --set.
-        options: an override by the option of its own that it was given with, such as --wall-hours.
+        overrides: those of --set.
+        options: overrides that have an option of their own, such as --wall-hours, by option.
 
     Raises:
-        SpaceError: the file is missing, no YAML, or wrong; the message lists every problem.
+        SpaceError: the file is missing, not YAML, or wrong; the message lists every problem.
     """
     path = Path(path)
     if path.is_dir():
@@ -97,7 +97,7 @@ def dump_space(space: SearchSpace) -> str:
 
 
 def _similar_file(path: Path) -> str:
-    """The file that was meant; names are compared without the suffix, which makes short ones similar."""
+    """The file that was probably meant; names are compared without suffix, which makes short names look similar."""
     folder = path.parent if path.parent.is_dir() else Path()
     known = {entry.stem: entry for entry in _files_in(folder)}
     close = difflib.get_close_matches(path.stem, known, n=1)
@@ -130,14 +130,14 @@ def _override(raw: dict[str, Any], override: str) -> str:
     for parent in parents:
         child = target.setdefault(parent, {})
         if not isinstance(child, dict):
-            raise SpaceError(f"--set {key}: '{parent}' is {_shown(child)}, no section. Check the key.")
+            raise SpaceError(f"--set {key}: '{parent}' is {_shown(child)}, not a section. Check the key.")
         target = child
     target[leaf] = parsed
     return key
 
 
 def _said(line: str, given: Mapping[str, str]) -> str:
-    """A problem's line, told of the option where the value was given with one, not of the file."""
+    """The line of a problem; it names the option instead of the file if the value came from an option."""
     where = line.partition(":")[0]
     for key, option in given.items():
         if option == "--set" and _touch(where, key):
@@ -159,12 +159,12 @@ def _lines(error: ValidationError, raw: Mapping[str, object]) -> list[str]:
 
 
 def _beyond(raw: Mapping[str, object], problems: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What does not fit together in a space with wrong values, as far as it follows from none of these."""
+    """The contradictions of a space with wrong values, as far as they do not follow from these values."""
     rest: dict[str, Any] = {**raw, **NEEDED}
     wrong = []
     for problem in problems:
         section, *inner = problem["loc"] or [""]
-        # What an unknown key stands for is unknown: it may be any key beside it.
+        # An unknown key may stand for any key beside it.
         wrong.append(_key(problem["loc"][:-1] if problem["type"] == "extra_forbidden" else problem["loc"]))
         content = rest.pop(section, None) if section not in NEEDED else None
         if inner and isinstance(content, dict):

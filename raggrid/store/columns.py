@@ -1,4 +1,4 @@
-"""Columns of tables of millions of rows as numpy arrays, without a Python object a row."""
+"""Columns of tables of millions of rows as numpy arrays, without a Python object per row."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def read_columns(
 ) -> pa.Table:
     """Some columns of a table's rows of one split, as Arrow.
 
-    Rows come in the order written, superseded ones included. Strings are dictionary-encoded, with one dictionary a
+    Rows come in the order written, superseded ones included. Strings are dictionary-encoded, with one dictionary per
     column (see `codes`); a column that a file lacks, since it was written before the column was added, is null.
 
     Args:
-        files: of `table_files`, listed once for several reads: a study that goes on adds some meanwhile.
-        first_rows: at most so many rows of each file.
+        files: those of `table_files`, listed once for several reads, since a running study adds more.
+        first_rows: read at most this many rows of each file.
     """
     wanted = schema(record)
     parts = [read_file(file, lambda file: _part(file, wanted, names, split, first_rows)) for file in files]
@@ -56,13 +56,13 @@ def _part(file: Path, wanted: pa.Schema, names: Sequence[str], split: str, first
 
 
 def _encoded(table: pa.Table) -> pa.Table:
-    """Strings as dictionaries, whether or not the file held them so."""
+    """Strings as dictionaries, whether or not the file stores them that way."""
     done = [c.dictionary_encode() if c.type == pa.string() else c for c in table.columns]
     return pa.table(done, names=table.column_names)
 
 
 def codes(table: pa.Table, name: str) -> tuple[Any, list[str]]:
-    """A string column of `read_columns`: (rows,) places in the list of its values, and that list."""
+    """A string column of `read_columns`: (rows,) indices into the list of its values, and that list."""
     chunks = table[name].chunks
     values = chunks[0].dictionary.to_pylist() if chunks else []
     # By DLPack, since Arrow's own way to numpy imports pandas, which takes longer than reading a small study.

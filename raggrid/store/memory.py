@@ -23,7 +23,7 @@ class VirtualClock:
 
 @dataclass
 class MemoryStorage:
-    """A `Storage` that touches no disk. Trials and answers are kept by the study's state, so they are let go here."""
+    """A `Storage` that touches no disk. Trials and answers are not stored here: the study's state keeps them."""
 
     curves: dict[str, list[CurveRecord]] = field(default_factory=dict)
     ledger: dict[str, list[LedgerRecord]] = field(default_factory=dict)

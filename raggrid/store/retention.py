@@ -1,4 +1,4 @@
-"""Checkpoints of finished trials: which to keep, and how much room they take."""
+"""Checkpoints of finished trials: which to keep, and how much space they take."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ GIGABYTE = 10**9
 
 
 def apply_retention(run: Path, wanted: Checkpoints, removable: Iterable[str]) -> bool:
-    """Delete checkpoints that nothing can need any more, as far as ``wanted`` says.
+    """Delete checkpoints that can no longer be needed, as far as ``wanted`` says.
 
     Args:
         run: the run directory.
         wanted: ``keep: best`` deletes all of them; ``keep: all`` only while they take more than ``max_gigabytes``.
-        removable: finished trials that can win no more, the worst last.
+        removable: finished trials that can no longer win, the worst last.
 
     Returns:
-        Whether the rest keeps within ``max_gigabytes``; what a later phase, a resume or an export needs always stays.
+        Whether the rest is within ``max_gigabytes``; what a later phase, a resume or an export needs is always kept.
     """
     limit = wanted.max_gigabytes
     for trial_id in reversed(list(removable)):
@@ -34,7 +34,7 @@ def apply_retention(run: Path, wanted: Checkpoints, removable: Iterable[str]) ->
 
 
 def gigabytes(folder: Path) -> float:
-    """What a folder's files take, in units of 10^9 bytes; trials may replace some meanwhile."""
+    """The size of a folder's files, in units of 10^9 bytes; trials may replace some meanwhile."""
     total = 0
     for path in folder.rglob("*"):
         with contextlib.suppress(FileNotFoundError):

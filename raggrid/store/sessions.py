@@ -1,4 +1,4 @@
-"""The sessions of a run directory: who holds it now, since when, and the books of one that was killed.
+"""The sessions of a run directory: who holds it now, since when, and whether the last one was killed.
 
 A study's driver says twice a second that it is alive. After a kill, that is how a later session knows when the devices
 were let go of, and charges what nobody was charged for.
@@ -11,14 +11,13 @@ import fcntl
 import json
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from raggrid.errors import RecordError
-from raggrid.records import LedgerRecord
-from raggrid.store.tables import append, read, state_folder, write_text
+from raggrid.store.tables import write_text
 
 FILE, HELD, WORKING = ".session.json", ".lock", ".working"
 BEAT_SECONDS = 0.5
@@ -76,7 +75,7 @@ def _wait_for_workers(run: Path) -> None:
 
 @contextmanager
 def session(run: Path, devices: int, workers: int) -> Iterator[Session]:
-    """A session with its sign of life. Its file stays after an error or an interrupt, for the next `close_ledger`."""
+    """A session with its sign of life. Its file stays after an error or an interrupt, for `killed_session`."""
     opened = Session(time.time(), time.time(), devices, max(1, workers))
     _write(run, opened)
     over = threading.Event()
@@ -87,7 +86,7 @@ def session(run: Path, devices: int, workers: int) -> Iterator[Session]:
     finally:
         over.set()
         beat.join()
-    (run / FILE).unlink(missing_ok=True)
+    forget_session(run)
 
 
 def _beat(run: Path, opened: Session, over: threading.Event) -> None:
@@ -108,30 +107,6 @@ def killed_session(run: Path) -> Session | None:
         return None
 
 
-def close_ledger(run: Path, unfinished: Iterable[str]) -> None:
-    """Charge a killed session's time: work after a trial's last checkpoint is lost, and the rest was idle.
-
-    Args:
-        run: the run directory.
-        unfinished: ids of trials that may have been running.
-    """
-    from raggrid.store.progress import saved_progress
-
-    dead = killed_session(run)
-    if dead is None:
-        return
-    own = [row for row in read(run, LedgerRecord) if row.started_at >= dead.began]
-    kind = own[-1].device_type if own else "cpu"
-    left = max(0.0, (dead.alive - dead.began) * dead.devices - sum(row.device_seconds for row in own))
-    rows = []
-    for trial_id in unfinished:
-        saved = saved_progress(state_folder(run, trial_id))
-        if saved is None or saved.paused or saved.saved_at < dead.began:
-            continue
-        wall = min(max(0.0, dead.alive - saved.saved_at), left / dead.workers)
-        left -= wall * dead.workers
-        lost = wall * dead.workers
-        rows.append(LedgerRecord(trial_id, None, "lost", lost, wall, dead.workers, kind, saved.saved_at))
-    rows.append(LedgerRecord(None, None, "idle", left, left / dead.devices, dead.devices, kind, dead.began))
-    append(run, [row for row in rows if row.device_seconds > 0])
+def forget_session(run: Path) -> None:
+    """The books of a killed session are closed."""
     (run / FILE).unlink(missing_ok=True)

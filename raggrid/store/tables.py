@@ -14,6 +14,7 @@ import time
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
+from enum import StrEnum
 from pathlib import Path
 from types import NoneType
 from typing import Any, TypeVar
@@ -62,9 +63,13 @@ def schema(record: type) -> pa.Schema:
 def _field(name: str, hint: Any) -> pa.Field:
     options = [option for option in typing.get_args(hint) if option is not NoneType]
     nullable = NoneType in typing.get_args(hint)
-    base = options[0] if nullable else hint
+    base = str if _is_enum(hint) else options[0] if nullable else hint
     plain = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
     return pa.field(name, plain[base] if base in plain else pa.list_(pa.string()), nullable=nullable)
+
+
+def _is_enum(hint: Any) -> bool:
+    return isinstance(hint, type) and issubclass(hint, StrEnum)
 
 
 def check_free(run: Path) -> None:
@@ -142,9 +147,9 @@ def _aligned(table: pa.Table, wanted: pa.Schema) -> pa.Table:
 
 
 def read(run: Path, record: type[R], **equal: str) -> list[R]:
-    """The facts of a table: one record a key, the one written last, in order of first writing.
+    """The facts of a table: one record per key, the one written last, in order of first writing.
 
-    ``equal``: columns and the value that the rows wanted have there; files without such rows are hardly read.
+    ``equal``: columns and their values in the wanted rows; files without such rows are hardly read.
     """
     where = [(name, "=", value) for name, value in equal.items()] or None
     return latest(_records(_together(table_files(run, record), record, where), record))
@@ -161,12 +166,13 @@ def read_unseen(run: Path, record: type[R], seen: set[str]) -> list[R]:
 
 
 def _records(table: pa.Table, record: type[R]) -> list[R]:
-    lists = [name for name, hint in typing.get_type_hints(record).items() if typing.get_origin(hint) is tuple]
-    return [record(**{**row, **{name: tuple(row[name]) for name in lists}}) for row in table.to_pylist()]
+    hints = {name: typing.get_origin(hint) or hint for name, hint in typing.get_type_hints(record).items()}
+    made = {name: make for name, make in hints.items() if make is tuple or _is_enum(make)}
+    return [record(**{**row, **{name: make(row[name]) for name, make in made.items()}}) for row in table.to_pylist()]
 
 
 def latest(rows: list[R]) -> list[R]:
-    """One record a key, the last of ``rows``, in order of the key's first; all of them where there is no key."""
+    """One record per key, the last of ``rows``, in order of each key's first; all of them if there is no key."""
     keys = KEYS[type(rows[0])] if rows else ()
     if not keys:
         return rows
@@ -177,15 +183,15 @@ def read_space(run: Path) -> SearchSpace:
     """The space a run directory was made for.
 
     Raises:
-        RecordError: ``run`` is no run directory.
+        RecordError: ``run`` is not a run directory.
     """
     if not (run / "space.yaml").is_file():
-        raise RecordError(f"{run}: no run directory (it has no space.yaml). {_instead(run)}")
+        raise RecordError(f"{run}: not a run directory (it has no space.yaml). {_instead(run)}")
     return load_space(run / "space.yaml")
 
 
 def _instead(folder: Path) -> str:
-    """What to give in place of a folder that is no run directory."""
+    """What to give instead of a folder that is not a run directory."""
     inside = sorted(path.parent.name for path in folder.glob("*/space.yaml"))
     if not inside:
         return "Give the --run of a raggrid search."
@@ -215,9 +221,9 @@ def write_text(path: Path, text: str) -> None:
 
 
 def is_full_disk(error: BaseException) -> bool:
-    """Whether an error means that there is no room left: not the fault of what was to be written.
+    """Whether an error means that the disk is full.
 
-    Libraries that write by themselves, such as safetensors, have the system's words in errors of their own.
+    Libraries that write by themselves, such as safetensors, raise errors of their own with the system's message.
     """
     known = isinstance(error, OSError) and error.errno in FULL
     return known or any(os.strerror(code) in str(error) for code in FULL)

@@ -1,0 +1,1 @@
+"""Decides what runs next: state, rounds, answering, budget, controller. Knows neither Ray nor torch."""

@@ -3,27 +3,12 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from statistics import median
 
-from raggrid.records import LedgerRecord
+from raggrid.records import Closing
 from raggrid.space.settings import Budget
-
-
-def wall_seconds(ledger: Sequence[LedgerRecord], devices: int) -> float:
-    """Wall seconds that earlier sessions took: all that a session charged adds up to the time of the devices it held.
-
-    Args:
-        ledger: of those sessions; each has closed it with a row of idle time that began when the session did and says
-            how many devices it held.
-        devices: of a session that has not.
-    """
-    sessions = sorted((row.started_at, row.num_workers) for row in ledger if row.category == "idle")
-    starts = [began for began, _ in sessions]
-    held = [count for _, count in sessions] or [devices]
-    return sum(row.device_seconds / held[max(0, bisect_right(starts, row.started_at) - 1)] for row in ledger)
 
 
 @dataclass
@@ -56,19 +41,19 @@ class BudgetClock:
             limits.append((3600 * hours - self.used_device_seconds) / self.devices)
         return min(limits)
 
-    def closes(self, num_answers: int) -> str:
-        """What is to be started no more: ``nothing``, ``training``, or ``all``.
+    def closes(self, num_answers: int) -> Closing:
+        """What is to be started no more.
 
         Args:
             num_answers: answerings that would still be needed if training ended now.
         """
         limit = self.limit_seconds()
         if math.isinf(limit):
-            return "nothing"
+            return Closing.NOTHING
         gone = self.now() - self.began
         if gone >= limit:
-            return "all"
-        return "training" if gone >= limit - self._reserve(limit, num_answers) else "nothing"
+            return Closing.ALL
+        return Closing.TRAINING if gone >= limit - self._reserve(limit, num_answers) else Closing.NOTHING
 
     def _reserve(self, limit: float, num_answers: int) -> float:
         measured = median(self.answer_seconds) if self.answer_seconds else 0.0

@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
 
-from raggrid.records import CurveRecord, LedgerRecord, PipelineRecord, TrialRecord
+from raggrid.records import Closing, CurveRecord, LedgerRecord, Report, Status, TrialRecord
 from raggrid.store.storage import RunDirectory, Storage
 from raggrid.store.tables import is_full_disk
-from raggrid.strategies import STRATEGIES
+from raggrid.study import ledger
 from raggrid.study.budget import BudgetClock
+from raggrid.study.events import (
+    Event,
+    Observer,
+    StudyEnded,
+    StudyStarted,
+    TaskEnded,
+    TaskReported,
+    TaskStarted,
+    count_progress,
+    tell,
+)  # fmt: skip
+from raggrid.study.ledger import Account
+from raggrid.study.rows import curve_row, pipeline_row, trial_row
 from raggrid.study.state import StudyState
-from raggrid.study.tasks import AnswerTask, PhaseTask, Task
+from raggrid.study.tasks import AnswerTask, IndexTask, PhaseTask, Task
 
 CRASHED = "The worker process died (killed, or out of memory). See Ray's logs; lower the batch or the passages."
-
-
-class Watcher(Protocol):
-    """Sees a study go on; a screen, or nothing."""
-
-    def started(self, task: Task) -> None:
-        """A task was handed out."""
-
-    def reported(self, task: Task, metrics: Mapping[str, Any]) -> None:
-        """A task reported a measurement."""
-
-    def finished(self, task: Task, status: str, metrics: Mapping[str, Any]) -> None:
-        """A task ended; ``status`` as in the trials table, or ``paused``."""
+UNENDED = (Status.INTERRUPTED, Status.BLOCKED, Status.PAUSED)  # no end: a later start goes on
 
 
 @dataclass
@@ -45,11 +45,11 @@ class Controller:
     state: StudyState
     run: Path
     workers: int
-    watchers: Sequence[Watcher] = ()
+    observers: Sequence[Observer] = ()
     clock: BudgetClock | None = None
     started_at: dict[str, float] = field(default_factory=dict)
     released_at: dict[str, float] = field(default_factory=dict)
-    latest: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    latest: dict[str, Report] = field(default_factory=dict)
     device_type: str = "cpu"
     broken: str | None = None
     roomy: bool = True
@@ -59,6 +59,21 @@ class Controller:
 
     def __post_init__(self) -> None:
         self.records: Storage = self.storage or RunDirectory(self.run)
+
+    def begin(self) -> None:
+        """Tell whoever watches that a session begins."""
+        self._tell(lambda: StudyStarted(study=self.state.space.name, progress=count_progress(self.state)))
+
+    def close(self) -> None:
+        """Tell whoever watches that the session is over."""
+        study, complete = self.state.space.name, self.broken is None and self.state.is_done()
+        self._tell(
+            lambda: StudyEnded(study=study, complete=complete, progress=count_progress(self.state, complete=complete))
+        )
+
+    def _tell(self, event: Callable[[], Event]) -> None:
+        if self.observers:  # counting for nobody would cost a study of many trials something
+            self.observers = tell(self.observers, event())
 
     def take(self) -> Task | None:
         """The next task to start, now counted as running; None while there is none."""
@@ -70,8 +85,7 @@ class Controller:
         if task is None:
             return None
         self.started_at[task.key] = self.now()
-        for watcher in self.watchers:
-            watcher.started(task)
+        self._tell(lambda: TaskStarted(task=task, progress=count_progress(self.state)))
         return task
 
     def is_done(self) -> bool:
@@ -81,26 +95,27 @@ class Controller:
     def closes(self) -> bool:
         """Whether running training is to end at its next evaluation."""
         self.check_budget()
-        return self.broken is not None or self.state.closed != "nothing"
+        return self.broken is not None or self.state.closed != Closing.NOTHING
 
     def check_budget(self) -> None:
         """Start no more training, or nothing more, once the budget says so."""
-        if self.clock and self.state.closed != "all":
+        if self.clock and self.state.closed != Closing.ALL:
             self.state.close(self.clock.closes(max(1, self.state.answers_left)))
 
-    def reported(self, key: str, metrics: Mapping[str, Any]) -> None:
+    def reported(self, key: str, report: Report) -> None:
         """A report of a running task."""
         task = self.state.running.get(key)
         if task is None:
             return
-        self.latest[key] = {**self.latest.get(key, {}), **metrics}
-        self.device_type = metrics.get("device_type", self.device_type)
-        if isinstance(task, PhaseTask) and metrics.get("objective") is not None:
-            self.state.add_curve(CurveRecord(key, int(metrics["step"]), None, None, metrics["objective"], None, 0.0))
-        for watcher in self.watchers:
-            watcher.reported(task, metrics)
+        self.device_type = report.device_type or self.device_type
+        report = replace(report, device_type=self.device_type)
+        self.latest[key] = report.after(self.latest.get(key))
+        row = curve_row(key, report) if isinstance(task, PhaseTask) else None
+        if row:
+            self.state.add_curve(row)
+        self._tell(lambda: TaskReported(task=task, report=self.latest[key], progress=count_progress(self.state)))
 
-    def finished(self, key: str, *, crashed: bool = False, stop_reason: str | None = None) -> None:
+    def finished(self, key: str, *, crashed: bool = False, stop_reason: Status | None = None) -> None:
         """A running task has ended: write its record, then let the state move on.
 
         Args:
@@ -112,67 +127,69 @@ class Controller:
         task = self.state.running.get(key)
         if task is None:
             return
-        metrics = dict(self.latest.pop(key, {}))
-        status = "failed" if crashed else str(metrics.get("status", "failed"))
-        # With a full disk trials are stopped as by a budget, but nothing of theirs was used up.
-        ended = None if self.broken and stop_reason == "over_budget" else stop_reason
-        status = ended or "interrupted" if status == "running" else status
+        report = self._last_report(key, crashed=crashed, stop_reason=stop_reason)
+        self.released_at[key] = self.now()
+        try:
+            self._keep(task, report)
+        except OSError as error:
+            self._break(error)
+        if report.status == Status.BLOCKED:
+            self.broken = report.error
+        self.state.end(task)
+        if report.status == Status.COMPLETED:
+            self._apply_retention()
+        self._tell(lambda: TaskEnded(task=task, report=report, progress=count_progress(self.state)))
+
+    def _last_report(self, key: str, *, crashed: bool, stop_reason: Status | None) -> Report:
+        """What is known of a task that has ended, its status set right."""
+        nothing = Report(status=Status.FAILED, num_workers=max(1, self.workers), device_type=self.device_type)
+        report = self.latest.pop(key, nothing)
         if crashed and key not in self.crashed:
             # Once more: an idle process may have died before it was handed this task, which Tune does not try again.
             self.crashed.add(key)
-            self.latest[key] = metrics
-            status = "interrupted"
-        self.released_at[key] = self.now()
-        try:
-            self._keep(task, status, metrics)
-        except OSError as error:
-            self._break(error)
-        if status == "blocked":
-            self.broken = str(metrics.get("error"))
-        self.state.end(task)
-        if status == "completed":
-            self._apply_retention()
-        for watcher in self.watchers:
-            watcher.finished(task, status, metrics)
+            self.latest[key] = report
+            return replace(report, status=Status.INTERRUPTED)
+        if crashed:
+            return replace(report, status=Status.FAILED)
+        if report.status != Status.RUNNING:
+            return report
+        # With a full disk trials are stopped as by a budget, but nothing of theirs was used up.
+        ended = None if self.broken and stop_reason == Status.OVER_BUDGET else stop_reason
+        return replace(report, status=ended or Status.INTERRUPTED)
 
     def _apply_retention(self) -> None:
         self.roomy = self.records.apply_retention(self.state.space.checkpoints, self.state.removable) and self.roomy
 
-    def _keep(self, task: Task, status: str, metrics: Mapping[str, Any]) -> None:
-        if status in ("interrupted", "blocked", "paused"):
+    def _keep(self, task: Task, report: Report) -> None:
+        if report.status in UNENDED:
             return
         if isinstance(task, PhaseTask):
-            self._keep_trial(task, status, metrics)
-        elif isinstance(task, AnswerTask) and status == "completed":
-            self._keep_pipeline(task, metrics)
-        elif status == "completed":
+            self._keep_trial(task, report)
+        elif report.status != Status.COMPLETED:
+            self.state.failed[task.key] = report.error or CRASHED
+        elif isinstance(task, IndexTask):
             self.state.indexed = True
-        if status == "failed" and not isinstance(task, PhaseTask):
-            self.state.failed[task.key] = str(metrics.get("error") or CRASHED)
+        else:
+            self._keep_pipeline(task, report)
 
     def _break(self, error: OSError) -> None:
         if not is_full_disk(error):
             raise error
         self.broken = str(error)
 
-    def _keep_trial(self, task: PhaseTask, status: str, metrics: Mapping[str, Any]) -> None:
-        workers = int(metrics.get("num_workers", max(1, self.workers)))
-        wall = self.now() - self.started_at[task.key]
-        train, evaluate = (metrics.get(name, 0.0) * workers for name in ("train_seconds", "evaluate_seconds"))
-        attempts, lost = int(metrics.get("attempts", 1)), 0.0
-        if status == "failed" and metrics.get("error") is None:
-            attempts = max(attempts, self.records.attempts(task.trial_id))
-            self._charge_crash(task, wall * workers, workers)
-        if attempts > 1 or status == "failed" or self._in_segments():
-            lost, wall = self._charged(task.trial_id, wall)
-        error = (metrics.get("error") or CRASHED) if status == "failed" else None
-        run = task.run
-        row = TrialRecord(
-            task.trial_id, run.phase, run.loss, run.seed, run.embedder_lr, run.generator_lr, run.upstream_trial_id,
-            status, int(metrics.get("step", 0)), run.max_steps, metrics.get("objective"), train, evaluate, lost, wall,
-            workers, str(metrics.get("device_type", self.device_type)), attempts, error,
-        )  # fmt: skip
-        self.keep_row(row)
+    def _keep_trial(self, task: PhaseTask, report: Report) -> None:
+        name, since, now = task.trial_id, self.started_at[task.key], self.now()
+        if report.status == Status.FAILED and report.error is None:
+            attempts = max(report.attempts, self.records.attempts(name))
+            report = replace(report, attempts=attempts, error=CRASHED)
+            account = Account(trial_id=name, num_workers=report.num_workers, device_type=self.device_type)
+            self.records.append(ledger.crash(account, self._charged_to(name), since, now))
+        pieces = report.attempts > 1 or report.status == Status.FAILED or self._in_segments()
+        spent = ledger.whole_trial(report, self._charged_to(name) if pieces else (), now - since)
+        self.keep_row(trial_row(name, task.run, report, spent))
+
+    def _charged_to(self, trial_id: str) -> Sequence[LedgerRecord]:
+        return self.records.ledger_of([trial_id]).get(trial_id, [])
 
     def _in_segments(self) -> bool:
         """Whether trials wait at rungs, so that one record sums up several tasks."""
@@ -182,24 +199,10 @@ class Controller:
         """Write a trial's record, then drop what only its going on would have needed."""
         self.records.append([row])
         self.state.add_trial(row)
-        if row.status == "completed":
+        if row.status == Status.COMPLETED:
             self.records.drop_state(row.trial_id)
-        elif row.status != "over_budget":
+        elif row.status != Status.OVER_BUDGET:
             self.records.drop_checkpoint(row.trial_id)
-
-    def _charge_crash(self, task: PhaseTask, held: float, workers: int) -> None:
-        """Charge as lost what a trial that died for good held since it was handed out and did not charge itself."""
-        since = self.started_at[task.key]
-        own = self.records.ledger_of([task.trial_id]).get(task.trial_id, [])
-        seconds = held - sum(row.device_seconds for row in own if row.started_at >= since)
-        if seconds > 0:
-            self._charge(task.trial_id, "lost", seconds, workers, since)
-
-    def _charged(self, trial_id: str, at_least: float) -> tuple[float, float]:
-        """(lost device-seconds, wall seconds) of a trial over all its attempts and segments, from the ledger."""
-        own = self.records.ledger_of([trial_id]).get(trial_id, [])
-        lost = sum(row.device_seconds for row in own if row.category == "lost")
-        return lost, max(at_least, sum(row.wall_seconds for row in own))
 
     def _stop_rejected(self) -> bool:
         """Write the records of trials that a synchronous rung decided against; whether there were any."""
@@ -214,36 +217,29 @@ class Controller:
         """Record trials that wait at their checkpoint, or were cut off there, as stopped; from curves and ledger."""
         if not trial_ids:
             return
-        curves, ledger = self.records.curves_of(trial_ids), self.records.ledger_of(trial_ids)
+        curves, charged = self.records.curves_of(trial_ids), self.records.ledger_of(trial_ids)
         for name in trial_ids:
             last = max(curves[name], key=lambda row: row.step)
-            self.keep_row(self._stopped_row(last, ledger.get(name, [])))
+            self.keep_row(self._stopped_row(last, charged.get(name, [])))
 
     def _stopped_row(self, last: CurveRecord, own: Sequence[LedgerRecord]) -> TrialRecord:
-        name, run = last.trial_id, self.state.phase_run(last.trial_id)
-        spent = {name: sum(r.device_seconds for r in own if r.category == name) for name in ("evaluate", "lost")}
-        workers = max((row.num_workers for row in own), default=max(1, self.workers))
-        return TrialRecord(
-            name, run.phase, run.loss, run.seed, run.embedder_lr, run.generator_lr, run.upstream_trial_id,
-            "stopped", last.step, run.max_steps, last.objective, last.device_seconds, spent["evaluate"],
-            spent["lost"], sum(row.wall_seconds for row in own), workers, self.device_type,
-            self.records.attempts(name), None,
-        )  # fmt: skip
+        report = Report(
+            status=Status.STOPPED,
+            step=last.step,
+            objective=last.objective,
+            attempts=self.records.attempts(last.trial_id),
+            num_workers=max((row.num_workers for row in own), default=max(1, self.workers)),
+            device_type=self.device_type,
+        )
+        return trial_row(last.trial_id, self.state.phase_run(last.trial_id), report, ledger.stopped_trial(last, own))
 
-    def _keep_pipeline(self, task: AnswerTask, metrics: Mapping[str, Any]) -> None:
+    def _keep_pipeline(self, task: AnswerTask, report: Report) -> None:
         state = self.state
         if self.clock and task.same_generator is None:  # one that takes answers over says little about others
             self.clock.answer_seconds.append(self.now() - self.started_at[task.key])
         sides = (task.embedder_trial_id, task.generator_trial_id)
         embedder, generator = (state.trials[name] if name else None for name in sides)
-        costs = state.costs_of(task)
-        row = PipelineRecord(
-            task.pipeline_id, task.strategy, task.loss, task.seed, task.split, *sides,
-            embedder.embedder_lr if embedder else None, generator.generator_lr if generator else None,
-            metrics["exact_match"], metrics["f1"], metrics["recall_at_k"], state.space.answer_top_k,
-            metrics["num_questions"], STRATEGIES[task.strategy].needs_labels,
-            costs.final, costs.search, costs.marginal,
-        )  # fmt: skip
+        row = pipeline_row(task, report, embedder, generator, state.costs_of(task), state.space.answer_top_k)
         self.records.append([row])
         state.add_answer(row)
 
@@ -264,12 +260,8 @@ class Controller:
         for row in changed:
             self.state.add_answer(row)
 
-    def _charge(self, trial_id: str | None, category: str, seconds: float, workers: int, started_at: float) -> None:
-        row = LedgerRecord(trial_id, None, category, seconds, seconds / workers, workers, self.device_type, started_at)
-        self.records.append([row])
-
     def charge_idle(self, started_at: float, num_devices: int) -> None:
         """Close the ledger: what ``num_devices`` held since ``started_at`` and nobody was charged for is idle."""
-        charged = sum(row.device_seconds for row in self.records.ledger_since(started_at))
-        idle = (self.now() - started_at) * num_devices - charged
-        self._charge(None, "idle", max(0.0, idle), num_devices, started_at)
+        devices = Account(num_workers=num_devices, device_type=self.device_type)
+        charged = self.records.ledger_since(started_at)
+        self.records.append([ledger.idle(devices, charged, started_at, self.now())])

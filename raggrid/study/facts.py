@@ -9,7 +9,7 @@ from itertools import islice
 
 from raggrid.graph import StudyGraph
 from raggrid.identity import PhaseRun
-from raggrid.records import PipelineRecord, TrialRecord
+from raggrid.records import PipelineRecord, Status, TrialRecord
 from raggrid.space.search_space import SearchSpace
 
 
@@ -50,12 +50,12 @@ class Facts:
     def ended(self, name: str) -> TrialRecord | None:
         """The record of a trial that is not to go on; one that a used-up budget cut short is."""
         row = self.trials.get(name)
-        return None if row is None or row.status == "over_budget" else row
+        return None if row is None or row.status == Status.OVER_BUDGET else row
 
 
 def _place(row: TrialRecord) -> tuple[float, str] | None:
     """Where a trial stands among those that may win; None for one that may not."""
-    if row.status != "completed" or row.objective is None or not math.isfinite(row.objective):
+    if row.status != Status.COMPLETED or row.objective is None or not math.isfinite(row.objective):
         return None
     return row.objective, row.trial_id
 

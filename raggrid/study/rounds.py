@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from raggrid.graph import PhaseSearch, selection_order, selection_plan
 from raggrid.identity import PhaseRun, pipeline_id, trial_id
-from raggrid.records import PipelineRecord, TrialRecord
+from raggrid.records import Closing, PipelineRecord, Status, TrialRecord
 from raggrid.space.rates import Pair, beyond, neighbourhood, rungs
 from raggrid.space.search_space import SearchSpace
 from raggrid.strategies import PHASES
@@ -87,7 +87,7 @@ def next_round(
     failed: Mapping[str, str],
     answerable: Callable[[AnswerTask], AnswerTask | None],
     *,
-    closed: str,
+    closed: Closing,
 ) -> None:
     """Put the tasks of the next round into ``progress.waiting``, or settle the search's outcome.
 
@@ -102,7 +102,7 @@ def next_round(
         progress.outcome = Outcome(True)
         return
     progress.runs = _with_completed(progress.key, search, facts, _runs(progress.key, search, facts, outcomes))
-    if closed == "nothing":
+    if closed == Closing.NOTHING:
         progress.waiting.extend(_training(progress, search, facts))
     if progress.waiting or progress.rejected:
         return
@@ -112,12 +112,12 @@ def next_round(
         return
     unanswered = [_finalist_task(search, row, facts) for row in best if _answer(search, row, facts) is None]
     unanswered = [task for task in unanswered if task.key not in failed]
-    if unanswered and closed != "all":
+    if unanswered and closed != Closing.ALL:
         progress.waiting.extend(task for task in map(answerable, unanswered) if task is not None)
         return
     progress.outcome = Outcome(True, _winner(search, progress.runs, facts))
     # The winner may stand at an end of the grid though the objective preferred a value further in.
-    if closed == "nothing" and progress.outcome.winner and search.extend_at_most:
+    if closed == Closing.NOTHING and progress.outcome.winner and search.extend_at_most:
         extended = _runs(progress.key, search, facts, outcomes, winner=progress.outcome.winner)
         extended = _with_completed(progress.key, search, facts, extended)
         if extended.keys() - progress.runs.keys():
@@ -183,7 +183,7 @@ def _with_completed(
             row.phase, row.loss, row.seed, row.embedder_lr, row.generator_lr, row.max_steps, row.upstream_trial_id
         )
         for row in facts.trials_of(search.name, key.seed)
-        if row.status == "completed" and row.upstream_trial_id in upstream and not _repeats(key, facts.space)
+        if row.status == Status.COMPLETED and row.upstream_trial_id in upstream and not _repeats(key, facts.space)
     }
     return {**runs, **{name: run for name, run in earlier.items() if name not in runs}}
 
@@ -291,7 +291,7 @@ def _winner(search: PhaseSearch, runs: Iterable[str], facts: Facts) -> TrialReco
     """
     scored = []
     for row in (facts.trials[name] for name in runs if name in facts.trials):
-        answer = _answer(search, row, facts) if row.status == "completed" else None
+        answer = _answer(search, row, facts) if row.status == Status.COMPLETED else None
         if answer and row.objective is not None:
             scored.append((selection_order(answer, facts.space.selection.metric, row.objective), row))
     return min(scored, key=lambda pair: pair[0])[1] if scored else None

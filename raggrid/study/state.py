@@ -16,7 +16,7 @@ from functools import partial
 from raggrid.costs import Costs, pipeline_costs
 from raggrid.graph import PipelinePlan, StudyGraph, selection_plan
 from raggrid.identity import PhaseRun
-from raggrid.records import CurveRecord, PipelineRecord, TrialRecord
+from raggrid.records import Closing, CurveRecord, PipelineRecord, Status, TrialRecord
 from raggrid.space.search_space import SearchSpace
 from raggrid.study.answering import AnswerQueue
 from raggrid.study.facts import Facts
@@ -42,7 +42,7 @@ class StudyState:
     indexed: bool = False
     failed: dict[str, str] = field(default_factory=dict)
     running: dict[str, Task] = field(default_factory=dict)
-    closed: str = "nothing"
+    closed: Closing = Closing.NOTHING
 
     def __post_init__(self) -> None:
         self.facts = Facts(self.space, self.graph, self.key)
@@ -111,16 +111,16 @@ class StudyState:
         self._rejected: list[tuple[SearchKey, str]] = []
         self._due = set(self._keys)
 
-    def close(self, what: str) -> None:
+    def close(self, what: Closing) -> None:
         """Start no more training, or nothing more at all."""
         if what == self.closed:
             return
         self.closed = what
-        if what == "nothing":
+        if what == Closing.NOTHING:
             self._reopen()
-        for progress in self.progress.values() if what != "nothing" else ():
-            progress.drop_waiting(training_only=what == "training")
-        if what != "training":
+        for progress in self.progress.values() if what != Closing.NOTHING else ():
+            progress.drop_waiting(training_only=what == Closing.TRAINING)
+        if what != Closing.TRAINING:
             self._answers.restart()
         else:
             self._answers.look_again()
@@ -160,7 +160,7 @@ class StudyState:
     def _first_queue(self) -> deque[Task]:
         """The tasks that go before all others; empty when nothing can start."""
         if not self.indexed:
-            free = "index" not in self.running and "index" not in self.failed and self.closed == "nothing"
+            free = "index" not in self.running and "index" not in self.failed and self.closed == Closing.NOTHING
             return deque([INDEX] if free else [])
         self._advance()
         if self._answers.first:
@@ -191,7 +191,7 @@ class StudyState:
             answerable = partial(self._answerable, waiter=key)
             next_round(progress, self.facts, self._outcomes, self.failed, answerable, closed=self.closed)
             self._outcomes[key] = progress.outcome
-            progress.cut = progress.outcome.settled and self.closed != "nothing"
+            progress.cut = progress.outcome.settled and self.closed != Closing.NOTHING
             self._take_in(key, progress)
             if progress.outcome.settled:
                 for other in self._dependents.get(key, ()):
@@ -209,7 +209,7 @@ class StudyState:
             self._answers.settled(key)
 
     def _queue_answers(self) -> None:
-        if self.closed != "all":
+        if self.closed != Closing.ALL:
             self._answers.queue(
                 self._outcomes, self.facts, self._answerable, lambda key: key in self.running or key in self.failed
             )
@@ -265,7 +265,7 @@ class StudyState:
         own: dict[SearchKey, list[tuple[float, str]]] = {}
         for name in among:
             row = self.facts.trials.get(name)
-            if row is not None and row.status == "completed" and row.objective is not None:
+            if row is not None and row.status == Status.COMPLETED and row.objective is not None:
                 key = SearchKey(self._names.get((row.phase, row.loss), ""), row.seed)
                 if key in self._rank:
                     own.setdefault(key, []).append((row.objective, name))

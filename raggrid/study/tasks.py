@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from raggrid.identity import PhaseRun
+from raggrid.records import Report, Status
 
 
 @dataclass(frozen=True)
@@ -57,28 +58,54 @@ class AnswerTask:
 Task = IndexTask | PhaseTask | AnswerTask
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Dispatch:
-    """When a task was given to its process, for the ledger; seconds since the epoch.
+    """A task as it is given to a process: where its study lies, on how many workers it runs (0: in the process itself).
 
-    ``released_at``: when this session last took the same task back, after a crash or a budget; 0 if it did not.
+    ``at``: when; ``released_at``: when this session last took the same task back, after a crash or a budget, 0 if it
+    did not; ``session_began``. All for the ledger, in seconds since the epoch.
     """
 
+    task: Task
+    run_dir: str
+    workers: int = 0
     at: float = field(default_factory=time.time)
     released_at: float = 0.0
     session_began: float = 0.0
 
 
-def to_config(task: Task, run_dir: str, workers: int) -> dict[str, Any]:
-    """The task as JSON-able data: what Ray carries to the trial."""
-    return {"task": asdict(task), "run_dir": run_dir, "workers": workers}
+# Ray carries plain data alone: this is the one place that makes it and reads it.
+KINDS: Mapping[str, type[IndexTask | PhaseTask | AnswerTask]] = {
+    "index": IndexTask, "phase": PhaseTask, "answer": AnswerTask,
+}  # fmt: skip
+SCORES = "scores/"  # Tune flattens what it is told, so that scores are told flat
 
 
-def from_config(config: Mapping[str, Any]) -> Task:
-    """The task back from `to_config`'s data."""
-    fields = dict(config["task"])
-    if fields["kind"] == "index":
-        return IndexTask(**fields)
-    if fields["kind"] == "phase":
-        return PhaseTask(**{**fields, "run": PhaseRun(**fields["run"])})
-    return AnswerTask(**fields)
+def to_config(dispatch: Dispatch) -> dict[str, Any]:
+    """What a process is to do as JSON-able data."""
+    return asdict(dispatch)
+
+
+def from_config(config: Mapping[str, Any]) -> Dispatch:
+    """The dispatch back from `to_config`'s data, whatever Ray has added to it."""
+    task = dict(config["task"])
+    if task["kind"] == "phase":
+        task["run"] = PhaseRun(**task["run"])
+    own = {name: config[name] for name in Dispatch.__dataclass_fields__}
+    return Dispatch(**{**own, "task": KINDS[task["kind"]](**task)})
+
+
+def to_metrics(report: Report) -> dict[str, Any]:
+    """A report as flat, JSON-able data."""
+    plain = asdict(report)
+    scores = {f"{SCORES}{name}": value for name, value in plain.pop("scores").items()}
+    return {**plain, "status": str(report.status), **scores}
+
+
+def from_metrics(metrics: Mapping[str, Any]) -> Report | None:
+    """The report back from `to_metrics`' data, whatever Ray has added to it; None where Ray speaks of no report."""
+    if "status" not in metrics:
+        return None
+    own = {name: metrics[name] for name in Report.__dataclass_fields__ if name != "scores"}
+    scores = {name.removeprefix(SCORES): value for name, value in metrics.items() if name.startswith(SCORES)}
+    return Report(**{**own, "status": Status(metrics["status"]), "scores": scores})

@@ -31,7 +31,7 @@ from raggrid.identity import PhaseRun
 from raggrid.space.search_space import SearchSpace
 from raggrid.store.tables import create_run
 from raggrid.strategies import PHASES
-from raggrid.study.tasks import IndexTask, PhaseTask, to_config
+from raggrid.study.tasks import Dispatch, IndexTask, PhaseTask
 from raggrid.unit_costs import PhaseCosts, UnitCosts
 from raggrid.worker.build import frozen_embedder, frozen_generator, inputs, pipeline_of, train_task
 from raggrid.worker.process import WORKER_SETTINGS
@@ -170,7 +170,7 @@ def _index(run: Path) -> float:
     space, _ = inputs(run)
     clock = _clock(space)
     began = clock()
-    run_task(to_config(IndexTask(), str(run), 0), _worker(space))
+    run_task(Dispatch(task=IndexTask(), run_dir=str(run)), _worker(space))
     return clock() - began
 
 

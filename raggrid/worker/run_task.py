@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from raggrid.evaluation.evaluator import Read, answer_questions, means
+from raggrid.evaluation.evaluator import Read, Scored, answer_questions
+from raggrid.evaluation.metrics import means
 from raggrid.finetune.batches import shard
 from raggrid.finetune.labels import mined_negatives
 from raggrid.finetune.trainer import Trainer
@@ -27,7 +27,7 @@ from raggrid.rag.embedder import Embedder, Vectors
 from raggrid.rag.index import Index
 from raggrid.rag.pipeline import Pipeline
 from raggrid.rag.prompt import PromptWriter, passage_text
-from raggrid.records import CurveRecord, LedgerRecord, PredictionRecord
+from raggrid.records import Category, LedgerRecord, PredictionRecord, Report, Status
 from raggrid.store.sessions import working
 from raggrid.store.tables import (
     NEGATIVES,
@@ -40,7 +40,10 @@ from raggrid.store.tables import (
     write_text,
 )
 from raggrid.strategies import STRATEGIES
-from raggrid.study.tasks import AnswerTask, Dispatch, IndexTask, PhaseTask, Task, from_config
+from raggrid.study import ledger
+from raggrid.study.ledger import Account
+from raggrid.study.rows import curve_row
+from raggrid.study.tasks import AnswerTask, Dispatch, IndexTask, PhaseTask
 from raggrid.worker.build import frozen_embedder, frozen_generator, inputs, pipeline_of, train_task
 
 NO_MEMORY = ("can't allocate memory", "OutOfMemoryError", "out of memory")
@@ -52,38 +55,27 @@ class Clock:
     """Slices of this worker's time by what it did, written to the ledger by the first worker."""
 
     run: Path
-    worker: Worker
-    device_type: str
-    trial_id: str | None = None
-    pipeline_id: str | None = None
+    account: Account
+    writes: bool
+    up_at: float = field(default_factory=time.time)
     slices: list[LedgerRecord] = field(default_factory=list)
 
-    def charge(self, category: str, seconds: float, started_at: float) -> None:
-        """Note ``seconds`` of every worker under ``category``."""
-        workers = self.worker.world_size
-        self.slices.append(
-            LedgerRecord(
-                self.trial_id, self.pipeline_id, category, seconds * workers, seconds, workers, self.device_type,
-                started_at,
-            )
-        )  # fmt: skip
-
     @contextmanager
-    def during(self, category: str) -> Iterator[None]:
+    def during(self, category: Category) -> Iterator[None]:
         """Charge what happens inside to ``category``."""
         started_at, started = time.time(), time.perf_counter()
         try:
             yield
         finally:
-            self.charge(category, time.perf_counter() - started, started_at)
+            self.slices.append(self.account.charge(category, time.perf_counter() - started, started_at))
 
-    def charge_start(self, handed_out_at: float) -> None:
-        """From being handed out to now the task held its device, and its process came up."""
-        self.charge("startup", max(0.0, time.time() - handed_out_at), handed_out_at)
+    def completed(self, report: Report) -> Report:
+        """A report with what those who make it need not know: how many work here, and on what."""
+        return replace(report, num_workers=self.account.num_workers, device_type=self.account.device_type)
 
     def write(self) -> None:
         """Put the slices into the ledger."""
-        if self.worker.is_first:
+        if self.writes:
             append(self.run, self.slices)
         self.slices = []
 
@@ -93,50 +85,51 @@ def device_type(device: torch.device) -> str:
     return "cpu" if device.type == "cpu" else torch.cuda.get_device_name(device)
 
 
-def run_task(config: dict[str, Any], worker: Worker) -> None:
-    """Do the task of ``config``. What goes wrong is reported as a failed task: no exception crosses a process.
+def run_task(given: Dispatch, worker: Worker) -> None:
+    """Do the task that was ``given``. What goes wrong is reported as a failed task: no exception crosses a process.
 
-    The last report of every task carries ``status``: completed, diverged, failed, or running for a stopped one.
+    The last report of every task says how it ended: completed, diverged, failed, or running for a stopped one.
     """
-    run, task = Path(config["run_dir"]), from_config(config)
-    clock = Clock(run, worker, device_type(worker.device))
-    dispatch = Dispatch(**config.get("dispatch", {}))
-    clock.charge_start(dispatch.at)
+    run, trial = Path(given.run_dir), given.task.trial_id if isinstance(given.task, PhaseTask) else None
+    account = Account(trial_id=trial, num_workers=worker.world_size, device_type=device_type(worker.device))
+    clock = Clock(run, account, worker.is_first)
     with working(run):
         try:
-            _run_kind(run, task, worker, clock, dispatch)
+            _run_kind(run, given, worker, clock)
             clock.write()
         except Exception as error:
             if worker.world_size > 1:
                 raise  # the other workers wait for this one: let Ray Train end the whole group
-            worker.report({**failure(error), "device_type": clock.device_type})
+            worker.report(clock.completed(failure(error)))
     gc.collect()  # the process stays for the next task; models hang in reference cycles until then
 
 
-def failure(error: BaseException) -> dict[str, str]:
+def failure(error: BaseException) -> Report:
     """What a task reports that ended in ``error``: ``blocked`` where there is no room, for which it is not to blame."""
     if is_full_disk(error):
-        return {"status": "blocked", "error": str(error)}
+        return Report(status=Status.BLOCKED, error=str(error))
     text = "".join(traceback.format_exception(error))
     if isinstance(error, torch.OutOfMemoryError) or any(words in text for words in NO_MEMORY):
         text = f"Out of device memory. {LESS_MEMORY}\n{text}"
-    return {"status": "failed", "error": text}
+    return Report(status=Status.FAILED, error=text)
 
 
-def _run_kind(run: Path, task: Task, worker: Worker, clock: Clock, dispatch: Dispatch) -> None:
-    if isinstance(task, IndexTask):
+def _run_kind(run: Path, given: Dispatch, worker: Worker, clock: Clock) -> None:
+    if isinstance(given.task, PhaseTask):
+        _run_phase(run, given, given.task, worker, clock)
+        return
+    clock.slices += ledger.start_up(clock.account, given, clock.up_at)
+    if isinstance(given.task, IndexTask):
         _embed_corpus(run, worker, clock)
-    elif isinstance(task, PhaseTask):
-        _run_phase(run, task, worker, clock, dispatch)
     else:
-        _answer_split(run, task, worker, clock)
+        _answer_split(run, given.task, worker, clock)
 
 
 def _embed_corpus(run: Path, worker: Worker, clock: Clock) -> None:
-    with clock.during("startup"):
+    with clock.during(Category.STARTUP):
         space, data = inputs(run)
         embedder = frozen_embedder(space, worker, None)
-    with clock.during("index"):
+    with clock.during(Category.INDEX):
         texts = [passage_text(passage) for passage in data.passages]
         # Texts of like length together, and the parts of all workers put back in the corpus's order.
         mine = shard(list(range(len(texts))), worker.rank, worker.world_size)
@@ -146,7 +139,7 @@ def _embed_corpus(run: Path, worker: Worker, clock: Clock) -> None:
             _save_negatives(run, embedder, vectors)
             _save_vectors(index_folder(run), vectors)
         worker.wait()
-    worker.report({"status": "completed", "device_type": clock.device_type})
+    worker.report(clock.completed(Report(status=Status.COMPLETED)))
 
 
 def _in_order(count: int, parts: list[tuple[list[int], Vectors]]) -> Vectors:
@@ -174,13 +167,10 @@ def _save_vectors(folder: Path, vectors: Vectors) -> None:
     part_file.rename(folder / VECTORS)
 
 
-def _run_phase(run: Path, task: PhaseTask, worker: Worker, clock: Clock, dispatch: Dispatch) -> None:
-    clock.trial_id = task.trial_id
-    clock.slices = [replace(row, trial_id=task.trial_id) for row in clock.slices]
-    started_at = time.time()
-    with clock.during("startup"):
+def _run_phase(run: Path, given: Dispatch, task: PhaseTask, worker: Worker, clock: Clock) -> None:
+    with clock.during(Category.STARTUP):
         trainer = Trainer(train_task(run, task, worker), worker)
-    _charge_lost(clock, trainer.lost_since, started_at, dispatch)
+    clock.slices += ledger.start_up(clock.account, given, clock.up_at, trainer.lost_since)
     clock.write()
     meter = _Meter(clock, trainer)
     trainer.worker = _recording(run, task, worker, meter)
@@ -188,20 +178,6 @@ def _run_phase(run: Path, task: PhaseTask, worker: Worker, clock: Clock, dispatc
         trainer.train()
     finally:
         meter.read()
-
-
-def _charge_lost(clock: Clock, since: float | None, until: float, dispatch: Dispatch) -> None:
-    """Charge what an earlier process of a trial did after its last checkpoint, at ``since``, and died with.
-
-    What a killed session lost is charged by the next one, which knows when it died.
-    """
-    if since is None or since < dispatch.session_began:
-        return
-    if since >= dispatch.at:
-        clock.slices = clock.slices[1:]  # the process that died has charged the start of this task already
-    elif dispatch.released_at > since:
-        until = dispatch.released_at  # and since then the trial held nothing
-    clock.charge("lost", max(0.0, until - since), since)
 
 
 class _Meter:
@@ -214,12 +190,7 @@ class _Meter:
     def read(self) -> None:
         """Write the slices since the last reading to the ledger."""
         now = self.trainer.progress
-        for category, seconds in (
-            ("train", now.train_seconds - self.last.train_seconds),
-            ("evaluate", now.evaluate_seconds - self.last.evaluate_seconds),
-        ):
-            if seconds > 0:
-                self.clock.charge(category, seconds, self.since)
+        self.clock.slices += ledger.metered(self.clock.account, self.last, now, self.since)
         self.clock.write()
         self.last, self.since = now, time.time()
 
@@ -227,27 +198,27 @@ class _Meter:
 def _recording(run: Path, task: PhaseTask, worker: Worker, meter: _Meter) -> Worker:
     """The worker, its reports and its time kept as rows before anybody acts on them."""
 
-    def report(metrics: dict[str, Any]) -> None:
-        seconds = metrics["train_seconds"] * worker.world_size
+    def record(made: Report) -> None:
         meter.read()
-        if worker.is_first:
-            row = {name: metrics[name] for name in ("step", "rung", "train_loss", "objective", "recall_at_k")}
-            append(run, [CurveRecord(trial_id=task.trial_id, device_seconds=seconds, **row)])
-        worker.report({**metrics, "num_workers": worker.world_size, "device_type": meter.clock.device_type})
+        report = meter.clock.completed(made)
+        row = curve_row(task.trial_id, report)
+        if worker.is_first and row:
+            append(run, [row])
+        worker.report(report)
 
-    return Worker(report, worker.should_stop, worker.rank, worker.world_size, worker.device)  # type: ignore[arg-type]
+    return replace(worker, report=record)
 
 
 def _answer_split(run: Path, task: AnswerTask, worker: Worker, clock: Clock) -> None:
-    clock.pipeline_id = task.pipeline_id
-    with clock.during("startup"):
+    clock.account = replace(clock.account, pipeline_id=task.pipeline_id)
+    with clock.during(Category.STARTUP):
         space, data = inputs(run)
         folders = [
             checkpoint_folder(run, name) if name else None for name in (task.embedder_trial_id, task.generator_trial_id)
         ]
         embedder = frozen_embedder(space, worker, folders[0])
         pipeline = pipeline_of(run, space, data, embedder, frozen_generator(space, worker, folders[1]))
-    with clock.during("evaluate"):
+    with clock.during(Category.EVALUATE):
         questions = data.splits[task.split]
         mine = [questions[place] for place in shard(list(range(len(questions))), worker.rank, worker.world_size)]
         reads = STRATEGIES[task.strategy].reads_passages
@@ -256,10 +227,22 @@ def _answer_split(run: Path, task: AnswerTask, worker: Worker, clock: Clock) -> 
     order = {question.id: place for place, question in enumerate(questions)}
     scored = sorted((row for part in parts for row in part), key=lambda row: order[row.question_id])
     if worker.is_first:
-        about = (task.pipeline_id, task.strategy, task.loss, task.seed, task.split)
-        append(run, [PredictionRecord(*about, **vars(row)) for row in scored])
-    worker.report(
-        {"status": "completed", "num_questions": len(scored), "device_type": clock.device_type, **means(scored)}
+        append(run, [_prediction_row(task, row) for row in scored])
+    scores = means([row.scores for row in scored])
+    worker.report(clock.completed(Report(status=Status.COMPLETED, num_questions=len(scored), scores=scores)))
+
+
+def _prediction_row(task: AnswerTask, row: Scored) -> PredictionRecord:
+    return PredictionRecord(
+        pipeline_id=task.pipeline_id,
+        strategy=task.strategy,
+        loss=task.loss,
+        seed=task.seed,
+        split=task.split,
+        question_id=row.question_id,
+        prediction=row.prediction,
+        retrieved_ids=row.retrieved_ids,
+        **row.scores,  # type: ignore[arg-type]  # a metric's name is its column
     )
 
 

@@ -169,7 +169,7 @@ def test_runs_without_results_and_wrong_options_are_refused(tmp_path: Path, clea
     create_run(tmp_path / "empty", made_space(), {})
     with pytest.raises(RecordError, match="no pipeline is answered yet"):
         recommend([tmp_path / "empty"])
-    with pytest.raises(RecordError, match="no run directory"):
+    with pytest.raises(RecordError, match="not a run directory"):
         recommend([tmp_path / "nowhere"])
     with pytest.raises(InputError, match="margin: got 2"):
         recommend([clear], margin=2)

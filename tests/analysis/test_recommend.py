@@ -14,7 +14,7 @@ from raggrid.analysis.recommend import Recommendation, recommend
 from raggrid.analysis.results import load_results
 from raggrid.analysis.rule import paper_rule
 from raggrid.errors import InputError
-from raggrid.records import PredictionRecord, TrialRecord
+from raggrid.records import PredictionRecord, Status, TrialRecord
 from raggrid.store.tables import append, read
 from tests.studies import TOKEN, WINNERS, answers, prediction_rows, study
 
@@ -115,9 +115,9 @@ def test_a_study_that_a_budget_ended_early_is_called_incomplete_though_every_str
     run = study(tmp_path / "r", EQUAL)
     words = " ".join(recommend([run]).warnings)
     assert "incomplete: trials finished: 2 of 3 of embedder_labels, 2 of 3 of embedder_rag/rag_token. The" in words
-    append(run, [replace(row, status="over_budget") for row in read(run, TrialRecord) if row.trial_id == "g3"])
+    append(run, [replace(row, status=Status.OVER_BUDGET) for row in read(run, TrialRecord) if row.trial_id == "g3"])
     assert "2 of 3 of generator_rag/rag_token" in " ".join(recommend([run]).warnings)
-    more = [replace(row, trial_id=f"{row.trial_id}-more", status="completed")
+    more = [replace(row, trial_id=f"{row.trial_id}-more", status=Status.COMPLETED)
             for row in read(run, TrialRecord) if row.trial_id in ("e2", "g3", "r2")]  # fmt: skip
     append(run, more)
     assert "incomplete" not in " ".join(recommend([run]).warnings)
@@ -125,7 +125,9 @@ def test_a_study_that_a_budget_ended_early_is_called_incomplete_though_every_str
 
 def test_what_waits_for_a_search_that_failed_is_not_still_to_run(tmp_path: Path) -> None:
     run = study(tmp_path / "r", EQUAL)
-    append(run, [replace(row, status="diverged") for row in read(run, TrialRecord) if row.phase == "generator_rag"])
+    append(
+        run, [replace(row, status=Status.DIVERGED) for row in read(run, TrialRecord) if row.phase == "generator_rag"]
+    )
     words = " ".join(recommend([run]).warnings)
     assert "trials finished: 2 of 3 of embedder_labels. The" in words
 

@@ -11,14 +11,15 @@ import pytest
 
 from raggrid.backend.ray.scheduler import PhaseScheduler
 from raggrid.graph import study_graph
-from raggrid.records import CurveRecord, PipelineRecord, TrialRecord
+from raggrid.identity import PhaseRun
+from raggrid.records import CurveRecord, PipelineRecord, Report, Status, TrialRecord
 from raggrid.space.search_space import SearchSpace
 from raggrid.store.tables import checkpoint_folder, read
 from raggrid.study.controller import Controller
 from raggrid.study.rounds import HalvingGroup, SearchKey
-from raggrid.study.tasks import AnswerTask, PhaseTask
+from raggrid.study.tasks import AnswerTask, Dispatch, PhaseTask, to_config, to_metrics
 from tests.controllers import continued, finish, new_controller, play, with_rates
-from tests.records import made_space
+from tests.records import curve, made_space
 
 GENERATOR = "generator_rag/rag_token"
 JOINT = "joint_rag/rag_token"
@@ -82,7 +83,7 @@ def test_a_finalist_that_was_not_answered_can_still_be(tmp_path: Path) -> None:
     made = Generators(controller)
     while task := controller.take():
         if isinstance(task, AnswerTask) and task.strategy == "generator" and (answers := answers + 1) == 1:
-            controller.reported(task.key, {"status": "failed", "error": "no memory"})
+            controller.reported(task.key, Report(status=Status.FAILED, error="no memory"))
             controller.finished(task.key)
             continue
         finish(controller, task, made.objective, score=made.score)
@@ -157,15 +158,16 @@ def test_an_extended_study_records_the_costs_of_one_that_ran_in_one_go(
 
 def judged(scheduler: PhaseScheduler, tune_id: str, name: str, group: HalvingGroup, objective: float) -> str:
     """What the scheduler says to a trial's report at its first rung; Tune knows the trial by another name."""
-    run = {"seed": group.seed, "upstream_trial_id": group.upstream_trial_id}
-    task = {"kind": "phase", "key": name, "search": group.search, "run": run}
-    trial: Any = SimpleNamespace(trial_id=tune_id, config={"task": task})
+    run = PhaseRun("generator_rag", "rag_token", group.seed, None, 1e-4, 24, group.upstream_trial_id)
+    given = Dispatch(task=PhaseTask(name, group.search, run), run_dir="r")
+    trial: Any = SimpleNamespace(trial_id=tune_id, config=to_config(given))
     scheduler.on_trial_add(None, trial)
-    return scheduler.on_trial_result(None, trial, {"status": "running", "step": 8, "objective": objective})
+    report = Report(status=Status.RUNNING, step=8, objective=objective)
+    return scheduler.on_trial_result(None, trial, to_metrics(report))
 
 
 def at_rung(name: str, objective: float) -> CurveRecord:
-    return CurveRecord(name, 8, 0, None, objective, None, 8.0)
+    return curve(name, 8, objective, 8.0, rung=0)
 
 
 def test_a_trial_that_tells_its_rung_again_is_not_judged_again() -> None:

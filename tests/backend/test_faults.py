@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from raggrid.backend.ray.search import new_state, run_study
+from raggrid.backend.ray.search import new_state, search
 from raggrid.data.checked import checked_inputs
 from raggrid.records import LedgerRecord, PipelineRecord
 from raggrid.space.search_space import SearchSpace
@@ -54,7 +54,7 @@ def steady(make_space: SpaceMaker) -> SearchSpace:
 @pytest.fixture(scope="module")
 def undisturbed(steady: SearchSpace, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("undisturbed") / "r"
-    run_study(steady, run)
+    search(steady, run)
     return run
 
 
@@ -184,7 +184,7 @@ def test_a_loss_that_is_no_number_ends_its_trial_alone(tmp_path: Path, make_spac
         strategies=["generator"], learning_rates={"generator": [1.0, 1e-3]},
         training={"rag": {"steps": 60, "batch_size": 2}, "max_grad_norm": 1e30, "weight_decay": 1000.0},
     )  # fmt: skip
-    run_study(space, tmp_path / "r")
+    search(space, tmp_path / "r")
     status = {row.generator_lr: row.status for row in trials(tmp_path / "r").values()}
     assert status == {1.0: "diverged", 1e-3: "completed"}
 

@@ -15,10 +15,10 @@ from raggrid.backend.simulator.curves import CurveKey
 from raggrid.backend.simulator.read_curves import read_curves
 from raggrid.backend.simulator.simulate import simulate
 from raggrid.errors import DataError
-from raggrid.records import CurveRecord, LedgerRecord
+from raggrid.records import LedgerRecord
 from raggrid.store.tables import append, create_run
 from tests.curves import STEPS, curves, level, rows, space, written
-from tests.records import pipeline, trial
+from tests.records import charge, curve, pipeline, trial
 
 
 def test_csv_and_parquet_say_the_same_and_seeds_are_kept_apart(tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def test_csv_and_parquet_say_the_same_and_seeds_are_kept_apart(tmp_path: Path) -
     [
         ({"phase": "generator"}, "row 1: phase: got 'generator'; expected one of embedder_labels"),
         ({"step": 0}, "row 1: got step 0, 6.0 s; expected at least 1"),
-        ({"objective": None}, "row 1: objective: got none"),
+        ({"objective": None}, "row 1: objective: got nothing"),
         ({"step": 9}, "row 2: got step 9 of one trial twice"),
         ({"step": "x"}, "a column has the wrong type"),
     ],
@@ -70,7 +70,9 @@ def test_wrong_files_are_refused(tmp_path: Path) -> None:
 
 def charged(category: str, seconds: float, trial_id: str | None = None, *, workers: int = 1) -> LedgerRecord:
     answering = "p" if category == "evaluate" else None
-    return LedgerRecord(trial_id, answering, category, seconds, seconds / workers, workers, "cpu", 0.0)
+    return charge(
+        category, seconds, trial_id, pipeline_id=answering, wall_seconds=seconds / workers, num_workers=workers
+    )
 
 
 def recorded(run: Path) -> Path:
@@ -84,7 +86,7 @@ def recorded(run: Path) -> Path:
         for step in STEPS:
             if step <= steps:
                 objective = math.nan if status == "diverged" and step == 9 else level(rate)
-                append(run, [CurveRecord(name, step, None, None, objective, None, 2.0 * step)])
+                append(run, [curve(name, step, objective, 2.0 * step)])
         append(run, [charged("startup", 4.0, name), charged("train", 2.0 * steps, name)])
     append(run, [replace(pipeline("generator", "rag_token", "validation", [1.0, 0.0], 1.0), generator_trial_id="t1")])
     append(run, [charged("evaluate", 7.0), charged("index", 2.0), charged("idle", 1.0, workers=2)])

@@ -19,9 +19,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from raggrid.analysis.recommend import recommend
-from raggrid.backend.ray.search import run_study
+from raggrid.backend.ray.search import search
 from raggrid.records import (
-    LEDGER_CATEGORIES,
+    Category,
     CurveRecord,
     LedgerRecord,
     PipelineRecord,
@@ -50,7 +50,7 @@ def finished(
     os.chdir(folder)
     started = time.monotonic()
     try:
-        run_study(space, Path("run"))
+        search(space, Path("run"))
     finally:
         os.chdir(before)
     return folder / "run", time.monotonic() - started
@@ -117,7 +117,7 @@ def test_every_column_is_filled_with_what_was_measured(finished: tuple[Path, flo
 def test_the_ledger_is_the_bill(finished: tuple[Path, float]) -> None:
     run, wall = finished
     rows = read(run, LedgerRecord)
-    assert {row.category for row in rows} <= set(LEDGER_CATEGORIES)
+    assert {row.category for row in rows} <= set(Category)
     total = sum(row.device_seconds for row in rows)
     assert wall < total <= 1.02 * 2 * wall  # two trials at once, and Ray's own start before them
     trained = sum(row.device_seconds for row in rows if row.category == "train")
@@ -142,7 +142,7 @@ def test_worker_groups_give_the_numbers_of_the_inline_form(
             resources={"workers": count, "max_concurrent_trials": 1},
         )
         run = tmp_path / str(count)
-        run_study(space, run)
+        search(space, run)
         curves = sorted((row.trial_id, row.step, row.objective, row.train_loss) for row in read(run, CurveRecord))
         answers = sorted((row.strategy, row.split, row.f1, row.recall_at_k or 0.0) for row in read(run, PipelineRecord))
         assert {row.num_workers for row in read(run, TrialRecord)} == {max(1, count)}
@@ -249,7 +249,7 @@ def test_interrupted_study_keeps_what_is_finished_and_continues_to_the_same_numb
     assert done.returncode == 0, done.stderr
     assert "Recommended" in done.stdout
     assert {name: row for name, row in by_trial(run).items() if name in kept} == kept
-    run_study(space, tmp_path / "straight")
+    search(space, tmp_path / "straight")
     assert curves_of(run) == curves_of(tmp_path / "straight")
     assert by_trial(run).keys() == by_trial(tmp_path / "straight").keys()
     again = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)

@@ -113,7 +113,7 @@ def test_a_budget_ends_training_and_the_comparison_has_none(tmp_path: Path) -> N
     assert counts(got.given) == (2, 1, 1, 0)
     assert got.given.num_answered == 0
     assert got.alternatives["without the budget"].train_device_seconds == 30
-    assert "The comparisons have no budget." in got.notes
+    assert "The alternatives have no budget." in got.notes
 
 
 def test_a_trial_that_the_budget_cuts_is_over_it_and_the_rest_is_answered(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_beyond_a_curve_time_goes_on_and_the_objective_stays(tmp_path: Path) -> 
     assert (full.num_censored, full.train_device_seconds) == (2, 54)
     out = Console(file=StringIO(), width=80)
     show_simulation(got, out)
-    assert "go on beyond their recorded curve" in out.file.getvalue().replace("\n", " ")  # type: ignore[attr-defined]
+    assert "run past the end of their recorded curve" in out.file.getvalue().replace("\n", " ")  # type: ignore[attr-defined]
 
 
 def test_a_curve_between_and_beyond_its_points() -> None:
@@ -161,7 +161,7 @@ def test_trials_without_a_curve_are_listed(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         simulate(space(strategies=["generator", "embedder"]), curves(tmp_path, table), slots=1)
     lines = str(caught.value).splitlines()
-    assert lines[0].endswith("curves.csv: got no curve of 5 trials; expected one each.")
+    assert lines[0].endswith("curves.csv: got no curve of 5 trials; expected one for each.")
     assert "  generator_rag, rag_token, generator_lr 1e-3, seed 0" in lines
     assert sum("embedder_labels, mnr" in line for line in lines) == 3
 
@@ -241,7 +241,7 @@ def test_what_is_printed_fits_eighty_columns_and_names_what_differs(tmp_path: Pa
     assert "…" not in text
     flat = " ".join(text.split())
     assert "Full joint grid: joint_rag/rag_token is won by 1e-4 with 1e-3 (objective 0.5) instead of" in flat
-    assert "made, simulated, 2 trials at once; training in device-minutes, wall time in min" in flat
+    assert "made, simulated, 2 concurrent trials; training in device-minutes, wall time in min" in flat
     json.dumps(result.to_json())
 
 
@@ -253,7 +253,7 @@ def test_winners_that_a_budget_leaves_out_are_counted_in_one_sentence(tmp_path: 
     show_simulation(result, out)
     lines = [line.rstrip() for line in out.file.getvalue().splitlines()]  # type: ignore[attr-defined]
     assert [line for line in lines if "winner, where" in line] == [
-        "As given 2 searches have no winner, where the alternatives have 6: generator_rag/rag_token, "
+        "As given, 2 searches have no winner, where the alternatives have 6: generator_rag/rag_token, "
         "embedder_rag/rag_token."
     ]
     assert not any("is won by" in line or "Winners as given" in line for line in lines)

@@ -148,7 +148,7 @@ def test_sentences_in_a_pipe_stay_on_one_line(tmp_path: Path) -> None:
     lines = raggrid("recommend", whole).stdout.splitlines()
     needed = [row.questions_needed for row in recommend([whole]).unresolved if row.difference < 0]
     assert needed
-    assert sum("points to the best" in line and "questions would settle it." in line for line in lines) == len(needed)
+    assert sum("% interval" in line and "questions would settle it." in line for line in lines) == len(needed)
     assert any(line.endswith("how far another seed would move these numbers was not measured.") for line in lines)
 
 
@@ -170,14 +170,14 @@ def test_sentences_in_a_pipe_stay_on_one_line(tmp_path: Path) -> None:
         (["plan", "SPACE", "--seconds-per-step", "joint_rag"], "got 'joint_rag'; expected PHASE=SECONDS"),
         (["plan", "SPACE", "--step-times", "none.json"], "none.json: cannot be read: No such file"),
         (["plan", "SPACE", *LLAMA, "--seconds-per-step", "x=1"], "seconds per step: got 'x'; expected one of"),
-        (["recommend", "missing"], "missing: no run directory"),
+        (["recommend", "missing"], "missing: not a run directory"),
         (["simulate", "SPACE", "--curves", "missing"], "missing: no such file or folder; expected recorded curves"),
         (["simulate", "SPACE", "--curves", "c.csv"], "c.csv: no such file or folder; expected recorded curves"),
         (["search", "SPACE", "--wall-hours", "-2"], "\n--wall-hours: got -2.0; expected a number of more than 0.0."),
         (["search", "SPACE", "--dollars", "5"], "\n--dollars: needs resources.dollars_per_device_hour, the price of"),
         (["simulate", "SPACE", "--curves", "c.csv", "--device-hours", "0"], "\n--device-hours: got 0.0; expected a"),
-        (["frontier", "missing"], "missing: no run directory"),
-        (["report", "missing"], "missing: no run directory"),
+        (["frontier", "missing"], "missing: not a run directory"),
+        (["report", "missing"], "missing: not a run directory"),
         (["report", "missing", "-o", "r.pdf"], "r.pdf: got '.pdf'; expected .html"),
         (["import", "missing.csv", "--run", "out"], "missing.csv: cannot be read"),
         (["import", "paper", "--dataset", "nq", "--run", "out"], "\n--dataset: got 'nq'; expected hotpotqa or popqa"),
@@ -185,8 +185,8 @@ def test_sentences_in_a_pipe_stay_on_one_line(tmp_path: Path) -> None:
         (["recommend", "missing", "--max-device-hours", "-1"], "\n--max-device-hours: got -1"),
         (["recommend", "missing", "--margin", "2"], "\n--margin: got 2"),
         (["recommend", "RUN", "--max-dollars", "2"], "\n--max-dollars: needs a price per device-hour. Add --price"),
-        (["recommend", "PAPER", "--cost", "search"], "\n--cost: got search; the imported table does not say it"),
-        (["frontier", "PAPER", "--cost", "search"], "\n--cost: got search; the imported table does not say it"),
+        (["recommend", "PAPER", "--cost", "search"], "\n--cost: got search; the imported table lacks it"),
+        (["frontier", "PAPER", "--cost", "search"], "\n--cost: got search; the imported table lacks it"),
         (["demo", "world", "--entities", "5"], "\n--entities: got 5; expected an integer from 20 to 600."),
     ],
 )
@@ -267,7 +267,7 @@ def test_demo_leaves_other_peoples_files_alone(tmp_path: Path) -> None:
 def test_import_says_what_it_assumed(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("strategy,f1,hours\ngenerator,0.5,2\n")
     done = raggrid("import", tmp_path / "t.csv", "--run", tmp_path / "run")
-    assert "those of 1 device; --devices says it" in " ".join(done.stdout.split())
+    assert "those of 1 device; give --devices" in " ".join(done.stdout.split())
     assert "kept as validation" in done.stdout
     help_ = " ".join(raggrid("import", "--help").stdout.replace("│", " ").split())
     assert "if the table does not say. Default: 1." in help_
@@ -276,14 +276,16 @@ def test_import_says_what_it_assumed(tmp_path: Path) -> None:
 def test_plan_names_the_folder_that_is_not_there(space: Path) -> None:
     done = raggrid("plan", space, *LLAMA, "--set", "data.folder=No/Where")
     assert done.returncode == 0
-    assert "No data at hand (data.folder: No/Where is no folder here): questions of 20" in " ".join(done.stdout.split())
+    assert "No data found (data.folder: No/Where is not a folder here): questions of 20" in " ".join(
+        done.stdout.split()
+    )
 
 
 def test_plan_says_that_an_assumed_device_is_too_small(space: Path) -> None:
     gpus = [*LLAMA, "--set", "resources.gpus_per_worker=1", "--set", "training.rag.batch_size=16"]
     told = json.loads(raggrid("plan", space, *gpus, "--json").stdout)["pricing"]["notes"]
     (note,) = [note for note in told if "too small" in note]
-    told_of = re.fullmatch(r"An A10 with 24 GB is too small: expected about .* GB a device\. ([\w-]+) fits; .*", note)
+    told_of = re.fullmatch(r"An A10 with 24 GB is too small: expected about .* GB per device\. ([\w-]+) fits; .*", note)
     assert told_of, note
     assert raggrid("plan", space, *gpus, "--device", told_of[1]).returncode == 0
     huge = [*gpus, "--set", "training.rag.batch_size=4000"]

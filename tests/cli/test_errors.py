@@ -15,7 +15,7 @@ def test_advice_is_no_problem() -> None:
 
 
 def test_those_that_are_not_shown_count() -> None:
-    assert listed("here", "abcde", "Right them.", shown=2) == (
+    assert listed("here", "abcde", "Right them.", max_shown=2) == (
         "here: 5 problems\n  a\n  b\n  ... and 3 more\nRight them."
     )
-    assert listed("here", "ab", shown=2) == "here: 2 problems\n  a\n  b"
+    assert listed("here", "ab", max_shown=2) == "here: 2 problems\n  a\n  b"

@@ -1,18 +1,34 @@
-"""EM and F1 against the official SQuAD 1.1 evaluation as torchmetrics carries it.
+"""EM and F1 against the official SQuAD 1.1 evaluation, ROUGE-L against the stock one, as torchmetrics has them.
 
-One difference: where an answer is empty after normalising, torchmetrics' F1 follows SQuAD 2.0. The 1.1 script returns
-0 whenever no token is shared, so those pairs are compared with that.
+Two differences. Where an answer is empty after normalising, torchmetrics' F1 follows SQuAD 2.0. The 1.1 script returns
+0 whenever no token is shared, so those pairs are compared with that. The stock ROUGE-L knows only letters a to z and
+digits, cuts at all else and keeps articles; ours has the tokens of F1, so that both metrics see the same answers: it is
+compared on these tokens, and on plain words with the stock tokens.
 """
 
 from __future__ import annotations
 
+from dataclasses import fields
 from random import Random
-from typing import Any
+from typing import Any, get_args
 
 import pytest
-from torchmetrics.functional.text import squad
+from torchmetrics.functional.text import rouge_score, squad
 
-from raggrid.evaluation.metrics import exact_match, f1, normalize_answer, recall_at_k
+from raggrid.evaluation.metrics import (
+    ANSWER_METRICS,
+    METRICS,
+    Answered,
+    AnswerMetric,
+    MetricName,
+    exact_match,
+    f1,
+    normalize_answer,
+    recall_at_k,
+    rouge_l,
+    scores_of,
+)  # fmt: skip
+from raggrid.records import PipelineRecord, PredictionRecord
 
 AWKWARD = [
     ("The Beatles", ["Beatles"]),
@@ -66,6 +82,51 @@ def test_random_pairs_equal_the_official_script() -> None:
         prediction, *answers = (" ".join(rng.choices(words, k=rng.randrange(5))) for _ in range(3))
         ours = exact_match(prediction, answers), f1(prediction, answers)
         assert ours == pytest.approx(official(prediction, answers), abs=1e-6), (prediction, answers)
+
+
+def stock_rouge_l(prediction: str, answers: list[str], **tokens: Any) -> float:
+    scores = rouge_score([prediction], [answers], accumulate="best", rouge_keys="rougeL", **tokens)
+    return float(scores["rougeL_fmeasure"])
+
+
+@pytest.mark.parametrize(("prediction", "answers"), AWKWARD)
+def test_rouge_l_of_awkward_pairs_equals_the_stock_one_on_the_same_tokens(prediction: str, answers: list[str]) -> None:
+    expected = stock_rouge_l(prediction, answers, normalizer=normalize_answer, tokenizer=str.split)
+    assert rouge_l(prediction, answers) == pytest.approx(expected, abs=1e-6)
+
+
+def test_rouge_l_of_plain_words_equals_the_stock_one() -> None:
+    rng, words = Random(0), ["dog", "cat", "bird", "fish", "3"]
+    for _ in range(200):
+        prediction, *answers = (" ".join(rng.choices(words, k=rng.randrange(8))) for _ in range(3))
+        expected = stock_rouge_l(prediction, answers)
+        assert rouge_l(prediction, answers) == pytest.approx(expected, abs=1e-6), (prediction, answers)
+        assert rouge_l(prediction, answers) <= f1(prediction, answers) + 1e-12  # an order is kept or it is not
+
+
+def test_rouge_l_differs_from_the_stock_one_in_its_tokens() -> None:
+    for prediction, answer, stock in (("the Zürich", "Zürich", 0.8), ("1,000", "1000", 0.0)):
+        assert rouge_l(prediction, [answer]) == 1.0
+        assert stock_rouge_l(prediction, [answer]) == pytest.approx(stock)
+
+
+def test_rouge_l_sees_the_order_of_words() -> None:
+    assert f1("singer and actor", ["actor and singer"]) == 1.0
+    assert rouge_l("singer and actor", ["actor and singer"]) == pytest.approx(1 / 3)
+    assert rouge_l("anything", []) == 0.0
+
+
+def test_a_metric_is_one_line_of_data_with_a_column_in_both_tables() -> None:
+    assert set(METRICS) == set(ANSWER_METRICS) | {"recall_at_k"}
+    assert set(get_args(MetricName)) == {*get_args(AnswerMetric), "recall_at_k"} == set(METRICS)
+    for record in (PredictionRecord, PipelineRecord):
+        assert set(METRICS) <= {field.name for field in fields(record)}
+    row = Answered("in the Paris", ["Paris"], ["p1", "p2"], ["p2"], k=2)
+    assert scores_of(row) == {
+        "f1": pytest.approx(2 / 3), "exact_match": 0.0, "recall_at_k": 1.0, "contains_answer": 1.0,
+        "rouge_l": pytest.approx(2 / 3),
+    }  # fmt: skip
+    assert scores_of(Answered("Paris", ["Paris"]))["recall_at_k"] is None
 
 
 def test_recall_is_the_share_of_labelled_passages_among_the_first_k() -> None:

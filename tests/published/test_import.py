@@ -89,7 +89,7 @@ def test_the_two_ways_of_counting_hours_are_reconciled_in_words(paper: dict[str,
     import_results("paper", one, dataset="hotpotqa", pipeline="MPNet+LLaMA3-8b")
     row = next(line for line in load_results(one).measured if line.strategy == "two_phase")
     assert row.costs.final / 3600 / 8 == pytest.approx(37.9 + 22.9)
-    assert "60.8 hours are the paper's 37.9 and the 22.9" in recommend([one]).notes[0]
+    assert "60.8 hours are the paper's 37.9 plus 22.9" in recommend([one]).notes[0]
 
 
 def test_f1_of_the_papers_best_is_not_ranked_from_means_alone(paper: dict[str, Path]) -> None:
@@ -231,9 +231,8 @@ def test_nothing_is_said_of_a_table_that_it_does_not_say(tmp_path: Path) -> None
         "The table does not say whether you have context labels; they are assumed unless you give --no-labels." in text
     )
     assert result.notes == (
-        "Hours that come without a number of devices are taken for those of 1 device; --devices says it when "
-        "importing.",
-        "The table does not say which split its scores are of; they are kept as validation.",
+        "Hours without a number of devices are taken as those of 1 device; give --devices when importing.",
+        "The table does not say which split its scores are from; they are kept as validation.",
     )
 
 
@@ -279,7 +278,9 @@ def test_an_unknown_column_is_one_problem_of_the_table(tmp_path: Path) -> None:
 
 
 def test_a_missing_strategy_is_said_to_be_missing(tmp_path: Path) -> None:
-    assert told(tmp_path, "f1,hours\n0.5,1\n0.4,1\n") == ["no column 'strategy'; expected one row a strategy. Add it."]
+    assert told(tmp_path, "f1,hours\n0.5,1\n0.4,1\n") == [
+        "no column 'strategy'; expected one row per strategy. Add it."
+    ]
     expected = "expected one of baseline, embedder, generator, independent, two_phase, joint, closed_book."
     assert told(tmp_path, "strategy,f1,hours\n,0.5,1\nembedder,0.4,1\n") == [
         f"row 1: strategy: got nothing; {expected}"
@@ -288,7 +289,7 @@ def test_a_missing_strategy_is_said_to_be_missing(tmp_path: Path) -> None:
 
 def test_cells_beyond_the_header_and_unknown_losses_are_told(tmp_path: Path) -> None:
     assert told(tmp_path, "strategy,f1,hours\ngenerator,0,5,1\n") == [
-        "row 1: got more cells than columns; expected as many."
+        "row 1: got more cells than columns; expected as many cells as columns."
     ]
     assert told(tmp_path, "strategy,loss,f1,hours\njoint,rag_tokens,0.5,1\n") == [
         "row 1: loss: got 'rag_tokens'; expected one of rag_token, rag_sequence. Did you mean 'rag_token'?"
@@ -298,5 +299,5 @@ def test_cells_beyond_the_header_and_unknown_losses_are_told(tmp_path: Path) -> 
 def test_a_column_that_no_row_has_is_one_problem(tmp_path: Path) -> None:
     assert told(tmp_path, "strategy,recall@5\ngenerator,0.5\nembedder,0.4\n") == [
         "no column 'exact_match' or 'f1'; expected one of them. Add it.",
-        "no column 'device_hours' or 'hours'; expected what training cost. Add it.",
+        "no column 'device_hours' or 'hours'; expected the cost of training. Add it.",
     ]

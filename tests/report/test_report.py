@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,13 +14,13 @@ import pytest
 
 from raggrid.errors import InputError, RecordError
 from raggrid.published.importing import import_results
-from raggrid.records import CurveRecord, LedgerRecord, PredictionRecord, QuestionRecord
-from raggrid.report.contents import charged_to, read_study
+from raggrid.records import QuestionRecord
+from raggrid.report.contents import attributed_to, read_study
 from raggrid.report.figures import common_step, response_figures
 from raggrid.report.page import json_for_script, render, write_report
 from raggrid.report.sections import differing, question_texts, strategy_rows
 from raggrid.store.tables import append, create_run
-from tests.records import made_space, pipeline, trial
+from tests.records import charge, curve, made_space, pipeline, predictions, trial
 
 EVIL = "</script><script>document.body.dataset.pwned='yes'</script><img src=x onerror=alert(1)>"
 CHROMIUM = next(
@@ -70,21 +71,20 @@ def run(tmp_path: Path) -> Path:
     ]  # fmt: skip
     append(folder, rows)
     for number, row in enumerate(rows):
-        append(folder, [CurveRecord(row.trial_id, 8, 0, 3.0, 2.5 + number / 10, 0.5, 4.0)])
+        append(folder, [curve(row.trial_id, 8, 2.5 + number / 10, 4.0, rung=0, train_loss=3.0, recall_at_k=0.5)])
         last = float("nan") if row.status == "diverged" else 2.0 + number / 10
         if row.status != "stopped":
-            append(folder, [CurveRecord(row.trial_id, 24, None, 2.0, last, 0.5, 10.0)])
-        append(folder, [LedgerRecord(row.trial_id, None, "train", 10.0, 10.0, 1, "cpu", 0.0)])
-    append(folder, [LedgerRecord(None, None, "idle", 3.0, 3.0, 1, "cpu", 0.0)])
-    append(folder, [LedgerRecord(None, "joint-rag_token", "evaluate", 2.0, 2.0, 1, "cpu", 0.0)])
+            append(folder, [curve(row.trial_id, 24, last, 10.0, train_loss=2.0, recall_at_k=0.5)])
+        append(folder, [charge("train", 10.0, row.trial_id)])
+    append(folder, [charge("idle", 3.0)])
+    append(folder, [charge("evaluate", 2.0, pipeline_id="joint-rag_token")])
     for strategy, loss, scores in (("baseline", None, [0.0] * 4), ("joint", "rag_token", [1.0, 0.0, 0.5, 0.0])):
         for split in ("validation", "test"):
             line = pipeline(strategy, loss, split, scores, 40.0 if loss else 0.0)
             append(folder, [line])
             append(folder, [
-                PredictionRecord(line.pipeline_id, strategy, loss, 0, split, f"q{place}", EVIL if loss else "", f1, f1,
-                                 1.0, ("p1",))
-                for place, f1 in enumerate(scores)
+                replace(row, question_id=f"q{place}", prediction=EVIL if loss else "")
+                for place, row in enumerate(predictions(line, scores))
             ])  # fmt: skip
     return folder
 
@@ -140,7 +140,7 @@ def test_two_rates_make_a_heat_map_at_a_common_step(run: Path) -> None:
     assert {(row["embedder"], row["generator"]) for row in rows} == {
         ("1e-5", "1e-4"), ("1e-5", "1e-3"), ("1e-4", "1e-4"), ("1e-4", "1e-3"),
     }  # fmt: skip
-    uneven = [CurveRecord(name, step, None, None, 1.0, None, 1.0) for name, step in (("a", 8), ("b", 8), ("a", 24))]
+    uneven = [curve(name, step, 1.0, 1.0) for name, step in (("a", 8), ("b", 8), ("a", 24))]
     assert common_step(uneven) == 8
 
 
@@ -151,7 +151,7 @@ def test_the_axis_of_learning_rates_keeps_the_digits_of_drawn_ones(run: Path) ->
 
 
 def test_the_bill_sums_to_the_ledger_and_names_who_is_charged(run: Path) -> None:
-    bill = charged_to(read_study(run))
+    bill = attributed_to(read_study(run))
     assert sum(seconds for _, _, seconds in bill) == 8 * 10 + 3 + 2
     assert ("joint_rag/rag_token", "train", 40.0) in bill
     assert ("answering: joint (token)", "evaluate", 2.0) in bill
@@ -170,12 +170,16 @@ def test_questions_that_split_the_strategies_come_first_and_agreed_ones_not_at_a
 
 def test_questions_are_told_where_the_study_kept_them(run: Path) -> None:
     assert question_texts(read_study(run)) == {}
-    append(run, [QuestionRecord("test", "q0", f"Who? {EVIL}", ("me",)), QuestionRecord("validation", "q2", "No", ())])
+    texts = (("test", "q0", f"Who? {EVIL}", ("me",)), ("validation", "q2", "No", ()))
+    append(run, [
+        QuestionRecord(split=split, question_id=name, question=question, answers=answers)
+        for split, name, question, answers in texts
+    ])  # fmt: skip
     study = read_study(run)
     assert list(question_texts(study)) == ["q0"]
     text = render(study)
     assert "<strong>Who? &lt;/script&gt;" in text
-    assert "Right: me" in text
+    assert "Accepted: me" in text
 
 
 def test_what_cannot_be_reported_is_refused(run: Path, tmp_path: Path) -> None:

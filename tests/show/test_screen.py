@@ -5,15 +5,18 @@ from __future__ import annotations
 from io import StringIO
 from pathlib import Path
 
-import pytest
 from rich.console import Console
 
 from raggrid.graph import study_graph
-from raggrid.show.live import LiveScreen, PlainScreen, duration, total_tasks
+from raggrid.identity import PhaseRun
+from raggrid.records import Report, Status, TrialRecord
+from raggrid.show.live import PlainScreen, duration, screen_of
 from raggrid.space.rates import rate_text
-from raggrid.store.tables import create_run
+from raggrid.store.tables import create_run, read
 from raggrid.study.controller import Controller
+from raggrid.study.events import Progress, TaskEnded, TaskReported, TaskStarted
 from raggrid.study.state import StudyState
+from raggrid.study.tasks import PhaseTask
 from tests.controllers import carry_out, outcome
 from tests.records import made_space
 
@@ -23,13 +26,14 @@ def played(tmp_path: Path, *, plain: bool, width: int = 80, **changes: object) -
     create_run(tmp_path / "r", space, {})
     state = StudyState(space, study_graph(space), "key", ("validation", "test"))
     out = Console(file=StringIO(), width=width, height=60, force_terminal=not plain, no_color=True)
-    screen: PlainScreen | LiveScreen = PlainScreen(state, out) if plain else LiveScreen(state, out, "made")
-    with screen:
-        carry_out(Controller(state, tmp_path / "r", 0, [screen]), outcome)
+    controller = Controller(state, tmp_path / "r", 0, [screen_of(out, plain=plain)])
+    controller.begin()
+    carry_out(controller, outcome)
+    controller.close()
     return str(out.file.getvalue())  # type: ignore[attr-defined]
 
 
-def test_plain_screen_is_one_line_an_event_without_escapes(tmp_path: Path) -> None:
+def test_plain_screen_is_one_line_per_event_without_escapes(tmp_path: Path) -> None:
     lines = played(tmp_path, plain=True).splitlines()
     assert "\x1b" not in "".join(lines)
     assert sum("generator_rag/rag_token" in line and "completed" in line for line in lines) == 3
@@ -48,25 +52,24 @@ def test_live_screen_fits_eighty_columns_and_shows_the_numbers(tmp_path: Path) -
 
 def test_a_study_that_needed_less_than_it_might_ends_at_a_hundred_percent(tmp_path: Path) -> None:
     rates = {"embedder": [1e-6, 1e-5], "generator": [3e-4, 1e-3], "joint": "separable"}
-    space = made_space(learning_rates=rates)
-    create_run(tmp_path / "r", space, {})
-    state = StudyState(space, study_graph(space), "key", ("validation", "test"))
-    out = Console(file=StringIO(), width=80, height=60, force_terminal=True, no_color=True)
-    with LiveScreen(state, out, "made") as screen:
-        carry_out(Controller(state, tmp_path / "r", 0, [screen]), outcome)
-    last = out.file.getvalue().rpartition("raggrid search: made")[2]  # type: ignore[attr-defined]
+    last = played(tmp_path, plain=False, learning_rates=rates).rpartition("raggrid search: made")[2]
+    trials = len(read(tmp_path / "r", TrialRecord))
     assert "100%" in last
-    assert f"{len(state.trials)}/{len(state.trials)} trials" in last
+    assert f"{trials}/{trials} trials" in last
 
 
-@pytest.mark.parametrize("changes", [{}, {"seeds": [0, 1, 2]}, {"seeds": [0, 1], "seeds_for": "grid"}])
-def test_totals_are_known_before_anything_runs(tmp_path: Path, changes: dict[str, object]) -> None:
-    space = made_space(**changes)
-    create_run(tmp_path / "r", space, {})
-    state = StudyState(space, study_graph(space), "key", ("validation", "test"))
-    expected = total_tasks(state)
-    carry_out(Controller(state, tmp_path / "r", 0), outcome)
-    assert (len(state.trials), len(state.answered)) == expected
+def test_the_screen_shows_a_trial_on_its_way_and_counts_its_steps(tmp_path: Path) -> None:
+    task = PhaseTask("t", "generator_rag/rag_token", PhaseRun("generator_rag", "rag_token", 0, None, 3e-4, 24))
+    progress = Progress(trials=1, planned_trials=3, answers=0, planned_answers=1)
+    out = Console(file=StringIO(), width=100, no_color=True)
+    screen = PlainScreen(out)
+    screen(TaskStarted(task=task, progress=progress))
+    screen(TaskReported(task=task, report=Report(status=Status.RUNNING, step=12, objective=2.5), progress=progress))
+    screen(TaskEnded(task=task, report=Report(status=Status.STOPPED, step=12, objective=2.5), progress=progress))
+    first, last = out.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert " 38%] generator_rag/rag_token  3e-4  12/24  2.5000" in first  # one and a half of four
+    assert " 25%] " in last
+    assert last.endswith("  stopped")
 
 
 def test_drawn_rates_that_differ_in_the_third_digit_look_different(tmp_path: Path) -> None:

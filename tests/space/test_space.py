@@ -97,7 +97,7 @@ RATES = "learning_rates: {embedder: [1e-5], generator: [1e-4]}\n"
             RATES + "budget: {device_hours: -1, dollars: 5}",
             [
                 "budget.device_hours: got -1; expected a number of more than 0.0.",
-                "budget.dollars: needs resources.dollars_per_device_hour, the price of a device. Add it.",
+                "budget.dollars: needs resources.dollars_per_device_hour, the price of one device-hour. Add it.",
             ],
         ),
         (
@@ -148,7 +148,7 @@ def test_missing_sections_hide_no_contradiction(tmp_path: Path) -> None:
 def test_every_override_is_checked(tmp_path: Path) -> None:
     told = problems(dump_space(parse_space(MINIMAL)), tmp_path, "training", "name.x=3", "retrieval.top_k=0", "seeds=[")
     for part in (
-        "--set: got 'training'; expected KEY=VALUE", "--set name.x: 'name' is 'n', no section",
+        "--set: got 'training'; expected KEY=VALUE", "--set name.x: 'name' is 'n', not a section",
         "--set retrieval.top_k: got 0; expected an integer of at least 1.", "--set seeds:1: not YAML",
     ):  # fmt: skip
         assert part in told

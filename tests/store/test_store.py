@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from raggrid.errors import RecordError
-from raggrid.records import PredictionRecord, TrialRecord
+from raggrid.records import Category, LedgerRecord, PipelineRecord, PredictionRecord, Status, TrialRecord
 from raggrid.store.columns import read_columns
 from raggrid.store.tables import append, create_run, read, read_environment, read_space, table_files
-from tests.records import made_space, pipeline, predictions, trial
+from tests.records import charge, made_space, pipeline, predictions, trial
 
 
 def said(caught: pytest.ExceptionInfo[RecordError], folder: Path) -> str:
@@ -25,20 +25,43 @@ def test_a_folder_of_run_directories_lists_them(tmp_path: Path) -> None:
     with pytest.raises(RecordError) as caught:
         read_space(tmp_path)
     assert said(caught, tmp_path) == (
-        "HERE: no run directory (it has no space.yaml). Give the --run of a raggrid search."
+        "HERE: not a run directory (it has no space.yaml). Give the --run of a raggrid search."
     )
     for name in ("popqa", "hotpotqa"):
         create_run(tmp_path / name, made_space(), {})
     with pytest.raises(RecordError) as caught:
         read_space(tmp_path)
     assert said(caught, tmp_path) == (
-        "HERE: no run directory (it has no space.yaml). It holds run directories: hotpotqa, popqa. "
+        "HERE: not a run directory (it has no space.yaml). It holds run directories: hotpotqa, popqa. "
         "Give one of these, such as HERE/hotpotqa."
     )
     for number in range(10):
         create_run(tmp_path / f"n{number}", made_space(), {})
     with pytest.raises(RecordError, match=r"hotpotqa, n0, n1, n2, n3, n4, n5, n6 and 4 more\. Give one"):
         read_space(tmp_path)
+
+
+def test_a_status_is_a_plain_string_on_disk_and_a_status_again_when_read(tmp_path: Path) -> None:
+    append(tmp_path, [trial("t1", status=Status.OVER_BUDGET)])
+    append(tmp_path, [charge("idle", 3.0)])
+    for record, name, value in ((TrialRecord, "status", "over_budget"), (LedgerRecord, "category", "idle")):
+        table = pq.read_table(table_files(tmp_path, record)[0])
+        assert table.schema.field(name).type == pa.string()
+        assert table[name].to_pylist() == [value]
+    assert read(tmp_path, TrialRecord)[0].status is Status.OVER_BUDGET
+    assert read(tmp_path, LedgerRecord)[0].category is Category.IDLE
+    assert len(read(tmp_path, TrialRecord, status=Status.OVER_BUDGET)) == 1
+
+
+def test_rows_written_before_a_metric_was_added_lack_it(tmp_path: Path) -> None:
+    row = pipeline("generator", "rag_token", "test", [1.0], 1.0)
+    append(tmp_path, [row])
+    append(tmp_path, predictions(row, [1.0]))
+    for record in (PipelineRecord, PredictionRecord):
+        file = table_files(tmp_path, record)[0]
+        pq.write_table(pq.read_table(file).drop_columns(["rouge_l"]), file)
+    assert [line.rouge_l for line in read(tmp_path, PipelineRecord)] == [None]
+    assert [line.rouge_l for line in read(tmp_path, PredictionRecord)] == [None]
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1 cut short", "whole"])

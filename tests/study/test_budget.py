@@ -1,15 +1,15 @@
-"""Budgets: when they end training, when they end all, what is answered in between, and what sessions add up to."""
+"""Budgets: when they end training, when they end all, what is answered in between."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
 
-from raggrid.records import LedgerRecord, PipelineRecord, TrialRecord
+from raggrid.records import PipelineRecord, Report, Status, TrialRecord
 from raggrid.space.settings import Budget
 from raggrid.store.memory import VirtualClock
 from raggrid.store.tables import read
-from raggrid.study.budget import BudgetClock, wall_seconds
+from raggrid.study.budget import BudgetClock
 from raggrid.study.tasks import AnswerTask, PhaseTask
 from tests.controllers import continued, finish, new_controller, play
 from tests.records import made_space
@@ -45,8 +45,8 @@ def test_a_used_up_budget_stops_training_and_answers_what_is_finished(tmp_path: 
     assert isinstance(running, PhaseTask)
     now.seconds = 3300.0
     assert controller.closes()
-    controller.reported(running.key, {"status": "running", "step": 8, "objective": 2.0, "train_seconds": 8.0})
-    controller.finished(running.key, stop_reason="over_budget")
+    controller.reported(running.key, Report(status=Status.RUNNING, step=8, objective=2.0, train_seconds=8.0))
+    controller.finished(running.key, stop_reason=Status.OVER_BUDGET)
     rest = play(controller)
     assert not any(isinstance(task, PhaseTask) for task in rest)
     assert {row.status for row in read(tmp_path / "r", TrialRecord)} == {"completed", "over_budget"}
@@ -96,16 +96,3 @@ def test_only_what_the_study_ends_with_counts_as_still_to_be_answered(tmp_path: 
     assert left[0] == 2 * 2 * 2
     assert left == sorted(left, reverse=True)
     assert left[-1] == 0
-
-
-def test_the_wall_time_of_sessions_is_that_of_the_devices_each_of_them_held() -> None:
-    """An hour on eight devices, then half an hour on two."""
-    ledger = [
-        LedgerRecord("a", None, "train", 7 * 3600.0, 3600.0, 7, "gpu", 10.0),
-        LedgerRecord(None, None, "idle", 3600.0, 450.0, 8, "gpu", 0.0),
-        LedgerRecord("b", None, "train", 1800.0, 1800.0, 1, "gpu", 9010.0),
-        LedgerRecord(None, None, "idle", 1800.0, 900.0, 2, "gpu", 9000.0),
-    ]
-    assert wall_seconds(ledger, devices=32) == 1.5 * 3600.0
-    assert wall_seconds(ledger[:1], devices=7) == 3600.0
-    assert wall_seconds([], devices=2) == 0.0

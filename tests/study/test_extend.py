@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from raggrid.data.folder import Dataset
 from raggrid.errors import RecordError
 from raggrid.graph import study_graph
-from raggrid.records import PipelineRecord
+from raggrid.records import PipelineRecord, Report
 from raggrid.space.search_space import SearchSpace
 from raggrid.space.settings import Checkpoints
 from raggrid.store.retention import apply_retention, gigabytes
@@ -116,7 +114,7 @@ def test_an_extended_study_runs_just_what_is_new(tmp_path: Path) -> None:
 def test_only_what_can_still_win_keeps_its_checkpoint(tmp_path: Path) -> None:
     controller = new_controller(tmp_path / "r", made_space())
 
-    def saves(task: Task) -> Mapping[str, Any]:
+    def saves(task: Task) -> Report:
         if isinstance(task, PhaseTask):
             (tmp_path / "r" / "checkpoints" / task.key / "generator").mkdir(parents=True)
         return outcome(task)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 import pytest
 
-from raggrid.records import PredictionRecord
+from raggrid.records import PredictionRecord, Report, Status
 from raggrid.store.tables import append, read
 from raggrid.study.rounds import SearchKey
 from raggrid.study.tasks import AnswerTask, IndexTask, Task
@@ -94,7 +95,7 @@ def test_what_waited_goes_on_when_its_source_has_failed(tmp_path: Path) -> None:
     while task := controller.take():
         order.append(task)
         if isinstance(task, AnswerTask) and task.strategy == "baseline":
-            controller.reported(task.key, {"status": "failed", "error": "out of luck"})
+            controller.reported(task.key, Report(status=Status.FAILED, error="out of luck"))
             controller.finished(task.key)
         else:
             finish(controller, task)
@@ -115,12 +116,9 @@ def test_answers_to_equal_prompts_are_taken_over_and_scored_anew(tmp_path: Path,
     rows = read(run, PredictionRecord)
     # Answers that no model would give, and one question that was read from other passages.
     marked = [
-        PredictionRecord(**{**vars(row), "pipeline_id": "marked", "prediction": f"answer {place}", "f1": 0.25})
-        for place, row in enumerate(rows[1:])
+        replace(row, pipeline_id="marked", prediction=f"answer {place}", f1=0.25) for place, row in enumerate(rows[1:])
     ]
-    other = PredictionRecord(
-        **{**vars(rows[0]), "pipeline_id": "marked", "prediction": "never", "retrieved_ids": ("elsewhere",)}
-    )
+    other = replace(rows[0], pipeline_id="marked", prediction="never", retrieved_ids=("elsewhere",))
     append(run, [*marked, other])
     done(AnswerTask("two", "two", "embedder", "mnr", 0, "validation", None, None, same_generator="marked"), run)
     found = {row.question_id: row for row in read(run, PredictionRecord, pipeline_id="two")}

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import pytest
 
 from raggrid.graph import study_graph
-from raggrid.records import PipelineRecord, TrialRecord
+from raggrid.records import PipelineRecord, Report, Status, TrialRecord
 from raggrid.space.rates import beyond, drawn, neighbourhood
 from raggrid.space.search_space import SearchSpace
 from raggrid.space.settings import Sampled
@@ -248,8 +246,7 @@ def test_a_trial_that_an_interrupt_ends_has_no_record_and_runs_again(tmp_path: P
 
 def test_metrics_of_a_task_that_nobody_runs_are_ignored(tmp_path: Path) -> None:
     controller = new_controller(tmp_path / "r", made_space())
-    metrics: Mapping[str, Any] = {"status": "completed"}
-    controller.reported("nobody", metrics)
+    controller.reported("nobody", Report(status=Status.COMPLETED))
     controller.finished("nobody")
     assert not controller.state.indexed
 

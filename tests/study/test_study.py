@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 from unittest.mock import Mock
 
 import pyarrow.parquet
 import pytest
+from ray.tune.utils import flatten_dict
 
-from raggrid.records import CurveRecord, LedgerRecord, PipelineRecord, TrialRecord
+from raggrid.records import CurveRecord, LedgerRecord, PipelineRecord, Report, Status, TrialRecord
 from raggrid.space.rates import middle_out, rungs
 from raggrid.space.settings import EarlyStopping
 from raggrid.store.storage import RunDirectory
@@ -18,9 +19,9 @@ from raggrid.store.tables import append, create_run, read
 from raggrid.study.controller import Controller
 from raggrid.study.resume import restored
 from raggrid.study.state import StudyState
-from raggrid.study.tasks import IndexTask, PhaseTask, Task, from_config, to_config
+from raggrid.study.tasks import Dispatch, IndexTask, PhaseTask, Task, from_config, from_metrics, to_config, to_metrics
 from tests.controllers import EVALUATE, TRAIN, carry_out, new_controller, outcome
-from tests.records import made_space, trial
+from tests.records import charge, curve, made_space, trial
 
 
 def test_every_search_runs_once_after_those_it_depends_on(tmp_path: Path) -> None:
@@ -87,9 +88,9 @@ def test_full_joint_grid_waits_for_nobody(tmp_path: Path) -> None:
 
 
 def test_a_search_whose_trials_all_fail_ends_what_hangs_on_it_and_no_more(tmp_path: Path) -> None:
-    def fails(task: Task) -> Mapping[str, Any]:
+    def fails(task: Task) -> Report:
         broken = isinstance(task, PhaseTask) and task.run.phase == "generator_rag"
-        return {**outcome(task), "status": "failed", "error": "boom"} if broken else outcome(task)
+        return replace(outcome(task), status=Status.FAILED, error="boom") if broken else outcome(task)
 
     controller = new_controller(tmp_path / "r", made_space())
     order = carry_out(controller, fails)
@@ -107,7 +108,7 @@ def test_a_task_whose_process_died_runs_once_more_and_then_fails_with_advice(tmp
     )
     index = controller.take()
     assert index is not None
-    controller.reported(index.key, {"status": "completed"})
+    controller.reported(index.key, Report(status=Status.COMPLETED))
     controller.finished(index.key)
     for left in (1, 0):
         task = controller.take()
@@ -134,9 +135,9 @@ def test_an_answer_whose_process_died_is_given_after_all(tmp_path: Path) -> None
 
 
 def test_stopped_trials_are_no_finalists(tmp_path: Path) -> None:
-    def stops(task: Task) -> Mapping[str, Any]:
+    def stops(task: Task) -> Report:
         early = isinstance(task, PhaseTask) and task.run.generator_lr == 3e-4 and task.run.phase == "generator_rag"
-        return {**outcome(task), "status": "running", "step": 8} if early else outcome(task)
+        return replace(outcome(task), status=Status.RUNNING, step=8) if early else outcome(task)
 
     controller = new_controller(tmp_path / "r", made_space(strategies=["generator"]))
     carry_out(controller, stops)
@@ -163,9 +164,16 @@ def test_the_state_is_a_function_of_the_records(tmp_path: Path) -> None:
         assert sorted(rest) == sorted(whole[cut:])
 
 
-def test_tasks_survive_ray_as_plain_data(tmp_path: Path) -> None:
+def test_tasks_and_reports_survive_ray_as_plain_data_whatever_it_adds(tmp_path: Path) -> None:
     for task in carry_out(new_controller(tmp_path / "r", made_space())):
-        assert from_config(to_config(task, "run", 1)) == task
+        given = Dispatch(task=task, run_dir="run", workers=1, at=3.0, released_at=2.0, session_began=1.0)
+        assert from_config(json.loads(json.dumps({**to_config(given), "cpus": 1}))) == given
+        report = replace(outcome(task), rung=2, attempts=3, device_type="A100", error="no")
+        plain = to_metrics(report)
+        assert type(plain["status"]) is str
+        assert flatten_dict(plain) == plain  # as Tune does with it
+        assert from_metrics({**json.loads(json.dumps(plain)), "done": True, "trial_id": "0"}) == report
+    assert from_metrics({"done": True, "trial_id": "0"}) is None
 
 
 def test_idle_time_closes_the_ledger(tmp_path: Path) -> None:
@@ -173,7 +181,7 @@ def test_idle_time_closes_the_ledger(tmp_path: Path) -> None:
 
     controller = new_controller(tmp_path / "r", made_space())
     began = time.time() - 100.0
-    append(tmp_path / "r", [LedgerRecord("t", None, "train", 30.0, 30.0, 1, "cpu", began + 1)])
+    append(tmp_path / "r", [charge("train", 30.0, "t", started_at=began + 1)])
     controller.charge_idle(began, num_devices=2)
     rows = read(tmp_path / "r", LedgerRecord)
     assert sum(row.device_seconds for row in rows) == pytest.approx(200.0, abs=1.0)
@@ -186,9 +194,9 @@ def test_a_row_written_again_supersedes_and_half_written_files_are_not_seen(tmp_
     append(run, [trial("a", status="completed")])
     (run / "trials" / ".x.tmp").write_bytes(b"half")
     assert [(row.trial_id, row.status) for row in read(run, TrialRecord)] == [("a", "completed"), ("b", "completed")]
-    curve = CurveRecord("a", 1, None, None, 2.0, None, 3.0)
-    append(run, [curve])
-    assert read(run, CurveRecord) == [curve]
+    measured = curve("a", 1, 2.0, 3.0)
+    append(run, [measured])
+    assert read(run, CurveRecord) == [measured]
 
 
 def test_the_shelf_sees_what_trials_add_and_reads_each_file_once(
@@ -197,8 +205,8 @@ def test_the_shelf_sees_what_trials_add_and_reads_each_file_once(
     run, storage = tmp_path / "r", RunDirectory(tmp_path / "r")
     opened = Mock(side_effect=pyarrow.parquet.ParquetFile)
     monkeypatch.setattr(pyarrow.parquet, "ParquetFile", opened)
-    first, again = (CurveRecord("a", 1, None, None, 2.0, None, seconds) for seconds in (3.0, 4.0))
-    other, later = CurveRecord("b", 1, None, None, 2.0, None, 3.0), CurveRecord("a", 2, None, None, 1.0, None, 6.0)
+    first, again = (curve("a", 1, 2.0, seconds) for seconds in (3.0, 4.0))
+    other, later = curve("b", 1, 2.0, 3.0), curve("a", 2, 1.0, 6.0)
     assert storage.curves_of(["a"]) == {}
     append(run, [first, other])
     assert storage.curves_of(["a", "c"]) == {"a": [first]}
@@ -206,7 +214,7 @@ def test_the_shelf_sees_what_trials_add_and_reads_each_file_once(
     append(run, [later])
     assert storage.curves_of(["a"]) == {"a": [again, later]}
     assert storage.curves_of(["b"]) == {"b": [other]}
-    slices = [LedgerRecord(name, None, "train", 1.0, 1.0, 1, "cpu", 0.0) for name in ("a", "a", None)]
+    slices = [charge("train", 1.0, name) for name in ("a", "a", None)]
     append(run, slices)
     assert storage.ledger_of(["a"]) == {"a": slices[:2]}
     assert opened.call_count == 4

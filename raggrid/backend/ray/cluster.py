@@ -1,4 +1,4 @@
-"""A Ray cluster, found or started, silent, and how many trials it holds at once."""
+"""A Ray cluster, found or started, with quiet output, and how many trials fit on it at once."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ QUIET = {
     # Tune would copy its own state into the run directory again and again; the records are the truth.
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
 }
-# Reports are consumed one an interval: at Ray's default of 2 s a short trial would mostly wait.
+# One report is consumed per interval: at Ray's default of 2 s a short trial would mostly wait.
 TRAIN_SETTINGS = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1"}
-ACCELERATOR = "accelerator_type:"  # how Ray lists what kind of GPU its nodes have
+ACCELERATOR = "accelerator_type:"  # prefix under which Ray lists the kinds of GPU of its nodes
 POLL_SECONDS = 2.0
 ASK_SECONDS = 30.0
-KNOCK_SECONDS = 10.0  # a connection that takes longer is as good as none
+KNOCK_SECONDS = 10.0  # a connection that takes longer counts as failed
 
 
 @dataclass(frozen=True)
 class Allocation:
-    """What the study holds: ``slots`` trials at once, each on ``workers`` workers (0: on one, in its own process).
+    """What the study holds: ``slots`` concurrent trials, each on ``workers`` workers (0: one, in its own process).
 
     ``cpus`` and ``gpus`` are a worker's; ``device_types`` are the kinds of GPU in the cluster by Ray's names, or cpu.
     """
@@ -61,15 +61,15 @@ class Allocation:
 def connected(
     address: str | None, wanted: Resources, say: Callable[[str], None] = lambda _: None
 ) -> Iterator[Allocation]:
-    """A Ray session for one study: the cluster at ``address``, or one started on this machine and ended after.
+    """A Ray session for one study: the cluster at ``address``, or one started on this machine and ended afterwards.
 
     Args:
         address: of a cluster, in Ray's form.
         wanted: what a trial holds, and how long to wait until the cluster can hold it.
-        say: called with a sentence when there is something to wait for.
+        say: called with a sentence if there is something to wait for.
 
     Raises:
-        StudyError: nothing answers at the address, or the cluster cannot hold a single trial.
+        StudyError: no cluster answers at the address, or not a single trial fits on it.
     """
     settings = {**QUIET, **TRAIN_SETTINGS, **WORKER_SETTINGS}
     for name, value in settings.items():
@@ -89,14 +89,14 @@ def connected(
 
 @contextmanager
 def _grown(ray: Any, wanted: Resources, say: Callable[[str], None]) -> Iterator[None]:
-    """Ask the cluster's autoscaler for what is missing, wait for it, and let go of it at the end."""
+    """Ask the cluster's autoscaler for what is missing, wait for it, and withdraw the request at the end."""
     from ray.autoscaler.sdk import request_resources
 
     asked: list[dict[str, float]] = []
     slots, deadline = wanted.max_concurrent_trials or 1, time.monotonic() + 60 * wanted.wait_minutes
     try:
         while _fits(total := ray.cluster_resources(), wanted) < slots and time.monotonic() < deadline:
-            bundles = [_worker(total, wanted)] * max(1, wanted.workers) * slots
+            bundles = [resources(wanted.cpus_per_worker, _gpus(total, wanted))] * max(1, wanted.workers) * slots
             if bundles != asked:
                 asked = bundles
                 say(f"The cluster has {_told(total)}; waiting up to {wanted.wait_minutes:g} minutes for "
@@ -107,12 +107,6 @@ def _grown(ray: Any, wanted: Resources, say: Callable[[str], None]) -> Iterator[
     finally:
         if asked:
             request_resources(bundles=[])
-
-
-def _worker(total: Mapping[str, float], wanted: Resources) -> dict[str, float]:
-    """What a worker asks for, in Ray's form."""
-    held = {"CPU": float(wanted.cpus_per_worker), "GPU": _gpus(total, wanted)}
-    return {name: count for name, count in held.items() if count}
 
 
 def _start(ray: Any, address: str | None, wanted: Resources, settings: dict[str, str]) -> None:
@@ -127,8 +121,8 @@ def _start(ray: Any, address: str | None, wanted: Resources, settings: dict[str,
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         raise StudyError(
             f"--address {address}: no Ray cluster answers there ({_short(error)}). "
-            "Start one with 'ray start --head' or 'ray up cluster.yaml', or leave --address out; if it asks for a "
-            "token, put that into RAY_AUTH_TOKEN."
+            "Start one with 'ray start --head' or 'ray up cluster.yaml', or leave --address out; if it requires a "
+            "token, set RAY_AUTH_TOKEN."
         ) from None
 
 
@@ -140,7 +134,7 @@ def _has_token() -> bool:
 
 
 def _lets_in_without_token(address: str) -> bool:
-    """Whether a cluster asks for no token. With one Ray would connect all the same, and start no trial, ever."""
+    """Whether a cluster requires no token. Given one, it lets Ray connect but never starts a trial."""
     command = [sys.executable, "-m", "ray.scripts.scripts", "health-check"]
     command += [] if address == "auto" else ["--address", address]
     environment = {**os.environ, "RAY_AUTH_MODE": "disabled"}
@@ -151,7 +145,7 @@ def _lets_in_without_token(address: str) -> bool:
 
 
 def _knock(address: str) -> None:
-    """Raises OSError at once where nothing listens; Ray itself would try for minutes."""
+    """Raises OSError at once if nothing listens; Ray itself would retry for minutes."""
     host, _, port = address.rpartition(":")
     if host and port.isdigit() and "/" not in host:
         socket.create_connection((host, int(port)), timeout=KNOCK_SECONDS).close()
@@ -162,12 +156,12 @@ def _short(error: Exception) -> str:
 
 
 def _gpus(total: Mapping[str, float], wanted: Resources) -> float:
-    """GPUs of a worker."""
+    """GPUs per worker."""
     return wanted.gpus_per_worker if wanted.gpus_per_worker is not None else float(total.get("GPU", 0) > 0)
 
 
 def _fits(total: Mapping[str, float], wanted: Resources) -> int:
-    """How many trials a cluster holds at once."""
+    """How many trials fit on a cluster at once."""
     gpus, workers = _gpus(total, wanted), max(1, wanted.workers)
     fits = int(total.get("CPU", 0) // (wanted.cpus_per_worker * workers))
     return min(fits, int(total.get("GPU", 0) / gpus // workers)) if gpus else fits
@@ -182,10 +176,25 @@ def _allocation(total: Mapping[str, float], wanted: Resources) -> Allocation:
     if fits < 1:
         raise StudyError(
             f"resources: a trial asks for {max(1, wanted.workers)} x ({wanted.cpus_per_worker} CPU, {gpus:g} GPU); the "
-            f"cluster has {_told(total)}. Lower resources.workers, add nodes, or give an autoscaler time to: "
+            f"cluster has {_told(total)}. Lower resources.workers, add nodes, or wait for an autoscaler to add them: "
             "--set resources.wait_minutes=15."
         )
     slots = min(fits, wanted.max_concurrent_trials or fits)
     kinds = sorted(name.removeprefix(ACCELERATOR) for name in total if name.startswith(ACCELERATOR))
     types = tuple(kinds or ["gpu"]) if gpus else ("cpu",)
     return Allocation(slots, wanted.workers, wanted.cpus_per_worker, gpus, types)
+
+
+def held_by_trial(config: Mapping[str, Any]) -> Any:
+    """What a trial's own process holds: one device for what runs inline, next to nothing beside a group."""
+    from ray import tune
+
+    if config["workers"] == 0 or config["task"]["kind"] != "phase":
+        return tune.PlacementGroupFactory([resources(config["cpus"], config["gpus"])])
+    # The group has a placement group of its own; counted here too, the study would wait for itself.
+    return tune.PlacementGroupFactory([{"node:__internal_head__": 0.001}])
+
+
+def resources(cpus: int, gpus: float) -> dict[str, float]:
+    """What one worker holds, in Ray's words."""
+    return {"CPU": cpus, **({"GPU": gpus} if gpus else {})}

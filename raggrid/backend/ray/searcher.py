@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 from ray.tune.search import Searcher
 
+from raggrid.records import Status
 from raggrid.study.controller import Controller
-from raggrid.study.tasks import Dispatch, to_config
+from raggrid.study.tasks import Dispatch, from_metrics, to_config
 
 
 class StudySearcher(Searcher):
-    """Tune asks it for the next trial and tells it how trials go; the `Controller` decides and remembers."""
+    """Tune asks it for the next trial and reports results to it; the `Controller` decides and keeps the state."""
 
-    def __init__(self, controller: Controller, stop_reasons: Mapping[str, str], session_began: float = 0.0) -> None:
+    def __init__(self, controller: Controller, stop_reasons: Mapping[str, Status], session_began: float = 0.0) -> None:
         super().__init__()  # no metric: not every task has an objective
         self.controller, self.stop_reasons, self.session_began = controller, stop_reasons, session_began
         self.keys: dict[str, str] = {}
@@ -25,24 +25,31 @@ class StudySearcher(Searcher):
         return {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The next task as a trial's config; None while all that is left waits for running ones."""
+        """The next task as a trial's config; None while all remaining tasks wait for running ones."""
         task = self.controller.take()
         if task is None:
             return Searcher.FINISHED if self.controller.is_done() else None
         self.keys[trial_id] = task.key
-        config = to_config(task, str(self.controller.run), self.controller.workers)
-        at, released_at = self.controller.started_at[task.key], self.controller.released_at.get(task.key, 0.0)
-        return {**config, "dispatch": asdict(Dispatch(at, released_at, self.session_began))}
+        return to_config(
+            Dispatch(
+                task=task,
+                run_dir=str(self.controller.run),
+                workers=self.controller.workers,
+                at=self.controller.started_at[task.key],
+                released_at=self.controller.released_at.get(task.key, 0.0),
+                session_began=self.session_began,
+            )
+        )
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """A report of a running trial."""
-        self.controller.reported(self.keys[trial_id], result)
+        if report := from_metrics(result):
+            self.controller.reported(self.keys[trial_id], report)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """A trial's end: by itself, by early stopping, or (``error``) by the death of its process."""
-        if result:
-            # A stopped trial's last report comes here alone, never through on_trial_result.
-            self.controller.reported(self.keys[trial_id], result)
+        # A stopped trial's last report comes here alone, never through on_trial_result.
+        self.on_trial_result(trial_id, result or {})
         self.controller.finished(self.keys[trial_id], crashed=error, stop_reason=self.stop_reasons.get(trial_id))
 
     def save(self, checkpoint_path: str) -> None:

@@ -1,0 +1,1 @@
+"""Runs a study on recorded curves and a virtual clock."""

@@ -1,17 +1,18 @@
-"""Recorded learning curves, for simulations: what a curve says at a step, and who it belongs to."""
+"""Recorded learning curves, for simulations: their values at any step, and the trials that they belong to."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from raggrid.identity import PhaseRun
+from raggrid.records import Status
 
 
 class CurveKey(NamedTuple):
-    """Whose curve it is. ``seed`` is None where the record does not tell seeds apart. The upstream is ignored."""
+    """The trial of a curve. ``seed`` is None if the record does not distinguish seeds. The upstream is ignored."""
 
     phase: str
     loss: str
@@ -34,7 +35,7 @@ class CurvePoint(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """What a curve says at a step, and how: ``measured``, ``between`` two measurements, or ``beyond`` the last."""
+    """The value of a curve at a step; ``how``: ``measured``, ``between`` two measurements, or ``beyond`` the last."""
 
     objective: float
     device_seconds: float
@@ -46,20 +47,19 @@ class Reading(NamedTuple):
 class Curve:
     """A trial's evaluations by rising step, at least one.
 
-    ``fault``: ``diverged`` or ``failed`` where the trial ended so, at its last step. ``f1``, ``exact_match``: of its
-    selecting pipeline on validation, fractions in [0, 1], None where it was not answered.
+    ``fault``: diverged or failed where the trial ended so, at its last step. ``scores``: what is known of its selecting
+    pipeline on validation by metric, fractions in [0, 1]; empty where it was not answered.
     """
 
     points: tuple[CurvePoint, ...]
-    fault: str | None = None
-    f1: float | None = None
-    exact_match: float | None = None
+    fault: Status | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
 
     def at(self, step: int) -> Reading:
         """The curve at ``step``, 1 or more.
 
-        Between two measurements both axes are straight lines; before the first, time is and the objective is the
-        first one's. Beyond the last one, time goes on with the mean seconds a step so far, and the objective stays.
+        Time and objective are interpolated linearly; before the first measurement, the objective is that one's. Beyond
+        the last one, time continues at the mean seconds per step so far, and the objective stays.
         """
         before = max((point for point in self.points if point.step <= step), default=None)
         after = min((point for point in self.points if point.step >= step), default=None)
@@ -83,11 +83,11 @@ def _mean(points: tuple[CurvePoint, ...]) -> float:
 
 @dataclass(frozen=True)
 class Curves:
-    """All curves of a recorded study, and what else took time in it.
+    """All curves of a recorded study, and the other times in it.
 
     ``answer_seconds``, ``startup_seconds``: mean wall seconds of answering one split with one pipeline, and of a
-    trial's start; ``index_seconds`` of embedding the corpus. Zero where nothing is known. ``slots``: trials at once.
-    ``source`` is what errors call the record.
+    trial's start; ``index_seconds`` of embedding the corpus. Zero where unknown. ``slots``: concurrent trials.
+    ``source``: the name of the record in errors.
     """
 
     source: str

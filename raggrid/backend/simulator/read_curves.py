@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import pyarrow as pa
@@ -14,7 +13,8 @@ import pyarrow.parquet
 
 from raggrid.backend.simulator.curves import Curve, CurveKey, CurvePoint, Curves
 from raggrid.errors import DataError, listed
-from raggrid.records import CurveRecord, LedgerRecord, PipelineRecord, TrialRecord
+from raggrid.evaluation.metrics import ANSWER_METRICS
+from raggrid.records import Category, CurveRecord, LedgerRecord, PipelineRecord, Status, TrialRecord
 from raggrid.store.tables import read, read_space
 from raggrid.strategies import FIXED_LOSS, PHASES
 
@@ -27,22 +27,22 @@ NEEDED = {
     "objective": pa.float64(),
     "device_seconds": pa.float64(),
 }
-OPTIONAL = {"seed": pa.int64(), "evaluate_seconds": pa.float64(), "f1": pa.float64(), "exact_match": pa.float64()}
-SHOWN = 5
+OPTIONAL = {"seed": pa.int64(), "evaluate_seconds": pa.float64(), **dict.fromkeys(ANSWER_METRICS, pa.float64())}
+MAX_SHOWN = 5
 
 
 def read_curves(path: Path) -> Curves:
     """The curves of a recorded study.
 
     Args:
-        path: a run directory, or a ``.csv`` or ``.parquet`` table with a row an evaluation: `NEEDED` and, as far as
+        path: a run directory, or a ``.csv`` or ``.parquet`` table with one row per evaluation: `NEEDED` and, as far as
             known, `OPTIONAL` columns. ``device_seconds`` counts the trial's training up to that step;
-            ``evaluate_seconds`` is what the one evaluation took, in device-seconds; ``f1`` and ``exact_match`` are of
-            the trial's pipeline on validation, fractions in [0, 1], in any row of it.
+            ``evaluate_seconds`` is the cost of this one evaluation in device-seconds; metrics such as ``f1`` are those
+            of the trial's pipeline on validation, fractions in [0, 1], in any row of the trial.
 
     Raises:
         DataError: no such file, another format, or wrong values.
-        RecordError: a folder that is no run directory.
+        RecordError: a folder that is not a run directory.
     """
     if path.is_dir():
         return _of_run(path)
@@ -67,9 +67,9 @@ def _of_run(run: Path) -> Curves:
         made = _of_trial(trial, points.get(trial.trial_id, []), answers.get(trial.trial_id))
         known = curves.get(key)
         if made and (known is None or made.points[-1].step >= known.points[-1].step):
-            curves[key] = made  # the same rates against another upstream: the one that went further
+            curves[key] = made  # the same rates against another upstream: keep the longer curve
     if not curves:
-        raise DataError(f"{run}: got no curve of a finished trial; expected some. Run its search first.")
+        raise DataError(f"{run}: got no curve of a finished trial; expected at least one. Run its search first.")
     return Curves(str(run), curves, **_times(ledger), slots=_slots(ledger), device_type=trials[0].device_type)
 
 
@@ -77,17 +77,17 @@ def _of_trial(trial: TrialRecord, rows: Iterable[CurveRecord], answer: PipelineR
     ordered = sorted(rows, key=lambda row: row.step)
     each = trial.evaluate_device_seconds / max(1, len(ordered))
     points = [CurvePoint(row.step, row.objective, row.device_seconds, each) for row in ordered]
-    fault = trial.status if trial.status in ("diverged", "failed") else None
+    fault = trial.status if trial.status in (Status.DIVERGED, Status.FAILED) else None
     if fault and (not points or points[-1].step < trial.steps):
         points.append(CurvePoint(trial.steps, math.nan, trial.train_device_seconds))
     if not points:
         return None
-    f1, exact_match = (answer.f1, answer.exact_match) if answer else (None, None)
-    return Curve(tuple(points), fault, f1, exact_match)
+    scores = {name: value for name in ANSWER_METRICS if (value := getattr(answer, name, None)) is not None}
+    return Curve(tuple(points), fault, scores)
 
 
 def _selecting(row: PipelineRecord) -> str | None:
-    """The trial that a pipeline on validation was answered for when its search picked the winner."""
+    """The trial whose search picked its winner by this pipeline's answers on validation; None for other pipelines."""
     phase = next((phase for phase in PHASES.values() if phase.selects_as == row.strategy), None)
     if phase is None or row.split != "validation":
         return None
@@ -96,22 +96,22 @@ def _selecting(row: PipelineRecord) -> str | None:
 
 def _times(ledger: Iterable[LedgerRecord]) -> dict[str, float]:
     rows = list(ledger)
-    answers = [row.wall_seconds for row in rows if row.pipeline_id and row.category == "evaluate"]
-    loading = [row.wall_seconds for row in rows if row.pipeline_id and row.category == "startup"]
-    starts = [row.wall_seconds for row in rows if row.trial_id and row.category == "startup"]
-    trials = {row.trial_id for row in rows if row.trial_id and row.category == "startup"}
+    answers = [row.wall_seconds for row in rows if row.pipeline_id and row.category == Category.EVALUATE]
+    loading = [row.wall_seconds for row in rows if row.pipeline_id and row.category == Category.STARTUP]
+    starts = [row.wall_seconds for row in rows if row.trial_id and row.category == Category.STARTUP]
+    trials = {row.trial_id for row in rows if row.trial_id and row.category == Category.STARTUP}
     return {
         "answer_seconds": (sum(answers) + sum(loading)) / len(answers) if answers else 0.0,
         "startup_seconds": sum(starts) / len(trials) if trials else 0.0,
-        "index_seconds": sum(row.wall_seconds for row in rows if row.category == "index"),
+        "index_seconds": sum(row.wall_seconds for row in rows if row.category == Category.INDEX),
     }
 
 
 def _slots(ledger: Iterable[LedgerRecord]) -> int | None:
-    """Trials at once, from the devices that were held together and those that a trial held."""
+    """Concurrent trials, from the devices that the study held and those that each trial held."""
     rows = list(ledger)
-    held = [row.num_workers for row in rows if row.category == "idle"]
-    each = [row.num_workers for row in rows if row.category == "train"]
+    held = [row.num_workers for row in rows if row.category == Category.IDLE]
+    each = [row.num_workers for row in rows if row.category == Category.TRAIN]
     return max(1, max(held) // max(each)) if held and each else None
 
 
@@ -140,9 +140,9 @@ def _of_table(path: Path, table: pa.Table) -> Mapping[CurveKey, Curve]:
         raise DataError(f"{path}: a column has the wrong type: {error}. Repair it.") from None
     problems = list(_problems(rows))
     if problems:
-        raise DataError(listed(str(path), problems, shown=SHOWN))
+        raise DataError(listed(str(path), problems, max_shown=MAX_SHOWN))
     if not rows:
-        raise DataError(f"{path}: got no rows; expected one an evaluation. Record a study first.")
+        raise DataError(f"{path}: got no rows; expected one per evaluation. Record a study first.")
     groups: dict[CurveKey, list[dict[str, Any]]] = {}
     for row in rows:
         groups.setdefault(_key(row), []).append(row)
@@ -150,7 +150,7 @@ def _of_table(path: Path, table: pa.Table) -> Mapping[CurveKey, Curve]:
 
 
 def _problems(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """What is wrong with the rows, one line a problem; rows count from 1."""
+    """The problems of the rows, one line per problem; rows count from 1."""
     seen: set[tuple[CurveKey, int]] = set()
     for number, row in enumerate(rows, 1):
         where = f"row {number}"
@@ -158,7 +158,7 @@ def _problems(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
         if row["phase"] not in PHASES:
             yield f"{where}: phase: got '{row['phase']}'; expected one of {', '.join(PHASES)}."
         elif empty:
-            yield f"{where}: {empty[0]}: got none; expected a number."
+            yield f"{where}: {empty[0]}: got nothing; expected a number."
         elif row["step"] < 1 or not 0 <= row["device_seconds"] < math.inf:
             yield f"{where}: got step {row['step']}, {row['device_seconds']} s; expected at least 1, and 0 s or more."
         elif (here := (_key(row), row["step"])) in seen:
@@ -184,6 +184,7 @@ def _of_rows(rows: Iterable[Mapping[str, Any]]) -> Curve:
         CurvePoint(row["step"], row["objective"], row["device_seconds"], row.get("evaluate_seconds") or 0.0)
         for row in ordered
     ]
-    scores = {name: [row[name] for row in ordered if row.get(name) is not None] for name in ("f1", "exact_match")}
-    f1, exact_match = (fmean(values[-1:]) if values else None for values in scores.values())
-    return Curve(tuple(points), None, f1, exact_match)
+    scores = {
+        name: row[name] for row in ordered for name in ANSWER_METRICS if row.get(name) is not None
+    }  # the last of each
+    return Curve(tuple(points), None, scores)

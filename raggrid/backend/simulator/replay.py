@@ -1,25 +1,23 @@
-"""One study from its recorded curves: raggrid's own searcher, controller and scheduler on a virtual clock, without Ray.
+"""One study from its recorded curves: raggrid's own controller and scheduler on a virtual clock, no Ray cluster.
 
-A discrete-event loop in Ray Tune's place, as syne-tune's simulator has one: it asks the searcher when a slot is free,
-hands each report to the scheduler, and lets the searcher know, in Tune's order. It starts no process, and nothing
-reaches disk.
+A discrete-event loop replaces Ray Tune, as in syne-tune's simulator: it asks the controller when a slot is free, passes
+each report to the scheduler and then to the controller, in Tune's order. It starts no process and writes no file.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from raggrid.backend.ray.scheduler import PhaseScheduler
-from raggrid.backend.ray.searcher import StudySearcher
 from raggrid.backend.simulator.curves import Curve, Curves
+from raggrid.evaluation.metrics import ANSWER_METRICS
 from raggrid.graph import study_graph
 from raggrid.identity import PhaseRun
-from raggrid.records import CurveRecord, LedgerRecord
+from raggrid.records import Category, Report, Status
 from raggrid.space.rates import rungs
 from raggrid.space.search_space import SearchSpace
 from raggrid.store.memory import MemoryStorage, VirtualClock
@@ -28,30 +26,43 @@ from raggrid.strategies import PHASES
 from raggrid.study.budget import BudgetClock
 from raggrid.study.controller import Controller
 from raggrid.study.facts import finalists
+from raggrid.study.ledger import Account
 from raggrid.study.rounds import SearchKey
+from raggrid.study.rows import curve_row
 from raggrid.study.state import StudyState
-from raggrid.study.tasks import AnswerTask, PhaseTask, from_config
+from raggrid.study.tasks import AnswerTask, PhaseTask, Task
 
 SPLITS = ("validation", "test")
-Report = Mapping[str, Any]
+UNKNOWN: Mapping[str, float] = dict.fromkeys(ANSWER_METRICS, 0.0)  # so that the objective decides
 
 
-class Event(NamedTuple):
-    """A report that is on its way: when it comes, in which order at equal times, and of which trial."""
+class Step(NamedTuple):
+    """What a task does next: ``seconds`` of wall time until its ``report``.
+
+    ``evaluating``: device-seconds of them that the evaluation took.
+    """
 
     seconds: float
-    number: int
-    trial: SimpleNamespace
     report: Report
+    evaluating: float = 0.0
+
+
+class Due(NamedTuple):
+    """A report that is on its way: when it comes, in which order at equal times, and of which task."""
+
+    at: float
+    number: int
+    task: Task
+    step: Step
 
 
 @dataclass
 class Replay:
-    """A study under way on a virtual clock with ``slots`` trials at once.
+    """A study on a virtual clock with ``slots`` concurrent trials.
 
-    ``missing``: phase runs without a curve; ``beyond`` and ``between``: trials that went further than their curve, and
-    those measured where their curve has no point; ``unanswered``: searches of which a finalist's F1 is not recorded,
-    so that the objective picks the winner.
+    ``missing``: phase runs without a curve; ``beyond``: trials that ran past the end of their curve; ``between``:
+    trials that were measured where their curve has no point; ``unanswered``: searches with a finalist whose score is
+    not recorded, so that the objective picks the winner.
     """
 
     space: SearchSpace
@@ -76,9 +87,9 @@ class Replay:
         )
         self.scheduler = PhaseScheduler(self.space, state.graph.searches)
         self.scheduler.closes = self.controller.closes
-        self.searcher = StudySearcher(self.controller, self.scheduler.stop_reasons)
-        self.events: list[Event] = []
-        self.workings: dict[str, Iterator[tuple[float, Report]]] = {}
+        self.nothing = Report(status=Status.RUNNING, num_workers=self.workers, device_type=self.curves.device_type)
+        self.due: list[Due] = []
+        self.workings: dict[str, Iterator[Step]] = {}
         self.reached: dict[str, int] = {}
         self.number = 0
 
@@ -88,109 +99,100 @@ class Replay:
         return self.controller.state
 
     def run(self) -> None:
-        """Carry the study out to its end."""
+        """Run the study to its end."""
         self._fill()
-        while self.events:
-            event = heapq.heappop(self.events)
-            self.clock.seconds = event.seconds
-            self._deliver(event.trial, event.report)
+        while self.due:
+            due = heapq.heappop(self.due)
+            self.clock.seconds = due.at
+            self._deliver(due.task, due.step)
             self._fill()
 
-    # In Tune's place
+    # Instead of Tune
 
     def _fill(self) -> None:
-        """Start what the searcher has, as long as there is room."""
-        while len(self.events) < self.slots:
-            self.number += 1
-            name = f"{self.number:08d}"
-            config = self.searcher.suggest(name)
-            if not isinstance(config, dict):
-                return
-            trial = SimpleNamespace(trial_id=name, config=config)
-            self.scheduler.on_trial_add(None, trial)
-            self.workings[name] = self._work(config)
-            self._await_report(trial)
+        """Start what the controller has, as long as there is room."""
+        while len(self.due) < self.slots and (task := self.controller.take()):
+            self.scheduler.begin(task)
+            self.workings[task.key] = self._work(task)
+            self._await_report(task)
 
-    def _await_report(self, trial: SimpleNamespace) -> None:
-        seconds, report = next(self.workings[trial.trial_id])
+    def _await_report(self, task: Task) -> None:
+        step = next(self.workings[task.key])
         self.number += 1
-        heapq.heappush(self.events, Event(self.clock.seconds + seconds, self.number, trial, report))
+        heapq.heappush(self.due, Due(self.clock.seconds + step.seconds, self.number, task, step))
 
-    def _deliver(self, trial: SimpleNamespace, report: Report) -> None:
-        name, result = trial.trial_id, dict(report)
-        self._write(trial, result)
-        decision = self.scheduler.on_trial_result(None, trial, result)
-        if result["status"] != "running" or decision == PhaseScheduler.STOP:
-            self.searcher.on_trial_complete(name, result)
-            del self.workings[name]
+    def _deliver(self, task: Task, step: Step) -> None:
+        self._write(task, step)
+        reason = self.scheduler.judge(task, step.report)
+        self.controller.reported(task.key, step.report)
+        if reason or step.report.status != Status.RUNNING:
+            self.controller.finished(task.key, stop_reason=reason)
+            del self.workings[task.key]
         else:
-            self.searcher.on_trial_result(name, result)
-            self._await_report(trial)
+            self._await_report(task)
 
-    # In the workers' place
+    # Instead of the workers
 
-    def _work(self, config: Mapping[str, Any]) -> Iterator[tuple[float, Report]]:
-        """(seconds until it comes, report) of a task, one by one."""
-        task = from_config(config)
+    def _work(self, task: Task) -> Iterator[Step]:
+        """The steps of a task."""
         if isinstance(task, PhaseTask):
             curve = self.curves.of(task.run)
             if curve is None:
                 self.missing.append(task.run)
-                yield 0.0, {"status": "failed", "error": "No curve."}
+                yield Step(0.0, replace(self.nothing, status=Status.FAILED, error="No curve."))
             else:
                 yield from self._train(task, curve)
         elif isinstance(task, AnswerTask):
-            f1, exact_match = self._scores(task)
-            yield self.curves.answer_seconds, {
-                "status": "completed", "f1": f1, "exact_match": exact_match, "recall_at_k": None, "num_questions": 0,
-            }  # fmt: skip
+            scores = self._scores(task)
+            yield Step(self.curves.answer_seconds, replace(self.nothing, status=Status.COMPLETED, scores=scores))
         else:
-            yield self.curves.index_seconds, {"status": "completed"}
+            yield Step(self.curves.index_seconds, replace(self.nothing, status=Status.COMPLETED))
 
-    def _train(self, task: PhaseTask, curve: Curve) -> Iterator[tuple[float, Report]]:
-        """The reports of a trial where a trainer would make them: at every rung, and at the end."""
+    def _train(self, task: PhaseTask, curve: Curve) -> Iterator[Step]:
+        """The reports of a trial at the steps at which a trainer would make them: at every rung, and at the end."""
         run = task.run
         reached, wait, train, evaluate = self.reached.get(task.key, 0), self.curves.startup_seconds, 0.0, 0.0
         for level in (*rungs(run.max_steps, self.space.early_stopping), run.max_steps):
             last = curve.points[-1].step
-            faulty = curve.fault is not None and level >= last
-            step = last if faulty else level
+            fault = curve.fault if level >= last else None
+            step = last if fault else level
             reading = curve.at(step)
             evaluate += reading.evaluate_seconds
             wait += (reading.device_seconds - train + reading.evaluate_seconds) / self.workers
             train = reading.device_seconds
             if level <= reached:
-                wait = self.curves.startup_seconds  # an earlier start of it came this far
+                wait = self.curves.startup_seconds  # an earlier start of this trial came this far
                 continue
             {"beyond": self.beyond, "between": self.between}.get(reading.how, set()).add(task.key)
             self.reached[task.key] = level
-            status = "completed" if level == run.max_steps else "paused" if level == task.pause_at else "running"
-            yield wait, {
-                "status": curve.fault if faulty else status, "step": step, "objective": reading.objective,
-                "train_seconds": train / self.workers, "evaluate_seconds": evaluate / self.workers,
-                "num_workers": self.workers, "error": "As recorded." if faulty else None,
-                "spent": (reading.evaluate_seconds, wait),
-            }  # fmt: skip
+            going = Status.PAUSED if level == task.pause_at else Status.RUNNING
+            report = replace(
+                self.nothing,
+                status=fault or (Status.COMPLETED if level == run.max_steps else going),
+                step=step,
+                objective=reading.objective,
+                train_seconds=train / self.workers,
+                evaluate_seconds=evaluate / self.workers,
+                error="As recorded." if fault == Status.FAILED else None,
+            )
+            yield Step(wait, report, reading.evaluate_seconds)
             wait = 0.0
 
-    def _write(self, trial: SimpleNamespace, report: dict[str, Any]) -> None:
+    def _write(self, task: Task, step: Step) -> None:
         """The records that a worker would have written by itself."""
-        spent = report.pop("spent", None)
-        if spent is None:
-            return
-        name, (evaluated, wall) = trial.config["task"]["key"], spent
-        seconds = report["train_seconds"] * self.workers
-        self.storage.append([CurveRecord(name, report["step"], None, None, report["objective"], None, seconds)])
-        self.storage.append(
-            [LedgerRecord(name, None, "evaluate", evaluated, wall, self.workers, "cpu", self.clock.seconds - wall)]
-        )
+        row = curve_row(task.key, step.report) if isinstance(task, PhaseTask) else None
+        if row:
+            self.storage.append([row])
+            account = Account(trial_id=task.key, num_workers=self.workers)
+            charged = account.charge(Category.EVALUATE, step.seconds, self.clock.seconds - step.seconds)
+            self.storage.append([replace(charged, device_seconds=step.evaluating)])
 
-    def _scores(self, task: AnswerTask) -> tuple[float, float]:
-        """The recorded (F1, exact match) of a finalist, if those of its search are all known; else zero for all."""
+    def _scores(self, task: AnswerTask) -> Mapping[str, float]:
+        """The recorded scores of a finalist, if those of its search are all known; else zero for all."""
         phase = next((phase for phase in PHASES.values() if phase.selects_as == task.strategy), None)
         name = (task.embedder_trial_id if phase.trains_embedder else task.generator_trial_id) if phase else None
         if name is None:
-            return 0.0, 0.0
+            return UNKNOWN
         row = self.state.trials[name]
         key = next(
             SearchKey(search.name, row.seed)
@@ -200,16 +202,15 @@ class Replay:
         runs = self.state.progress[key].runs
         best = finalists(self.state.facts, runs, self.space.selection.finalists)
         scores = {row.trial_id: self.scores_of(runs[row.trial_id]) for row in best}
-        if any(found is None for found in scores.values()):
+        if not all(scores.values()):
             self.unanswered.add(key)
-            return 0.0, 0.0
-        return scores.get(name) or (0.0, 0.0)
+            return UNKNOWN
+        return scores.get(name) or UNKNOWN
 
-    def scores_of(self, run: PhaseRun) -> tuple[float, float] | None:
-        """The recorded (F1, exact match) of a phase run; where one of them is not known the other stands for it."""
+    def scores_of(self, run: PhaseRun) -> Mapping[str, float]:
+        """The recorded scores of a phase run, empty if there are none; a known score replaces an unknown one."""
         curve = self.curves.of(run)
-        known = [value for value in (curve.f1, curve.exact_match) if value is not None] if curve else []
-        if curve is None or not known:
-            return None
-        f1, exact_match = (known[0] if value is None else value for value in (curve.f1, curve.exact_match))
-        return f1, exact_match
+        if curve is None or not curve.scores:
+            return {}
+        known = next(curve.scores[name] for name in ANSWER_METRICS if name in curve.scores)
+        return {**dict.fromkeys(ANSWER_METRICS, known), **curve.scores}

@@ -16,6 +16,7 @@ from raggrid.backend.simulator.read_curves import read_curves
 from raggrid.backend.simulator.replay import SPLITS, Replay
 from raggrid.errors import DataError
 from raggrid.identity import PhaseRun
+from raggrid.records import Status
 from raggrid.space.rates import rate_text
 from raggrid.space.search_space import SearchSpace
 from raggrid.space.settings import Budget, Sampled
@@ -25,8 +26,8 @@ Pair = tuple[float | None, float | None]
 
 @dataclass(frozen=True)
 class Winner:
-    """What a search of one seed found. ``objective``: at its last step; ``f1``: of its pipeline on validation, a
-    fraction in [0, 1], None where it is not recorded."""
+    """The winner of a search under one seed. ``objective``: at its last step; ``f1``: of its pipeline on validation, a
+    fraction in [0, 1], None if it is not recorded."""
 
     search: str
     seed: int
@@ -43,10 +44,10 @@ class Winner:
 
 @dataclass(frozen=True)
 class SimulatedStudy:
-    """A study as it would have gone. Device-seconds sum over trials; ``wall_seconds`` is from start to end.
+    """A study as it would have run. Device-seconds sum over trials; ``wall_seconds`` is from start to end.
 
-    ``num_faulty``: trials that diverged or failed, as recorded. ``num_censored``: trials that went on beyond their
-    recorded curve; their time is extrapolated from their seconds a step, their objective stays at the last one.
+    ``num_faulty``: trials that diverged or failed, as recorded. ``num_censored``: trials that ran past the end of their
+    recorded curve; their time is extrapolated from their seconds per step, their objective stays at the last one.
     ``num_interpolated``: trials measured between two recorded points. ``num_answered`` of ``num_pipelines`` were
     answered on every split. ``picked_by_objective``: searches whose finalists' F1 is not all recorded.
     """
@@ -69,7 +70,7 @@ class SimulatedStudy:
 
 @dataclass(frozen=True)
 class Difference:
-    """A search that another way of carrying the study out would have ended with another pair; None: with none."""
+    """A search for which an alternative would have found another winner; None stands for no winner."""
 
     alternative: str
     search: str
@@ -80,9 +81,9 @@ class Difference:
 
 @dataclass(frozen=True)
 class Simulation:
-    """The space as given, and beside it the same study without what saves.
+    """The study as given, and the same study without what saves cost.
 
-    ``alternatives``: by what is left out; none of them has a budget. ``notes``: what was left out or guessed, and why.
+    ``alternatives``: by what they leave out; none has a budget. ``notes``: what was left out or assumed, and why.
     """
 
     study: str
@@ -101,7 +102,7 @@ class Simulation:
 
     @property
     def differences(self) -> tuple[Difference, ...]:
-        """Where an alternative's winner is another one."""
+        """The searches for which an alternative has another winner."""
         return tuple(
             found for name, other in self.alternatives.items() for found in _differences(name, self.given, other)
         )
@@ -113,18 +114,18 @@ class Simulation:
 
 
 def simulate(space: SearchSpace, curves: Curves | Path | str, *, slots: int | None = None) -> Simulation:
-    """Carry a study out on recorded curves: as given, and without early stopping, sharing, and a reduced joint search.
+    """Run a study on recorded curves: as given, and without early stopping, sharing, and a reduced joint search.
 
     Two more alternatives leave out several at once, each strategy alone without early stopping: the paper's practice
     (joint at the pair that two-phase found; arXiv:2510.01600), and separate full grids (joint over all pairs).
     The searcher, the state, the controller and Ray's ASHA are those of a real search; time is virtual, and nothing is
     written. Trials take their recorded seconds, divided among the space's workers; starts, answering and embedding the
-    corpus their recorded means.
+    corpus take their recorded means.
 
     Args:
         space: what to search; budgets, early stopping and learning rates may differ from the recorded study's.
-        curves: of the recorded study, or where `read_curves` finds them.
-        slots: trials at once, 1 or more. Default: ``resources.max_concurrent_trials``, else as recorded, else 1.
+        curves: those of the recorded study, or the path where `read_curves` finds them.
+        slots: concurrent trials, 1 or more. Default: ``resources.max_concurrent_trials``, else as recorded, else 1.
 
     Raises:
         DataError: trials of the study have no curve; all that are known by then are listed.
@@ -155,11 +156,11 @@ def _carried_out(space: SearchSpace, curves: Curves, slots: int) -> Replay:
     return replay
 
 
-# The same study without what saves
+# The same study without what saves cost
 
 
 def _alternatives(space: SearchSpace) -> dict[str, list[SearchSpace]]:
-    """By what is left out: the spaces whose studies add up to it."""
+    """The alternatives by what they leave out, each as the spaces whose studies add up to it."""
     unlimited = space.model_copy(update={"budget": Budget()})
     full = unlimited.model_copy(update={"early_stopping": space.early_stopping.model_copy(update={"enabled": False})})
     found: dict[str, list[SearchSpace]] = {}
@@ -183,7 +184,7 @@ def _each_alone(space: SearchSpace) -> list[SearchSpace]:
 
 
 def _has_grid(space: SearchSpace) -> bool:
-    """Whether a full joint grid would be another search, of pairs that are known."""
+    """Whether a full joint grid would be a different search, and one whose pairs are known."""
     rates = space.learning_rates
     drawn = any(isinstance(side, Sampled) and side.sample == "optuna" for side in (rates.embedder, rates.generator))
     return "joint" in space.strategies and rates.joint != "grid" and not drawn
@@ -193,7 +194,7 @@ def _with_joint(space: SearchSpace, joint: str) -> SearchSpace:
     return space.model_copy(update={"learning_rates": space.learning_rates.model_copy(update={"joint": joint})})
 
 
-# What came of it
+# Results
 
 
 def _result(replay: Replay) -> SimulatedStudy:
@@ -204,8 +205,8 @@ def _result(replay: Replay) -> SimulatedStudy:
     plans = [(plan.strategy, plan.loss, space.seeds[0]) for plan in state.graph.pipelines]
     return SimulatedStudy(
         sum(row.train_device_seconds for row in rows), sum(row.evaluate_device_seconds for row in rows),
-        replay.clock.seconds, len(rows), count["completed"], count["stopped"], count["over_budget"],
-        count["diverged"] + count["failed"], len(replay.beyond), len(replay.between),
+        replay.clock.seconds, len(rows), count[Status.COMPLETED], count[Status.STOPPED], count[Status.OVER_BUDGET],
+        count[Status.DIVERGED] + count[Status.FAILED], len(replay.beyond), len(replay.between),
         sum(plan in tested for plan in plans), len(plans), tuple(_winners(replay)),
         tuple(sorted({key.name for key in replay.unanswered})),
     )  # fmt: skip
@@ -216,13 +217,11 @@ def _winners(replay: Replay) -> Iterator[Winner]:
         row = progress.outcome.winner
         if row:
             scores = replay.scores_of(progress.runs[row.trial_id])
-            yield Winner(
-                key.name, key.seed, row.embedder_lr, row.generator_lr, row.objective, scores[0] if scores else None
-            )
+            yield Winner(key.name, key.seed, row.embedder_lr, row.generator_lr, row.objective, scores.get("f1"))
 
 
 def _sum(parts: Sequence[SimulatedStudy]) -> SimulatedStudy:
-    """Studies one after the other. A search that several of them ran stands once for each winner that it had."""
+    """Studies one after the other. A search that several of them ran is listed once for each winner that it had."""
     numbers = {
         field.name: sum(getattr(part, field.name) for part in parts)
         for field in fields(SimulatedStudy)
@@ -248,23 +247,23 @@ def _differences(name: str, given: SimulatedStudy, other: SimulatedStudy) -> Ite
             yield Difference(name, search, seed, own, None)
 
 
-# What is said about it
+# Notes and errors
 
 
 def _notes(space: SearchSpace, curves: Curves) -> Iterator[str]:
     if space.budget != Budget():
-        yield "The comparisons have no budget."
+        yield "The alternatives have no budget."
     if "joint" in space.strategies and space.learning_rates.joint != "grid" and not _has_grid(space):
         yield "'full joint grid' is left out: rates that Optuna proposes have no grid."
     if not curves.answer_seconds:
-        yield "How long answering takes is not recorded: it takes no time here."
+        yield "The time of answering is not recorded; it counts as zero here."
 
 
 def _missing(curves: Curves, runs: Sequence[PhaseRun]) -> str:
     """All of them at once; those that would have come after them are not known yet."""
     told = list(dict.fromkeys(_told(run) for run in runs))
     trials = f"{len(told)} trials" if len(told) > 1 else "one trial"
-    lines = [f"{curves.source}: got no curve of {trials}; expected one each.", *(f"  {line}" for line in told)]
+    lines = [f"{curves.source}: got no curve of {trials}; expected one for each.", *(f"  {line}" for line in told)]
     return "\n".join([*lines, "  Record them, or change the space with --set so that they are not tried."])
 
 

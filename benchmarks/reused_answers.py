@@ -1,10 +1,10 @@
-"""What equal prompts that are answered once save in a study that has run.
+"""What answering identical prompts only once saves in a recorded study.
 
-    python -m benchmarks.taken_over RUN
+    python -m benchmarks.reused_answers RUN
 
-One line an answering: device-seconds of answering (models loaded), and where its generator is also `baseline`'s or
-`generator`'s, the share of questions read from the same passages and how many of these were answered differently: none,
-unless the study was run before answers were taken over.
+One line per answering: device-seconds of answering (models loaded) and, if `baseline` or `generator` has the same
+generator, the share of questions with the same retrieved passages and how many of these were answered differently:
+none, unless the study was run before answers were reused.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ Answers = Mapping[str, PredictionRecord]
 
 def compared(own: Answers, source: Answers, k: int) -> str:
     """Two pipelines' answers to the same questions."""
-    alike = [name for name in own if own[name].retrieved_ids[:k] == source[name].retrieved_ids[:k]]
-    differ = sum(own[name].prediction != source[name].prediction for name in alike)
-    return f"{100 * len(alike) / len(own):5.1f}% alike, {differ} of them answered differently"
+    same = [name for name in own if own[name].retrieved_ids[:k] == source[name].retrieved_ids[:k]]
+    differ = sum(own[name].prediction != source[name].prediction for name in same)
+    return f"{100 * len(same) / len(own):5.1f}% same passages, {differ} of them answered differently"
 
 
 def main() -> None:
     """Print the answerings, and their sum."""
-    parser = argparse.ArgumentParser(description="What answers taken over save.")
+    parser = argparse.ArgumentParser(description="What reused answers save.")
     parser.add_argument("run", type=Path)
     run = parser.parse_args().run
     seconds = Counter[str]()
@@ -48,7 +48,7 @@ def main() -> None:
         shared = compared(own, source, p.k) if source is not None and source is not own else ""
         each = seconds[p.pipeline_id] / splits[p.pipeline_id]
         print(f"{p.strategy:12} {p.loss or '':12} {p.split:10} {each:7.1f} s  {shared}")
-    print(f"answering in all {sum(seconds.values()) / 60:.1f} device-minutes")
+    print(f"answering in total {sum(seconds.values()) / 60:.1f} device-minutes")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""The two forms of a trial around one `run_task`: inline in the trial's own process, or a Ray Train worker group.
+"""A trial on a group of workers: its phase run trains on Ray Train; reports and decisions pass through this process.
 
-Both wait for Tune's decision after every report, so that they do the same work and give the same numbers.
+Its workers wait for Tune's decision after every report, as an inline trial does, so that both forms do the same work
+and give the same numbers.
 """
 
 from __future__ import annotations
@@ -11,37 +12,21 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ray import train, tune
 from ray.util.queue import Empty, Queue
 
+from raggrid.backend.ray.cluster import resources
+from raggrid.backend.ray.inline import run_here, set_threads
+from raggrid.records import Report, Status
+from raggrid.study.tasks import from_config, from_metrics, to_metrics
+
 # How long a worker group may take to reach its next report after a stop before it is killed.
 STOP_SECONDS = 30.0
 POLL_SECONDS = 0.02
-
-
-def run_inline(config: dict[str, Any]) -> None:
-    """One task in the trial's own process, which Tune reuses for the next. A stop leaves through ``tune.report``."""
-    from raggrid.finetune.workers import Worker
-    from raggrid.worker.run_task import run_task
-
-    _set_threads(config["cpus"])
-    run_task(config, Worker(report=lambda metrics: tune.report(dict(metrics)), device=_device(config)))
-
-
-def _device(config: Mapping[str, Any]) -> Any:
-    import torch
-
-    return torch.device("cuda" if config["gpus"] and torch.cuda.is_available() else "cpu")
-
-
-def _set_threads(cpus: int) -> None:
-    import torch
-
-    torch.set_num_threads(max(1, cpus))
 
 
 def run_in_group(config: dict[str, Any]) -> None:
@@ -52,22 +37,22 @@ def run_in_group(config: dict[str, Any]) -> None:
     from raggrid.finetune.workers import Worker
     from raggrid.worker.run_task import run_task
 
-    _set_threads(config["cpus"])
+    set_threads(config["cpus"])
     context = train.get_context()
     rank, world, folder = context.get_world_rank(), context.get_world_size(), Path(config["mailbox"])
     device = get_device()
     stopped = False
 
-    def report(metrics: Mapping[str, Any]) -> None:
+    def report(made: Report) -> None:
         nonlocal stopped
         name = worker.gather(uuid.uuid4().hex)[0]
-        train.report({**metrics, "report": name})
-        if metrics["status"] == "running":
+        train.report({**to_metrics(made), "report": name})
+        if made.status == Status.RUNNING:
             answer = _await_decision(folder, name) if rank == 0 else False
             stopped = bool(worker.sum(torch.tensor(float(answer), device=device)))
 
     worker = Worker(report, lambda: stopped, rank, world, device)
-    run_task(config, worker)
+    run_task(from_config(config), worker)
 
 
 def _await_decision(folder: Path, name: str) -> bool:
@@ -80,17 +65,6 @@ def _await_decision(folder: Path, name: str) -> bool:
     return True
 
 
-def _run_task_here(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A task that reports once, in this process; its report ends the trial."""
-    from raggrid.finetune.workers import Worker
-    from raggrid.worker.run_task import run_task
-
-    _set_threads(config["cpus"])
-    reports: list[Mapping[str, Any]] = []
-    run_task(dict(config), Worker(report=reports.append, device=_device(config)))
-    return {**reports[-1], "done": True}
-
-
 class _Forward(train.UserCallback):
     """Hands rank 0's reports to the Tune trial that started the group."""
 
@@ -99,14 +73,6 @@ class _Forward(train.UserCallback):
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
         self.queue.put(dict(metrics[0]))
-
-
-def held_by_trial(config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
-    """What a trial's own process holds: one device for what runs inline, next to nothing beside a group."""
-    if config["workers"] == 0 or config["task"]["kind"] != "phase":
-        return tune.PlacementGroupFactory([resources(config["cpus"], config["gpus"])])
-    # The group has a placement group of its own; counted here too, the study would wait for itself.
-    return tune.PlacementGroupFactory([{"node:__internal_head__": 0.001}])
 
 
 class GroupTrial(tune.Trainable):
@@ -142,17 +108,20 @@ class GroupTrial(tune.Trainable):
         from raggrid.worker.run_task import failure
 
         if self.thread is None:
-            return _run_task_here(self.config)
+            reports: list[Report] = []
+            run_here(self.config, reports.append)
+            return {**to_metrics(reports[-1]), "done": True}
         if self.last:
             self._decide("continue", self.last["report"])
         while True:
             try:
                 self.last = self.queue.get(timeout=0.2)
-                return {**self.last, "done": self.last["status"] != "running"}
+                return {**self.last, "done": self.last["status"] != Status.RUNNING}
             except Empty:
                 if not self.thread.is_alive() and self.queue.empty():
                     error = self.error or RuntimeError("The worker group ended without a last report.")
-                    return {**self.last, **failure(error), "done": True}
+                    report = replace(failure(error), num_workers=self.config["workers"]).after(from_metrics(self.last))
+                    return {**to_metrics(report), "done": True}
 
     def _decide(self, name: str, text: str) -> None:
         part = self.mailbox / f".{name}"
@@ -202,8 +171,3 @@ def _trainer(config: dict[str, Any], name: str, queue: Queue) -> Any:
             failure_config=train.FailureConfig(max_failures=1),
         ),
     )
-
-
-def resources(cpus: int, gpus: float) -> dict[str, float]:
-    """What one worker holds, in Ray's words."""
-    return {"CPU": cpus, **({"GPU": gpus} if gpus else {})}

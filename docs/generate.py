@@ -1,0 +1,164 @@
+"""The pages that are made from the code: every setting, and the architecture with its picture.
+
+    python -m docs.generate
+
+writes them anew; a test holds that they are up to date.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import get_args
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from docs.picture import picture
+from raggrid.space import search_space, settings
+from tests.test_architecture import FORBIDDEN, OWNERS, ROOMS, ROOT, imports, module_of, modules, room
+
+FOLDER = Path(__file__).parent
+MADE = "<!-- Made from the code by `python -m docs.generate`: change it there. -->"
+API = "raggrid (API)"  # the package itself, a room in the picture
+
+# Settings
+
+
+def settings_page() -> str:
+    """Every setting of a search space in a table per section: key, default, what it does."""
+    lines = [
+        MADE,
+        "# Settings",
+        "",
+        "Every key of a search space. Set it in the YAML file, or on the command line, such as "
+        "`--set training.rag.steps=100`. Keys without a default are required.",
+    ]
+    for prefix, section, fields in sections():
+        told = docstrings(section)
+        lines += ["", f"## {prefix.rstrip('.') or 'the study'}", "", _plain(section.__doc__ or ""), ""]
+        lines += ["| key | default | |", "|---|---|---|"] if fields else []
+        lines += [f"| `{prefix}{name}` | {_default(field)} | {_choices(field)}{told[name]} |" for name, field in fields]
+    return "\n".join(lines) + "\n"
+
+
+Sections = Iterator[tuple[str, type[BaseModel], list[tuple[str, FieldInfo]]]]
+
+
+def sections(section: type[BaseModel] = search_space.SearchSpace, prefix: str = "") -> Sections:
+    """(prefix of its keys, section, its own keys with a value): the space's first, then each section's in it."""
+    inner = {name: list(_sections_in(field.annotation)) for name, field in section.model_fields.items()}
+    yield (
+        prefix,
+        section,
+        [
+            (name, field)
+            for name, field in section.model_fields.items()
+            if not inner[name] or not (field.is_required() or isinstance(field.default, BaseModel))
+        ],
+    )
+    for name, found in inner.items():
+        for one in found:
+            yield from sections(one, f"{prefix}{name}.")
+
+
+def _sections_in(annotation: object) -> Iterator[type[BaseModel]]:
+    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _sections_in(part)
+
+
+def docstrings(section: type[BaseModel]) -> Mapping[str, str]:
+    """The docstring under each setting of a section, as far as there is one."""
+    (tree,) = ast.parse(inspect.getsource(section)).body
+    assert isinstance(tree, ast.ClassDef)
+    return {
+        field.target.id: _plain(told.value.value)
+        for field, told in zip(tree.body, tree.body[1:], strict=False)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        and isinstance(told, ast.Expr) and isinstance(told.value, ast.Constant) and isinstance(told.value.value, str)
+    }  # fmt: skip
+
+
+def _plain(text: str) -> str:
+    """Markdown in one line, fit for a table's cell."""
+    return " ".join(text.replace("``", "`").replace("|", "\\|").split())
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    value = field.get_default(call_default_factory=True)
+    if value is settings.DEFAULT_PROMPT:
+        return "the paper's"
+    if isinstance(value, float):
+        return f"`{value:.4g}`"
+    return "none" if value in (None, (), {}) else f"`{list(value) if isinstance(value, tuple) else value}`"
+
+
+def _choices(field: FieldInfo) -> str:
+    """The values to choose from, where the setting is a choice."""
+    choices = [choice for choice in get_args(field.annotation) if isinstance(choice, str)]
+    return f"One of {', '.join(f'`{choice}`' for choice in choices)}. " if choices else ""
+
+
+# Architecture
+
+
+def uses() -> dict[str, set[str]]:
+    """The rooms that each room imports from."""
+    found: dict[str, set[str]] = {}
+    for path in modules():
+        own = API if path == ROOT / "__init__.py" else room(module_of(path))
+        named = {name for name in imports(path) if name.partition(".")[0] == "raggrid"}
+        found.setdefault(own, set()).update({API if name == "raggrid" else room(name) for name in named} - {own})
+    return {name: used for name, used in found.items() if name != "backend"}
+
+
+def architecture_page() -> str:
+    """The rooms from high to low with their one line each, and the rules that the tests hold."""
+    lines = [
+        MADE,
+        "# Architecture",
+        "",
+        "Rooms say who decides, who runs, who works and who counts. A file imports from its own room and from lower "
+        "ones only; `tests/test_architecture.py` holds this, the owners of the libraries, and what a room must not "
+        "know. An arrow means: imports from. Those that follow from others are left out.",
+        "",
+        "![The rooms and their imports](architecture.svg)",
+        "",
+        "| room | what it is |",
+        "|---|---|",
+        *(f"| `{name}` | {one_line(name)} |" for name in reversed(ROOMS)),
+        "",
+        "| room | must not know |",
+        "|---|---|",
+        *(f"| `{name}` | {', '.join(f'`{one}`' for one in banned)} |" for name, banned in FORBIDDEN.items()),
+        "",
+        "| library | imported only by |",
+        "|---|---|",
+        *(f"| `{name}` | {', '.join(f'`{one}`' for one in owner.split())} |" for name, owner in OWNERS.items()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def one_line(name: str) -> str:
+    """What a room is, in its own words."""
+    path = ROOT / name
+    text = (path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text()
+    return (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
+
+
+PAGES: Mapping[str, Callable[[], str]] = {
+    "settings.md": settings_page,
+    "architecture.md": architecture_page,
+    "architecture.svg": lambda: picture(uses()),
+}
+
+if __name__ == "__main__":
+    for page, make in PAGES.items():
+        (FOLDER / page).write_text(make(), encoding="utf-8")
+        print(f"Written: {FOLDER / page}")

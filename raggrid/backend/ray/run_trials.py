@@ -1,0 +1,68 @@
+"""One Tune run over the phase graph: every trial that a study still needs, until none is left or somebody ends it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+
+from raggrid.backend.ray.cluster import Allocation, held_by_trial
+from raggrid.records import CurveRecord
+from raggrid.store.tables import read
+from raggrid.study.controller import Controller
+from raggrid.study.resume import halving_groups
+
+MAX_FAILURES = 3  # starts of a trial anew after its process died
+
+
+@contextlib.contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """SIGTERM acts as Ctrl-C, which Tune handles; by itself it would abort with nothing written."""
+    try:
+        earlier = signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    except ValueError:  # not the main thread: the caller's own handling stays
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
+
+
+@_terminated_like_interrupted()
+def run_trials(controller: Controller, allocation: Allocation, session_began: float) -> None:
+    """Hand out the study's tasks on ``allocation`` until it is done; returns early after Ctrl-C or SIGTERM."""
+    from ray import tune
+
+    from raggrid.backend.ray.group import GroupTrial
+    from raggrid.backend.ray.inline import run_inline
+    from raggrid.backend.ray.scheduler import PhaseScheduler
+    from raggrid.backend.ray.searcher import StudySearcher
+
+    state = controller.state
+    # A process that a worker group's trial leaves idle would hold a device that the next group needs.
+    kept = allocation.slots if allocation.workers == 0 else 0
+    scheduler = PhaseScheduler(state.space, state.graph.searches, processes=kept)
+    stopped = scheduler.replay(read(controller.run, CurveRecord), halving_groups(state))
+    for name in sorted(stopped & state.unfinished().keys()):
+        controller.stop_at_checkpoint(name)
+    state.restart()
+    scheduler.closes = controller.closes
+    tune.Tuner(
+        tune.with_resources(run_inline if allocation.workers == 0 else GroupTrial, held_by_trial),
+        param_space={"cpus": allocation.cpus, "gpus": allocation.gpus},
+        tune_config=tune.TuneConfig(
+            search_alg=StudySearcher(controller, scheduler.stop_reasons, session_began),
+            scheduler=scheduler,
+            num_samples=-1,
+            max_concurrent_trials=allocation.slots,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=str(controller.run / "ray"),
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
+        ),
+    ).fit()

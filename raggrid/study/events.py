@@ -1,0 +1,118 @@
+"""Watching a study: what happens in it as plain facts, told to whoever wants to know. The screen is one of them.
+
+    def observer(event: Event) -> None:
+        if isinstance(event, TaskReported) and isinstance(event.task, PhaseTask):
+            tracker.log(event.task.trial_id, event.report.step, event.report.objective)
+
+    search(space, run, observers=[observer])
+
+Observers are called in the process of the search, one after another, and should be quick: the study waits for them.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from raggrid.records import Report
+from raggrid.study.state import StudyState
+from raggrid.study.tasks import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Trials and answerings that have ended, and those that the whole study has as far as is known before it ran."""
+
+    trials: int
+    planned_trials: int
+    answers: int
+    planned_answers: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyStarted:
+    """A session of a study begins; ``progress`` counts what earlier ones have done."""
+
+    study: str
+    progress: Progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskStarted:
+    """A trial (`PhaseTask`: its id, search, rates, seed), an answering or the embedding of the corpus started."""
+
+    task: Task
+    progress: Progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskReported:
+    """A task measured something: a trial at each evaluation (``report.rung`` where it reached one), or its end."""
+
+    task: Task
+    report: Report
+    progress: Progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskEnded:
+    """A task ended, or for now: ``report.status`` may be ``paused`` or ``interrupted``. The rest as last reported."""
+
+    task: Task
+    report: Report
+    progress: Progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyEnded:
+    """A session ends. ``complete``: nothing is left to do, so what was planned is what was done."""
+
+    study: str
+    complete: bool
+    progress: Progress
+
+
+Event = StudyStarted | TaskStarted | TaskReported | TaskEnded | StudyEnded
+Observer = Callable[[Event], None]
+
+
+def tell(observers: Iterable[Observer], event: Event) -> list[Observer]:
+    """Tell everybody; those who may be told of the next event too. One that raises is not, and its error is printed."""
+    return [observer for observer in observers if _heard(observer, event)]
+
+
+def _heard(observer: Observer, event: Event) -> bool:
+    try:
+        observer(event)
+    except Exception as error:
+        name = getattr(observer, "__qualname__", type(observer).__qualname__)
+        print(
+            f"observer {name}: got {type(error).__name__} at {type(event).__name__}: {error}; expected no error. "
+            "The study goes on without it.",
+            file=sys.stderr,
+        )
+        return False
+    return True
+
+
+def count_progress(state: StudyState, *, complete: bool = False) -> Progress:
+    """How far a study has come. ``complete``: nothing is left, though less than there might have been was needed."""
+    done = len(state.trials), len(state.answered)
+    planned = done if complete else total_tasks(state)
+    return Progress(trials=done[0], planned_trials=planned[0], answers=done[1], planned_answers=planned[1])
+
+
+def total_tasks(state: StudyState) -> tuple[int, int]:
+    """(trials, answerings) that the whole study has, as far as is known before it ran."""
+    space, searches, plans = state.space, state.graph.searches.values(), state.graph.pipelines
+    searching = len(space.seeds) if space.seeds_for == "grid" else 1
+    repeating = len(space.seeds) - searching
+    trials = searching * sum(search.num_trials for search in searches) + repeating * len(searches)
+    finalists = sum(min(search.num_trials, space.selection.finalists) for search in searches)
+    # A winner's own pipeline is answered on validation as its search's finalist; the others are put together last.
+    composed = sum(plan.strategy in ("baseline", "independent") for plan in plans)
+    tested = len(plans) * (len(state.splits) - 1)
+    untrained = sum(plan.embedder_search is plan.generator_search is None for plan in plans)
+    answers = searching * (finalists + composed + tested) + repeating * len(plans) * len(state.splits)
+    return trials, answers - (len(space.seeds) - 1) * untrained * len(state.splits)
