@@ -45,7 +45,7 @@ def make_space(world_folder: Path, tiny_models: tuple[Path, Path]) -> SpaceMaker
     return partial(tiny_space, world_folder, tiny_models)
 
 
-def tiny_space(world_folder: Path, models: tuple[Path, Path], **changes: Any) -> SearchSpace:
+def tiny_space(world_folder: Path, models: tuple[Path, Path], /, **changes: Any) -> SearchSpace:
     """A space whose phases train for six steps of two or four questions."""
     raw: dict[str, Any] = {
         "name": "tiny",
