@@ -34,12 +34,10 @@ def pipeline_costs(
         chosen: the trials that make up the pipeline, upstream ones included, each once.
         trials: the finished trials of each search, by the search's name, of the seed that searched.
     """
-    needed = set(graph.needed_by(plan))
-    others = {name for other in graph.pipelines if other != plan for name in graph.needed_by(other)}
     return Costs(
         final=sum(trial.train_device_seconds for trial in chosen),
-        search=sum(spent(trial) for name in needed for trial in trials.get(name, ())),
-        marginal=sum(spent(trial) for name in needed - others for trial in trials.get(name, ())),
+        search=sum(spent(trial) for name in graph.needed_by(plan) for trial in trials.get(name, ())),
+        marginal=sum(spent(trial) for name in graph.only_needed_by(plan) for trial in trials.get(name, ())),
     )
 
 

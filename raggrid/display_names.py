@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from raggrid.evaluation.metrics import METRICS
+from raggrid.strategies import STRATEGIES
 
 
 def label(metric: str) -> str:
@@ -21,7 +22,7 @@ def recall_label(k: int) -> str:
 
 def display_name(strategy: str, loss: str | None) -> str:
     """The printed name of a strategy: with its loss only if that distinguishes two lines."""
-    return f"{strategy} ({loss.removeprefix('rag_')})" if strategy == "joint" and loss else strategy
+    return f"{strategy} ({loss.removeprefix('rag_')})" if loss and STRATEGIES[strategy].is_joint else strategy
 
 
 def study_names(runs: Sequence[str]) -> dict[str, str]:

@@ -1,51 +1,47 @@
 """A space -> the graph of its learning-rate searches and pipelines, in which shared searches stand once.
 
-A `PhaseSearch` is the learning-rate search of one phase under one loss. Two strategies that need the same
-`PhaseSearch` share its trials: that is the whole of the sharing.
+Two strategies that need the same `PhaseSearch` share its trials: that is the whole of the sharing. Whatever is asked
+about the structure of a study is asked of its `StudyGraph`.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple, Protocol
 
 from raggrid.records import PipelineRecord
-from raggrid.space.rates import Pair, drawn, middle_out
+from raggrid.searches import PhaseSearch, phase_search
 from raggrid.space.search_space import SearchSpace
-from raggrid.space.settings import Rates, Sampled
-from raggrid.strategies import FIXED_LOSS, PHASES, STRATEGIES, Phase, search_name, strategy_loss
+from raggrid.strategies import PHASES, STRATEGIES, Strategy, search_name, selected_as, strategy_loss
 
 
-@dataclass(frozen=True)
-class PhaseSearch:
-    """The learning-rate search of one phase under one loss.
+class PlanKey(NamedTuple):
+    """What a pipeline is reported as."""
 
-    ``grid`` holds (embedder_lr, generator_lr) pairs in the order in which they are tried. It is empty where pairs
-    become known on the way: those of ``proposed`` (what each side is drawn from, batch by batch), or of a joint
-    search that starts from the winners of ``rates_from`` (embedder's search, generator's search): the ``pair``
-    alone, or its ``neighbours`` too. ``extend_at_most``: how many values may be added at either end of the grid.
-    ``upstream`` names the search whose winner is the frozen other side.
-    """
+    strategy: str
+    loss: str | None
+
+
+class SearchKey(NamedTuple):
+    """A search under one seed."""
 
     name: str
-    phase: str
-    loss: str
-    max_steps: int
-    grid: tuple[Pair, ...] = ()
-    upstream: str | None = None
-    rates_from: tuple[str, ...] = ()
-    around: Literal["pair", "neighbours"] = "pair"
-    proposed: Mapping[str, Sampled | tuple[float, ...]] = field(default_factory=dict)
-    extend_at_most: int = 0
-    num_trials: int = 1
-    """Trials of a full search, early stopping and extensions aside; for ``neighbours`` the most there can be."""
+    seed: int
+
+
+class Composed(Protocol):
+    """A pipeline, answered or to be answered: what it is reported as, and the trials that its sides come from."""
 
     @property
-    def depends_on(self) -> tuple[str, ...]:
-        """Searches that must have a winner before this one can start."""
-        return (*((self.upstream,) if self.upstream else ()), *self.rates_from)
+    def strategy(self) -> str: ...
+    @property
+    def loss(self) -> str | None: ...
+    @property
+    def embedder_trial_id(self) -> str | None: ...
+    @property
+    def generator_trial_id(self) -> str | None: ...
 
 
 @dataclass(frozen=True)
@@ -57,119 +53,203 @@ class PipelinePlan:
     embedder_search: str | None
     generator_search: str | None
 
+    @property
+    def key(self) -> PlanKey:
+        """What it is reported as."""
+        return PlanKey(self.strategy, self.loss)
+
+    @property
+    def searches(self) -> tuple[str, ...]:
+        """The searches of both sides, each once; none where nothing is trained."""
+        return tuple(dict.fromkeys(name for name in (self.embedder_search, self.generator_search) if name))
+
 
 @dataclass(frozen=True)
 class StudyGraph:
-    """All searches of a study, each after those that it depends on, and the pipelines made of them."""
+    """All searches of a study, each after those that it depends on, and the pipelines made of them.
+
+    ``rag_loss``: of all phases that have a choice but the joint ones. ``repeats``: further seeds train the winners of
+    the first one again, instead of searching for themselves.
+    """
 
     searches: Mapping[str, PhaseSearch]
     pipelines: tuple[PipelinePlan, ...]
+    rag_loss: str
+    seeds: tuple[int, ...]
+    repeats: bool
+
+    # What a trial or a pipeline belongs to
+
+    def search_of(self, phase: str, loss: str) -> str | None:
+        """The search that the trials of a phase under a loss belong to; None where the study has none."""
+        return self._names.get((phase, loss))
+
+    def plan_of(self, strategy: str, loss: str | None) -> PipelinePlan:
+        """The pipeline that is reported as this, also a search's finalists'. Raises KeyError for any other."""
+        return self._plans[PlanKey(strategy, loss)]
+
+    def selection_plan(self, search: str) -> PipelinePlan:
+        """The pipeline that finalists of a search are answered with, whether or not the space lists its strategy."""
+        return self._selections[search]
+
+    def trial_of(self, search: str, pipeline: Composed) -> str | None:
+        """The trial on the side of a pipeline that a search trains."""
+        trains_embedder = PHASES[self.searches[search].phase].trains_embedder
+        return pipeline.embedder_trial_id if trains_embedder else pipeline.generator_trial_id
+
+    def selected_trial(self, pipeline: Composed) -> str | None:
+        """The finalist that a pipeline was answered for; None for a pipeline that no search selects with."""
+        search = self._selecting.get(PlanKey(pipeline.strategy, pipeline.loss))
+        return self.trial_of(search, pipeline) if search else None
+
+    def source_of(self, plan: PipelinePlan) -> PipelinePlan | None:
+        """The pipeline with the same generator and the un-tuned embedder, whose answers may be reused; None if none."""
+        return self._untuned.get(plan.generator_search) if plan.embedder_search else None
+
+    @cached_property
+    def composed(self) -> tuple[PipelinePlan, ...]:
+        """The pipelines that no search selects with: they are answered once their searches have winners."""
+        return tuple(plan for plan in self.pipelines if plan.key not in self._selecting)
+
+    @cached_property
+    def _names(self) -> Mapping[tuple[str, str], str]:
+        return {(search.phase, search.loss): name for name, search in self.searches.items()}
+
+    @cached_property
+    def _selections(self) -> Mapping[str, PipelinePlan]:
+        return {name: _selection(search, self.rag_loss) for name, search in self.searches.items()}
+
+    @cached_property
+    def _selecting(self) -> Mapping[PlanKey, str]:
+        return {plan.key: name for name, plan in self._selections.items()}
+
+    @cached_property
+    def _plans(self) -> Mapping[PlanKey, PipelinePlan]:
+        return {plan.key: plan for plan in (*self._selections.values(), *self.pipelines)}
+
+    @cached_property
+    def _untuned(self) -> Mapping[str | None, PipelinePlan]:
+        return {plan.generator_search: plan for plan in self._plans.values() if not plan.embedder_search}
+
+    # What needs what
+
+    def needed(self, *searches: str) -> tuple[str, ...]:
+        """These searches and all that they depend on, in graph order."""
+        wanted = set(searches)
+        for search in reversed([*self.searches.values()]):
+            wanted.update(search.depends_on if search.name in wanted else ())
+        return tuple(name for name in self.searches if name in wanted)
 
     def needed_by(self, plan: PipelinePlan) -> tuple[str, ...]:
         """The searches that ``plan`` needs when it runs alone, upstream ones included, in graph order."""
-        wanted: set[str] = set()
-        queue = [name for name in (plan.embedder_search, plan.generator_search) if name]
-        while queue:
-            name = queue.pop()
-            wanted.add(name)
-            queue.extend(self.searches[name].depends_on)
-        return tuple(name for name in self.searches if name in wanted)
+        return self.needed(*plan.searches)
+
+    def only_needed_by(self, plan: PipelinePlan) -> tuple[str, ...]:
+        """Those of them that no other pipeline of the space needs."""
+        others = {name for other in self.pipelines if other != plan for name in self.needed_by(other)}
+        return tuple(name for name in self.needed_by(plan) if name not in others)
+
+    def trained_once(self, plan: PipelinePlan) -> tuple[str, ...]:
+        """The searches whose winners make up one configuration: both sides, and what a side was trained against."""
+        upstream = [self.searches[name].upstream for name in plan.searches]
+        return tuple(name for name in self.searches if name in (*plan.searches, *upstream))
+
+    # Seeds
+
+    def searching_seed(self, seed: int) -> int:
+        """The seed whose searches pick the learning rates of ``seed``: its own, or the first."""
+        return self.seeds[0] if self.repeats else seed
+
+    def keys(self) -> list[SearchKey]:
+        """Every search under every seed, seed by seed."""
+        return [SearchKey(name, seed) for seed in self.seeds for name in self.searches]
+
+    def dependencies(self, key: SearchKey) -> list[SearchKey]:
+        """The searches that must be settled before this one can start."""
+        search, first = self.searches[key.name], self.searching_seed(key.seed)
+        if first == key.seed:
+            return [SearchKey(name, key.seed) for name in search.depends_on]
+        upstream = [SearchKey(search.upstream, key.seed)] if search.upstream else []
+        return [SearchKey(key.name, first), *upstream]
+
+    def dependents(self) -> Mapping[SearchKey, list[SearchKey]]:
+        """The searches that wait for each search, directly."""
+        found: dict[SearchKey, list[SearchKey]] = {}
+        for key in self.keys():
+            for needed in self.dependencies(key):
+                found.setdefault(needed, []).append(key)
+        return found
+
+    def by_urgency(self) -> list[SearchKey]:
+        """Every search under every seed, seed by seed those first that most others wait for."""
+
+        def waiting(name: str) -> int:
+            direct = [other.name for other in self.searches.values() if name in other.depends_on]
+            return len(direct) + sum(map(waiting, direct))
+
+        names = sorted(self.searches, key=lambda name: -waiting(name))
+        return [SearchKey(name, seed) for seed in self.seeds for name in names]
+
+    def planned(self) -> list[tuple[PipelinePlan, int]]:
+        """The pipelines under each seed. Where nothing is trained all seeds answer alike: the first stands for them."""
+        return [
+            (plan, seed) for seed in self.seeds for plan in self.pipelines if plan.searches or seed == self.seeds[0]
+        ]
+
+    # How often a study answers
+
+    def num_answerings(self, finalists: Mapping[str, float]) -> Mapping[str, float]:
+        """How often each split is answered as a whole, given the number of finalists by search.
+
+        Validation: by every search's finalists and by the `composed` pipelines; by all trained ones under a seed that
+        repeats winners. Test: by every pipeline.
+        """
+        trained, mixed = (sum(bool(plan.searches) for plan in plans) for plans in (self.pipelines, self.composed))
+        selecting, further = sum(finalists.values()), len(self.seeds) - 1
+        again = trained if self.repeats else selecting + mixed
+        validation = selecting + len(self.composed) + again * further
+        return {"validation": validation, "test": len(self.pipelines) + trained * further}
+
+    def num_reusing(self, finalists: Mapping[str, float]) -> Mapping[str, float]:
+        """How many of `num_answerings` have a source whose answers they may reuse."""
+        listed = sum(self.source_of(plan) in self.pipelines for plan in self.pipelines)
+        sharing = sum(count for name, count in finalists.items() if self.source_of(self.selection_plan(name)))
+        first, further = sharing + sum(self.source_of(plan) is not None for plan in self.composed), len(self.seeds) - 1
+        again = listed if self.repeats else first
+        return {"validation": first + again * further, "test": listed + listed * further}
 
 
 def study_graph(space: SearchSpace) -> StudyGraph:
     """The searches and pipelines of a space; equal searches stand once, upstream ones first."""
+    pipelines = tuple(plan for name in space.strategies for plan in _plans_of(space, STRATEGIES[name]))
     searches: dict[str, PhaseSearch] = {}
-    pipelines = [plan for name in space.strategies for plan in _plans(space, name)]
-    for plan in pipelines:
-        for name in (plan.embedder_search, plan.generator_search):
-            if name:
-                _add_search(space, name, searches)
-    order = {phase: index for index, phase in enumerate(PHASES)}
-    ordered = sorted(searches.values(), key=lambda search: order[search.phase])
-    return StudyGraph({search.name: search for search in ordered}, tuple(pipelines))
+    names = [name for plan in pipelines for name in plan.searches]
+    for name in names:  # which grow by what they depend on
+        if name not in searches:
+            searches[name] = phase_search(space, name)
+            names.extend(searches[name].depends_on)
+    order = list(PHASES)
+    ordered = {name: searches[name] for name in sorted(searches, key=lambda name: order.index(searches[name].phase))}
+    return StudyGraph(ordered, pipelines, space.losses.phases, space.seeds, repeats=space.seeds_for == "winners")
 
 
-def _plans(space: SearchSpace, name: str) -> Iterable[PipelinePlan]:
-    strategy = STRATEGIES[name]
-    losses = space.losses.joint if name == "joint" else (space.losses.phases,)
-    for loss in losses:
-        sides = [_search_of(phase, loss) for phase in (strategy.embedder_phase, strategy.generator_phase)]
-        yield PipelinePlan(name, strategy_loss(name, loss), *sides)
+def _plans_of(space: SearchSpace, strategy: Strategy) -> list[PipelinePlan]:
+    losses = space.losses.joint if strategy.is_joint else (space.losses.phases,)
+    return [_plan(strategy, loss) for loss in losses]
 
 
-def _search_of(phase: str | None, loss: str) -> str | None:
-    return search_name(phase, loss) if phase else None
+def _plan(strategy: Strategy, rag_loss: str) -> PipelinePlan:
+    phases = (strategy.embedder_phase, strategy.generator_phase)
+    searches = [search_name(phase, rag_loss) if phase else None for phase in phases]
+    return PipelinePlan(strategy.name, strategy_loss(strategy.name, rag_loss), *searches)
 
 
-def _add_search(space: SearchSpace, name: str, searches: dict[str, PhaseSearch]) -> None:
-    if name in searches:
-        return
-    phase_name, _, loss = name.partition("/")
-    phase = PHASES[phase_name]
-    steps = space.training.labels.steps if phase.needs_labels else space.training.rag.steps
-    upstream = search_name(phase.upstream, space.losses.phases) if phase.upstream else None
-    search = PhaseSearch(name, phase_name, loss or FIXED_LOSS[phase_name], steps, upstream=upstream)
-    search = _with_rates(space, phase, search)
-    for needed in search.depends_on:
-        _add_search(space, needed, searches)
-    searches[name] = search
-
-
-def _with_rates(space: SearchSpace, phase: Phase, search: PhaseSearch) -> PhaseSearch:
-    """The search with its learning rates: known pairs, or where they come from."""
-    rates = space.learning_rates
-    sides: dict[str, Rates] = {}
-    if phase.trains_embedder:
-        sides["embedder"] = rates.embedder
-    if phase.trains_generator:
-        sides["generator"] = rates.generator
-    if len(sides) == 2 and rates.joint != "grid":
-        return _from_winners(space, search)
-    values = {side: _values(space, side, given) for side, given in sides.items()}
-    known = {side: given for side, given in values.items() if not isinstance(given, Sampled)}
-    count = math.prod(given.count if isinstance(given, Sampled) else len(given) for given in values.values())
-    if len(known) < len(values):
-        return replace(search, proposed=values, num_trials=count)
-    left: tuple[float | None, ...] = known.get("embedder", (None,))
-    right: tuple[float | None, ...] = known.get("generator", (None,))
-    # Draws have no ends, and in two dimensions an end is no single value.
-    extends = rates.extend_grid and [type(given) for given in sides.values()] == [tuple]
-    return replace(
-        search,
-        grid=tuple((e, g) for e in left for g in right),
-        num_trials=count,
-        extend_at_most=rates.extend_at_most if extends else 0,
-    )
-
-
-def _values(space: SearchSpace, side: str, rates: Rates) -> Sampled | tuple[float, ...]:
-    """The values of one side in the order in which they are tried; what Optuna draws is not known yet."""
-    if not isinstance(rates, Sampled):
-        return middle_out(rates)
-    return rates if rates.sample == "optuna" else drawn(rates, space.seeds[0], side)
-
-
-def _from_winners(space: SearchSpace, search: PhaseSearch) -> PhaseSearch:
-    """A joint search around what two-phase found."""
-    rates, phases = space.learning_rates, space.losses.phases
-    sources = (search_name("embedder_rag", phases), search_name("generator_rag", phases))
-    if rates.joint == "two_phase":
-        return replace(search, rates_from=sources)
-    counts = [given.count if isinstance(given, Sampled) else len(given) for given in (rates.embedder, rates.generator)]
-    return replace(
-        search, rates_from=sources, around="neighbours", num_trials=1 + sum(min(2, count - 1) for count in counts)
-    )
+def _selection(search: PhaseSearch, rag_loss: str) -> PipelinePlan:
+    phase = PHASES[search.phase]
+    return _plan(selected_as(phase), rag_loss if phase.loss else search.loss)
 
 
 def selection_order(answer: PipelineRecord, metric: str, objective: float) -> tuple[float, float, float, str]:
     """What finalists are sorted by, the winner first: validation ``metric``, the other metric, the objective."""
     other = answer.f1 if metric == "exact_match" else answer.exact_match
     return (-(getattr(answer, metric) or 0.0), -other, objective, answer.pipeline_id)
-
-
-def selection_plan(search: PhaseSearch, upstream_loss: str) -> PipelinePlan:
-    """The pipeline that finalists of a search are answered with, whether or not the space lists its strategy."""
-    strategy = STRATEGIES[PHASES[search.phase].selects_as]
-    loss = upstream_loss if search.phase in FIXED_LOSS else search.loss
-    sides = [_search_of(phase, loss) for phase in (strategy.embedder_phase, strategy.generator_phase)]
-    return PipelinePlan(strategy.name, strategy_loss(strategy.name, loss), *sides)

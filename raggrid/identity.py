@@ -1,12 +1,20 @@
-"""What makes a phase run or a pipeline the same one: its name is a digest of all that determines it."""
+"""What makes a phase run or a pipeline the same one: its name is a digest of all that determines it.
+
+Names survive releases: a setting or a field of `PhaseRun` that a release adds counts only where its value is not the
+one that reproduces what earlier releases did.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 
+from raggrid.space.schema import ADDED, CONTENT, FIRST, SECTIONS, first_keys, flat, nested
 from raggrid.space.search_space import SearchSpace
+
+FIRST_FIELDS = ("phase", "loss", "seed", "embedder_lr", "generator_lr", "max_steps", "upstream_trial_id")
 
 
 @dataclass(frozen=True)
@@ -22,9 +30,24 @@ class PhaseRun:
     upstream_trial_id: str | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """What data and models contain, wherever they are stored.
+
+    ``data``: the dataset's content hash; None where it was not recorded. ``models``: for embedder and generator, the
+    sha256 of each file by its name; a model whose files are not on this machine is missing.
+    """
+
+    data: str | None
+    models: Mapping[str, Mapping[str, str]]
+
+
 def trial_id(run: PhaseRun, study_key: str) -> str:
     """The name of a phase run: equal for equal identity. ``study_key`` stands for models, data and settings."""
-    return f"{run.phase}-{_digest({**asdict(run), 'study': study_key})}"
+    values, later = asdict(run), [field for field in fields(run) if field.name not in FIRST_FIELDS]
+    unsaid = {field.name for field in later if values[field.name] == field.default}
+    told = {name: value for name, value in values.items() if name not in unsaid}
+    return f"{run.phase}-{_digest({**told, 'study': study_key})}"
 
 
 def pipeline_id(
@@ -35,10 +58,28 @@ def pipeline_id(
     return f"{strategy}-{_digest(parts)}"
 
 
-def study_key(space: SearchSpace, data_hash: str) -> str:
-    """What all phase runs of a study share: models, data, prompt, retrieval and training settings."""
-    shared = space.model_dump(mode="json", include={"models", "retrieval", "prompt", "training"})
-    return _digest({"space": shared, "data": data_hash})
+def study_key(space: SearchSpace, contents: Contents) -> str:
+    """What all phase runs of a study share: the contents of models and data, and the settings that affect numbers.
+
+    A setting counts where it differs from the first schema's default, so that equal studies of any two releases have
+    equal keys. A model whose files are not on this machine counts by its reference. Under schema 0 all its settings
+    counted, and every model by its reference.
+    """
+    sections = {name: getattr(space, name) for name in SECTIONS}
+    settings = first_keys(flat({name: each.model_dump(mode="json") for name, each in sections.items()}))
+    if space.schema_version == 0:
+        kept = {key: value for key, value in settings.items() if key in FIRST or key in CONTENT}
+        return _digest({"space": nested(kept), "data": contents.data})
+    # A setting that schema.py does not list yet runs as before at its default.
+    said = flat({name: each.model_dump(mode="json", exclude_defaults=True) for name, each in sections.items()})
+    known = {**FIRST, **ADDED}
+    distinct = {
+        key: value
+        for key, value in settings.items()
+        if key not in CONTENT and (value != known[key] if key in known else key in said)
+    }
+    models = {side: contents.models.get(side) or getattr(space.models, side) for side in ("embedder", "generator")}
+    return _digest({"settings": distinct, "models": models, "data": contents.data})
 
 
 def _digest(parts: object) -> str:

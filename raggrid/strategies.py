@@ -1,7 +1,8 @@
 """The strategies as data: phases, what each trains and needs, and the strategies that are made of them.
 
 A `Phase` is one pass of the trainer; a `Strategy` says which phase its embedder and its generator come from. This
-stands below the space, so that whatever is true of a strategy follows from its one line here.
+stands below the space, so that whatever is true of a strategy follows from its one line here. To add one, add its line,
+and those of its phases; nothing else names them.
 """
 
 from __future__ import annotations
@@ -9,86 +10,135 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+# The losses that a phase without a loss of its own can train with; `finetune.losses` has their formulas.
+RAG_LOSSES = ("rag_token", "rag_sequence")
+
 
 @dataclass(frozen=True)
 class Phase:
-    """What one phase trains. ``selects_as`` is the strategy whose pipeline its finalists are answered with.
+    """What one phase trains.
 
+    ``needs_labels``: it trains on context labels. ``loss``: its own, whatever the space says; None for a RAG loss.
+    ``upstream``: the phase whose winner is the frozen other side; None for the un-tuned model. ``rates_from``: the
+    phases (the embedder's, the generator's) whose winners' learning rates it can start from instead of a grid.
     ``reads_passages`` is False for the control that answers from memory alone.
     """
 
     name: str
     trains_embedder: bool
     trains_generator: bool
-    needs_labels: bool
-    upstream: str | None
-    selects_as: str
+    needs_labels: bool = False
+    loss: str | None = None
+    upstream: str | None = None
+    rates_from: tuple[str, ...] = ()
     reads_passages: bool = True
 
+    @property
+    def sides(self) -> tuple[str | None, str | None]:
+        """The phases that embedder and generator come from in the pipelines that its finalists are answered with."""
+        return (
+            self.name if self.trains_embedder else self.upstream,
+            self.name if self.trains_generator else self.upstream,
+        )
 
+    @property
+    def is_joint(self) -> bool:
+        """Whether it trains both models at once: then it runs once for each loss of ``losses.joint``."""
+        return self.trains_embedder and self.trains_generator
+
+
+# A phase stands behind those that it depends on.
 PHASES: Mapping[str, Phase] = {
     phase.name: phase
     for phase in (
-        Phase("embedder_labels", True, False, True, None, "embedder"),
-        Phase("generator_rag", False, True, False, None, "generator"),
-        Phase("embedder_rag", True, False, False, "generator_rag", "two_phase"),
-        Phase("joint_rag", True, True, False, None, "joint"),
-        Phase("closed_book", False, True, False, None, "closed_book", reads_passages=False),
+        Phase("embedder_labels", True, False, needs_labels=True, loss="mnr"),
+        Phase("generator_rag", False, True),
+        Phase("embedder_rag", True, False, upstream="generator_rag"),
+        Phase("joint_rag", True, True, rates_from=("embedder_rag", "generator_rag")),
+        Phase("closed_book", False, True, loss="closed_book", reads_passages=False),
     )
 }
 
 
-# Phases with one loss of their own, whatever losses.phases says.
-FIXED_LOSS: Mapping[str, str] = {"embedder_labels": "mnr", "closed_book": "closed_book"}
-
-
 @dataclass(frozen=True)
 class Strategy:
-    """A named composition: the phase that its embedder and its generator come from (None: un-tuned)."""
+    """A named composition: the phase that its embedder and its generator come from (None: un-tuned).
+
+    ``by_default``: whether a space that lists no strategies has it. Adding to the default would change such spaces.
+    """
 
     name: str
     embedder_phase: str | None
     generator_phase: str | None
+    by_default: bool = True
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """Every phase that is trained for it, upstream ones included, in the order of `PHASES`."""
+        wanted = {self.embedder_phase, self.generator_phase}
+        for phase in reversed([*PHASES.values()]):
+            wanted.update([phase.upstream] if phase.name in wanted else [])
+        return tuple(phase for phase in PHASES.values() if phase.name in wanted)
 
     @property
     def needs_labels(self) -> bool:
-        """Whether some phase of it reads context labels."""
-        return any(PHASES[phase].needs_labels for phase in (self.embedder_phase, self.generator_phase) if phase)
+        """Whether some phase of it trains on context labels."""
+        return any(phase.needs_labels for phase in self.phases)
 
     @property
     def reads_passages(self) -> bool:
         """Whether its pipeline answers from retrieved passages."""
-        return self.name != "closed_book"
+        return all(phase.reads_passages for phase in self.phases)
 
+    @property
+    def tunes_embedder(self) -> bool:
+        """Whether learning rates of the embedder are searched for it."""
+        return any(phase.trains_embedder for phase in self.phases)
+
+    @property
+    def tunes_generator(self) -> bool:
+        """Whether learning rates of the generator are searched for it."""
+        return any(phase.trains_generator for phase in self.phases)
+
+    @property
+    def marginalises(self) -> bool:
+        """Whether it tunes the embedder through a RAG loss."""
+        return any(phase.trains_embedder and not phase.needs_labels for phase in self.phases)
+
+    @property
+    def is_joint(self) -> bool:
+        """Whether it is reported once for each loss of ``losses.joint``."""
+        return any(phase.is_joint for phase in self.phases)
+
+
+BASELINE = "baseline"
 
 STRATEGIES: Mapping[str, Strategy] = {
     strategy.name: strategy
     for strategy in (
-        Strategy("baseline", None, None),
+        Strategy(BASELINE, None, None),
         Strategy("embedder", "embedder_labels", None),
         Strategy("generator", None, "generator_rag"),
         Strategy("independent", "embedder_labels", "generator_rag"),
         Strategy("two_phase", "embedder_rag", "generator_rag"),
         Strategy("joint", "joint_rag", "joint_rag"),
-        Strategy("closed_book", None, "closed_book"),
+        Strategy("closed_book", None, "closed_book", by_default=False),
     )
 }
 
 
-def source_of(strategy: str) -> str | None:
-    """The strategy with the same generator and the un-tuned embedder, whose answers this one may take over; or None."""
-    phase = STRATEGIES[strategy].generator_phase
-    alike = (
-        name for name, other in STRATEGIES.items() if (other.embedder_phase, other.generator_phase) == (None, phase)
-    )
-    return next((name for name in alike if name != strategy), None)
+def selected_as(phase: Phase) -> Strategy:
+    """The strategy whose pipeline the finalists of a phase are answered with."""
+    return next(each for each in STRATEGIES.values() if (each.embedder_phase, each.generator_phase) == phase.sides)
 
 
 def search_name(phase: str, loss: str) -> str:
-    """The name of a `PhaseSearch`: the phase, and the loss where a phase can have several."""
-    return phase if phase in FIXED_LOSS else f"{phase}/{loss}"
+    """The name of a phase's learning-rate search: the phase, and the loss where a phase can have several."""
+    return phase if PHASES[phase].loss else f"{phase}/{loss}"
 
 
 def strategy_loss(strategy: str, rag_loss: str) -> str | None:
-    """The loss a strategy is reported under: none for baseline, its only phase's where that is fixed, else RAG's."""
-    return {"baseline": None, "embedder": "mnr", "closed_book": "closed_book"}.get(strategy, rag_loss)
+    """The loss a strategy is reported under: its generator's, else its embedder's; none where nothing is trained."""
+    about = STRATEGIES[strategy]
+    phase = about.generator_phase or about.embedder_phase
+    return None if phase is None else PHASES[phase].loss or rag_loss

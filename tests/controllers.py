@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
+from raggrid.backend.ray.opening import restored_from
 from raggrid.evaluation.metrics import METRICS
 from raggrid.graph import study_graph
 from raggrid.records import Report, Status
 from raggrid.space.search_space import SearchSpace
 from raggrid.store.tables import append, create_run
 from raggrid.study.controller import Controller
-from raggrid.study.resume import restored
 from raggrid.study.rows import curve_row
 from raggrid.study.state import StudyState
 from raggrid.study.tasks import AnswerTask, PhaseTask, Task
@@ -88,7 +88,7 @@ def play(
 def continued(controller: Controller, space: SearchSpace | None = None) -> Controller:
     """The study anew from its records; of a larger ``space`` where that is given."""
     space = space or controller.state.space
-    state = restored(StudyState(space, study_graph(space), "key", ("validation", "test")), controller.run)
+    state = restored_from(controller.run, StudyState(space, study_graph(space), "key", ("validation", "test")))
     state.indexed = True
     return Controller(state, controller.run, 0)
 

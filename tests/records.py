@@ -84,6 +84,7 @@ def pipeline(strategy: str, loss: str | None, split: str, scores: Sequence[float
         exact_match=mean,
         f1=mean,
         recall_at_k=1.0,
+        rouge_l=mean,
         k=1,
         num_questions=len(scores),
         needs_labels=strategy in ("embedder", "independent"),
@@ -106,6 +107,7 @@ def predictions(row: PipelineRecord, scores: Sequence[float]) -> list[Prediction
             exact_match=score,
             f1=score,
             recall_at_k=1.0,
+            rouge_l=score,
             retrieved_ids=("p1",),
         )
         for place, score in enumerate(scores)

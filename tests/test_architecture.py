@@ -13,11 +13,12 @@ import pytest
 import raggrid
 
 ROOT = Path(raggrid.__file__).parent
+TESTS = Path(__file__).parent
 # Low to high. A file may import from its own room and from strictly lower ones.
 ROOMS = (
-    "errors", "records", "evaluation/metrics", "strategies", "space", "graph", "identity", "costs", "unit_costs",
-    "model_size", "display_names", "store", "rag", "data", "study", "demo", "evaluation", "finetune", "worker",
-    "backend/ray", "backend/simulator", "planning", "analysis", "published", "report", "show", "cli",
+    "errors", "records", "evaluation/metrics", "strategies", "space", "searches", "graph", "identity", "costs",
+    "unit_costs", "model_size", "display_names", "store", "rag", "data", "study", "demo", "evaluation", "finetune",
+    "worker", "backend/ray", "backend/simulator", "planning", "analysis", "published", "report", "show", "cli",
 )  # fmt: skip
 # Each library, and the rooms or files that may import it.
 OWNERS: Mapping[str, str] = {
@@ -68,6 +69,12 @@ def imports(path: Path) -> Iterator[str]:
             yield from {f"{package}.{a.name}" if (inside / f"{a.name}.py").is_file() else package for a in node.names}
 
 
+def names_of(path: Path) -> set[str]:
+    """Everything that a file imports by name."""
+    nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+    return {f"{node.module}.{alias.name}" for node in nodes for alias in node.names}
+
+
 def room(module: str) -> str:
     """The room of ``raggrid.x.y``: the longest of `ROOMS` that it lies in, or its first part."""
     place = module.removeprefix("raggrid.").replace(".", "/")
@@ -111,6 +118,20 @@ def known_but_forbidden(path: Path, root: Path = ROOT) -> list[str]:
     return [name for name in sorted(set(imports(path))) if any(name == b or name.startswith(f"{b}.") for b in banned)]
 
 
+def misplaced(path: Path, root: Path = TESTS) -> bool:
+    """Whether a test lies in a folder that is none of the code's, or whose code neither it nor its helpers use."""
+    folder = path.parent.relative_to(root).as_posix()
+    package = f"raggrid.{folder.replace('/', '.')}"
+    return folder != "." and not ((ROOT / folder).is_dir() and any(name.startswith(package) for name in _used(path)))
+
+
+def _used(test: Path) -> set[str]:
+    """What a test or a helper of tests imports, itself or through helpers."""
+    own = set(imports(test))
+    helpers = [TESTS.parent / f"{name.replace('.', '/')}.py" for name in own if name.startswith("tests.")]
+    return own.union(*map(_used, helpers))
+
+
 def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
@@ -132,8 +153,15 @@ def test_each_heavy_library_has_one_owner(path: Path) -> None:
 
 @pytest.mark.parametrize("path", modules(), ids=name_of)
 def test_rooms_do_not_know_what_is_not_theirs(path: Path) -> None:
-    left = {"controller.py", "resume.py"}  # until storage has one seam
+    left = {"controller.py"}  # until storage has one seam
     assert not [name for name in known_but_forbidden(path) if path.name not in left]
+
+
+def test_what_flows_between_worker_backend_and_study_is_typed() -> None:
+    """What may hold anything: Ray's plain data, Optuna's objects, the space as YAML and environment.json."""
+    untyped = {"study/tasks.py", "study/proposals.py", "study/resume.py", "worker/environment.py"}
+    paths = {name_of(path) for path in modules() if "typing.Any" in names_of(path)}
+    assert {name for name in paths if name.startswith(("study/", "worker/"))} <= untyped
 
 
 @pytest.mark.parametrize("path", modules(), ids=name_of)
@@ -159,6 +187,13 @@ def test_no_two_files_and_no_two_public_classes_share_a_name() -> None:
     assert {name: count for name, count in (files + classes).items() if count > 1} == {}
 
 
+def test_tests_lie_in_folders_like_the_codes() -> None:
+    tests = sorted(TESTS.rglob("test_*.py"))
+    assert [str(path) for path in tests if misplaced(path)] == []
+    tested = {path.relative_to(TESTS).parts[0] for path in tests}
+    assert {path.relative_to(ROOT).parts[0] for path in modules() if path.parent != ROOT} <= tested
+
+
 @pytest.mark.parametrize(
     ("file", "line", "check"),
     [
@@ -179,6 +214,14 @@ def test_the_rules_can_fail(tmp_path: Path, file: str, line: str, check: object)
     path.write_text(f"{line}\n")
     assert callable(check)
     assert check(path, tmp_path)
+
+
+@pytest.mark.parametrize("file", ["cli/test_errors.py", "search/test_study.py"])
+def test_a_misplaced_test_is_found(tmp_path: Path, file: str) -> None:
+    path = tmp_path / file
+    path.parent.mkdir()
+    path.write_text("from raggrid.errors import listed\n")
+    assert misplaced(path, tmp_path)
 
 
 def test_a_cycle_inside_a_room_is_found(tmp_path: Path) -> None:

@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
 import pytest
 
+import raggrid
 from docs.generate import FOLDER, PAGES, docstrings, sections
+from raggrid.records import Report, Status
+from raggrid.space.yaml_io import dump_space
+from raggrid.study.events import Observer, Progress, TaskEnded, tell
+from raggrid.study.tasks import IndexTask
+from tests.records import made_space
+from tests.studies import WINNERS, answers, study
+from tests.surface import SURFACES
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -21,3 +35,55 @@ def test_every_setting_says_what_it_does() -> None:
         and not any(inner.startswith(f"{prefix}{name}.") for inner, *_ in sections())
     ]
     assert silent == []
+
+
+@pytest.fixture
+def study_at_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A space and, in place of a search, the run directory that it would leave."""
+    models = {"embedder": "BAAI/bge-base-en-v1.5", "generator": "meta-llama/Llama-3.1-8B-Instruct"}
+    (tmp_path / "my.yaml").write_text(dump_space(made_space(models=models)))
+    scores = {key: [answers(0.5, 60, place)] for place, key in enumerate(WINNERS)}
+    progress = Progress(trials=1, planned_trials=11, answers=0, planned_answers=9)
+    ended = TaskEnded(task=IndexTask(), report=Report(status=Status.COMPLETED), progress=progress)
+
+    def search(_: object, run: str, *, observers: Sequence[Observer] = (), say: object = None) -> None:
+        tell(observers, ended)
+        if not Path(run).exists():
+            study(Path(run), scores)
+
+    monkeypatch.setattr(raggrid, "search", search)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("study_at_hand")
+def test_the_examples_of_the_python_page_run(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (FOLDER / "python.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```python\n(.*?)```", page, flags=re.S)
+    exec("\n".join(examples), {})
+    told = capsys.readouterr().out
+    assert "11 trials" in told
+    assert "--set retrieval.top_k: got 0; expected an integer of at least 1." in told
+    assert "completed 1 of 11 trials" in told
+    assert Path("frontier.html").is_file()
+
+
+def test_the_python_page_has_a_call_for_each_verb() -> None:
+    page = (FOLDER / "python.md").read_text(encoding="utf-8")
+    calls = {
+        re.sub(r"\W.*", "", command): call for command, call in re.findall(r"\| `raggrid (.*?)` \| `(.*?)` \|", page)
+    }
+    assert calls.keys() == {line.partition(" ")[0] for line in SURFACES["commands"]()}
+    assert {name for call in calls.values() for name in re.findall(r"raggrid\.(\w+)", call)} <= set(raggrid.__all__)
+
+
+def test_the_site_builds_and_its_links_hold(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(tmp_path / "site")]
+    done = subprocess.run(command, cwd=FOLDER.parent, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "benchmarks/README.md"])
+def test_links_between_files_hold(page: str) -> None:
+    file = FOLDER.parent / page
+    links = re.findall(r"\]\(([^)#\s]+)\)", file.read_text(encoding="utf-8"))
+    assert [link for link in links if "://" not in link and not (file.parent / link).exists()] == []

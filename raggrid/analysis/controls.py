@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from raggrid.analysis.results import Results, StrategyResult
 from raggrid.display_names import label
+from raggrid.evaluation.metrics import METRICS
 
 
 @dataclass(frozen=True)
 class ConstantAnswer:
     """The most frequent training answers, given without reading anything. Scores in [0, 1].
 
-    ``answers``: the distinct ones, one for each word that questions begin with (who, where, what ...).
+    ``answers``: the distinct ones, one for each word that questions begin with (who, where, what ...). ``scores``: by
+    metric, as far as the study measured them.
     """
 
     answers: tuple[str, ...]
     exact_match: float
     f1: float
+    scores: Mapping[str, float | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class ClosedBook:
 
     exact_match: float | None
     f1: float | None
+    scores: Mapping[str, float | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,8 @@ class Controls:
 
 def controls_of(results: Sequence[Results], closed_book: StrategyResult | None) -> Controls:
     """The controls of one or more studies, weighted by their questions."""
-    book = ClosedBook(closed_book.mean("exact_match"), closed_book.mean("f1")) if closed_book else None
+    scores = closed_book.means() if closed_book else {}
+    book = ClosedBook(scores["exact_match"], scores["f1"], scores) if closed_book else None
     return Controls(_constant(results), book)
 
 
@@ -53,8 +58,12 @@ def _constant(results: Sequence[Results]) -> ConstantAnswer | None:
         found.append((scored, result.measured[0].num_questions or 1))
     total = sum(size for _, size in found)
     answers = tuple(dict.fromkeys(str(answer) for scored, _ in found for answer in scored["answers"].values()))
-    scores = {name: sum(float(scored[name]) * size for scored, size in found) / total for name in ("exact_match", "f1")}
-    return ConstantAnswer(answers, scores["exact_match"], scores["f1"])
+    scores = {
+        name: sum(float(scored[name]) * size for scored, size in found) / total
+        for name in METRICS
+        if all(name in scored for scored, _ in found)
+    }
+    return ConstantAnswer(answers, scores["exact_match"], scores["f1"], scores)
 
 
 def no_better_than_controls(controls: Controls, chosen: StrategyResult, metric: str, margin: float) -> Iterator[str]:
@@ -66,7 +75,7 @@ def no_better_than_controls(controls: Controls, chosen: StrategyResult, metric: 
         ("giving the most frequent training answer without reading anything", controls.constant_answer),
         ("a generator tuned without passages", controls.closed_book),
     ):
-        without = getattr(control, metric, None)
+        without = control.scores.get(metric) if control else None
         if without is not None and score - without <= margin:
             yield (
                 f"The recommended strategy scores {100 * score:.1f} {label(metric)}; {name} scores {100 * without:.1f}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,6 @@ import numpy as np
 from raggrid.analysis.results import Results, StrategyResult
 from raggrid.analysis.verdicts import CostBasis, cost_of
 from raggrid.costs import spent
-from raggrid.graph import PipelinePlan
 from raggrid.records import TrialRecord
 
 
@@ -74,22 +73,7 @@ def _parts(result: Results, line: StrategyResult, basis: CostBasis) -> list[floa
     if basis == "final":
         sides = {line.winner.embedder_trial_id, line.winner.generator_trial_id} - {None}
         return [by_id[name].train_device_seconds for name in sides if name in by_id]
-    plan = plan_of(result, line)
-    needed = set(result.graph.needed_by(plan)) if plan else set()
-    if basis == "marginal":
-        others = [other for other in result.graph.pipelines if other != plan]
-        needed -= {name for other in others for name in result.graph.needed_by(other)}
-    return [spent(trial) for name in needed for trial in trials_by_search(result, line.seeds[0]).get(name, ())]
-
-
-def plan_of(result: Results, line: StrategyResult) -> PipelinePlan | None:
-    """The plan that a line belongs to in the study's graph."""
-    return next((plan for plan in result.graph.pipelines if (plan.strategy, plan.loss) == line.key), None)
-
-
-def trials_by_search(result: Results, seed: int) -> Mapping[str, list[TrialRecord]]:
-    """The trials of each search under one seed."""
-    return {
-        name: [t for t in result.trials if (t.phase, t.loss, t.seed) == (search.phase, search.loss, seed)]
-        for name, search in result.graph.searches.items()
-    }
+    graph, plan = result.graph, result.graph.plan_of(*line.key)
+    names = graph.only_needed_by(plan) if basis == "marginal" else graph.needed_by(plan)
+    rows = [row for name in names for row in result.trials_by_search[name]]
+    return [spent(row) for row in rows if row.seed == line.seeds[0]]

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 from raggrid.analysis.results import Results, StrategyResult
-from raggrid.analysis.rule import InHand
+from raggrid.analysis.rule import InHand, phase_in_hand
 from raggrid.costs import Costs, spent
 from raggrid.errors import InputError
-from raggrid.graph import PipelinePlan
 from raggrid.strategies import STRATEGIES, search_name
-
-PHASE_IN_HAND: Mapping[InHand, str] = {"generator": "generator_rag", "embedder": "embedder_labels"}
-
-
-def needs_labels(line: StrategyResult, have: InHand | None) -> bool:
-    """Whether a strategy still needs context labels; an embedder that is tuned already has used them."""
-    return line.needs_labels and have != "embedder"
 
 
 def without_in_hand(result: Results, have: InHand | None) -> Results:
@@ -35,37 +26,27 @@ def without_in_hand(result: Results, have: InHand | None) -> Results:
 def _from_trials(result: Results, line: StrategyResult, have: InHand) -> StrategyResult:
     """``search``: without the phase's trials. ``final``: without the run that the pipeline is made of. ``marginal``:
     without the phase's trials where no other pipeline needs them."""
-    plan = next(plan for plan in result.graph.pipelines if (plan.strategy, plan.loss) == line.key)
-    name = _search_in_hand(result, have)
-    if name not in result.graph.needed_by(plan):
+    graph = result.graph
+    plan, name = graph.plan_of(*line.key), search_name(phase_in_hand(have).name, graph.rag_loss)
+    if name not in graph.needed_by(plan):
         return line
-    search = result.graph.searches[name]
-    rows = [t for t in result.trials if (t.phase, t.loss, t.seed) == (search.phase, search.loss, line.seeds[0])]
-    total = sum(spent(row) for row in rows)
-    once = _run_in_hand(result, line, plan, name)
-    shared = any(name in result.graph.needed_by(other) for other in result.graph.pipelines if other != plan)
+    total = sum(spent(row) for row in result.trials_by_search[name] if row.seed == line.seeds[0])
+    once = _run_in_hand(result, line, name) if name in plan.searches else 0.0
+    only = total if name in graph.only_needed_by(plan) else 0.0
     costs = line.costs
-    left = Costs(costs.final - once, costs.search - total, costs.marginal - (0.0 if shared else total))
+    left = Costs(costs.final - once, costs.search - total, costs.marginal - only)
     return _priced(line, left, tuple(value - once for value in line.final_by_seed))
 
 
-def _search_in_hand(result: Results, have: InHand) -> str:
-    return search_name(PHASE_IN_HAND[have], result.space.losses.phases)
-
-
-def _run_in_hand(result: Results, line: StrategyResult, plan: PipelinePlan, search: str) -> float:
-    """Training seconds of the run that the winner takes from the phase in hand; 0 where it only took its rate."""
-    side = "generator_trial_id" if plan.generator_search == search else "embedder_trial_id"
-    if search not in (plan.generator_search, plan.embedder_search):
-        return 0.0
-    run = getattr(line.winner, side)
+def _run_in_hand(result: Results, line: StrategyResult, search: str) -> float:
+    """Training seconds of the run that the winner takes from the phase in hand."""
+    run = result.graph.trial_of(search, line.winner)
     return next((trial.train_device_seconds for trial in result.trials if trial.trial_id == run), 0.0)
 
 
 def _from_lines(result: Results, line: StrategyResult, have: InHand) -> StrategyResult:
     """For an imported table: minus the cost of the strategy that tunes only this model."""
-    strategy = STRATEGIES[line.strategy]
-    if PHASE_IN_HAND[have] not in (strategy.embedder_phase, strategy.generator_phase):
+    if phase_in_hand(have) not in STRATEGIES[line.strategy].phases:
         return line
     alone = next((other for other in result.measured if other.strategy == have), None)
     if alone is None:

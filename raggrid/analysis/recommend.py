@@ -9,11 +9,11 @@ from typing import Any
 
 from raggrid.analysis.controls import controls_of, no_better_than_controls
 from raggrid.analysis.explanations import disagreement, none_because, recommended
-from raggrid.analysis.in_hand import needs_labels, without_in_hand
+from raggrid.analysis.in_hand import without_in_hand
 from raggrid.analysis.label_price import label_value
 from raggrid.analysis.recommendation import Compared, Recommendation, Recommended, TableRow, known
 from raggrid.analysis.results import Results, StrategyResult, load_all, pooled
-from raggrid.analysis.rule import InHand, paper_rule
+from raggrid.analysis.rule import InHand, needs_labels, paper_rule, phase_in_hand
 from raggrid.analysis.units import unit_for
 from raggrid.analysis.verdicts import CostBasis, Judged, cheapest_not_worse, cost_basis, cost_of, device_price, judge
 from raggrid.analysis.warnings import warnings_of
@@ -71,10 +71,11 @@ def recommend(
     basis = cost_basis(lines, cost, known_learning_rates=known_learning_rates)
     judged, size = judge(lines, metric, margin=margin, confidence=confidence, resamples=resamples, seed=seed)
     has_labels = all(result.has_labels for result in results) if labels is None else labels
-    able = [pair for pair in judged if has_labels or not needs_labels(pair[0], have)]
+    able = [pair for pair in judged if has_labels or not needs_labels(pair[0].strategy, have)]
     limit = _limit(max_device_hours, max_dollars, price)
     allowed = [pair for pair in able if limit is None or cost_of(pair[0], basis) <= limit]
     chosen = cheapest_not_worse(allowed, basis)
+    labels_used = have is not None and phase_in_hand(have).needs_labels
     rule = paper_rule(labels=has_labels, known_learning_rates=known_learning_rates, have=have)
     controls = controls_of(results, closed_book)
     unit = unit_for([limit or 0.0, *(cost_of(line, basis) for line in lines)], _devices(results))
@@ -99,7 +100,7 @@ def recommend(
         runs=tuple(str(run) for run in run_dirs),
         none_because=None if chosen else none_because(judged, able, limit, basis, unit),
         disagreement=disagreement(rule, chosen, judged, basis, have),
-        label_value=label_value(judged, results, basis, price) if has_labels and have != "embedder" else None,
+        label_value=label_value(judged, results, basis, price) if has_labels and not labels_used else None,
         controls=controls,
         num_seeds=max(len(line.seeds) for line in lines),
         case={
@@ -179,9 +180,9 @@ def _costs(
 
 
 def _row(line: StrategyResult, grade: str) -> TableRow:
-    costs, winner = line.costs, line.winner
+    costs, winner, scores = line.costs, line.winner, line.means()
     return TableRow(
-        line.strategy, line.loss, winner.embedder_lr, winner.generator_lr, line.mean("exact_match"), line.mean("f1"),
-        line.mean("recall_at_k"), winner.k, known(costs.final), known(costs.search), known(costs.marginal), grade,
-        line.mean("contains_answer"), len(line.seeds),
+        line.strategy, line.loss, winner.embedder_lr, winner.generator_lr, scores["exact_match"], scores["f1"],
+        scores["recall_at_k"], winner.k, known(costs.final), known(costs.search), known(costs.marginal), grade,
+        scores["contains_answer"], len(line.seeds), scores,
     )  # fmt: skip

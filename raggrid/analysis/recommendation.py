@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, is_dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, is_dataclass
 from typing import Any
 
 from raggrid.analysis.controls import Controls
@@ -45,7 +46,8 @@ class Compared:
 class TableRow:
     """One strategy as measured. Scores are fractions in [0, 1], costs device-seconds; None where a table lacks it.
 
-    ``contains_answer``: the share of predictions that contain an accepted answer; ``num_seeds`` behind the scores.
+    ``contains_answer``: the share of predictions that contain an accepted answer; ``num_seeds`` behind the scores;
+    ``scores``: all of them by metric.
     """
 
     strategy: str
@@ -62,6 +64,7 @@ class TableRow:
     verdict: str
     contains_answer: float | None = None
     num_seeds: int = 1
+    scores: Mapping[str, float | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import reduce
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,10 @@ from raggrid.analysis.predictions import Predictions, read_answers
 from raggrid.costs import Costs
 from raggrid.errors import InputError, RecordError
 from raggrid.evaluation.metrics import METRICS
-from raggrid.graph import StudyGraph, selection_order, study_graph
+from raggrid.graph import PlanKey, StudyGraph, selection_order, study_graph
 from raggrid.records import PipelineRecord, TrialRecord
 from raggrid.space.search_space import SearchSpace
 from raggrid.store.tables import read, read_environment, read_space
-
-Key = tuple[str, str | None]
 
 
 @dataclass(frozen=True)
@@ -47,9 +45,9 @@ class StrategyResult:
     aggregates: dict[str, float | None] = field(default_factory=dict)
 
     @property
-    def key(self) -> Key:
+    def key(self) -> PlanKey:
         """Strategy and loss: what a line of every table stands for."""
-        return self.strategy, self.loss
+        return PlanKey(self.strategy, self.loss)
 
     @property
     def num_questions(self) -> int:
@@ -64,6 +62,10 @@ class StrategyResult:
         known = values[~np.isnan(values)]
         return float(known.mean()) if known.size else None
 
+    def means(self) -> dict[str, float | None]:
+        """`mean` of every metric."""
+        return {metric: self.mean(metric) for metric in METRICS}
+
 
 @dataclass(frozen=True)
 class Results:
@@ -76,8 +78,16 @@ class Results:
     environment: dict[str, Any]
     trials: tuple[TrialRecord, ...]
     measured: tuple[StrategyResult, ...]
-    missing: tuple[Key, ...] = field(default=())
+    missing: tuple[PlanKey, ...] = field(default=())
     answers: tuple[PipelineRecord, ...] = field(default=())
+
+    @cached_property
+    def trials_by_search(self) -> Mapping[str, list[TrialRecord]]:
+        """The recorded trials of each search, under all seeds."""
+        found: dict[str, list[TrialRecord]] = {name: [] for name in self.graph.searches}
+        for row in self.trials:
+            found.setdefault(self.graph.search_of(row.phase, row.loss) or "", []).append(row)
+        return found
 
     @property
     def split(self) -> str:
@@ -139,7 +149,7 @@ def load_results(run: Path) -> Results:
         winners = _winners(graph, rows, trials, space.selection.metric)
         measured = tuple(_strategy_results(winners, rows, read_answers(run, split), split))
     done = {line.key for line in measured}
-    missing = tuple(key for plan in graph.pipelines if (key := (plan.strategy, plan.loss)) not in done)
+    missing = tuple(plan.key for plan in graph.pipelines if plan.key not in done)
     if not measured:
         raise RecordError(f"{run}: no strategy is answered on {split} yet. Let the search continue.")
     return Results(run, space, graph, environment, tuple(trials), measured, missing, tuple(rows))
@@ -147,26 +157,29 @@ def load_results(run: Path) -> Results:
 
 def _winners(
     graph: StudyGraph, rows: Sequence[PipelineRecord], trials: Sequence[TrialRecord], metric: str
-) -> dict[Key, list[PipelineRecord]]:
+) -> dict[PlanKey, list[PipelineRecord]]:
     """The validation rows of each planned strategy, one per seed, as the study itself picked them."""
     objectives = {trial.trial_id: trial.objective for trial in trials}
-    found: dict[Key, list[PipelineRecord]] = {}
+    found: dict[PlanKey, list[PipelineRecord]] = {}
     for plan in graph.pipelines:
-        validated = [r for r in rows if (r.strategy, r.loss, r.split) == (plan.strategy, plan.loss, "validation")]
+        validated = [r for r in rows if (r.strategy, r.loss, r.split) == (*plan.key, "validation")]
         for seed in sorted({row.seed for row in validated}, key=[row.seed for row in validated].index):
             of_seed = [row for row in validated if row.seed == seed]
-            best = min(of_seed, key=lambda row: selection_order(row, metric, _objective(row, objectives)))
-            found.setdefault((plan.strategy, plan.loss), []).append(best)
+            best = min(of_seed, key=lambda row: selection_order(row, metric, _objective(graph, row, objectives)))
+            found.setdefault(plan.key, []).append(best)
     return found
 
 
-def _objective(row: PipelineRecord, objectives: dict[str, float | None]) -> float:
-    last = objectives.get(row.embedder_trial_id or row.generator_trial_id or "")
+def _objective(graph: StudyGraph, row: PipelineRecord, objectives: dict[str, float | None]) -> float:
+    last = objectives.get(graph.selected_trial(row) or row.embedder_trial_id or "")
     return float("inf") if last is None else last
 
 
 def _strategy_results(
-    winners: Mapping[Key, Sequence[PipelineRecord]], rows: Sequence[PipelineRecord], answers: Predictions, split: str
+    winners: Mapping[PlanKey, Sequence[PipelineRecord]],
+    rows: Sequence[PipelineRecord],
+    answers: Predictions,
+    split: str,
 ) -> Iterator[StrategyResult]:
     reported = {(row.pipeline_id, row.seed): row for row in rows if row.split == split}
     for validated in winners.values():

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from raggrid.strategies import STRATEGIES, Phase
+
 InHand = Literal["generator", "embedder"]
 # Its Figures 3, 6 and 7, HotPotQA: the means over four pipelines of wall hours on one node with 8 A10.
 TWO_WAYS_OF_COUNTING = (
@@ -32,12 +34,13 @@ def paper_rule(*, labels: bool, known_learning_rates: bool, have: InHand | None 
         have: a model that is tuned already, so its phase costs nothing any more. The paper does not treat this
             case; the advice follows from its hours, without those of that phase.
     """
-    if have == "embedder":
-        return Rule("independent", "With the embedder tuned already, only the generator is left to tune, on its own.")
-    if labels and have == "generator":
-        return Rule("independent", "With the generator tuned already and context labels, only the cheap phase is left.")
-    if labels:
-        return Rule("independent", "With context labels, tuning on them costs least.")
+    if labels or not needs_labels("independent", have):
+        because = {
+            "embedder": "With the embedder tuned already, only the generator is left to tune, on its own.",
+            "generator": "With the generator tuned already and context labels, only the cheap phase is left.",
+            None: "With context labels, tuning on them costs least.",
+        }
+        return Rule("independent", because[have])
     if known_learning_rates and have == "generator":
         return Rule(
             "two_phase", "With the generator tuned already, the second phase alone costs less than a joint run."
@@ -45,6 +48,17 @@ def paper_rule(*, labels: bool, known_learning_rates: bool, have: InHand | None 
     if known_learning_rates:
         return Rule("joint", "Without context labels but with known learning rates, one joint run is enough.")
     return Rule("two_phase", "With neither context labels nor known rates, two one-dimensional searches cost least.")
+
+
+def phase_in_hand(have: InHand) -> Phase:
+    """The phase that tuned the model: that of the strategy that tunes only this model, which is named after it."""
+    return STRATEGIES[have].phases[-1]
+
+
+def needs_labels(strategy: str, have: InHand | None) -> bool:
+    """Whether a strategy still needs context labels; a model that is tuned already has used those of its phase."""
+    left = [phase for phase in STRATEGIES[strategy].phases if have is None or phase != phase_in_hand(have)]
+    return any(phase.needs_labels for phase in left)
 
 
 def order_is_in_question(rule: str, recommended: str | None) -> bool:

@@ -16,16 +16,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import comb
 
-from raggrid.analysis.cost_spread import plan_of, trials_by_search
 from raggrid.analysis.results import Results, StrategyResult
 from raggrid.costs import spent
 from raggrid.display_names import display_name
-from raggrid.graph import PhaseSearch, PipelinePlan
-from raggrid.records import PipelineRecord, Status, TrialRecord
-from raggrid.strategies import PHASES, strategy_loss
+from raggrid.graph import StudyGraph
+from raggrid.records import Status, TrialRecord
+from raggrid.strategies import BASELINE, PHASES
 
-# The order in which a strategy's searches are counted: those with qualities of their own come first.
-SEARCH_ORDER = ("closed_book", "generator_rag", "embedder_labels", "embedder_rag", "joint_rag")
 WORTHLESS = (Status.DIVERGED, Status.FAILED)
 
 
@@ -73,35 +70,36 @@ def expected_best(values: Sequence[float]) -> list[float]:
 
 def search_curves(result: Results, metric: str) -> Iterator[SearchCurve]:
     """The curve of every measured strategy that searches; none for an imported table, which has no trials."""
-    for line in result.measured:
-        plan = plan_of(result, line)
-        if plan and result.graph.needed_by(plan) and not result.imported:
-            curve = _curve(result, line, plan, metric)
-            if curve:
-                yield curve
+    for line in result.measured if not result.imported else ():
+        searches = _in_order(result.graph, line)
+        curve = _curve(result, line, searches, metric) if searches else None
+        if curve:
+            yield curve
 
 
-def _curve(result: Results, line: StrategyResult, plan: PipelinePlan, metric: str) -> SearchCurve | None:
-    searches = sorted((result.graph.searches[name] for name in result.graph.needed_by(plan)), key=_search_order)
-    trials = trials_by_search(result, line.seeds[0])
+def _curve(result: Results, line: StrategyResult, searches: Sequence[str], metric: str) -> SearchCurve | None:
     floor, spent_before = _untuned(result, metric), 0.0
     steps = [SearchStep("", 0, 0.0, floor, floor)]
     total = censored = 0
-    for search in searches:
-        rows = trials[search.name]
-        known = _qualities(result, line, plan, search, metric)
+    for name in searches:
+        rows = [row for row in result.trials_by_search[name] if row.seed == line.seeds[0]]
+        known = _qualities(result, line, name, metric, is_last=name == searches[-1])
         if not rows or not known:
             return None
         unknown = [row for row in rows if row.trial_id not in known]
         total, censored = total + len(rows), censored + sum(row.status not in WORTHLESS for row in unknown)
-        steps += _steps(search.name, rows, known, floor, spent_before)
+        steps += _steps(name, rows, known, floor, spent_before)
         floor, spent_before = max(floor, *known.values()), spent_before + sum(spent(row) for row in rows)
     sentence = _sentence(line, total, censored)
     return SearchCurve(str(result.run), line.strategy, line.loss, metric, tuple(steps), total, censored, sentence)
 
 
-def _search_order(search: PhaseSearch) -> int:
-    return SEARCH_ORDER.index(search.phase)
+def _in_order(graph: StudyGraph, line: StrategyResult) -> list[str]:
+    """The searches of a strategy, each after those that it depends on; of two that could be first, the generator's."""
+    names = graph.needed_by(graph.plan_of(*line.key))
+    return sorted(
+        names, key=lambda name: (len(graph.needed(name)), not PHASES[graph.searches[name].phase].trains_generator)
+    )
 
 
 def _steps(
@@ -123,33 +121,21 @@ def _steps(
 
 def _untuned(result: Results, metric: str) -> float:
     """The quality before anything is spent: the un-tuned pipeline's on validation; 0 if it was not answered."""
-    rows = [r for r in result.answers if r.strategy == "baseline" and r.split == "validation"]
+    rows = [r for r in result.answers if r.strategy == BASELINE and r.split == "validation"]
     return next((value for row in rows if (value := getattr(row, metric)) is not None), 0.0)
 
 
-def _qualities(
-    result: Results, line: StrategyResult, plan: PipelinePlan, search: PhaseSearch, metric: str
-) -> dict[str, float]:
+def _qualities(result: Results, line: StrategyResult, search: str, metric: str, *, is_last: bool) -> dict[str, float]:
     """Validation quality by trial of a search: of the strategy's own pipelines if the search is the last that it
     needs, else of those that the search's finalists were answered with."""
-    needed = (result.graph.searches[name] for name in result.graph.needed_by(plan))
-    is_last = search == max(needed, key=_search_order)
-    phase = PHASES[search.phase]
-    loss = strategy_loss(phase.selects_as, search.loss if search.phase != "embedder_labels" else "")
-    wanted = line.key if is_last else (phase.selects_as, loss)
-    side = "embedder_trial_id" if phase.trains_embedder else "generator_trial_id"
+    wanted = line.key if is_last else result.graph.selection_plan(search).key
     return {
         name: float(value)
         for row in result.answers
         if (row.strategy, row.loss, row.split, row.seed) == (*wanted, "validation", line.seeds[0])
-        and (name := _trial(row, side)) is not None
+        and (name := result.graph.trial_of(search, row)) is not None
         and (value := getattr(row, metric)) is not None
     }
-
-
-def _trial(row: PipelineRecord, side: str) -> str | None:
-    found: str | None = getattr(row, side)
-    return found
 
 
 def _sentence(line: StrategyResult, total: int, censored: int) -> str:

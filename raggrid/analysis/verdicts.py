@@ -52,9 +52,7 @@ def score_cube(lines: Sequence[StrategyResult], metric: str) -> np.ndarray[Any, 
     Raises:
         InputError: no question has the metric.
     """
-    tuned = [
-        line for line in lines if STRATEGIES[line.strategy].generator_phase or STRATEGIES[line.strategy].embedder_phase
-    ]
+    tuned = [line for line in lines if STRATEGIES[line.strategy].phases]
     seeds = [seed for seed in (tuned or lines)[0].seeds if all(seed in line.seeds for line in tuned or lines)]
     columns = _shared_questions(lines)
     cube = np.stack([
@@ -64,7 +62,10 @@ def score_cube(lines: Sequence[StrategyResult], metric: str) -> np.ndarray[Any, 
     missing = np.isnan(cube).any((0, 1))
     cube = cube[:, :, ~missing] if missing.any() else cube
     if not cube.shape[-1]:
-        raise InputError(f"metric: got {metric}; no question has a value (recall needs context labels). Use f1.")
+        raise InputError(
+            f"metric: got {metric}; no question has a value (recall needs context labels, and an older run lacks newer "
+            "metrics). Use f1."
+        )
     return cube
 
 

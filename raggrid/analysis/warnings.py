@@ -12,7 +12,6 @@ from raggrid.analysis.predictions import distinct_passages
 from raggrid.analysis.results import Results, StrategyResult
 from raggrid.analysis.verdicts import ASSUMED_QUESTIONS
 from raggrid.display_names import display_name
-from raggrid.graph import PhaseSearch
 from raggrid.records import Status
 from raggrid.space.rates import rate_text
 
@@ -129,12 +128,12 @@ def _missing(result: Results) -> Iterator[str]:
 
 def _unfinished(result: Results) -> Iterator[str]:
     """Searches with trials that are still to run; not those that wait for a search in which nothing completed."""
-    seeds, repeats = len(result.space.seeds), result.space.seeds_for == "winners"
+    seeds, repeats = len(result.graph.seeds), result.graph.repeats
     no_winner: set[str] = set()
     for name, search in result.graph.searches.items():
         # A search around the winners of other searches has at least one trial.
         first = 1 if search.rates_from else search.num_trials
-        rows = [row for row in result.trials if (row.phase, row.loss) == (search.phase, search.loss)]
+        rows = result.trials_by_search[name]
         ended, planned = (
             sum(row.status != Status.OVER_BUDGET for row in rows),
             first + seeds - 1 if repeats else first * seeds,
@@ -155,8 +154,8 @@ def _troubled(result: Results) -> Iterator[str]:
 
 def _edges(result: Results) -> Iterator[str]:
     """A best learning rate at the end of its grid: a better one may lie beyond."""
-    for name, search in result.graph.searches.items():
-        for side in _sides(result, search):
+    for name in result.graph.searches:
+        for side in _sides(result, name):
             # With one or two values each is an end, so it means nothing that the best one is.
             ends = (min(side.grid), max(side.grid)) if len(side.grid) > 2 else ()
             if side.chosen in ends:
@@ -167,24 +166,12 @@ def _edges(result: Results) -> Iterator[str]:
                 )
 
 
-def _sides(result: Results, search: PhaseSearch) -> Iterator[_Side]:
+def _sides(result: Results, search: str) -> Iterator[_Side]:
     """The rates of the search's winner beside all rates that were tried, extensions and draws included."""
-    winners = {
-        name: line.winner
-        for line in result.measured
-        for plan in result.graph.pipelines
-        if (plan.strategy, plan.loss) == line.key
-        for name in (plan.embedder_search, plan.generator_search)
-        if name
-    }
-    winner = winners.get(search.name)
-    if winner is None:
-        return
-    trials = [trial for trial in result.trials if (trial.phase, trial.loss) == (search.phase, search.loss)]
-    ids = {winner.embedder_trial_id, winner.generator_trial_id}
-    trial = next((trial for trial in trials if trial.trial_id in ids), None)
-    if trial is None:
-        return
-    for side in ("embedder", "generator"):
-        tried = {getattr(row, f"{side}_lr") for row in trials if row.seed == trial.seed} - {None}
-        yield _Side(side, getattr(trial, f"{side}_lr"), tuple(sorted(tried)))
+    graph, trials = result.graph, result.trials_by_search[search]
+    using = [line.winner for line in result.measured if search in graph.plan_of(*line.key).searches]
+    chosen = [graph.trial_of(search, winner) for winner in using[-1:]]
+    for trial in (row for row in trials if row.trial_id in chosen):
+        for side in ("embedder", "generator"):
+            tried = {getattr(row, f"{side}_lr") for row in trials if row.seed == trial.seed} - {None}
+            yield _Side(side, getattr(trial, f"{side}_lr"), tuple(sorted(tried)))

@@ -24,6 +24,11 @@ Override = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as training.rag.steps=24. Repeatable."),
 ]
+DeviceHours = Annotated[
+    float | None, typer.Option(metavar="HOURS", help="Budget in device-hours, summed over all devices.")
+]
+WallHours = Annotated[float | None, typer.Option(metavar="HOURS", help="Budget in hours of wall time.")]
+Dollars = Annotated[float | None, typer.Option(metavar="DOLLARS", help="Budget in dollars; needs a price, see above.")]
 MetricOption = Annotated[MetricName, typer.Option(metavar="METRIC", help=f"Metric of quality: {', '.join(METRICS)}.")]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,7 @@ import typer
 
 import raggrid
 from raggrid.cli.app import app
-from raggrid.cli.options import Json, Override, Space, budget_options, print_json
+from raggrid.cli.options import DeviceHours, Dollars, Json, Override, Space, WallHours, budget_options, print_json
 
 
 @app.command()
@@ -32,13 +33,9 @@ def search(
     extend: Annotated[
         bool, typer.Option(help="Accept a space that only adds to the one in DIR, and run only what is new.")
     ] = False,
-    device_hours: Annotated[
-        float | None, typer.Option(metavar="HOURS", help="Budget in device-hours, summed over all devices.")
-    ] = None,
-    wall_hours: Annotated[float | None, typer.Option(metavar="HOURS", help="Budget in hours of wall time.")] = None,
-    dollars: Annotated[
-        float | None, typer.Option(metavar="DOLLARS", help="Budget in dollars; needs a price, see above.")
-    ] = None,
+    device_hours: DeviceHours = None,
+    wall_hours: WallHours = None,
+    dollars: Dollars = None,
     plain: Annotated[bool, typer.Option(help="Print one line per event instead of a live table.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -60,14 +57,8 @@ def search(
 
     out = Console(quiet=as_json)
     observers = [] if as_json else [screen_of(out, plain=plain or not sys.stdout.isatty())]
-    raggrid.search(
-        checked,
-        run,
-        address=address,
-        extend=extend,
-        observers=observers,
-        say=lambda text: out.print(text, highlight=False),
-    )
+    say = partial(out.print, highlight=False)
+    raggrid.search(checked, run, address=address, extend=extend, observers=observers, say=say)
     decision, spent = raggrid.recommend([run]), raggrid.bill(run)
     if as_json:
         print_json({**decision.to_json(), "bill": spent.to_json()})

@@ -9,7 +9,7 @@ import typer
 
 import raggrid
 from raggrid.cli.app import app
-from raggrid.cli.options import Json, Override, Space, budget_options, print_json
+from raggrid.cli.options import DeviceHours, Dollars, Json, Override, Space, WallHours, budget_options, print_json
 
 
 @app.command()
@@ -28,11 +28,9 @@ def simulate(
         ),
     ] = None,
     set_: Override = None,
-    device_hours: Annotated[float | None, typer.Option(help="Budget in device-hours, summed over all devices.")] = None,
-    wall_hours: Annotated[float | None, typer.Option(help="Budget in hours of wall time.")] = None,
-    dollars: Annotated[
-        float | None, typer.Option(help="Budget in dollars; needs resources.dollars_per_device_hour.")
-    ] = None,
+    device_hours: DeviceHours = None,
+    wall_hours: WallHours = None,
+    dollars: Dollars = None,
     as_json: Json = False,
 ) -> None:
     """Show what early stopping, sharing and budgets would have saved on a recorded study.
@@ -41,6 +39,8 @@ def simulate(
 
     A table has one row per evaluation: phase, loss, embedder_lr, generator_lr, step, objective, device_seconds
     (training so far) and, where known, seed, evaluate_seconds (of this evaluation) and f1.
+
+    Money is computed at ``resources.dollars_per_device_hour`` of the space; --dollars needs it.
     """
     limits = budget_options(device_hours=device_hours, wall_hours=wall_hours, dollars=dollars)
     checked = raggrid.load_space(space, set_ or [], limits)

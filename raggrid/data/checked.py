@@ -18,7 +18,7 @@ SIDES = ("embedder", "generator")
 def data_of(space: SearchSpace) -> Dataset:
     """The study's data, within its limits. Raises `DataError` for wrong files."""
     folder = Path(space.data.folder).expanduser()
-    return read_folder(folder, {str(split): count for split, count in space.data.limits.items()})
+    return read_folder(folder, {str(split): count for split, count in space.data.limits.items()}, space.data.sample)
 
 
 def checked_data(space: SearchSpace) -> Dataset:
@@ -31,9 +31,12 @@ def checked_data(space: SearchSpace) -> Dataset:
     needy = [name for name in space.strategies if STRATEGIES[name].needs_labels]
     unlabelled, total = data.num_unlabelled("train"), len(data.splits["train"])
     if needy and unlabelled:
+        others = " or ".join(
+            name for name, about in STRATEGIES.items() if about.marginalises and not about.needs_labels
+        )
         raise DataError(
             f"strategy '{needy[0]}' needs context labels; {unlabelled} of {total} training questions have none. "
-            "Label them, or use two_phase or joint."
+            f"Label them, or use {others}."
         )
     return data
 

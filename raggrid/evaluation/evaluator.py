@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raggrid.evaluation.metrics import Answered, scores_of
+from raggrid.evaluation.metrics import answer_scores, recall_at_k
 from raggrid.rag.pipeline import Pipeline
 from raggrid.records import Question
 from raggrid.space.search_space import SearchSpace
@@ -68,5 +68,6 @@ def answer_questions(
 
 def score(question: Question, prediction: str, retrieved_ids: tuple[str, ...], k: int) -> Scored:
     """One prediction against its question's answers and labels."""
-    answered = Answered(prediction, question.answers, retrieved_ids, question.context_ids, k)
-    return Scored(question.id, prediction, retrieved_ids, scores_of(answered))
+    recall = recall_at_k(retrieved_ids, question.context_ids, k) if retrieved_ids else None
+    scores = {**answer_scores(prediction, question.answers), "recall_at_k": recall}
+    return Scored(question.id, prediction, retrieved_ids, scores)

@@ -93,49 +93,31 @@ def recall_at_k(retrieved_ids: Sequence[str], context_ids: Sequence[str], k: int
     return len(labelled & set(retrieved_ids[:k])) / len(labelled) if labelled else None
 
 
-class Answered(NamedTuple):
-    """One answered question as metrics see it; ``k``: how many of the retrieved passages count."""
-
-    prediction: str
-    answers: Sequence[str]
-    retrieved_ids: Sequence[str] = ()
-    context_ids: Sequence[str] = ()
-    k: int = 1
-
-
 class Metric(NamedTuple):
-    """A metric: its printed name, and its value in [0, 1] for a question; None if it has none."""
+    """A metric: its printed name, and its value in [0, 1] for an answer; None for one of retrieval."""
 
     label: str
-    score: Callable[[Answered], float | None]
-
-
-def _of_answers(function: Callable[[str, Sequence[str]], float]) -> Callable[[Answered], float]:
-    return lambda row: function(row.prediction, row.answers)
-
-
-def _recall(row: Answered) -> float | None:
-    return recall_at_k(row.retrieved_ids, row.context_ids, row.k) if row.retrieved_ids else None
+    of_answer: Callable[[str, Sequence[str]], float] | None
 
 
 # By name: the column in records, the value of options and settings, the key in JSON.
 METRICS: Mapping[str, Metric] = {
-    "f1": Metric("F1", _of_answers(f1)),
-    "exact_match": Metric("exact match", _of_answers(exact_match)),
-    "recall_at_k": Metric("recall@k", _recall),
-    "contains_answer": Metric("contained answers", _of_answers(contains_answer)),
-    "rouge_l": Metric("ROUGE-L", _of_answers(rouge_l)),
+    "f1": Metric("F1", f1),
+    "exact_match": Metric("exact match", exact_match),
+    "recall_at_k": Metric("recall@k", None),
+    "contains_answer": Metric("contained answers", contains_answer),
+    "rouge_l": Metric("ROUGE-L", rouge_l),
 }
 
 
-def scores_of(row: Answered) -> dict[str, float | None]:
-    """Every metric of one answered question."""
-    return {name: metric.score(row) for name, metric in METRICS.items()}
+def answer_scores(prediction: str, answers: Sequence[str]) -> dict[str, float | None]:
+    """Every metric of answers, by name."""
+    return {name: metric.of_answer(prediction, answers) for name, metric in METRICS.items() if metric.of_answer}
 
 
 def means(rows: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
     """The mean of every metric over the rows that have it; None if none has."""
-    known = {name: [value for row in rows if (value := row[name]) is not None] for name in METRICS}
+    known = {name: [value for row in rows if (value := row.get(name)) is not None] for name in METRICS}
     return {name: fmean(values) if values else None for name, values in known.items()}
 
 
@@ -152,7 +134,7 @@ def constant_answer(train: Sequence[Question], questions: Sequence[Question]) ->
     overall = Counter(question.answers[0] for question in train)
     best = {opening: found.most_common(1)[0][0] for opening, found in counts.items()}
     given = [best.get(_opening(question), overall.most_common(1)[0][0]) for question in questions]
-    scores = means([scores_of(Answered(answer, row.answers)) for answer, row in zip(given, questions, strict=True)])
+    scores = means([answer_scores(answer, row.answers) for answer, row in zip(given, questions, strict=True)])
     return {"answers": best, **{name: mean for name, mean in scores.items() if mean is not None}}
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from raggrid.finetune.labels import LabelledPair
+from raggrid.finetune.losses import RAG_LOSSES
 from raggrid.finetune.objectives import LabelsForward, RagForward
 from raggrid.rag.index import Index
 
@@ -33,21 +34,10 @@ def brute_force(forward: RagForward, loss: str, temperature: float) -> tuple[Ten
     In float64 and in probabilities, not logs: another road to the same numbers. With prior p(k|x) and
     posterior p(k|x, y), the gradient is (prior - posterior) / temperature; RAG-Token has a posterior a token.
     """
-    probs = forward.token_logprobs.detach().double().exp()
-    mask = forward.answer_mask[:, None, :]
     prior = (forward.retrieval_scores.detach().double() / temperature).softmax(-1)
-    if loss == "rag_sequence":
-        # Scaled by each question's best passage, since a product of many probabilities underflows.
-        logs = torch.where(mask, forward.token_logprobs.detach().double(), 0.0).sum(-1)
-        best = logs.max(-1, keepdim=True).values
-        parts = prior * (logs - best).exp()
-        nll = -(parts.sum(-1).log() + best[:, 0])
-        return nll, (prior - parts / parts.sum(-1, keepdim=True)) / temperature
-    parts = prior[:, :, None] * probs.clamp(min=1e-300)
-    total = parts.sum(1, keepdim=True)
-    nll = -torch.where(mask[:, 0], total[:, 0].log(), 0.0).sum(-1)
-    excess = torch.where(mask, prior[:, :, None] - parts / total, 0.0).sum(-1)
-    return nll, excess / temperature
+    logprobs = forward.token_logprobs.detach().double()
+    nll, gradient = RAG_LOSSES[loss].brute_force(logprobs, forward.answer_mask, prior)
+    return nll, gradient / temperature
 
 
 def audit_loss(forward: RagForward, loss: str, temperature: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from raggrid.evaluation.metrics import contains_answer
 from raggrid.rag.pipeline import Pipeline
@@ -31,20 +32,23 @@ class LabelledPair:
 def labelled_pairs(
     questions: Sequence[Question],
     positions: Mapping[str, int],
+    positives: Literal["all", "first"] = "all",
     negatives: Mapping[str, Sequence[int]] | None = None,
 ) -> list[LabelledPair]:
-    """One pair per question and gold passage; a question without labels has none.
+    """One pair per question and gold passage, or per question alone; a question without labels has none.
 
     Args:
         questions: in the order in which their pairs come.
         positions: of every passage, by its id.
+        positives: ``first`` makes a pair of the first gold passage alone; the others are right all the same.
         negatives: hard ones by question id.
     """
     pairs = []
     for question in questions:
         gold = [positions[name] for name in question.context_ids]
         hard = tuple((negatives or {}).get(question.id, ()))
-        pairs += [LabelledPair(question, positive, frozenset(gold), hard) for positive in gold]
+        chosen = gold if positives == "all" else gold[:1]
+        pairs += [LabelledPair(question, positive, frozenset(gold), hard) for positive in chosen]
     return pairs
 
 

@@ -1,10 +1,13 @@
-"""The three losses, in formulas. Shapes: B questions, K passages, T answer tokens, D vector length, P candidates.
+"""The losses, in formulas. Shapes: B questions, K passages, T answer tokens, D vector length, P candidates.
 
-Everything is summed in log space and in float32, whatever the input's dtype.
+Everything is summed in log space and in float32, whatever the input's dtype. `RAG_LOSSES` has the RAG losses by name,
+each with the brute-force sum that the audit holds it against.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -70,6 +73,43 @@ def rag_token_nll(
     prior = (retrieval_scores.float() / temperature).log_softmax(-1)
     tokens = (prior[:, :, None] + _masked(token_logprobs, answer_mask)).logsumexp(1)
     return _reduced(-torch.where(answer_mask, tokens, 0.0).sum(-1), reduction)
+
+
+@dataclass(frozen=True)
+class RagLoss:
+    """A RAG loss, and another way to the same numbers.
+
+    ``nll``: with the signature of `rag_sequence_nll`. ``brute_force``: from (B, K, T) log-probabilities, (B, T) mask
+    and (B, K) prior p(k|x), float64: (B,) nats per question by plain sums of probabilities, and their (B, K) gradient
+    in the scores before the softmax, the temperature aside: prior minus posterior where passages are marginalised.
+    """
+
+    nll: Callable[..., Tensor]
+    brute_force: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+def _rag_sequence_sums(logprobs: Tensor, mask: Tensor, prior: Tensor) -> tuple[Tensor, Tensor]:
+    # Scaled by each question's best passage, since a product of many probabilities underflows.
+    logs = torch.where(mask[:, None, :], logprobs, 0.0).sum(-1)
+    best = logs.max(-1, keepdim=True).values
+    parts = prior * (logs - best).exp()
+    nll = -(parts.sum(-1).log() + best[:, 0])
+    return nll, prior - parts / parts.sum(-1, keepdim=True)
+
+
+def _rag_token_sums(logprobs: Tensor, mask: Tensor, prior: Tensor) -> tuple[Tensor, Tensor]:
+    parts = prior[:, :, None] * logprobs.exp().clamp(min=1e-300)
+    total = parts.sum(1, keepdim=True)
+    nll = -torch.where(mask, total[:, 0].log(), 0.0).sum(-1)
+    return nll, torch.where(mask[:, None, :], prior[:, :, None] - parts / total, 0.0).sum(-1)
+
+
+# By the names in `strategies`; a closed book has one empty context, under which all of them are equal.
+RAG_LOSSES: Mapping[str, RagLoss] = {
+    "rag_token": RagLoss(rag_token_nll, _rag_token_sums),
+    "rag_sequence": RagLoss(rag_sequence_nll, _rag_sequence_sums),
+    "closed_book": RagLoss(rag_sequence_nll, _rag_sequence_sums),
+}
 
 
 def multiple_negatives_ranking(

@@ -5,7 +5,7 @@ Shapes: B questions here, K passages a question, T answer tokens, D vector lengt
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -15,18 +15,12 @@ import torch
 from torch import Tensor
 
 from raggrid.finetune.labels import LabelledPair
-from raggrid.finetune.losses import multiple_negatives_ranking, rag_sequence_nll, rag_token_nll
+from raggrid.finetune.losses import RAG_LOSSES, multiple_negatives_ranking
 from raggrid.rag.embedder import Embedder
 from raggrid.rag.index import Index
 from raggrid.rag.pipeline import Pipeline
 from raggrid.records import Question
 from raggrid.strategies import Phase
-
-RAG_LOSSES: Mapping[str, Callable[..., Tensor]] = {
-    "rag_token": rag_token_nll,
-    "rag_sequence": rag_sequence_nll,
-    "closed_book": rag_sequence_nll,
-}
 
 
 @dataclass(frozen=True)
@@ -70,7 +64,7 @@ def rag_forward(
         scored = pipeline.required_generator.score(prompts, answers, with_context=with_context)
     logprobs = scored.token_logprobs.unflatten(0, positions.shape)
     mask = scored.answer_mask.unflatten(0, positions.shape)[:, 0]
-    nll = RAG_LOSSES[loss](logprobs, mask, scores, temperature=temperature, reduction="none")
+    nll = RAG_LOSSES[loss].nll(logprobs, mask, scores, temperature=temperature, reduction="none")
     context = None if scored.context_nll is None else scored.context_nll.unflatten(0, positions.shape).mean(-1)
     return RagForward(logprobs, mask, scores, nll, context)
 

@@ -70,7 +70,10 @@ class Trainer:
     def __init__(self, task: TrainTask, worker: Worker) -> None:
         self.task, self.worker = task, worker
         self.phase = PHASES[task.run.phase]
-        self.pairs = labelled_pairs(task.train, task.positions, task.negatives) if self.phase.needs_labels else []
+        positives = task.space.training.labels.positives
+        self.pairs = (
+            labelled_pairs(task.train, task.positions, positives, task.negatives) if self.phase.needs_labels else []
+        )
         self.trained, self.frozen = _split_parameters(task)
         self.optimizer = _optimizer(task, self.trained)
         self.progress = TrainingProgress()
@@ -235,19 +238,13 @@ class Trainer:
     def _report(self, status: Status) -> None:
         progress = self.progress
         levels = evaluation_steps(self.task.run, self.task.space)[:-1]
-        self.worker.report(
-            Report(
-                status=status,
-                step=progress.step,
-                rung=levels.index(progress.step) if progress.step in levels else None,
-                train_loss=progress.loss_sum / max(1, progress.loss_steps),
-                objective=progress.objective,
-                recall_at_k=progress.recall_at_k,
-                train_seconds=progress.train_seconds,
-                evaluate_seconds=progress.evaluate_seconds,
-                attempts=progress.attempts,
-            )
-        )
+        self.worker.report(Report(
+            status=status, step=progress.step, objective=progress.objective, recall_at_k=progress.recall_at_k,
+            train_loss=progress.loss_sum / max(1, progress.loss_steps),
+            rung=levels.index(progress.step) if progress.step in levels else None,
+            train_seconds=progress.train_seconds, evaluate_seconds=progress.evaluate_seconds,
+            attempts=progress.attempts,
+        ))  # fmt: skip
 
 
 def save_models(task: TrainTask) -> None:

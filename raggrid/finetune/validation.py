@@ -21,7 +21,7 @@ from raggrid.strategies import Phase
 
 @dataclass(frozen=True)
 class Validation:
-    """``objective``: nats a question on a sample of ``validation_questions``; ``recall_at_k`` over the whole split."""
+    """``objective``: nats per question on ``validation_questions`` of them; ``recall_at_k`` over the whole split."""
 
     objective: float
     recall_at_k: float | None
@@ -39,10 +39,10 @@ def validate(
     """Measure both with the current weights; every worker does its part and knows the result."""
     training = space.training
     count = (phase.needs_labels and training.labels.validation_questions) or training.validation_questions
-    subset = sampled(questions, count)
+    subset = sampled(questions, count, space.data.sample)
     with torch.no_grad():
         if phase.needs_labels:
-            total = _labels_total(pipeline, labelled_pairs(subset, positions), space, worker)
+            total = _labels_total(pipeline, labelled_pairs(subset, positions, training.labels.positives), space, worker)
         else:
             total = _rag_total(pipeline, phase, loss, _mine(subset, worker), space)
     summed = worker.sum(total.to(worker.device)).tolist()

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from raggrid.graph import PhaseSearch, PipelinePlan, StudyGraph, study_graph
+from raggrid.graph import PipelinePlan, StudyGraph, study_graph
 from raggrid.planning.expected_stops import expected_ends, fewest_ends, no_ends, synchronous_ends
 from raggrid.planning.makespan import Batch, wall_seconds
+from raggrid.searches import PhaseSearch
 from raggrid.space.rates import rungs
 from raggrid.space.search_space import SearchSpace
-from raggrid.strategies import PHASES, source_of
 from raggrid.unit_costs import PhaseCosts, UnitCosts
 
 SCENARIOS = ("low", "expected", "high")
@@ -107,11 +107,11 @@ def make_estimate(space: SearchSpace, units: UnitCosts, sizes: Sizes) -> Estimat
     """
     graph, workers = study_graph(space), max(1, space.resources.workers)
     searches = {name: _search_estimate(space, search, units) for name, search in graph.searches.items()}
-    rounds = answering_rounds(space, graph, searches)
+    rounds, low = answering_rounds(space, graph, searches), _finalists(space, searches, "low")
     trials = total([bill.all_trials for bill in searches.values()])
     training = total([bill.device_seconds + bill.repeat_device_seconds for bill in searches.values()])
-    shared = shared_rounds(space, graph, searches)
-    written = {split: replace(count, low=count.low - shared[split]) for split, count in rounds.items()}
+    reusing = graph.num_reusing(low)
+    written = {split: replace(count, low=count.low - reusing[split]) for split, count in rounds.items()}
     answering = total([written[split].times(count * units.answer_seconds) for split, count in sizes.questions.items()])
     loading = total(rounds.values()).times(units.answer_startup_seconds)
     starting = [bill.all_trials.times(workers * units.of(name).startup_seconds) for name, bill in searches.items()]
@@ -126,41 +126,15 @@ def make_estimate(space: SearchSpace, units: UnitCosts, sizes: Sizes) -> Estimat
 
 
 def answering_rounds(space: SearchSpace, graph: StudyGraph, searches: Mapping[str, SearchEstimate]) -> dict[str, Range]:
-    """How often the whole validation split and the whole test split are answered.
-
-    Validation: by every search's finalists, and by the pipelines that are not a finalist of any search. Test: by
-    every strategy's winner. Further seeds answer the winners of all trained strategies on both.
-    """
-    finalists = total([_at_most(bill.completed, space.selection.finalists) for bill in searches.values()])
-    names, more = [plan.strategy for plan in graph.pipelines], len(space.seeds) - 1
-    trained = len(names) - names.count("baseline")
-    again = finalists + certain(names.count("independent")) if space.seeds_for == "grid" else certain(trained)
-    once = finalists + certain(names.count("independent") + names.count("baseline"))
-    return {"validation": once + again.times(more), "test": certain(len(names) + more * trained)}
+    """How often the whole validation split and the whole test split are answered."""
+    counts = [graph.num_answerings(_finalists(space, searches, scenario)) for scenario in SCENARIOS]
+    return {split: Range(*(float(count[split]) for count in counts)) for split in counts[0]}
 
 
-def shared_rounds(space: SearchSpace, graph: StudyGraph, searches: Mapping[str, SearchEstimate]) -> dict[str, float]:
-    """How many of the fewest `answering_rounds` may reuse all their answers."""
-    names, more = [plan.strategy for plan in graph.pipelines], len(space.seeds) - 1
-    winners = sum(source_of(name) in names for name in names)
-    finalists = _shared_finalists(space, graph, searches) + names.count("independent")
-    again = finalists if space.seeds_for == "grid" else winners
-    return {"validation": finalists + again * more, "test": winners * (more + 1)}
-
-
-def _shared_finalists(space: SearchSpace, graph: StudyGraph, searches: Mapping[str, SearchEstimate]) -> float:
-    sharing = [name for name, search in graph.searches.items() if _shares(graph, search)]
-    return sum(_finalists(space, searches[name], "low") for name in sharing)
-
-
-def _shares(graph: StudyGraph, search: PhaseSearch) -> bool:
-    """Whether a search's finalists may reuse answers: of the winner upstream, or of baseline if it is listed."""
-    source = source_of(PHASES[search.phase].selects_as)
-    return bool(search.upstream) or any(plan.strategy == source for plan in graph.pipelines)
-
-
-def _at_most(count: Range, most: int) -> Range:
-    return Range(*(min(value, most) for value in (count.low, count.expected, count.high)))
+def _finalists(space: SearchSpace, searches: Mapping[str, SearchEstimate], scenario: str) -> dict[str, float]:
+    """The number of finalists by search."""
+    most = space.selection.finalists
+    return {name: min(float(getattr(bill.completed, scenario)), most) for name, bill in searches.items()}
 
 
 def _search_estimate(space: SearchSpace, search: PhaseSearch, units: UnitCosts) -> SearchEstimate:
@@ -218,23 +192,15 @@ def _trial_seconds(costs: PhaseCosts, levels: Sequence[int], place: int, max_ste
 def _strategy_estimate(
     graph: StudyGraph, plan: PipelinePlan, searches: Mapping[str, SearchEstimate], units: UnitCosts, workers: int
 ) -> StrategyEstimate:
-    needed = set(graph.needed_by(plan))
-    others = {name for other in graph.pipelines if other != plan for name in graph.needed_by(other)}
     return StrategyEstimate(
         plan.strategy,
         plan.loss,
         sum(
-            workers * units.of(name).train_seconds(graph.searches[name].max_steps) for name in trained_once(graph, plan)
+            workers * units.of(name).train_seconds(graph.searches[name].max_steps) for name in graph.trained_once(plan)
         ),
-        total([searches[name].device_seconds for name in needed]),
-        total([searches[name].device_seconds for name in needed - others]),
+        total([searches[name].device_seconds for name in graph.needed_by(plan)]),
+        total([searches[name].device_seconds for name in graph.only_needed_by(plan)]),
     )
-
-
-def trained_once(graph: StudyGraph, plan: PipelinePlan) -> set[str]:
-    """The searches whose winners make up one configuration: both models, and what a model was trained against."""
-    sides = {name for name in (plan.embedder_search, plan.generator_search) if name}
-    return sides | {upstream for name in sides if (upstream := graph.searches[name].upstream)}
 
 
 def _wall(
@@ -257,7 +223,8 @@ def _batches(
     scenario: str,
 ) -> Iterator[Batch]:
     """The study as batches of tasks: the index, every search and its finalists' answers, the winners' answers."""
-    workers = max(1, space.resources.workers)
+    workers, finalists = max(1, space.resources.workers), _finalists(space, searches, scenario)
+    free = {name for name in searches if scenario == "low" and graph.source_of(graph.selection_plan(name))}
     yield Batch("index", [units.index_seconds])
     for name, search in graph.searches.items():
         bill, start = searches[name], units.of(name).startup_seconds
@@ -265,22 +232,15 @@ def _batches(
         seconds = getattr(bill.device_seconds + bill.repeat_device_seconds, scenario) / workers
         after = [f"{needed} answered" for needed in search.depends_on] or ["index"]
         yield Batch(name, [start + seconds / trials] * trials, after)
-        free = scenario == "low" and _shares(graph, search)
-        one = units.answer_startup_seconds + (not free) * sizes.questions["validation"] * units.answer_seconds
-        yield Batch(f"{name} answered", [one] * round(_finalists(space, bill, scenario)), [name])
-    rounds = {split: getattr(count, scenario) for split, count in answering_rounds(space, graph, searches).items()}
-    rounds["validation"] -= sum(_finalists(space, bill, scenario) for bill in searches.values())
-    shared = dict.fromkeys(rounds, 0.0)
-    if scenario == "low":
-        shared = shared_rounds(space, graph, searches)
-        shared["validation"] -= _shared_finalists(space, graph, searches)
+        one = units.answer_startup_seconds + (name not in free) * sizes.questions["validation"] * units.answer_seconds
+        yield Batch(f"{name} answered", [one] * round(finalists[name]), [name])
+    rounds = dict(graph.num_answerings(finalists))
+    rounds["validation"] -= sum(finalists.values())
+    reusing = dict(graph.num_reusing(finalists)) if scenario == "low" else dict.fromkeys(rounds, 0.0)
+    reusing["validation"] -= sum(finalists[name] for name in free)
     finals = [
-        units.answer_startup_seconds + (place >= shared[split]) * sizes.questions[split] * units.answer_seconds
+        units.answer_startup_seconds + (place >= reusing[split]) * sizes.questions[split] * units.answer_seconds
         for split, count in rounds.items()
         for place in range(round(count))
     ]
     yield Batch("winners answered", finals, [f"{name} answered" for name in graph.searches] or ["index"])
-
-
-def _finalists(space: SearchSpace, bill: SearchEstimate, scenario: str) -> float:
-    return min(float(getattr(bill.completed, scenario)), space.selection.finalists)

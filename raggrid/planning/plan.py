@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from raggrid.graph import PhaseSearch, StudyGraph, study_graph
+from raggrid.graph import StudyGraph, study_graph
 from raggrid.planning.pricing import Pricing
+from raggrid.searches import PhaseSearch
 from raggrid.space.rates import rungs
 from raggrid.space.search_space import SearchSpace
 
@@ -80,10 +81,8 @@ def trial_plan(space: SearchSpace, pricing: Pricing | None = None, *, unpriced_b
         num_trials_unshared=sum(strategy.num_trials_alone for strategy in strategies),
         num_steps=sum(search.num_trials * search.steps for search in searches),
         num_steps_unshared=sum(strategy.num_steps_alone for strategy in strategies),
-        # Finalists on validation; pipelines that are not a finalist of any search; all winners on test.
-        num_answerings_at_most=finalists
-        + sum(p.strategy in ("baseline", "independent") for p in graph.pipelines)
-        + len(graph.pipelines),
+        # Finalists and composed pipelines on validation; all winners on test.
+        num_answerings_at_most=finalists + len(graph.composed) + len(graph.pipelines),
         workers=max(1, space.resources.workers),
         pricing=pricing,
         unpriced_because=unpriced_because,
@@ -112,7 +111,6 @@ def _strategies(graph: StudyGraph) -> list[PlannedStrategy]:
     rows = []
     for own in graph.pipelines:
         needed = [graph.searches[name] for name in graph.needed_by(own)]
-        others = {name for other in graph.pipelines if other != own for name in graph.needed_by(other)}
         rows.append(
             PlannedStrategy(
                 own.strategy,
@@ -120,7 +118,7 @@ def _strategies(graph: StudyGraph) -> list[PlannedStrategy]:
                 tuple(search.name for search in needed),
                 sum(search.num_trials for search in needed),
                 sum(search.num_trials * search.max_steps for search in needed),
-                sum(search.num_trials for search in needed if search.name not in others),
+                sum(graph.searches[name].num_trials for name in graph.only_needed_by(own)),
             )
         )
     return rows

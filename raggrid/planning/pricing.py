@@ -157,7 +157,7 @@ def _over_budget(space: SearchSpace, bill: Estimate, hourly: float) -> Iterator[
 
 def _choices(space: SearchSpace, units: UnitCosts, sizes: Sizes) -> Iterator[Choice]:
     for kind, value, name in CHOICES:
-        if kind == "joint" and "joint" not in space.strategies:
+        if kind == "joint" and not space.has_joint:
             continue
         if kind == "joint":
             rates = space.learning_rates.model_copy(update={"joint": value})

@@ -10,9 +10,9 @@ from pathlib import Path
 from raggrid.published.result_rows import Row, Table
 from raggrid.published.result_tables import read_tables
 from raggrid.records import PipelineRecord
-from raggrid.space.search_space import TUNES_EMBEDDER, TUNES_GENERATOR, SearchSpace
+from raggrid.space.search_space import SearchSpace
 from raggrid.store.tables import append, check_free, create_run
-from raggrid.strategies import STRATEGIES
+from raggrid.strategies import BASELINE, RAG_LOSSES, STRATEGIES
 
 UNKNOWN = "not stated by the table"
 NEEDS_QUESTIONS = (
@@ -70,19 +70,20 @@ def _space(table: Table) -> SearchSpace:
         side: list(table.grid) or sorted({rate for row in table.rows if (rate := getattr(row, f"{side}_lr"))})
         for side in ("embedder", "generator")
     }
-    missing = {
-        *(TUNES_EMBEDDER if not grids["embedder"] else ()),
-        *(TUNES_GENERATOR if not grids["generator"] else ()),
+    known = {
+        name
+        for name, about in STRATEGIES.items()
+        if (grids["embedder"] or not about.tunes_embedder) and (grids["generator"] or not about.tunes_generator)
     }
-    strategies = [name for name in dict.fromkeys(row.strategy for row in table.rows) if name not in missing]
-    joint = [row.loss for row in table.rows if row.strategy == "joint"]
+    strategies = [name for name in dict.fromkeys(row.strategy for row in table.rows) if name in known]
+    joint = [row.loss for row in table.rows if STRATEGIES[row.strategy].is_joint]
     top_k = max(2, *(row.k or 0 for row in table.rows))
     return SearchSpace.model_validate({
         "name": table.name,
         "data": {"folder": UNKNOWN},
         "models": {"embedder": table.embedder or UNKNOWN, "generator": table.generator or UNKNOWN},
-        "strategies": strategies or ["baseline"],
-        "losses": {"joint": joint or ["rag_token"]},
+        "strategies": strategies or [BASELINE],
+        "losses": {"joint": joint or RAG_LOSSES[:1]},
         "learning_rates": grids,
         "retrieval": {"top_k": top_k},
     })  # fmt: skip
@@ -104,29 +105,16 @@ def _record(row: Row, split: str, num_questions: int | None, num_devices: int) -
     costs = [
         math.nan if hours is None else hours * 3600 for hours in (row.search_device_hours, row.marginal_device_hours)
     ]
-    if row.strategy == "baseline":
+    if not STRATEGIES[row.strategy].phases:
         costs = [0.0, 0.0]
     scores = [math.nan if value is None else value for value in (row.exact_match, row.f1)]
     return PipelineRecord(
-        pipeline_id=f"{row.strategy}-{row.loss}",
-        strategy=row.strategy,
-        loss=row.loss,
-        seed=0,
-        split=row.split or split,
-        embedder_trial_id=None,
-        generator_trial_id=None,
-        embedder_lr=row.embedder_lr,
-        generator_lr=row.generator_lr,
-        exact_match=scores[0],
-        f1=scores[1],
-        recall_at_k=row.recall_at_k,
-        k=row.k or 0,
-        num_questions=row.num_questions or num_questions or 0,
-        needs_labels=STRATEGIES[row.strategy].needs_labels,
-        final_device_seconds=final * 3600,
-        search_device_seconds=costs[0],
-        marginal_device_seconds=costs[1],
-    )
+        pipeline_id=f"{row.strategy}-{row.loss}", strategy=row.strategy, loss=row.loss, seed=0,
+        split=row.split or split, embedder_trial_id=None, generator_trial_id=None, embedder_lr=row.embedder_lr,
+        generator_lr=row.generator_lr, exact_match=scores[0], f1=scores[1], recall_at_k=row.recall_at_k, k=row.k or 0,
+        num_questions=row.num_questions or num_questions or 0, needs_labels=STRATEGIES[row.strategy].needs_labels,
+        final_device_seconds=final * 3600, search_device_seconds=costs[0], marginal_device_seconds=costs[1],
+    )  # fmt: skip
 
 
 def assumed(table: Table, num_devices: int | None) -> Iterator[str]:

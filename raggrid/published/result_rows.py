@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from raggrid.errors import DataError, listed
-from raggrid.strategies import STRATEGIES, strategy_loss
+from raggrid.strategies import BASELINE, RAG_LOSSES, STRATEGIES, strategy_loss
 
 # Other names of the same columns.
 SYNONYMS = {
@@ -32,7 +32,6 @@ PAPER_NAMES: Mapping[str, tuple[str, str | None]] = {
 SCORES = ("exact_match", "f1", "recall_at_k")
 COSTS = ("device_hours", "hours", "search_device_hours", "marginal_device_hours")
 RATES = ("embedder_lr", "generator_lr")
-RAG_LOSSES = ("rag_token", "rag_sequence")
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,7 @@ def _missing_columns(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield "no column 'strategy'; expected one row per strategy. Add it."
     if not columns & {"exact_match", "f1"}:
         yield "no column 'exact_match' or 'f1'; expected one of them. Add it."
-    if not columns & {"device_hours", "hours"} and any(_strategy_of(row)[0] != "baseline" for row in rows):
+    if not columns & {"device_hours", "hours"} and any(_strategy_of(row)[0] != BASELINE for row in rows):
         yield "no column 'device_hours' or 'hours'; expected the cost of training. Add it."
 
 
@@ -153,13 +152,14 @@ def _row(where: str, named: Mapping[str, Any], percent: bool, problems: list[str
         values[name] = _fraction(where, name, values[name], percent, problems)
     if named.get("exact_match") is None and named.get("f1") is None:
         problems.append(f"{where}: has neither exact_match nor f1; expected one of them.")
-    if strategy != "baseline" and named.get("device_hours") is None and named.get("hours") is None:
+    if strategy != BASELINE and named.get("device_hours") is None and named.get("hours") is None:
         problems.append(f"{where}: has neither device_hours nor hours; expected the cost of its training.")
     split = named.get("split")
     if split not in (None, "validation", "test"):
         problems.append(f"{where}: split: got '{split}'; expected validation or test.")
-    loss = named.get("loss") or loss or strategy_loss(strategy or "", "rag_token")
-    if strategy == "joint" and loss not in RAG_LOSSES:
+    about = STRATEGIES.get(strategy or "")
+    loss = named.get("loss") or loss or (strategy_loss(about.name, RAG_LOSSES[0]) if about else None)
+    if about and about.is_joint and loss not in RAG_LOSSES:
         suggestion = _suggestion(str(loss), RAG_LOSSES)
         problems.append(f"{where}: loss: got '{loss}'; expected one of {', '.join(RAG_LOSSES)}.{suggestion}")
     return Row(strategy or "", loss, split=split, **values)

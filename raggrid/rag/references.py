@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
+import json
 import os
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from raggrid.errors import ModelError
@@ -18,6 +22,15 @@ KNOWN_SHA256 = {
 }
 PREFIX = "package:"
 FILE_SUFFIXES = (".gguf", ".safetensors", ".bin", ".pt", ".pth", ".onnx")
+WEIGHTS = (("model*.safetensors", "adapter_model.safetensors"), ("pytorch_model*.bin", "adapter_model.bin"))
+CONFIGURATION = (
+    "config.json", "generation_config.json", "adapter_config.json", "modules.json", "sentence_bert_config.json",
+    "config_sentence_transformers.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+    "added_tokens.json", "vocab.txt", "vocab.json", "merges.txt", "tokenizer.model", "spiece.model",
+    "sentencepiece.bpe.model", "chat_template.jinja",
+)  # fmt: skip
+LARGE = 1_000_000  # bytes; hashing less than this takes a few milliseconds
+SETTLED_SECONDS = 2.0  # a file may change once more within its time stamp's resolution
 
 
 def locate(reference: str) -> Path | None:
@@ -66,6 +79,80 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def cached_snapshot(name: str) -> Path | None:
+    """The cached snapshot of a hub model's current commit, a folder named by that commit; None if there is none."""
+    home = Path(os.environ.get("HF_HOME") or _user_cache() / "huggingface")
+    cache = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
+    for full in (name, f"sentence-transformers/{name}"):  # that library's own models go by their bare names too
+        folder = cache / f"models--{full.replace('/', '--')}"
+        main = folder / "refs" / "main"
+        commit = main.read_text().strip() if main.is_file() else ""
+        found = [each for each in sorted(folder.glob("snapshots/*")) if commit in ("", each.name)]
+        if found:
+            return found[-1]
+    return None
+
+
+def model_files(reference: str) -> Mapping[str, str] | None:
+    """The sha256 of each file that a model's numbers follow from, by its name in the model's folder.
+
+    These are the weights (safetensors with all shards, an adapter's too; PyTorch's .bin files where there are none) and
+    `CONFIGURATION`: architecture, generation defaults, tokenizer, chat template, and how sentence-transformers composes
+    its modules, whose folders count as well. Other formats, model cards, code and the base model that an adapter names
+    do not count. A GGUF file contains all of it; it is called model.gguf here whatever its name. A hub name stands for
+    the cached snapshot of its current commit.
+
+    Returns:
+        None for a hub model whose weights are not cached on this machine.
+
+    Raises:
+        ModelError: the reference names nothing.
+    """
+    path = locate(reference)
+    if path is not None and path.is_file():
+        return {f"model{path.suffix}": file_digest(path)}
+    folder = path or cached_snapshot(reference)
+    files = sorted(_counted(folder)) if folder else []
+    if folder is None or (path is None and all(file.name in CONFIGURATION for file in files)):
+        return None
+    return {file.relative_to(folder).as_posix(): file_digest(file) for file in files}
+
+
+def _counted(folder: Path) -> Iterator[Path]:
+    modules: list[str] = []
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # what is damaged is said where it is loaded
+        modules = [each["path"] for each in json.loads((folder / "modules.json").read_text(encoding="utf-8"))]
+    for place in {folder, *(folder / path for path in modules)}:
+        weights = ([file for pattern in form for file in place.glob(pattern)] for form in WEIGHTS)
+        yield from next(filter(None, weights), [])
+        yield from (place / name for name in CONFIGURATION if (place / name).is_file())
+
+
+def file_digest(path: Path) -> str:
+    """Hex sha256 of a file. A large one is read once: its digest is cached by path, size and modification time.
+
+    The hub's cache stores large files under their sha256, and snapshots link to them: these are not read at all.
+    """
+    path = path.resolve()
+    if len(path.name) == 64 and path.parent.name == "blobs":
+        return path.name
+    about = path.stat()
+    if about.st_size < LARGE:
+        return sha256(path)
+    key = hashlib.sha256(f"{path}\0{about.st_size}\0{about.st_mtime_ns}".encode()).hexdigest()
+    known = cache_folder() / "digests" / key
+    with contextlib.suppress(OSError):
+        return known.read_text()
+    found = sha256(path)
+    if time.time() - about.st_mtime > SETTLED_SECONDS:
+        with contextlib.suppress(OSError):  # a cache that cannot be written costs time, no more
+            known.parent.mkdir(parents=True, exist_ok=True)
+            part = known.with_suffix(f".{os.getpid()}")
+            part.write_text(found)
+            part.rename(known)
+    return found
+
+
 def verify(reference: str, expected: str | None = None) -> Path | None:
     """Locate a reference and check the digest of its weights.
 
@@ -88,6 +175,9 @@ def verify(reference: str, expected: str | None = None) -> Path | None:
 
 
 def cache_folder() -> Path:
-    """Where converted models are kept: $RAGGRID_CACHE, else raggrid/ in the user's cache folder."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(os.environ.get("RAGGRID_CACHE") or Path(base) / "raggrid")
+    """Where converted models and digests are kept: $RAGGRID_CACHE, else raggrid/ in the user's cache folder."""
+    return Path(os.environ.get("RAGGRID_CACHE") or _user_cache() / "raggrid")
+
+
+def _user_cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

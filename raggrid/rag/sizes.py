@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import struct
 from collections.abc import Mapping, Sequence
 from math import prod
@@ -13,7 +12,7 @@ from typing import Any
 from raggrid.errors import ModelError
 from raggrid.model_size import ModelSize
 from raggrid.rag.gguf import converted
-from raggrid.rag.references import locate
+from raggrid.rag.references import cached_snapshot, locate
 
 # What configurations call the width of a model and its layers, and those of a decoder beside an encoder.
 HIDDEN = ("hidden_size", "d_model", "n_embd", "dim")
@@ -48,8 +47,8 @@ def model_size(reference: str) -> ModelSize | None:
         ModelError: a path that is not there, or a file that is no model.
     """
     path = locate(reference)
-    if path is None:
-        path = _in_hub_cache(reference)
+    if path is None and (snapshot := cached_snapshot(reference)) and list(snapshot.glob("*.safetensors")):
+        path = snapshot
     if path is None:
         return _known(reference)
     if path.suffix == ".gguf":
@@ -61,7 +60,7 @@ def model_size(reference: str) -> ModelSize | None:
 def is_at_hand(reference: str) -> bool:
     """Whether a model's files are on this machine."""
     try:
-        return locate(reference) is not None or _in_hub_cache(reference) is not None
+        return locate(reference) is not None or cached_snapshot(reference) is not None
     except ModelError:
         return False
 
@@ -71,15 +70,6 @@ def _known(reference: str) -> ModelSize | None:
         return None
     parameters, vocabulary, hidden, layers, tied = KNOWN[reference]
     return ModelSize(parameters, vocabulary * hidden, hidden, layers, tied, "a table of known models")
-
-
-def _in_hub_cache(reference: str) -> Path | None:
-    """A snapshot that a hub library has left on this machine."""
-    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
-    cache = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
-    snapshots = cache / f"models--{reference.replace('/', '--')}" / "snapshots"
-    found = sorted(snapshots.glob("*/config.json"))
-    return found[-1].parent if found and list(found[-1].parent.glob("*.safetensors")) else None
 
 
 def _of_folder(folder: Path) -> ModelSize:

@@ -11,8 +11,8 @@ from raggrid.analysis.recommend import Recommendation, recommend
 from raggrid.analysis.results import Results, load_results
 from raggrid.analysis.units import Unit, unit_for
 from raggrid.display_names import display_name
-from raggrid.graph import PhaseSearch
 from raggrid.records import CurveRecord, LedgerRecord, PipelineRecord, TrialRecord
+from raggrid.searches import PhaseSearch
 from raggrid.space.rates import rate_text
 from raggrid.store.tables import read
 
@@ -36,7 +36,7 @@ class Study:
 
     def trials_of(self, search: PhaseSearch) -> list[TrialRecord]:
         """The recorded trials of a search."""
-        return [row for row in self.results.trials if (row.phase, row.loss) == (search.phase, search.loss)]
+        return self.results.trials_by_search[search.name]
 
 
 def read_study(run: Path) -> Study:
@@ -68,9 +68,7 @@ def rates(trial: TrialRecord) -> tuple[float, float]:
 
 def attributed_to(study: Study) -> list[tuple[str, str, float]]:
     """The bill: (search or pipeline, category, device-seconds), summed; searches first, then answering, then others."""
-    search_of = {
-        row.trial_id: search.name for search in study.results.graph.searches.values() for row in study.trials_of(search)
-    }
+    search_of = {row.trial_id: name for name, rows in study.results.trials_by_search.items() for row in rows}
     answers = {row.pipeline_id: f"answering: {display_name(row.strategy, row.loss)}" for row in study.pipelines}
     order = [*study.results.graph.searches, *dict.fromkeys(answers.values())]
     sums: dict[tuple[str, str], float] = {}

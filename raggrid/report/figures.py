@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from raggrid.display_names import display_name, label
-from raggrid.graph import PhaseSearch
 from raggrid.records import CurveRecord, Status, TrialRecord
 from raggrid.report.contents import Study, attributed_to, distinct, rates, rates_text
+from raggrid.searches import PhaseSearch
 from raggrid.space.rates import rate_text, rungs
 
 MAX_COLOURS = 10  # as many as tableau10 tells apart

@@ -15,16 +15,8 @@ from rich.text import Text
 from raggrid.display_names import display_name
 from raggrid.records import Report, Status
 from raggrid.space.rates import rate_text
-from raggrid.study.events import (
-    Event,
-    Observer,
-    Progress,
-    StudyEnded,
-    StudyStarted,
-    TaskEnded,
-    TaskReported,
-    TaskStarted,
-)  # fmt: skip
+from raggrid.study import events
+from raggrid.study.events import Event, Progress
 from raggrid.study.tasks import AnswerTask, PhaseTask, Task
 
 STYLES: Mapping[Status, str] = {
@@ -32,6 +24,7 @@ STYLES: Mapping[Status, str] = {
     Status.FAILED: "bold red",
 }  # fmt: skip
 NOTHING = Report(status=Status.RUNNING)
+NO_PROGRESS = Progress(trials=0, planned_trials=0, answers=0, planned_answers=0)
 
 
 @dataclass
@@ -62,22 +55,20 @@ class Board:
     """The tasks of a study and how far it has come, from its events alone."""
 
     lines: dict[str, Line] = field(default_factory=dict)
-    progress: Progress = field(
-        default_factory=lambda: Progress(trials=0, planned_trials=0, answers=0, planned_answers=0)
-    )
+    progress: Progress = NO_PROGRESS
     began: float = field(default_factory=time.monotonic)
 
     def take(self, event: Event) -> None:
         """Take in what has happened."""
         self.progress = event.progress
-        if isinstance(event, StudyStarted):
+        if isinstance(event, events.StudyStarted):
             self.began = time.monotonic()
-        elif isinstance(event, TaskStarted):
+        elif isinstance(event, events.TaskStarted):
             self.lines[event.task.key] = Line(event.task)
-        elif isinstance(event, TaskReported | TaskEnded):
+        elif isinstance(event, events.TaskReported | events.TaskEnded):
             line = self.lines[event.task.key]
             line.report = event.report
-            line.seconds = line.elapsed() if isinstance(event, TaskEnded) else None
+            line.seconds = line.elapsed() if isinstance(event, events.TaskEnded) else None
 
     def elapsed(self) -> float:
         """Seconds since the study began."""
@@ -103,10 +94,10 @@ class LiveScreen:
     def __call__(self, event: Event) -> None:
         """Take in what has happened; begin and end the drawing."""
         self.board.take(event)
-        if isinstance(event, StudyStarted):
+        if isinstance(event, events.StudyStarted):
             self.name = event.study
             self.live.start()
-        elif isinstance(event, StudyEnded):
+        elif isinstance(event, events.StudyEnded):
             self.live.stop()
 
     def _draw(self) -> Group:
@@ -166,9 +157,9 @@ class PlainScreen:
     def __call__(self, event: Event) -> None:
         """Take in what has happened, and say it."""
         self.board.take(event)
-        if isinstance(event, TaskEnded):
+        if isinstance(event, events.TaskEnded):
             self._say(event.task, event.report.status)
-        elif isinstance(event, TaskReported) and event.report.status == Status.RUNNING:
+        elif isinstance(event, events.TaskReported) and event.report.status == Status.RUNNING:
             self._say(event.task, "")
 
     def _say(self, task: Task, status: str) -> None:
@@ -179,6 +170,6 @@ class PlainScreen:
         )
 
 
-def screen_of(console: Console, *, plain: bool) -> Observer:
+def screen_of(console: Console, *, plain: bool) -> events.Observer:
     """The screen that suits a console."""
     return PlainScreen(console) if plain else LiveScreen(console)

@@ -52,15 +52,25 @@ def _score_table(result: Recommendation) -> Table:
     columns = [name for name in COSTS if any(getattr(row, name) is not None for row in result.table)]
     table = new_table(_title(result, unit))
     table.add_column("strategy", no_wrap=True)
-    for name in ("EM", "F1", recall_label(result.table[0].k), *(name.partition("_")[0] for name in columns)):
+    metrics = {"exact_match": "EM", "f1": "F1", "recall_at_k": recall_label(result.table[0].k)}
+    metrics.setdefault(result.metric, label(result.metric))
+    for name in (*metrics.values(), *(name.partition("_")[0] for name in columns)):
         table.add_column(name, justify="right", no_wrap=True)
-    contains = any(row.contains_answer is not None for row in result.table)
+    contains = _contains(result)
     if contains:
         table.columns[1].header = "EM (has)"
     table.add_column("verdict", no_wrap=True)
     for row in sorted(result.table, key=lambda row: _order(row, result.costs["decided_by"])):
-        table.add_row(*_cells(row, unit, columns, contains), style="bold" if _is_chosen(row, result) else "")
+        table.add_row(
+            *_cells(row, unit, list(metrics), columns, contains), style="bold" if _is_chosen(row, result) else ""
+        )
     return table
+
+
+def _contains(result: Recommendation) -> bool:
+    """Whether to show how often answers contain an accepted one: not beside a column of another metric, for room."""
+    usual = result.metric in ("exact_match", "f1", "recall_at_k")
+    return usual and any(row.contains_answer is not None for row in result.table)
 
 
 def _order(row: TableRow, basis: str) -> float:
@@ -74,9 +84,9 @@ def _title(result: Recommendation, unit: Unit) -> str:
     return f"{size}{seeds}; percent; {unit.name}{tuned}; verdict on {label(result.metric)}"
 
 
-def _cells(row: TableRow, unit: Unit, columns: list[str], contains: bool) -> list[str | Text]:
-    exact = percent(row.exact_match) + (f" ({percent(row.contains_answer)})" if contains else "")
-    scores = [exact, percent(row.f1), percent(row.recall_at_k)]
+def _cells(row: TableRow, unit: Unit, metrics: list[str], columns: list[str], contains: bool) -> list[str | Text]:
+    scores = [percent(row.scores[name]) for name in metrics]
+    scores[0] += f" ({percent(row.contains_answer)})" if contains else ""
     costs = ["-" if (value := getattr(row, name)) is None else unit.text(value) for name in columns]
     return [display_name(row.strategy, row.loss), *scores, *costs, Text(*MARKS[row.verdict])]
 
@@ -87,7 +97,7 @@ def _is_chosen(row: TableRow, result: Recommendation) -> bool:
 
 
 def _legend(result: Recommendation) -> Iterator[str]:
-    if any(row.contains_answer is not None for row in result.table):
+    if _contains(result):
         yield "EM (has): exact match, and how often the prediction contains an accepted answer."
 
 

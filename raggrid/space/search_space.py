@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Collection, Iterable, Iterator
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from raggrid.space.schema import CURRENT
 from raggrid.space.settings import (
     Answer,
     Budget,
@@ -27,16 +28,25 @@ from raggrid.space.settings import (
     StrategyName,
     Training,
 )
+from raggrid.strategies import RAG_LOSSES, STRATEGIES
+
+
+def _readable(version: int) -> int:
+    if version > CURRENT:
+        raise ValueError(f"expected at most {CURRENT}: a newer raggrid wrote this. Update raggrid")
+    return version
 
 
 class SearchSpace(Section):
     """A whole study: data, models, strategies, learning rates and how they are searched."""
 
+    schema_version: Annotated[Natural, AfterValidator(_readable)] = CURRENT
+    """Which release's defaults hold for what is left unsaid; a run directory keeps the one it was begun under."""
     name: str
     """Shown in tables. Default: the name of the file."""
     data: Data
     models: Models
-    strategies: tuple[StrategyName, ...] = ("baseline", "embedder", "generator", "independent", "two_phase", "joint")
+    strategies: tuple[StrategyName, ...] = tuple(name for name, about in STRATEGIES.items() if about.by_default)
     """The strategies to compare, each once; ``closed_book`` is a control."""
     losses: Losses = Losses()
     learning_rates: LearningRates = LearningRates()
@@ -66,10 +76,10 @@ class SearchSpace(Section):
         """Passages in the answering prompt; also the k of the reported recall@k."""
         return self.answer.top_k or self.retrieval.top_k
 
-
-TUNES_EMBEDDER = frozenset({"embedder", "independent", "two_phase", "joint"})
-TUNES_GENERATOR = frozenset({"closed_book", "generator", "independent", "two_phase", "joint"})
-MARGINALISES = frozenset({"two_phase", "joint"})
+    @property
+    def has_joint(self) -> bool:
+        """Whether some strategy trains both models at once."""
+        return any(STRATEGIES[name].is_joint for name in self.strategies)
 
 
 class Contradiction(NamedTuple):
@@ -88,27 +98,29 @@ class Contradictions(ValueError):
 
 
 def _contradictions(space: SearchSpace) -> Iterator[Contradiction]:
-    names, top_k = set(space.strategies), space.retrieval.top_k
-    if not names:
+    listed, top_k = [STRATEGIES[name] for name in space.strategies], space.retrieval.top_k
+    if not listed:
         yield Contradiction(("strategies",), "strategies: got none; expected at least one.")
-    yield from _rate_problems("learning_rates.embedder", space.learning_rates.embedder, names & TUNES_EMBEDDER)
-    yield from _rate_problems("learning_rates.generator", space.learning_rates.generator, names & TUNES_GENERATOR)
-    if names & MARGINALISES and top_k < 2:
+    for side in ("embedder", "generator"):
+        tuning = [each.name for each in listed if getattr(each, f"tunes_{side}")]
+        yield from _rate_problems(f"learning_rates.{side}", getattr(space.learning_rates, side), tuning)
+    marginalising = [each.name for each in listed if each.marginalises]
+    if marginalising and top_k < 2:
         yield Contradiction(
             ("strategies", "retrieval.top_k"),
-            f"retrieval.top_k: got {top_k}; strategy '{min(names & MARGINALISES)}' tunes the embedder "
+            f"retrieval.top_k: got {top_k}; strategy '{min(marginalising)}' tunes the embedder "
             "through the RAG loss, whose gradient is exactly zero with one passage. Use at least 2.",
         )
-    if "joint" in names and not space.losses.joint:
+    if space.has_joint and not space.losses.joint:
         yield Contradiction(
-            ("strategies", "losses.joint"), "losses.joint: got none; expected rag_token, rag_sequence or both."
+            ("strategies", "losses.joint"), f"losses.joint: got none; expected one or more of {', '.join(RAG_LOSSES)}."
         )
     for field in ("{context}", "{question}"):
         if field not in space.prompt.template:
             yield Contradiction(
                 ("prompt.template",), f"prompt.template: got no {field}; the generator needs to see it."
             )
-    if len(names) != len(space.strategies):
+    if len(set(listed)) != len(listed):
         yield Contradiction(("strategies",), "strategies: got a name twice; expected each once.")
     if len(set(space.seeds)) != len(space.seeds):
         yield Contradiction(("seeds",), f"seeds: got {list(space.seeds)}; expected each once.")
@@ -119,7 +131,7 @@ def _contradictions(space: SearchSpace) -> Iterator[Contradiction]:
         )
 
 
-def _rate_problems(key: str, rates: Rates, searched_by: Set[str]) -> Iterator[Contradiction]:
+def _rate_problems(key: str, rates: Rates, searched_by: Collection[str]) -> Iterator[Contradiction]:
     if searched_by and not rates:
         yield Contradiction(
             ("strategies", key), f"{key}: got no values; strategy '{min(searched_by)}' searches them. Add a list."

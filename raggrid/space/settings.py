@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationInfo, field_validator
 
 from raggrid.evaluation.metrics import AnswerMetric
+from raggrid.strategies import RAG_LOSSES, STRATEGIES
 
-StrategyName = Literal["baseline", "embedder", "generator", "independent", "two_phase", "joint", "closed_book"]
-RagLoss = Literal["rag_token", "rag_sequence"]
+if TYPE_CHECKING:
+    StrategyName: TypeAlias = str
+    RagLoss: TypeAlias = str
+else:  # what pydantic checks and names in its errors: the names in the strategies' own file
+    StrategyName, RagLoss = Literal[tuple(STRATEGIES)], Literal[RAG_LOSSES]
 
 # The paper's appendix A describes this prompt in words; these are ours in its order.
 DEFAULT_PROMPT = (
@@ -49,7 +53,10 @@ class Data(Section):
     folder: str
     """Holds corpus.jsonl, train.jsonl, validation.jsonl and, if there is one, test.jsonl (or .parquet)."""
     limits: dict[Literal["train", "validation", "test"], Count] = Field(default_factory=dict)
-    """Use only this many questions of a split: a random sample, always the same one, in the order of the file."""
+    """Use only this many questions of a split."""
+    sample: Literal["random", "first"] = "random"
+    """Which questions ``limits`` and ``validation_questions`` choose: a random sample, the same one for all trials and
+    studies, or the first rows of the file, which may all be of one kind."""
 
 
 class Models(Section):
@@ -81,9 +88,9 @@ class Losses(Section):
     """Which RAG loss each kind of phase uses."""
 
     phases: RagLoss = "rag_token"
-    """The loss of generator_rag and embedder_rag (the paper's two-phase uses RAG-Token)."""
+    """The RAG loss of phases that train one model (the paper's two-phase uses RAG-Token)."""
     joint: tuple[RagLoss, ...] = ("rag_token", "rag_sequence")
-    """joint_rag runs once for each of these losses."""
+    """A phase that trains both models runs once for each of these losses."""
 
 
 class Sampled(Section):
@@ -171,7 +178,7 @@ class Prompt(Section):
 
 
 class Labels(Section):
-    """The contrastive phase (embedder_labels): cheap, so it has its own length. Batch 8 is the paper's."""
+    """The contrastive phase, on context labels: cheap, so it has its own length. Batch 8 is the paper's."""
 
     steps: Count = 60
     """Training steps per trial. One epoch (the paper's length) is training questions / ``batch_size``."""
@@ -180,13 +187,15 @@ class Labels(Section):
     validation_questions: Count | None = None
     """``training.validation_questions`` for this phase alone; default: the same. A question costs little here, and
     since it is ranked against the others' passages, few questions make the task too easy."""
+    positives: Literal["all", "first"] = "all"
+    """Which gold passages of a question it learns to find: each of them, or the first one alone."""
     hard_negatives: Natural = 0
     """Passages per question that the base embedder ranks high, added to its negatives. Gold passages and those that
     contain an accepted answer are left out."""
 
 
 class Rag(Section):
-    """The three RAG phases (generator_rag, embedder_rag, joint_rag)."""
+    """The phases that train with a RAG loss."""
 
     steps: Count = 24
     """Training steps per trial, as in ``training.labels``; nearly all of a study's cost is proportional to it."""
@@ -219,8 +228,8 @@ class Training(Section):
     context_loss: Annotated[Number, Field(ge=0.0)] = 0.0
     """Weight of a language-model loss on the prompt, added to the answer loss when the generator trains."""
     validation_questions: Count = 64
-    """The objective is measured on this many validation questions, a random sample that all trials share. More cost
-    more and rank better."""
+    """The objective is measured on this many validation questions (see ``data.sample``). More cost more and rank
+    better."""
 
 
 class EarlyStopping(Section):

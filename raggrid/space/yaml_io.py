@@ -12,6 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from raggrid.errors import SpaceError, listed
+from raggrid.space.schema import CURRENT, upgraded
 from raggrid.space.search_space import Contradictions, SearchSpace
 from raggrid.space.settings import Sampled
 
@@ -54,7 +55,15 @@ def load_space(
     Raises:
         SpaceError: the file is missing, not YAML, or wrong; the message lists every problem.
     """
-    path = Path(path)
+    return _loaded(Path(path), overrides, options or {}, CURRENT)
+
+
+def load_recorded(path: Path) -> SearchSpace:
+    """The space of a run directory: as `load_space`, but of schema 0 where the file names no version."""
+    return _loaded(path, (), {}, 0)
+
+
+def _loaded(path: Path, overrides: Sequence[str], options: Mapping[str, str], unversioned: int) -> SearchSpace:
     if path.is_dir():
         inside = [entry.name for entry in _files_in(path)]
         hint = f" It holds {', '.join(inside)}: give one." if inside else ""
@@ -65,12 +74,12 @@ def load_space(
     if not isinstance(raw, dict):
         raise SpaceError(f"{path}: got {_shown(raw)}; expected a mapping with 'data', 'models', 'strategies', ...")
     problems, given = [], {}
-    for option, override in [*(("--set", text) for text in overrides), *(options or {}).items()]:
+    for option, override in [*(("--set", text) for text in overrides), *options.items()]:
         try:
             given[_override(raw, override)] = option
         except SpaceError as error:
             problems.append(str(error))
-    raw.setdefault("name", path.stem)
+    raw = upgraded({"name": path.stem, "schema_version": unversioned, **raw})
     try:
         space = SearchSpace.model_validate(raw)
     except ValidationError as error:
@@ -85,10 +94,16 @@ def load_space(
 
 def parse_space(raw: Mapping[str, object], where: str = "search space") -> SearchSpace:
     """A checked space from plain data. Raises `SpaceError` with every problem at once."""
+    raw = upgraded(raw)
     try:
         return SearchSpace.model_validate(raw)
     except ValidationError as error:
         raise SpaceError(listed(where, _lines(error, raw))) from None
+
+
+def as_of(space: SearchSpace, version: int) -> SearchSpace:
+    """The space as it was meant under a schema version: what it leaves unsaid takes the defaults of then."""
+    return parse_space({**space.model_dump(mode="json", exclude_unset=True), "schema_version": version})
 
 
 def dump_space(space: SearchSpace) -> str:

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from raggrid.errors import RecordError
 from raggrid.records import CurveRecord, LedgerRecord, PipelineRecord, PredictionRecord, QuestionRecord, TrialRecord
 from raggrid.space.search_space import SearchSpace
-from raggrid.space.yaml_io import dump_space, load_space
+from raggrid.space.yaml_io import dump_space, load_recorded
 
 R = TypeVar("R", TrialRecord, CurveRecord, PipelineRecord, PredictionRecord, LedgerRecord, QuestionRecord)
 T = TypeVar("T")
@@ -187,7 +187,7 @@ def read_space(run: Path) -> SearchSpace:
     """
     if not (run / "space.yaml").is_file():
         raise RecordError(f"{run}: not a run directory (it has no space.yaml). {_instead(run)}")
-    return load_space(run / "space.yaml")
+    return load_recorded(run / "space.yaml")
 
 
 def _instead(folder: Path) -> str:

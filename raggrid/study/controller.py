@@ -5,24 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from raggrid.records import Closing, CurveRecord, LedgerRecord, Report, Status, TrialRecord
 from raggrid.store.storage import RunDirectory, Storage
 from raggrid.store.tables import is_full_disk
-from raggrid.study import ledger
+from raggrid.study import events, ledger
 from raggrid.study.budget import BudgetClock
-from raggrid.study.events import (
-    Event,
-    Observer,
-    StudyEnded,
-    StudyStarted,
-    TaskEnded,
-    TaskReported,
-    TaskStarted,
-    count_progress,
-    tell,
-)  # fmt: skip
 from raggrid.study.ledger import Account
 from raggrid.study.rows import curve_row, pipeline_row, trial_row
 from raggrid.study.state import StudyState
@@ -45,7 +35,7 @@ class Controller:
     state: StudyState
     run: Path
     workers: int
-    observers: Sequence[Observer] = ()
+    observers: Sequence[events.Observer] = ()
     clock: BudgetClock | None = None
     started_at: dict[str, float] = field(default_factory=dict)
     released_at: dict[str, float] = field(default_factory=dict)
@@ -62,18 +52,17 @@ class Controller:
 
     def begin(self) -> None:
         """Tell whoever watches that a session begins."""
-        self._tell(lambda: StudyStarted(study=self.state.space.name, progress=count_progress(self.state)))
+        self._tell(partial(events.StudyStarted, study=self.state.space.name))
 
     def close(self) -> None:
         """Tell whoever watches that the session is over."""
-        study, complete = self.state.space.name, self.broken is None and self.state.is_done()
-        self._tell(
-            lambda: StudyEnded(study=study, complete=complete, progress=count_progress(self.state, complete=complete))
-        )
+        complete = self.broken is None and self.state.is_done()
+        self._tell(partial(events.StudyEnded, study=self.state.space.name, complete=complete), complete=complete)
 
-    def _tell(self, event: Callable[[], Event]) -> None:
+    def _tell(self, event: Callable[..., events.Event], *, complete: bool = False) -> None:
         if self.observers:  # counting for nobody would cost a study of many trials something
-            self.observers = tell(self.observers, event())
+            progress = events.count_progress(self.state, complete=complete)
+            self.observers = events.tell(self.observers, event(progress=progress))
 
     def take(self) -> Task | None:
         """The next task to start, now counted as running; None while there is none."""
@@ -85,7 +74,7 @@ class Controller:
         if task is None:
             return None
         self.started_at[task.key] = self.now()
-        self._tell(lambda: TaskStarted(task=task, progress=count_progress(self.state)))
+        self._tell(partial(events.TaskStarted, task=task))
         return task
 
     def is_done(self) -> bool:
@@ -113,7 +102,7 @@ class Controller:
         row = curve_row(key, report) if isinstance(task, PhaseTask) else None
         if row:
             self.state.add_curve(row)
-        self._tell(lambda: TaskReported(task=task, report=self.latest[key], progress=count_progress(self.state)))
+        self._tell(partial(events.TaskReported, task=task, report=self.latest[key]))
 
     def finished(self, key: str, *, crashed: bool = False, stop_reason: Status | None = None) -> None:
         """A running task has ended: write its record, then let the state move on.
@@ -138,7 +127,7 @@ class Controller:
         self.state.end(task)
         if report.status == Status.COMPLETED:
             self._apply_retention()
-        self._tell(lambda: TaskEnded(task=task, report=report, progress=count_progress(self.state)))
+        self._tell(partial(events.TaskEnded, task=task, report=report))
 
     def _last_report(self, key: str, *, crashed: bool, stop_reason: Status | None) -> Report:
         """What is known of a task that has ended, its status set right."""
@@ -224,13 +213,10 @@ class Controller:
 
     def _stopped_row(self, last: CurveRecord, own: Sequence[LedgerRecord]) -> TrialRecord:
         report = Report(
-            status=Status.STOPPED,
-            step=last.step,
-            objective=last.objective,
-            attempts=self.records.attempts(last.trial_id),
+            status=Status.STOPPED, step=last.step, objective=last.objective,
+            attempts=self.records.attempts(last.trial_id), device_type=self.device_type,
             num_workers=max((row.num_workers for row in own), default=max(1, self.workers)),
-            device_type=self.device_type,
-        )
+        )  # fmt: skip
         return trial_row(last.trial_id, self.state.phase_run(last.trial_id), report, ledger.stopped_trial(last, own))
 
     def _keep_pipeline(self, task: AnswerTask, report: Report) -> None:

@@ -22,7 +22,7 @@ from raggrid.study.tasks import Task
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """Trials and answerings that have ended, and those that the whole study has as far as is known before it ran."""
+    """Trials that have ended and answers that are there, and how many the whole study has, as known before it ran."""
 
     trials: int
     planned_trials: int
@@ -105,14 +105,9 @@ def count_progress(state: StudyState, *, complete: bool = False) -> Progress:
 
 def total_tasks(state: StudyState) -> tuple[int, int]:
     """(trials, answerings) that the whole study has, as far as is known before it ran."""
-    space, searches, plans = state.space, state.graph.searches.values(), state.graph.pipelines
-    searching = len(space.seeds) if space.seeds_for == "grid" else 1
-    repeating = len(space.seeds) - searching
-    trials = searching * sum(search.num_trials for search in searches) + repeating * len(searches)
-    finalists = sum(min(search.num_trials, space.selection.finalists) for search in searches)
-    # A winner's own pipeline is answered on validation as its search's finalist; the others are put together last.
-    composed = sum(plan.strategy in ("baseline", "independent") for plan in plans)
-    tested = len(plans) * (len(state.splits) - 1)
-    untrained = sum(plan.embedder_search is plan.generator_search is None for plan in plans)
-    answers = searching * (finalists + composed + tested) + repeating * len(plans) * len(state.splits)
-    return trials, answers - (len(space.seeds) - 1) * untrained * len(state.splits)
+    graph, most = state.graph, state.space.selection.finalists
+    searching = 1 if graph.repeats else len(graph.seeds)
+    repeating = len(graph.seeds) - searching
+    trials = searching * sum(each.num_trials for each in graph.searches.values()) + repeating * len(graph.searches)
+    answerings = graph.num_answerings({name: min(each.num_trials, most) for name, each in graph.searches.items()})
+    return trials, round(sum(answerings[split] for split in state.splits))

@@ -21,8 +21,8 @@ class Facts:
         self.trials: dict[str, TrialRecord] = {}
         self.measured: dict[str, dict[int, float]] = {}
         self.answered: dict[tuple[str, str], PipelineRecord] = {}
-        self._by_search: dict[tuple[str, str, int], dict[str, TrialRecord]] = {}
-        self._ranked: dict[tuple[str, str, int], list[tuple[float, str]]] = {}
+        self._by_search: dict[tuple[str | None, int], dict[str, TrialRecord]] = {}
+        self._ranked: dict[tuple[str | None, int], list[tuple[float, str]]] = {}
 
     def add_trial(self, row: TrialRecord) -> None:
         """A trial's record; a later one of the same trial supersedes it."""
@@ -31,21 +31,23 @@ class Facts:
             ranked = self.ranked(earlier)
             del ranked[bisect_left(ranked, place)]
         self.trials[row.trial_id] = row
-        self._by_search.setdefault((row.phase, row.loss, row.seed), {})[row.trial_id] = row
+        self._by_search.setdefault(self._key_of(row), {})[row.trial_id] = row
         if (place := _place(row)) is not None:
             insort(self.ranked(row), place)
 
     def trials_of(self, name: str, seed: int) -> list[TrialRecord]:
         """The finished trials of a search."""
-        search = self.graph.searches[name]
-        return list(self._by_search.get((search.phase, search.loss, seed), {}).values())
+        return list(self._by_search.get((name, seed), {}).values())
 
     def ranked(self, like: TrialRecord | PhaseRun) -> list[tuple[float, str]]:
-        """(objective, trial id) of all completed trials of the same phase, loss and seed, best first.
+        """(objective, trial id) of all completed trials of the same search and seed, best first.
 
         Kept in order as trials come in: sorting them at each completion would grow with the study.
         """
-        return self._ranked.setdefault((like.phase, like.loss, like.seed), [])
+        return self._ranked.setdefault(self._key_of(like), [])
+
+    def _key_of(self, row: TrialRecord | PhaseRun) -> tuple[str | None, int]:
+        return self.graph.search_of(row.phase, row.loss), row.seed
 
     def ended(self, name: str) -> TrialRecord | None:
         """The record of a trial that is not to go on; one that a used-up budget cut short is."""

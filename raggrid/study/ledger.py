@@ -29,15 +29,10 @@ class Account:
     def charge(self, category: Category, wall_seconds: float, started_at: float) -> LedgerRecord:
         """``wall_seconds`` of every worker, from ``started_at`` on."""
         return LedgerRecord(
-            trial_id=self.trial_id,
-            pipeline_id=self.pipeline_id,
-            category=category,
-            device_seconds=wall_seconds * self.num_workers,
-            wall_seconds=wall_seconds,
-            num_workers=self.num_workers,
-            device_type=self.device_type,
-            started_at=started_at,
-        )
+            trial_id=self.trial_id, pipeline_id=self.pipeline_id, category=category,
+            device_seconds=wall_seconds * self.num_workers, wall_seconds=wall_seconds, num_workers=self.num_workers,
+            device_type=self.device_type, started_at=started_at,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,8 +11,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from raggrid.graph import PhaseSearch
 from raggrid.records import TrialRecord
+from raggrid.searches import PhaseSearch
 from raggrid.space.rates import Pair, rounded
 from raggrid.space.settings import Sampled
 

@@ -1,24 +1,25 @@
-"""An existing run directory -> the state to continue from, or the reasons why it cannot be."""
+"""A begun study and a space that is to continue it -> what differs, and the state to continue from. Reads no file."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
-from raggrid.data.folder import Dataset
 from raggrid.errors import RecordError, listed
+from raggrid.identity import Contents
 from raggrid.records import CurveRecord, PipelineRecord, TrialRecord
+from raggrid.space.schema import CONTENT, flat
 from raggrid.space.search_space import SearchSpace
-from raggrid.store.tables import VECTORS, check_free, index_folder, read, read_environment, read_space
 from raggrid.study.rounds import HalvingGroup
 from raggrid.study.state import StudyState
 
-# What does not change a single number of a study: it may differ from session to session.
+# What does not change a single number of a study may differ from session to session. Where data and models are stored
+# is among it: their contents are compared.
 FREE = (
-    "budget.", "checkpoints.", "resources.max_concurrent_trials", "resources.dollars_per_device_hour",
+    "schema_version", "data.folder", *CONTENT, "resources.max_concurrent_trials", "resources.dollars_per_device_hour",
     "resources.wait_minutes",
 )  # fmt: skip
+FREE_SECTIONS = ("budget.", "checkpoints.")
 # Lists to which ``--extend`` may add; what is new is run, and nothing else.
 GROWING = ("learning_rates.embedder", "learning_rates.generator", "losses.joint", "seeds", "strategies")
 # Each tries the pairs of those before it, and more.
@@ -26,60 +27,67 @@ JOINT = ("two_phase", "separable", "grid")
 GROWING_COUNTS = ("learning_rates.embedder.count", "learning_rates.generator.count")
 
 
-def is_begun(run: Path) -> bool:
-    """Whether a study has written its identity there."""
-    return (run / "space.yaml").is_file()
+@dataclass(frozen=True)
+class StudyInputs:
+    """What determines a study: its space, and the contents of the data and the models that it names."""
+
+    space: SearchSpace
+    contents: Contents
 
 
-def opened(run: Path, fresh: StudyState, data: Dataset, *, extend: bool) -> StudyState:
-    """The state to go on from: ``fresh`` for a free folder, filled with what a begun one holds.
-
-    Raises:
-        RecordError: the folder holds something else, or another study.
-    """
-    if not is_begun(run):
-        check_free(run)
-        return fresh
-    check_same_study(run, fresh.space, data, extend=extend)
-    return restored(fresh, run)
-
-
-def check_same_study(run: Path, space: SearchSpace, data: Dataset, *, extend: bool) -> None:
-    """Refuse to continue a run directory with another space or other data.
+def check_same_study(where: str, recorded: StudyInputs, given: StudyInputs, *, extend: bool) -> None:
+    """Refuse to continue the study recorded at ``where`` with another space, other data or other models.
 
     Raises:
         RecordError: with the list of what changed.
     """
-    recorded = read_space(run)
-    added = {line for key, line in _differences(recorded, space) if _only_adds(key, recorded, space)}
-    changes = [line for line in differences(recorded, space) if not (extend and line in added)]
-    same_folder = recorded.data.folder == space.data.folder
-    if same_folder and read_environment(run).get("data", {}).get("content_hash") != data.content_hash:
-        changes.append(f"data.folder: the files in {space.data.folder} have changed since the study began.")
+    differing = dict(_differences(recorded.space, given.space))
+    added = [line for key, line in differing.items() if _only_adds(key, recorded.space, given.space)]
+    changes = [line for line in differing.values() if not (extend and line in added)]
+    changes += [*_other_data(recorded, given), *_other_models(recorded, given)]
     if changes:
-        only_adds = set(changes) <= added
+        only_adds = set(changes) <= set(added)
         advice = "This only adds: --extend runs what is new." if only_adds else "Restore it, or choose another --run."
-        raise RecordError(listed(f"{run}: holds another study", changes, advice))
-
-
-def differences(recorded: SearchSpace, given: SearchSpace) -> Iterator[str]:
-    """One line for each setting that differs and may change a number."""
-    yield from (line for _, line in _differences(recorded, given))
+        raise RecordError(listed(f"{where}: holds another study", changes, advice))
 
 
 def _differences(recorded: SearchSpace, given: SearchSpace) -> Iterator[tuple[str, str]]:
-    before, now = _flat(recorded.model_dump(mode="json")), _flat(given.model_dump(mode="json"))
+    """(key, sentence) of each setting that differs and may change a number."""
+    before, now = flat(recorded.model_dump(mode="json")), flat(given.model_dump(mode="json"))
     for key in sorted(before.keys() | now.keys()):
-        if before.get(key) != now.get(key) and not key.startswith(FREE):
-            yield key, f"{key}: recorded {_said(before.get(key))}, now {_said(now.get(key))}."
+        if before.get(key) != now.get(key) and key not in FREE and not key.startswith(FREE_SECTIONS):
+            yield key, f"{key}: {_change(before.get(key), now.get(key))}."
 
 
-def _said(value: object) -> str:
-    return "nothing" if value is None else repr(value)
+def _change(before: object, now: object) -> str:
+    told = ["nothing" if value is None else repr(value) for value in (before, now)]
+    return f"recorded {told[0]}, now {told[1]}"
+
+
+def _other_data(recorded: StudyInputs, given: StudyInputs) -> Iterator[str]:
+    before, now = recorded.contents.data, given.contents.data
+    if before != now:
+        where = f"the files in {given.space.data.folder} are not those that the study began with"
+        yield f"data.folder: {where}: {_change(before, now)}."
+
+
+def _other_models(recorded: StudyInputs, given: StudyInputs) -> Iterator[str]:
+    """A sentence for each model with other files, by their sha256; by its reference where they are not at hand."""
+    for side in ("embedder", "generator"):
+        before, now = (study.contents.models.get(side) for study in (recorded, given))
+        references = [getattr(study.space.models, side) for study in (recorded, given)]
+        if before is None or now is None:
+            if references[0] != references[1]:
+                yield f"models.{side}: {_change(*references)}."
+        # Only files that were recorded: a hub's cache may have got more of the same commit since.
+        elif changed := [name for name in before if before[name] != now.get(name)]:
+            more = f" {len(changed) - 1} more of its files differ." if len(changed) > 1 else ""
+            where = f"{changed[0]} of {references[1]} is not the one that the study began with"
+            yield f"models.{side}: {where}: {_change(before[changed[0]], now.get(changed[0]))}.{more}"
 
 
 def _only_adds(key: str, recorded: SearchSpace, given: SearchSpace) -> bool:
-    before, now = (_flat(space.model_dump(mode="json")).get(key) for space in (recorded, given))
+    before, now = (flat(space.model_dump(mode="json")).get(key) for space in (recorded, given))
     if key == "learning_rates.joint":
         return JOINT.index(str(now)) > JOINT.index(str(before))
     if key in GROWING_COUNTS:
@@ -90,28 +98,27 @@ def _only_adds(key: str, recorded: SearchSpace, given: SearchSpace) -> bool:
     return set(before) <= set(now) and (key != "seeds" or before[0] == now[0])
 
 
-def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in data.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
-
-
-def restored(state: StudyState, run: Path) -> StudyState:
-    """A fresh state, filled with the finished facts of a run directory."""
-    state.indexed = (index_folder(run) / VECTORS).is_file()
-    for trial in read(run, TrialRecord):
+def restored(
+    state: StudyState,
+    trials: Iterable[TrialRecord],
+    curves: Iterable[CurveRecord],
+    answers: Iterable[PipelineRecord],
+    *,
+    indexed: bool,
+) -> StudyState:
+    """A fresh state, filled with the finished facts of a study; ``indexed``: whether its corpus is embedded."""
+    state.indexed = indexed
+    for trial in trials:
         state.add_trial(trial)
-    for curve in read(run, CurveRecord):
+    for curve in curves:
         state.add_curve(curve)
-    for answer in read(run, PipelineRecord):
+    for answer in answers:
         state.add_answer(answer)
     return state
 
 
 def halving_groups(state: StudyState) -> dict[str, HalvingGroup]:
     """The group of every trial that has finished or is known by now, by trial id."""
-    names = {(search.phase, search.loss): name for name, search in state.graph.searches.items()}
-    finished = {row.trial_id: HalvingGroup(names[row.phase, row.loss], row.seed, row.upstream_trial_id)
-                for row in state.trials.values() if (row.phase, row.loss) in names}  # fmt: skip
+    finished = {row.trial_id: HalvingGroup(name, row.seed, row.upstream_trial_id)
+                for row in state.trials.values() if (name := state.graph.search_of(row.phase, row.loss))}  # fmt: skip
     return finished | state.unfinished()

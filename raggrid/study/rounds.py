@@ -7,26 +7,19 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from raggrid.graph import PhaseSearch, selection_order, selection_plan
+from raggrid.graph import SearchKey, selection_order
 from raggrid.identity import PhaseRun, pipeline_id, trial_id
 from raggrid.records import Closing, PipelineRecord, Status, TrialRecord
+from raggrid.searches import PhaseSearch
 from raggrid.space.rates import Pair, beyond, neighbourhood, rungs
-from raggrid.space.search_space import SearchSpace
 from raggrid.strategies import PHASES
 from raggrid.study.facts import Facts, finalists
 from raggrid.study.proposals import proposed_pairs
 from raggrid.study.tasks import AnswerTask, PhaseTask, Task
-
-
-class SearchKey(NamedTuple):
-    """A search under one seed."""
-
-    name: str
-    seed: int
 
 
 class HalvingGroup(NamedTuple):
@@ -85,17 +78,12 @@ def next_round(
     facts: Facts,
     outcomes: Mapping[SearchKey, Outcome],
     failed: Mapping[str, str],
-    answerable: Callable[[AnswerTask], AnswerTask | None],
     *,
     closed: Closing,
 ) -> None:
-    """Put the tasks of the next round into ``progress.waiting``, or settle the search's outcome.
-
-    ``answerable`` gives a finalist's answering as it is to be done, or None while another is to be awaited: once that
-    has ended this is to be called again.
-    """
+    """Put the tasks of the next round into ``progress.waiting``, or settle the search's outcome."""
     search = facts.graph.searches[progress.key.name]
-    needed = [outcomes[key] for key in dependencies(progress.key, search, facts.space)]
+    needed = [outcomes[key] for key in facts.graph.dependencies(progress.key)]
     if not all(outcome.settled for outcome in needed):
         return
     if any(outcome.winner is None for outcome in needed):
@@ -107,13 +95,13 @@ def next_round(
     if progress.waiting or progress.rejected:
         return
     best = finalists(facts, progress.runs, facts.space.selection.finalists)
-    if _repeats(progress.key, facts.space):
+    if _repeats(progress.key, facts):
         progress.outcome = Outcome(True, best[0] if best else None)
         return
     unanswered = [_finalist_task(search, row, facts) for row in best if _answer(search, row, facts) is None]
     unanswered = [task for task in unanswered if task.key not in failed]
     if unanswered and closed != Closing.ALL:
-        progress.waiting.extend(task for task in map(answerable, unanswered) if task is not None)
+        progress.waiting.extend(unanswered)
         return
     progress.outcome = Outcome(True, _winner(search, progress.runs, facts))
     # The winner may stand at an end of the grid though the objective preferred a value further in.
@@ -125,17 +113,9 @@ def next_round(
             progress.waiting.extend(_training(progress, search, facts))
 
 
-def _repeats(key: SearchKey, space: SearchSpace) -> bool:
+def _repeats(key: SearchKey, facts: Facts) -> bool:
     """Whether this seed trains the first seed's winner again instead of searching."""
-    return key.seed != space.seeds[0] and space.seeds_for == "winners"
-
-
-def dependencies(key: SearchKey, search: PhaseSearch, space: SearchSpace) -> list[SearchKey]:
-    """The searches that must be settled before this one can start."""
-    if _repeats(key, space):
-        upstream = [SearchKey(search.upstream, key.seed)] if search.upstream else []
-        return [SearchKey(key.name, space.seeds[0]), *upstream]
-    return [SearchKey(name, key.seed) for name in search.depends_on]
+    return key.seed != facts.graph.searching_seed(key.seed)
 
 
 # Which learning rates
@@ -156,7 +136,7 @@ def _runs(
         made = PhaseRun(search.phase, search.loss, key.seed, *pair, search.max_steps, upstream)
         return trial_id(made, facts.key), made
 
-    if _repeats(key, facts.space):
+    if _repeats(key, facts):
         first = outcomes[SearchKey(key.name, facts.space.seeds[0])].winner
         return dict([run((first.embedder_lr, first.generator_lr))] if first else [])
     if search.rates_from:
@@ -183,7 +163,7 @@ def _with_completed(
             row.phase, row.loss, row.seed, row.embedder_lr, row.generator_lr, row.max_steps, row.upstream_trial_id
         )
         for row in facts.trials_of(search.name, key.seed)
-        if row.status == Status.COMPLETED and row.upstream_trial_id in upstream and not _repeats(key, facts.space)
+        if row.status == Status.COMPLETED and row.upstream_trial_id in upstream and not _repeats(key, facts)
     }
     return {**runs, **{name: run for name, run in earlier.items() if name not in runs}}
 
@@ -269,8 +249,8 @@ def _survivors(progress: SearchProgress, facts: Facts, level: int) -> set[str]:
 
 
 def _finalist_task(search: PhaseSearch, row: TrialRecord, facts: Facts) -> AnswerTask:
-    phase, plan = PHASES[search.phase], selection_plan(search, facts.space.losses.phases)
-    embedder = row.trial_id if phase.trains_embedder else None
+    phase, plan = PHASES[search.phase], facts.graph.selection_plan(search.name)
+    embedder = row.trial_id if phase.trains_embedder else row.upstream_trial_id
     generator = row.trial_id if phase.trains_generator else row.upstream_trial_id
     name = pipeline_id(plan.strategy, plan.loss, row.seed, embedder, generator, facts.key)
     key = f"{name}@validation"

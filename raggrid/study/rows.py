@@ -15,39 +15,21 @@ def curve_row(trial_id: str, report: Report) -> CurveRecord | None:
     if report.objective is None:
         return None
     return CurveRecord(
-        trial_id=trial_id,
-        step=report.step,
-        rung=report.rung,
-        train_loss=report.train_loss,
-        objective=report.objective,
-        recall_at_k=report.recall_at_k,
-        device_seconds=report.train_seconds * report.num_workers,
-    )
+        trial_id=trial_id, step=report.step, rung=report.rung, train_loss=report.train_loss, objective=report.objective,
+        recall_at_k=report.recall_at_k, device_seconds=report.train_seconds * report.num_workers,
+    )  # fmt: skip
 
 
 def trial_row(trial_id: str, run: PhaseRun, report: Report, spent: Charged) -> TrialRecord:
     """A phase run that has ended as its last ``report`` says."""
     return TrialRecord(
-        trial_id=trial_id,
-        phase=run.phase,
-        loss=run.loss,
-        seed=run.seed,
-        embedder_lr=run.embedder_lr,
-        generator_lr=run.generator_lr,
-        upstream_trial_id=run.upstream_trial_id,
-        status=report.status,
-        steps=report.step,
-        max_steps=run.max_steps,
-        objective=report.objective,
-        train_device_seconds=spent.train,
-        evaluate_device_seconds=spent.evaluate,
-        lost_device_seconds=spent.lost,
-        wall_seconds=spent.wall_seconds,
-        num_workers=report.num_workers,
-        device_type=report.device_type or "cpu",
-        attempts=report.attempts,
+        trial_id=trial_id, phase=run.phase, loss=run.loss, seed=run.seed, embedder_lr=run.embedder_lr,
+        generator_lr=run.generator_lr, upstream_trial_id=run.upstream_trial_id, status=report.status,
+        steps=report.step, max_steps=run.max_steps, objective=report.objective, train_device_seconds=spent.train,
+        evaluate_device_seconds=spent.evaluate, lost_device_seconds=spent.lost, wall_seconds=spent.wall_seconds,
+        num_workers=report.num_workers, device_type=report.device_type or "cpu", attempts=report.attempts,
         error=report.error,
-    )
+    )  # fmt: skip
 
 
 def pipeline_row(
@@ -55,20 +37,11 @@ def pipeline_row(
 ) -> PipelineRecord:
     """A pipeline of these two trials (None: un-tuned) that has answered a split from ``k`` passages per question."""
     return PipelineRecord(
-        pipeline_id=task.pipeline_id,
-        strategy=task.strategy,
-        loss=task.loss,
-        seed=task.seed,
-        split=task.split,
-        embedder_trial_id=task.embedder_trial_id,
-        generator_trial_id=task.generator_trial_id,
+        pipeline_id=task.pipeline_id, strategy=task.strategy, loss=task.loss, seed=task.seed, split=task.split,
+        embedder_trial_id=task.embedder_trial_id, generator_trial_id=task.generator_trial_id,
         embedder_lr=embedder.embedder_lr if embedder else None,
         generator_lr=generator.generator_lr if generator else None,
-        k=k,
-        num_questions=report.num_questions,
-        needs_labels=STRATEGIES[task.strategy].needs_labels,
-        final_device_seconds=costs.final,
-        search_device_seconds=costs.search,
-        marginal_device_seconds=costs.marginal,
+        k=k, num_questions=report.num_questions, needs_labels=STRATEGIES[task.strategy].needs_labels,
+        final_device_seconds=costs.final, search_device_seconds=costs.search, marginal_device_seconds=costs.marginal,
         **report.scores,  # type: ignore[arg-type]  # a metric's name is its column
-    )
+    )  # fmt: skip

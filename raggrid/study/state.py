@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from raggrid.costs import Costs, pipeline_costs
-from raggrid.graph import PipelinePlan, StudyGraph, selection_plan
+from raggrid.graph import SearchKey, StudyGraph
 from raggrid.identity import PhaseRun
 from raggrid.records import Closing, CurveRecord, PipelineRecord, Status, TrialRecord
 from raggrid.space.search_space import SearchSpace
 from raggrid.study.answering import AnswerQueue
 from raggrid.study.facts import Facts
-from raggrid.study.reuse import Sharing, Waiter
-from raggrid.study.rounds import OPEN, HalvingGroup, SearchKey, SearchProgress, dependencies, next_round
+from raggrid.study.reuse import reuse
+from raggrid.study.rounds import OPEN, HalvingGroup, SearchProgress, next_round
 from raggrid.study.tasks import AnswerTask, IndexTask, Task
 
 INDEX = IndexTask()
@@ -46,15 +45,12 @@ class StudyState:
 
     def __post_init__(self) -> None:
         self.facts = Facts(self.space, self.graph, self.key)
-        self._names = {(search.phase, search.loss): name for name, search in self.graph.searches.items()}
-        self._keys = list(self._search_keys())
+        self._keys = self.graph.keys()
         self._rank = {key: place for place, key in enumerate(self._keys)}
-        waiting = {name: self._waiting_for(name) for name in self.graph.searches}
-        urgent = sorted(self._keys, key=lambda key: (self.space.seeds.index(key.seed), -waiting[key.name]))
-        self._urgency = {key: place for place, key in enumerate(urgent)}
-        self._urgent = urgent
-        self._dependents = _dependents(self._keys, self.graph, self.space)
-        self._answers = AnswerQueue(self.graph, self.space, self.splits)
+        self._urgent = self.graph.by_urgency()
+        self._urgency = {key: place for place, key in enumerate(self._urgent)}
+        self._dependents = self.graph.dependents()
+        self._answers = AnswerQueue(self.graph, self.splits)
         self.restart()
 
     @property
@@ -66,11 +62,6 @@ class StudyState:
     def answered(self) -> Mapping[tuple[str, str], PipelineRecord]:
         """The answered pipelines by (pipeline id, split)."""
         return self.facts.answered
-
-    def _search_keys(self) -> Iterator[SearchKey]:
-        for seed in self.space.seeds:
-            for name in self.graph.searches:
-                yield SearchKey(name, seed)
 
     # Facts coming in
 
@@ -91,8 +82,7 @@ class StudyState:
         """A running task has ended, well or not; its facts were added before."""
         self.running.pop(task.key, None)
         self._answers.end(task.key)
-        for waiter in self._sharing.end(task.key):
-            (self._answers.due if isinstance(waiter, int) else self._due).add(waiter)  # type: ignore[arg-type]
+        self._due.update(self._awaited.pop(task.key, ()))
         owner = self._owner.pop(task.key, None)
         if owner is None:
             return
@@ -104,8 +94,8 @@ class StudyState:
         """Work everything out anew from the facts; nothing may be running."""
         self.progress = {key: SearchProgress(key) for key in self._keys}
         self._outcomes = {key: progress.outcome for key, progress in self.progress.items()}
-        self._answers.restart()
-        self._sharing = Sharing()
+        self._answers.restart(self.running)
+        self._awaited: dict[str, list[SearchKey]] = {}
         self._owner: dict[str, SearchProgress] = {}
         self._ready: list[int] = []
         self._rejected: list[tuple[SearchKey, str]] = []
@@ -121,7 +111,7 @@ class StudyState:
         for progress in self.progress.values() if what != Closing.NOTHING else ():
             progress.drop_waiting(training_only=what == Closing.TRAINING)
         if what != Closing.TRAINING:
-            self._answers.restart()
+            self._answers.restart(self.running)
         else:
             self._answers.look_again()
         self._due = set(self._keys)
@@ -188,8 +178,7 @@ class StudyState:
             progress = self.progress[key]
             if progress.open or progress.waiting or progress.outcome.settled:
                 continue
-            answerable = partial(self._answerable, waiter=key)
-            next_round(progress, self.facts, self._outcomes, self.failed, answerable, closed=self.closed)
+            next_round(progress, self.facts, self._outcomes, self.failed, closed=self.closed)
             self._outcomes[key] = progress.outcome
             progress.cut = progress.outcome.settled and self.closed != Closing.NOTHING
             self._take_in(key, progress)
@@ -200,6 +189,7 @@ class StudyState:
 
     def _take_in(self, key: SearchKey, progress: SearchProgress) -> None:
         """What a search's new round means for the study."""
+        progress.waiting = deque(task for each in progress.waiting if (task := self._with_source(each, key)))
         if progress.waiting:
             self._owner.update({task.key: progress for task in progress.waiting})
             heapq.heappush(self._ready, self._urgency[key])
@@ -208,17 +198,19 @@ class StudyState:
         if progress.outcome.settled:
             self._answers.settled(key)
 
+    def _with_source(self, task: Task, key: SearchKey) -> Task | None:
+        """A search's task with whose answers it reuses; None while another answering has to end first."""
+        if not isinstance(task, AnswerTask):
+            return task
+        pipeline, awaited = reuse(task, self.facts, self._answers.queued)
+        if awaited:
+            self._awaited.setdefault(awaited, []).append(key)
+            return None
+        return replace(task, same_generator=pipeline)
+
     def _queue_answers(self) -> None:
         if self.closed != Closing.ALL:
-            self._answers.queue(
-                self._outcomes, self.facts, self._answerable, lambda key: key in self.running or key in self.failed
-            )
-
-    def _answerable(self, task: AnswerTask, waiter: Waiter) -> AnswerTask | None:
-        """An answering as it is to be done; None while ``waiter`` has to wait for another."""
-        return self._sharing.ready(
-            task, waiter, self.facts, lambda key: key in self.running or self._answers.knows(key)
-        )
+            self._answers.queue(self._outcomes, self.facts, self.failed)
 
     # What others ask
 
@@ -229,19 +221,11 @@ class StudyState:
 
     def costs_of(self, answer: AnswerTask | PipelineRecord) -> Costs:
         """What a pipeline costs by the trials that are known now."""
-        sides = (answer.embedder_trial_id, answer.generator_trial_id)
-        chosen = {name: self.trials[name] for name in sides if name}
-        return pipeline_costs(self.graph, self._plan_of(answer), chosen.values(), self._trials_by_search(answer.seed))
-
-    def _plan_of(self, task: AnswerTask | PipelineRecord) -> PipelinePlan:
-        selecting = (selection_plan(search, self.space.losses.phases) for search in self.graph.searches.values())
-        known = [*self.graph.pipelines, *selecting]
-        return next(plan for plan in known if (plan.strategy, plan.loss) == (task.strategy, task.loss))
-
-    def _trials_by_search(self, seed: int) -> Mapping[str, list[TrialRecord]]:
-        """The trials of each search that picked the winners of ``seed``: what the costs are computed from."""
-        searching = seed if self.space.seeds_for == "grid" else self.space.seeds[0]
-        return {name: self.facts.trials_of(name, searching) for name in self.graph.searches}
+        sides = dict.fromkeys((answer.embedder_trial_id, answer.generator_trial_id))
+        chosen = [self.trials[name] for name in sides if name]
+        seed = self.graph.searching_seed(answer.seed)
+        trials = {name: self.facts.trials_of(name, seed) for name in self.graph.searches}
+        return pipeline_costs(self.graph, self.graph.plan_of(answer.strategy, answer.loss), chosen, trials)
 
     def phase_run(self, trial_id: str) -> PhaseRun:
         """The phase run of a trial that is known by now."""
@@ -266,24 +250,8 @@ class StudyState:
         for name in among:
             row = self.facts.trials.get(name)
             if row is not None and row.status == Status.COMPLETED and row.objective is not None:
-                key = SearchKey(self._names.get((row.phase, row.loss), ""), row.seed)
+                key = SearchKey(self.graph.search_of(row.phase, row.loss) or "", row.seed)
                 if key in self._rank:
                     own.setdefault(key, []).append((row.objective, name))
         known = {key: [name for _, name in sorted(own[key])] for key in sorted(own, key=lambda key: self._rank[key])}
         return [name for key, names in known.items() for name in self.progress[key].losers(self.facts, names)]
-
-    def _waiting_for(self, name: str) -> int:
-        """How many searches wait for this one, directly or not."""
-        direct = [other.name for other in self.graph.searches.values() if name in other.depends_on]
-        return len(direct) + sum(self._waiting_for(other) for other in direct)
-
-
-def _dependents(
-    keys: Iterable[SearchKey], graph: StudyGraph, space: SearchSpace
-) -> Mapping[SearchKey, list[SearchKey]]:
-    """The searches that wait for each search, directly."""
-    found: dict[SearchKey, list[SearchKey]] = {}
-    for key in keys:
-        for needed in dependencies(key, graph.searches[key.name], space):
-            found.setdefault(needed, []).append(key)
-    return found

@@ -54,7 +54,7 @@ def _decided(run: Path, space: SearchSpace) -> Models:
 @lru_cache(maxsize=2)
 def passage_index(run: Path) -> Index:
     """The study's index over the vectors that the index task left; read once a process."""
-    return Index(np.load(index_folder(run) / VECTORS))
+    return Index(np.load(index_folder(run) / VECTORS), inputs(run)[0].retrieval)
 
 
 def train_task(run: Path, task: PhaseTask, worker: Worker) -> TrainTask:
@@ -62,7 +62,7 @@ def train_task(run: Path, task: PhaseTask, worker: Worker) -> TrainTask:
     space, data = inputs(run)
     phase = PHASES[task.run.phase]
     upstream = checkpoint_folder(run, task.run.upstream_trial_id) if task.run.upstream_trial_id else None
-    embedder = Embedder.load(space.models, worker.device)
+    embedder = frozen_embedder(space, worker, None if phase.trains_embedder else upstream)
     if phase.trains_embedder and space.training.embedder == "lora":
         add_embedder_lora(embedder, space.training, task.run.seed)
     if phase.needs_labels:

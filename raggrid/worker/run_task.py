@@ -153,7 +153,7 @@ def _save_negatives(run: Path, embedder: Embedder, vectors: Vectors) -> None:
     """Mine hard negatives where the study asks for them, before the vectors, whose presence says that all is done."""
     space, data = inputs(run)
     if count := space.training.labels.hard_negatives:
-        pipeline = Pipeline(embedder, Index(vectors), None, data.passages, PromptWriter(space.prompt))
+        pipeline = Pipeline(embedder, Index(vectors, space.retrieval), None, data.passages, PromptWriter(space.prompt))
         labelled = [question for question in data.splits["train"] if question.context_ids]
         index_folder(run).mkdir(parents=True, exist_ok=True)
         write_text(index_folder(run) / NEGATIVES, json.dumps(mined_negatives(pipeline, labelled, count)))
@@ -234,16 +234,10 @@ def _answer_split(run: Path, task: AnswerTask, worker: Worker, clock: Clock) -> 
 
 def _prediction_row(task: AnswerTask, row: Scored) -> PredictionRecord:
     return PredictionRecord(
-        pipeline_id=task.pipeline_id,
-        strategy=task.strategy,
-        loss=task.loss,
-        seed=task.seed,
-        split=task.split,
-        question_id=row.question_id,
-        prediction=row.prediction,
-        retrieved_ids=row.retrieved_ids,
+        pipeline_id=task.pipeline_id, strategy=task.strategy, loss=task.loss, seed=task.seed, split=task.split,
+        question_id=row.question_id, prediction=row.prediction, retrieved_ids=row.retrieved_ids,
         **row.scores,  # type: ignore[arg-type]  # a metric's name is its column
-    )
+    )  # fmt: skip
 
 
 def _answers_of(run: Path, pipeline_id: str, split: str, k: int) -> dict[Read, str]:

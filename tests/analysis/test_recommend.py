@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from raggrid.analysis.frontier import frontier
 from raggrid.analysis.recommend import Recommendation, recommend
 from raggrid.analysis.results import load_results
 from raggrid.analysis.rule import paper_rule
@@ -169,6 +170,32 @@ def test_controls_stand_beside_the_scores_and_warn(tmp_path: Path) -> None:
     assert any("most frequent training answer" in text and "retrieval helps" in text for text in result.warnings)
     row = next(row for row in result.table if row.strategy == "joint")
     assert row.contains_answer == pytest.approx((row.f1 or 0.0) + 0.25 * (1 - (row.f1 or 0.0)))
+
+
+def test_rouge_l_decides_where_it_is_asked_for(tmp_path: Path) -> None:
+    control = {"answers": {"who": "Paris"}, "exact_match": 0.1, "f1": 0.1, "rouge_l": 0.59}
+    lines = {key: EQUAL[key] for key in WINNERS if key[0] in ("two_phase", "joint")}
+    run = study(tmp_path / "r", lines, environment={"data": {"constant_answer": {"test": control}}})
+    # Joint's words come in another order: F1 does not see it, ROUGE-L does.
+    rows = [row for row in read(run, PredictionRecord) if row.strategy == "joint"]
+    append(run, [replace(row, rouge_l=row.f1 / 2) for row in rows])
+    by_f1, by_rouge = recommend([run]), recommend([run], metric="rouge_l")
+    assert {row.strategy for row in by_f1.worse} == set()
+    assert {row.strategy for row in by_rouge.worse} == {"joint"}
+    scores = {row.strategy: row.scores["rouge_l"] for row in by_rouge.table}
+    assert scores["joint"] == pytest.approx((scores["two_phase"] or 0.0) / 2)
+    assert not any("retrieval helps" in text for text in by_f1.warnings)
+    assert any("ROUGE-L; giving the most frequent training answer" in text for text in by_rouge.warnings)
+    points = {point.strategy: point.quality for point in frontier([run], metric="rouge_l").points}
+    assert points == pytest.approx(scores)
+
+
+def test_a_run_that_is_older_than_a_metric_says_so(tmp_path: Path) -> None:
+    run = study(tmp_path / "r", {key: [answers(0.5, 40)] for key in WINNERS})
+    append(run, [replace(row, rouge_l=None) for row in read(run, PredictionRecord)])
+    for verb in (recommend, frontier):
+        with pytest.raises(InputError, match="metric: got rouge_l; no question has a value"):
+            verb([run], metric="rouge_l")
 
 
 def test_a_generator_without_passages_is_a_control_and_no_candidate(

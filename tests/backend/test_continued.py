@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from raggrid.backend.ray.scheduler import PhaseScheduler
-from raggrid.graph import study_graph
+from raggrid.graph import SearchKey, study_graph
 from raggrid.identity import PhaseRun
 from raggrid.records import CurveRecord, PipelineRecord, Report, Status, TrialRecord
 from raggrid.space.search_space import SearchSpace
 from raggrid.store.tables import checkpoint_folder, read
 from raggrid.study.controller import Controller
-from raggrid.study.rounds import HalvingGroup, SearchKey
+from raggrid.study.rounds import HalvingGroup
 from raggrid.study.tasks import AnswerTask, Dispatch, PhaseTask, to_config, to_metrics
 from tests.controllers import continued, finish, new_controller, play, with_rates
 from tests.records import curve, made_space

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from raggrid.backend.ray.search import new_state, search
+from raggrid.backend.ray.opening import opened
+from raggrid.backend.ray.search import search
 from raggrid.data.checked import checked_inputs
 from raggrid.records import LedgerRecord, PipelineRecord
 from raggrid.space.search_space import SearchSpace
@@ -160,7 +161,7 @@ def test_a_second_search_on_a_directory_is_refused(tmp_path: Path, steady: Searc
 
 def test_an_exception_in_a_trial_is_kept_and_the_study_goes_on(tmp_path: Path, make_space: SpaceMaker) -> None:
     space, data = checked_inputs(make_space(strategies=["generator"]))
-    state = new_state(space, data)
+    state = opened(tmp_path / "r", space, data, extend=False)
     state.indexed = True
     first = state.take()
     assert first

@@ -15,20 +15,20 @@ from typing import Any, get_args
 import pytest
 from torchmetrics.functional.text import rouge_score, squad
 
+from raggrid.evaluation.evaluator import score
 from raggrid.evaluation.metrics import (
     ANSWER_METRICS,
     METRICS,
-    Answered,
     AnswerMetric,
     MetricName,
     exact_match,
     f1,
+    means,
     normalize_answer,
     recall_at_k,
     rouge_l,
-    scores_of,
 )  # fmt: skip
-from raggrid.records import PipelineRecord, PredictionRecord
+from raggrid.records import PipelineRecord, PredictionRecord, Question
 
 AWKWARD = [
     ("The Beatles", ["Beatles"]),
@@ -121,12 +121,15 @@ def test_a_metric_is_one_line_of_data_with_a_column_in_both_tables() -> None:
     assert set(get_args(MetricName)) == {*get_args(AnswerMetric), "recall_at_k"} == set(METRICS)
     for record in (PredictionRecord, PipelineRecord):
         assert set(METRICS) <= {field.name for field in fields(record)}
-    row = Answered("in the Paris", ["Paris"], ["p1", "p2"], ["p2"], k=2)
-    assert scores_of(row) == {
+    question = Question(id="q", question="Where?", answers=("Paris",), context_ids=("p2",))
+    scored = score(question, "in the Paris", ("p1", "p2"), k=2)
+    assert scored.scores == {
         "f1": pytest.approx(2 / 3), "exact_match": 0.0, "recall_at_k": 1.0, "contains_answer": 1.0,
         "rouge_l": pytest.approx(2 / 3),
     }  # fmt: skip
-    assert scores_of(Answered("Paris", ["Paris"]))["recall_at_k"] is None
+    unread = score(question, "Paris", (), k=2)
+    assert unread.scores["recall_at_k"] is None
+    assert means([scored.scores, unread.scores])["recall_at_k"] == 1.0
 
 
 def test_recall_is_the_share_of_labelled_passages_among_the_first_k() -> None:

@@ -11,7 +11,9 @@ from sentence_transformers.sentence_transformer.losses import MultipleNegativesR
 from torch import Tensor
 from transformers.models.rag.modeling_rag import RagSequenceForGeneration, RagTokenForGeneration
 
-from raggrid.finetune.losses import multiple_negatives_ranking, rag_sequence_nll, rag_token_nll
+from raggrid.finetune.losses import RAG_LOSSES, multiple_negatives_ranking, rag_sequence_nll, rag_token_nll
+from raggrid.strategies import PHASES
+from raggrid.strategies import RAG_LOSSES as NAMES
 
 PAD, BOS, VOCABULARY = 0, 1, 23
 LOSSES = {"rag_sequence": rag_sequence_nll, "rag_token": rag_token_nll}
@@ -75,6 +77,26 @@ def test_rag_losses_equal_a_sum_over_passages_by_hand(loss: str) -> None:
             )
     ours = LOSSES[loss](logprobs, mask, scores, temperature=0.2)
     assert float(ours) == pytest.approx(sum(expected) / len(expected), rel=1e-5)
+
+
+def test_every_loss_that_reads_a_generator_has_its_formula() -> None:
+    own = {phase.loss for phase in PHASES.values() if phase.loss and not phase.needs_labels}
+    assert set(RAG_LOSSES) == {*NAMES, *own}
+
+
+@pytest.mark.parametrize("name", RAG_LOSSES)
+@pytest.mark.parametrize("seed", range(3))
+def test_every_rag_loss_equals_its_brute_force_sum_in_value_and_gradient(name: str, seed: int) -> None:
+    logits, answers, scores = example(seed)
+    logprobs, mask = gold_logprobs(logits, answers), answers != PAD
+    scores.requires_grad_(True)
+    ours = RAG_LOSSES[name].nll(logprobs, mask, scores, temperature=0.2, reduction="none")
+    ours.sum().backward()
+    prior = (scores.detach().double() / 0.2).softmax(-1)
+    expected, gradient = RAG_LOSSES[name].brute_force(logprobs.double(), mask, prior)
+    torch.testing.assert_close(ours.detach().double(), expected, rtol=1e-5, atol=1e-5)
+    assert scores.grad is not None
+    torch.testing.assert_close(scores.grad.double(), gradient / 0.2, rtol=1e-4, atol=1e-5)
 
 
 def test_the_two_rag_losses_agree_on_answers_of_one_token() -> None:

@@ -25,6 +25,7 @@ from raggrid.finetune.audit import (
 )
 from raggrid.finetune.batches import batch_positions, shard
 from raggrid.finetune.checkpoints import load_state, save_state
+from raggrid.finetune.losses import RAG_LOSSES
 from raggrid.finetune.objectives import rag_forward
 from raggrid.store.progress import TrainingProgress, saved_progress
 from raggrid.strategies import PHASES
@@ -189,9 +190,9 @@ def test_an_exception_becomes_a_failed_report_with_its_traceback(run: Path, monk
 def test_audit_fails_the_trial_when_a_loss_is_wrong(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from raggrid.finetune import objectives
 
-    right = objectives.RAG_LOSSES["rag_token"]
-    wrong = {**objectives.RAG_LOSSES, "rag_token": lambda *a, **k: right(*a, **k) * 1.01}
-    monkeypatch.setattr(objectives, "RAG_LOSSES", wrong)
+    right = RAG_LOSSES["rag_token"]
+    wrong = replace(right, nll=lambda *a, **k: right.nll(*a, **k) * 1.01)
+    monkeypatch.setattr(objectives, "RAG_LOSSES", {**RAG_LOSSES, "rag_token": wrong})
     reports = done(phase_task("joint_rag", key="wrong"), run)
     assert reports[-1].status == "failed"
     assert "brute-force" in (reports[-1].error or "")

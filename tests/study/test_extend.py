@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from raggrid.data.folder import Dataset
+from raggrid.backend.ray.opening import restored_from
 from raggrid.errors import RecordError
 from raggrid.graph import study_graph
+from raggrid.identity import Contents
 from raggrid.records import PipelineRecord, Report
 from raggrid.space.search_space import SearchSpace
 from raggrid.space.settings import Checkpoints
 from raggrid.store.retention import apply_retention, gigabytes
-from raggrid.store.tables import create_run, read
+from raggrid.store.tables import read
 from raggrid.study.controller import Controller
-from raggrid.study.resume import check_same_study, restored
+from raggrid.study.resume import StudyInputs, check_same_study
 from raggrid.study.state import StudyState
 from raggrid.study.tasks import PhaseTask, Task
 from tests.controllers import carry_out, new_controller, outcome
 from tests.records import made_space
 
-# Going on with another space
+# Going on with another space, other data, other models
+
+HELD = Contents(
+    data="hash", models={"embedder": {"config.json": "c", "model.safetensors": "e"}, "generator": {"model.gguf": "g"}}
+)
+
+
+def continues(given: SearchSpace, now: Contents = HELD, before: Contents = HELD, *, extend: bool = False) -> None:
+    """Go on with a study of the made space."""
+    check_same_study("RUN", StudyInputs(made_space(), before), StudyInputs(given, now), extend=extend)
+
+
+def refused(given: SearchSpace, now: Contents = HELD, before: Contents = HELD, *, extend: bool = False) -> str:
+    with pytest.raises(RecordError) as caught:
+        continues(given, now, before, extend=extend)
+    return str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -40,57 +57,75 @@ from tests.records import made_space
         ({"training": {"rag": {"steps": 9}}}, False),
     ],
 )
-def test_what_only_adds_can_extend_a_study_and_the_rest_is_refused(
-    tmp_path: Path, changes: dict[str, object], adds: bool
-) -> None:
-    data = Dataset((), {"train": (), "validation": ()}, "hash")
-    create_run(tmp_path / "r", made_space(), {"data": {"content_hash": "hash"}})
+def test_what_only_adds_can_extend_a_study_and_the_rest_is_refused(changes: dict[str, object], adds: bool) -> None:
     given = made_space(**changes)
-    with pytest.raises(RecordError, match="holds another study") as refused:
-        check_same_study(tmp_path / "r", given, data, extend=False)
-    assert ("--extend runs what is new" in str(refused.value)) == adds
+    assert "holds another study" in refused(given)
+    assert ("--extend runs what is new" in refused(given)) == adds
     if adds:
-        check_same_study(tmp_path / "r", given, data, extend=True)
+        continues(given, extend=True)
     else:
-        with pytest.raises(RecordError, match="recorded"):
-            check_same_study(tmp_path / "r", given, data, extend=True)
+        assert "recorded" in refused(given, extend=True)
 
 
-def refused(run: Path, given: SearchSpace, content_hash: str = "hash") -> str:
-    with pytest.raises(RecordError) as caught:
-        check_same_study(run, given, Dataset((), {"train": (), "validation": ()}, content_hash), extend=False)
-    return str(caught.value).replace(str(run), "RUN")
-
-
-def test_what_differs_is_counted_without_the_advice(tmp_path: Path) -> None:
-    create_run(tmp_path, made_space(), {"data": {"content_hash": "hash"}})
-    assert refused(tmp_path, made_space(seeds=[3], data={"folder": "d", "limits": {"train": 5}})) == (
+def test_what_differs_is_counted_without_the_advice() -> None:
+    assert refused(made_space(seeds=[3], data={"folder": "d", "limits": {"train": 5}})) == (
         "RUN: holds another study: 2 problems\n"
         "  data.limits.train: recorded nothing, now 5.\n"
         "  seeds: recorded [0], now [3].\n"
         "Restore it, or choose another --run."
     )
-    assert refused(tmp_path, made_space(seeds=[0, 1])) == (
+    assert refused(made_space(seeds=[0, 1])) == (
         "RUN: holds another study: seeds: recorded [0], now [0, 1]. This only adds: --extend runs what is new."
     )
 
 
-def test_files_have_changed_only_where_the_study_used_them(tmp_path: Path) -> None:
-    create_run(tmp_path, made_space(), {"data": {"content_hash": "hash"}})
-    assert refused(tmp_path, made_space(), "other") == (
-        "RUN: holds another study: data.folder: the files in d have changed since the study began. "
-        "Restore it, or choose another --run."
-    )
-    assert refused(tmp_path, made_space(data={"folder": "other"}), "other") == (
-        "RUN: holds another study: data.folder: recorded 'd', now 'other'. Restore it, or choose another --run."
+@pytest.mark.parametrize(
+    "free",
+    [
+        {"budget": {"wall_hours": 2}, "resources": {"dollars_per_device_hour": 1.5}, "checkpoints": {"keep": "all"}},
+        {"data": {"folder": "elsewhere"}},
+        {"models": {"embedder": "/copied/e", "generator": "moved.gguf", "generator_sha256": "g"}},
+        {**made_space().model_dump(mode="json"), "schema_version": 1},
+    ],
+)
+def test_budgets_prices_and_places_are_no_part_of_a_study(free: dict[str, object]) -> None:
+    continues(made_space(**free))
+
+
+@pytest.mark.parametrize("folder", ["d", "elsewhere"])
+def test_other_data_are_another_study_wherever_they_lie(folder: str) -> None:
+    assert refused(made_space(data={"folder": folder}), replace(HELD, data="other"), extend=True) == (
+        f"RUN: holds another study: data.folder: the files in {folder} are not those that the study began with: "
+        "recorded 'hash', now 'other'. Restore it, or choose another --run."
     )
 
 
-def test_budgets_and_prices_are_no_part_of_a_study(tmp_path: Path) -> None:
-    data = Dataset((), {"train": (), "validation": ()}, "hash")
-    create_run(tmp_path / "r", made_space(), {"data": {"content_hash": "hash"}})
-    free = {"budget": {"wall_hours": 2}, "resources": {"dollars_per_device_hour": 1.5}, "checkpoints": {"keep": "all"}}
-    check_same_study(tmp_path / "r", made_space(**free), data, extend=False)
+def holding(**files: dict[str, str]) -> Contents:
+    return replace(HELD, models={**HELD.models, **files})
+
+
+def test_replaced_weights_are_refused_with_both_digests() -> None:
+    now = holding(embedder={"config.json": "c", "model.safetensors": "x"})
+    assert refused(made_space(), now) == (
+        "RUN: holds another study: models.embedder: model.safetensors of e is not the one that the study began with: "
+        "recorded 'e', now 'x'. Restore it, or choose another --run."
+    )
+    assert "recorded 'c', now nothing. 1 more of its files differ." in refused(
+        made_space(), holding(embedder={"y": "z"})
+    )
+
+
+def test_a_file_that_a_cache_got_later_is_not_missed() -> None:
+    continues(made_space(), holding(generator={"model.gguf": "g", "generation_config.json": "later"}))
+
+
+def test_a_model_that_is_not_at_hand_goes_by_its_reference() -> None:
+    unknown = replace(HELD, models={"embedder": HELD.models["embedder"]})
+    moved = made_space(models={"embedder": "e", "generator": "other/model"})
+    continues(made_space(), unknown)
+    continues(made_space(), before=unknown)
+    for now, before in ((unknown, HELD), (HELD, unknown), (unknown, unknown)):
+        assert "models.generator: recorded 'g', now 'other/model'." in refused(moved, now, before)
 
 
 def test_an_extended_study_runs_just_what_is_new(tmp_path: Path) -> None:
@@ -98,7 +133,7 @@ def test_an_extended_study_runs_just_what_is_new(tmp_path: Path) -> None:
     before = {task.key for task in carry_out(first)}
     rates = {**made_space().learning_rates.model_dump(), "generator": [1e-4, 3e-4, 1e-3, 3e-3], "joint": "grid"}
     more = made_space(learning_rates=rates, seeds=[0, 1])
-    state = restored(StudyState(more, study_graph(more), "key", ("validation", "test")), tmp_path / "r")
+    state = restored_from(tmp_path / "r", StudyState(more, study_graph(more), "key", ("validation", "test")))
     state.indexed = True
     after = carry_out(Controller(state, tmp_path / "r", 0))
     assert not before & {task.key for task in after}

@@ -9,9 +9,9 @@ from random import Random
 
 import pytest
 
+from raggrid.graph import SearchKey
 from raggrid.records import PredictionRecord, Report, Status
 from raggrid.store.tables import append, read
-from raggrid.study.rounds import SearchKey
 from raggrid.study.tasks import AnswerTask, IndexTask, Task
 from tests.conftest import SpaceMaker
 from tests.controllers import continued, finish, new_controller, play

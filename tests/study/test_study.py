@@ -11,13 +11,13 @@ import pyarrow.parquet
 import pytest
 from ray.tune.utils import flatten_dict
 
+from raggrid.backend.ray.opening import restored_from
 from raggrid.records import CurveRecord, LedgerRecord, PipelineRecord, Report, Status, TrialRecord
 from raggrid.space.rates import middle_out, rungs
 from raggrid.space.settings import EarlyStopping
 from raggrid.store.storage import RunDirectory
 from raggrid.store.tables import append, create_run, read
 from raggrid.study.controller import Controller
-from raggrid.study.resume import restored
 from raggrid.study.state import StudyState
 from raggrid.study.tasks import Dispatch, IndexTask, PhaseTask, Task, from_config, from_metrics, to_config, to_metrics
 from tests.controllers import EVALUATE, TRAIN, carry_out, new_controller, outcome
@@ -134,6 +134,23 @@ def test_an_answer_whose_process_died_is_given_after_all(tmp_path: Path) -> None
     assert {row.strategy for row in read(tmp_path / "r", PipelineRecord)} == set(made_space().strategies)
 
 
+def test_any_metric_of_answers_can_pick_the_winners(tmp_path: Path) -> None:
+    def answers(task: Task) -> Report:
+        generator = controller.state.trials.get(getattr(task, "generator_trial_id", None) or "")
+        best = generator is not None and generator.generator_lr == 1e-4
+        report = outcome(task)
+        return replace(report, scores={**report.scores, "rouge_l": float(best)}) if report.scores else report
+
+    won = {}
+    for metric in ("f1", "rouge_l"):
+        space = made_space(strategies=["generator"], selection={"metric": metric, "finalists": 3})
+        controller = new_controller(tmp_path / metric, space)
+        carry_out(controller, answers)
+        tested = [row for row in read(tmp_path / metric, PipelineRecord) if row.split == "test"]
+        won[metric] = {row.generator_lr for row in tested}
+    assert won == {"f1": {3e-4}, "rouge_l": {1e-4}}
+
+
 def test_stopped_trials_are_no_finalists(tmp_path: Path) -> None:
     def stops(task: Task) -> Report:
         early = isinstance(task, PhaseTask) and task.run.generator_lr == 3e-4 and task.run.phase == "generator_rag"
@@ -158,7 +175,7 @@ def test_the_state_is_a_function_of_the_records(tmp_path: Path) -> None:
             assert task is not None
             first.reported(task.key, outcome(task))
             first.finished(task.key)
-        state = restored(StudyState(first.state.space, first.state.graph, "key", first.state.splits), run)
+        state = restored_from(run, StudyState(first.state.space, first.state.graph, "key", first.state.splits))
         state.indexed = True
         rest = [task.key for task in carry_out(Controller(state, run, 0))]
         assert sorted(rest) == sorted(whole[cut:])

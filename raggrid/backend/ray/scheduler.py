@@ -13,8 +13,8 @@ from typing import Any
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 
-from raggrid.graph import PhaseSearch
 from raggrid.records import CurveRecord, Report, Status
+from raggrid.searches import PhaseSearch
 from raggrid.space.rates import rungs
 from raggrid.space.search_space import SearchSpace
 from raggrid.study.rounds import HalvingGroup

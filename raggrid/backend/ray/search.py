@@ -10,32 +10,25 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from raggrid.backend.ray.cluster import Allocation, connected
+from raggrid.backend.ray.opening import is_begun, opened, write_identity
 from raggrid.backend.ray.run_trials import run_trials
 from raggrid.data.checked import prepared_inputs
 from raggrid.data.folder import Dataset
 from raggrid.display_names import told_precision, told_prompt
 from raggrid.errors import StudyError, StudyInterrupted
 from raggrid.evaluation.prompt_fit import prompt_fit
-from raggrid.graph import study_graph
-from raggrid.identity import study_key
 from raggrid.records import Closing, LedgerRecord, QuestionRecord, Status
 from raggrid.space.search_space import SearchSpace
-from raggrid.space.yaml_io import dump_space
 from raggrid.store.progress import saved_progress
 from raggrid.store.sessions import Session, claimed, forget_session, killed_session, session
-from raggrid.store.tables import append, check_free, create_run, is_full_disk, read, state_folder, write_text
+from raggrid.store.tables import append, check_free, create_run, is_full_disk, read, state_folder
 from raggrid.study import ledger
 from raggrid.study.budget import BudgetClock
 from raggrid.study.controller import Controller
 from raggrid.study.events import Observer
 from raggrid.study.ledger import Account
-from raggrid.study.resume import is_begun, opened
 from raggrid.study.state import StudyState
 from raggrid.worker.environment import environment
-
-
-def say_nothing(_: str) -> None:
-    """Nothing on screen."""
 
 
 def search(
@@ -45,7 +38,7 @@ def search(
     address: str | None = None,
     extend: bool = False,
     observers: Sequence[Observer] = (),
-    say: Callable[[str], None] = say_nothing,
+    say: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Run a whole study into the run directory ``run``.
 
@@ -68,9 +61,13 @@ def search(
     run = Path(run).resolve()
     if not is_begun(run):
         check_free(run)
-    elif _nothing_to_do(run, space, data, extend=extend):
-        say(f"{run}: already complete; nothing is left to run.")
-        return
+    else:
+        state = opened(run, space, data, extend=extend)
+        if state.is_done():
+            Controller(state, run, space.resources.workers).renew_costs()  # an earlier session may have been killed
+            say(f"{run}: already complete; nothing is left to run.")
+            return
+        space = state.space
     with contextlib.ExitStack() as held:
         fresh = not is_begun(run)
         fit = prompt_fit(space, data) if fresh else None
@@ -84,25 +81,20 @@ def search(
                 create_run(run, space, noted)
                 append(run, list(asked(data)))
             held.enter_context(claimed(run))
-        state = opened(run, new_state(space, data), data, extend=extend)
-        write_text(run / "space.yaml", dump_space(space))
+        state = opened(run, space, data, extend=extend)
+        write_identity(run, state, data)
         controller = Controller(state, run, space.resources.workers, observers)
         controller.begin()
         try:
             _carry_out(controller, allocation)
         finally:
             controller.close()
+        if not controller.broken:
+            write_identity(run, state, data)  # models that were downloaded meanwhile are known by now
     _say_failures(state)
     if not controller.roomy:
         say("Checkpoints took more than checkpoints.max_gigabytes: all remaining ones are still needed.")
     _raise_outcome(controller)
-
-
-def _nothing_to_do(run: Path, space: SearchSpace, data: Dataset, *, extend: bool) -> bool:
-    state = opened(run, new_state(space, data), data, extend=extend)
-    if state.is_done():
-        Controller(state, run, space.resources.workers).renew_costs()  # a session may have been killed before it could
-    return state.is_done()
 
 
 def _carry_out(controller: Controller, allocation: Allocation) -> None:
@@ -162,12 +154,6 @@ def asked(data: Dataset) -> Iterator[QuestionRecord]:
         if split != "train":
             for row in questions:
                 yield QuestionRecord(split=split, question_id=row.id, question=row.question, answers=row.answers)
-
-
-def new_state(space: SearchSpace, data: Dataset) -> StudyState:
-    """The state of a study that has not begun."""
-    splits = tuple(split for split in data.splits if split != "train")
-    return StudyState(space, study_graph(space), study_key(space, data.content_hash), splits)
 
 
 def _say_failures(state: StudyState) -> None:

@@ -30,16 +30,12 @@ class StudySearcher(Searcher):
         if task is None:
             return Searcher.FINISHED if self.controller.is_done() else None
         self.keys[trial_id] = task.key
-        return to_config(
-            Dispatch(
-                task=task,
-                run_dir=str(self.controller.run),
-                workers=self.controller.workers,
-                at=self.controller.started_at[task.key],
-                released_at=self.controller.released_at.get(task.key, 0.0),
-                session_began=self.session_began,
-            )
-        )
+        controller = self.controller
+        at, released_at = controller.started_at[task.key], controller.released_at.get(task.key, 0.0)
+        return to_config(Dispatch(
+            task=task, run_dir=str(controller.run), workers=controller.workers, at=at, released_at=released_at,
+            session_began=self.session_began,
+        ))  # fmt: skip
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """A report of a running trial."""

@@ -14,9 +14,10 @@ import pyarrow.parquet
 from raggrid.backend.simulator.curves import Curve, CurveKey, CurvePoint, Curves
 from raggrid.errors import DataError, listed
 from raggrid.evaluation.metrics import ANSWER_METRICS
+from raggrid.graph import study_graph
 from raggrid.records import Category, CurveRecord, LedgerRecord, PipelineRecord, Status, TrialRecord
 from raggrid.store.tables import read, read_space
-from raggrid.strategies import FIXED_LOSS, PHASES
+from raggrid.strategies import PHASES
 
 NEEDED = {
     "phase": pa.string(),
@@ -55,12 +56,13 @@ def read_curves(path: Path) -> Curves:
 
 
 def _of_run(run: Path) -> Curves:
-    read_space(run)
+    graph = study_graph(read_space(run))
     trials, ledger = read(run, TrialRecord), read(run, LedgerRecord)
     points: dict[str, list[CurveRecord]] = {}
     for row in read(run, CurveRecord):
         points.setdefault(row.trial_id, []).append(row)
-    answers = {name: answer for answer in read(run, PipelineRecord) if (name := _selecting(answer))}
+    validated = read(run, PipelineRecord, split="validation")
+    answers = {name: answer for answer in validated if (name := graph.selected_trial(answer))}
     curves: dict[CurveKey, Curve] = {}
     for trial in trials:
         key = CurveKey(trial.phase, trial.loss, trial.embedder_lr, trial.generator_lr, trial.seed)
@@ -84,14 +86,6 @@ def _of_trial(trial: TrialRecord, rows: Iterable[CurveRecord], answer: PipelineR
         return None
     scores = {name: value for name in ANSWER_METRICS if (value := getattr(answer, name, None)) is not None}
     return Curve(tuple(points), fault, scores)
-
-
-def _selecting(row: PipelineRecord) -> str | None:
-    """The trial whose search picked its winner by this pipeline's answers on validation; None for other pipelines."""
-    phase = next((phase for phase in PHASES.values() if phase.selects_as == row.strategy), None)
-    if phase is None or row.split != "validation":
-        return None
-    return row.embedder_trial_id if phase.trains_embedder else row.generator_trial_id
 
 
 def _times(ledger: Iterable[LedgerRecord]) -> dict[str, float]:
@@ -171,7 +165,7 @@ def _key(row: Mapping[str, Any]) -> CurveKey:
     phase = PHASES[row["phase"]]
     return CurveKey(
         phase.name,
-        FIXED_LOSS.get(phase.name) or str(row["loss"]),
+        phase.loss or str(row["loss"]),
         row["embedder_lr"] if phase.trains_embedder else None,
         row["generator_lr"] if phase.trains_generator else None,
         row.get("seed"),

@@ -15,19 +15,17 @@ from typing import NamedTuple
 from raggrid.backend.ray.scheduler import PhaseScheduler
 from raggrid.backend.simulator.curves import Curve, Curves
 from raggrid.evaluation.metrics import ANSWER_METRICS
-from raggrid.graph import study_graph
+from raggrid.graph import SearchKey, study_graph
 from raggrid.identity import PhaseRun
 from raggrid.records import Category, Report, Status
 from raggrid.space.rates import rungs
 from raggrid.space.search_space import SearchSpace
 from raggrid.store.memory import MemoryStorage, VirtualClock
 from raggrid.store.storage import Storage
-from raggrid.strategies import PHASES
 from raggrid.study.budget import BudgetClock
 from raggrid.study.controller import Controller
 from raggrid.study.facts import finalists
 from raggrid.study.ledger import Account
-from raggrid.study.rounds import SearchKey
 from raggrid.study.rows import curve_row
 from raggrid.study.state import StudyState
 from raggrid.study.tasks import AnswerTask, PhaseTask, Task
@@ -189,16 +187,11 @@ class Replay:
 
     def _scores(self, task: AnswerTask) -> Mapping[str, float]:
         """The recorded scores of a finalist, if those of its search are all known; else zero for all."""
-        phase = next((phase for phase in PHASES.values() if phase.selects_as == task.strategy), None)
-        name = (task.embedder_trial_id if phase.trains_embedder else task.generator_trial_id) if phase else None
+        name = self.state.graph.selected_trial(task)
         if name is None:
             return UNKNOWN
         row = self.state.trials[name]
-        key = next(
-            SearchKey(search.name, row.seed)
-            for search in self.state.graph.searches.values()
-            if (search.phase, search.loss) == (row.phase, row.loss)
-        )
+        key = SearchKey(self.state.graph.search_of(row.phase, row.loss) or "", row.seed)
         runs = self.state.progress[key].runs
         best = finalists(self.state.facts, runs, self.space.selection.finalists)
         scores = {row.trial_id: self.scores_of(runs[row.trial_id]) for row in best}

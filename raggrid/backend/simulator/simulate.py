@@ -187,7 +187,7 @@ def _has_grid(space: SearchSpace) -> bool:
     """Whether a full joint grid would be a different search, and one whose pairs are known."""
     rates = space.learning_rates
     drawn = any(isinstance(side, Sampled) and side.sample == "optuna" for side in (rates.embedder, rates.generator))
-    return "joint" in space.strategies and rates.joint != "grid" and not drawn
+    return space.has_joint and rates.joint != "grid" and not drawn
 
 
 def _with_joint(space: SearchSpace, joint: str) -> SearchSpace:
@@ -202,7 +202,7 @@ def _result(replay: Replay) -> SimulatedStudy:
     rows = list(state.trials.values())
     count = Counter(row.status for row in rows)
     tested = {(row.strategy, row.loss, row.seed) for row in state.answered.values() if row.split == SPLITS[-1]}
-    plans = [(plan.strategy, plan.loss, space.seeds[0]) for plan in state.graph.pipelines]
+    plans = [(*plan.key, space.seeds[0]) for plan in state.graph.pipelines]
     return SimulatedStudy(
         sum(row.train_device_seconds for row in rows), sum(row.evaluate_device_seconds for row in rows),
         replay.clock.seconds, len(rows), count[Status.COMPLETED], count[Status.STOPPED], count[Status.OVER_BUDGET],
@@ -253,7 +253,7 @@ def _differences(name: str, given: SimulatedStudy, other: SimulatedStudy) -> Ite
 def _notes(space: SearchSpace, curves: Curves) -> Iterator[str]:
     if space.budget != Budget():
         yield "The alternatives have no budget."
-    if "joint" in space.strategies and space.learning_rates.joint != "grid" and not _has_grid(space):
+    if space.has_joint and space.learning_rates.joint != "grid" and not _has_grid(space):
         yield "'full joint grid' is left out: rates that Optuna proposes have no grid."
     if not curves.answer_seconds:
         yield "The time of answering is not recorded; it counts as zero here."

@@ -1,0 +1,70 @@
+"""Beginning and reopening a run directory, without Ray: what is known of models by then, and what a kill may leave."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from raggrid.backend.ray import opening
+from raggrid.backend.ray.opening import opened, write_identity
+from raggrid.data.folder import Dataset
+from raggrid.errors import RecordError
+from raggrid.records import Question
+from raggrid.space.yaml_io import load_space
+from raggrid.store.tables import create_run, read_environment, read_space, write_text
+from raggrid.worker.environment import environment
+from tests.rag.test_references import hub_snapshot
+from tests.records import made_space
+
+ROWS = (Question(id="q1", question="Who?", answers=("nobody",)),)
+DATA = Dataset((), {"train": ROWS, "validation": ROWS, "test": ROWS}, "hash")
+HUB = made_space(models={"embedder": "some/embedder", "generator": "some/generator"})
+SCHEMA_0 = Path(__file__).parents[1] / "assets" / "run-0.1.0-schema0"
+
+
+def test_a_model_that_is_downloaded_by_its_study_is_known_from_then_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    run = tmp_path / "run"
+    create_run(run, HUB, environment(HUB, DATA))
+    begun = opened(run, HUB, DATA, extend=False)
+    assert read_environment(run)["model_files"] == {}
+    for side in ("embedder", "generator"):
+        hub_snapshot(tmp_path / "hub", f"some/{side}", "first", side.encode())
+    write_identity(run, begun, DATA)
+    assert set(read_environment(run)["model_files"]) == {"embedder", "generator"}
+    assert opened(run, HUB, DATA, extend=False).key == begun.key
+    hub_snapshot(tmp_path / "hub", "some/generator", "second", b"other")
+    with pytest.raises(RecordError, match=r"models.generator: model.safetensors of some/generator is not the one"):
+        opened(run, HUB, DATA, extend=False)
+
+
+def test_a_session_killed_while_it_writes_the_identity_renames_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Path(shutil.copytree(SCHEMA_0, tmp_path / "run"))
+    models = Path(shutil.copytree(SCHEMA_0.parent / "micro", tmp_path / "models"))
+    sides = [f"models.{side}={models / side}" for side in ("embedder", "generator")]
+    space = load_space(models / "space.yaml", sides)
+    data = Dataset((), DATA.splits, read_environment(run)["data"]["content_hash"])
+    begun = opened(run, space, data, extend=False)
+    assert begun.is_done()
+    written: list[Path] = []
+
+    def killed_at_the_second(path: Path, text: str) -> None:
+        if written:
+            raise KeyboardInterrupt
+        written.append(path)
+        write_text(path, text)
+
+    with monkeypatch.context() as killed:
+        killed.setattr(opening, "write_text", killed_at_the_second)
+        with pytest.raises(KeyboardInterrupt):
+            write_identity(run, begun, data)
+    assert opened(run, space, data, extend=False).key == begun.key
+    write_identity(run, begun, data)
+    assert read_space(run).models.generator == str(models / "generator")
+    assert opened(run, space, data, extend=False).is_done()
