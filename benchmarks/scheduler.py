@@ -24,7 +24,7 @@ from raggrid.backend.simulator.replay import Replay
 from raggrid.identity import PhaseRun
 from raggrid.space.search_space import SearchSpace
 from raggrid.space.yaml_io import parse_space
-from raggrid.store.storage import RunDirectory
+from raggrid.store.run_directory import RunDirectory
 
 STEPS, SLOTS, REPEATS = 243, 8, 3
 # Rates of each side; a study of n has 2 n + n (closed book) + n + 2 x (n_e x n_g) trials.

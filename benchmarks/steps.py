@@ -19,6 +19,7 @@ from raggrid.finetune.trainer import Trainer
 from raggrid.finetune.workers import Worker
 from raggrid.identity import PhaseRun
 from raggrid.space.yaml_io import load_space
+from raggrid.store.files import files_at
 from raggrid.store.tables import create_run
 from raggrid.strategies import PHASES
 from raggrid.study.tasks import Dispatch, IndexTask, PhaseTask
@@ -35,7 +36,7 @@ def seconds_a_step(run: Path, phase: str) -> list[float]:
     loss = "mnr" if about.needs_labels else "rag_token"
     task = PhaseTask(phase, phase, PhaseRun(phase, loss, 0, embedder_lr, generator_lr, STEPS))
     worker = Worker(report=lambda _: None)
-    trainer = Trainer(train_task(run, task, worker), worker)
+    trainer = Trainer(train_task(files_at(run), task, worker), worker)
     seconds = []
     for step in range(STEPS):
         started = time.process_time()

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from raggrid.report.page import write_report as write_report
     from raggrid.space.search_space import SearchSpace as SearchSpace
     from raggrid.space.yaml_io import load_space as load_space
+    from raggrid.store.run import load_run as load_run
 
 _MODULES = {
     "RaggridError": "errors",
@@ -34,6 +35,7 @@ _MODULES = {
     "bill": "analysis.bill",
     "frontier": "analysis.frontier",
     "import_results": "published.importing",
+    "load_run": "store.run",
     "load_space": "space.yaml_io",
     "make_world": "demo.world",
     "plan": "planning.planner",

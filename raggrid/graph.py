@@ -68,15 +68,15 @@ class PipelinePlan:
 class StudyGraph:
     """All searches of a study, each after those that it depends on, and the pipelines made of them.
 
-    ``rag_loss``: of all phases that have a choice but the joint ones. ``repeats``: further seeds train the winners of
-    the first one again, instead of searching for themselves.
+    ``rag_loss``: of all phases that have a choice but the joint ones. ``searching``: the seeds that search; the others
+    train the winners of the first one again.
     """
 
     searches: Mapping[str, PhaseSearch]
     pipelines: tuple[PipelinePlan, ...]
     rag_loss: str
     seeds: tuple[int, ...]
-    repeats: bool
+    searching: tuple[int, ...]
 
     # What a trial or a pipeline belongs to
 
@@ -99,7 +99,8 @@ class StudyGraph:
 
     def selected_trial(self, pipeline: Composed) -> str | None:
         """The finalist that a pipeline was answered for; None for a pipeline that no search selects with."""
-        search = self._selecting.get(PlanKey(pipeline.strategy, pipeline.loss))
+        key = PlanKey(pipeline.strategy, pipeline.loss)
+        search = next((name for name, plan in self._selections.items() if plan.key == key), None)
         return self.trial_of(search, pipeline) if search else None
 
     def source_of(self, plan: PipelinePlan) -> PipelinePlan | None:
@@ -109,7 +110,7 @@ class StudyGraph:
     @cached_property
     def composed(self) -> tuple[PipelinePlan, ...]:
         """The pipelines that no search selects with: they are answered once their searches have winners."""
-        return tuple(plan for plan in self.pipelines if plan.key not in self._selecting)
+        return tuple(plan for plan in self.pipelines if plan not in self._selections.values())
 
     @cached_property
     def _names(self) -> Mapping[tuple[str, str], str]:
@@ -118,10 +119,6 @@ class StudyGraph:
     @cached_property
     def _selections(self) -> Mapping[str, PipelinePlan]:
         return {name: _selection(search, self.rag_loss) for name, search in self.searches.items()}
-
-    @cached_property
-    def _selecting(self) -> Mapping[PlanKey, str]:
-        return {plan.key: name for name, plan in self._selections.items()}
 
     @cached_property
     def _plans(self) -> Mapping[PlanKey, PipelinePlan]:
@@ -158,7 +155,7 @@ class StudyGraph:
 
     def searching_seed(self, seed: int) -> int:
         """The seed whose searches pick the learning rates of ``seed``: its own, or the first."""
-        return self.seeds[0] if self.repeats else seed
+        return seed if seed in self.searching else self.seeds[0]
 
     def keys(self) -> list[SearchKey]:
         """Every search under every seed, seed by seed."""
@@ -196,7 +193,12 @@ class StudyGraph:
             (plan, seed) for seed in self.seeds for plan in self.pipelines if plan.searches or seed == self.seeds[0]
         ]
 
-    # How often a study answers
+    # How much a study does
+
+    def num_trials(self) -> int:
+        """Trials of all searches under all seeds, early stopping and extensions aside."""
+        full, repeating = len(self.searching), len(self.seeds) - len(self.searching)
+        return sum(full * search.num_trials + repeating for search in self.searches.values())
 
     def num_answerings(self, finalists: Mapping[str, float]) -> Mapping[str, float]:
         """How often each split is answered as a whole, given the number of finalists by search.
@@ -205,18 +207,21 @@ class StudyGraph:
         repeats winners. Test: by every pipeline.
         """
         trained, mixed = (sum(bool(plan.searches) for plan in plans) for plans in (self.pipelines, self.composed))
-        selecting, further = sum(finalists.values()), len(self.seeds) - 1
-        again = trained if self.repeats else selecting + mixed
-        validation = selecting + len(self.composed) + again * further
-        return {"validation": validation, "test": len(self.pipelines) + trained * further}
+        selecting = sum(finalists.values())
+        first, full, repeating = selecting + len(self.composed), selecting + mixed, trained
+        return {"validation": self._over_seeds(first, full, repeating),
+                "test": self._over_seeds(len(self.pipelines), trained, trained)}  # fmt: skip
 
     def num_reusing(self, finalists: Mapping[str, float]) -> Mapping[str, float]:
         """How many of `num_answerings` have a source whose answers they may reuse."""
         listed = sum(self.source_of(plan) in self.pipelines for plan in self.pipelines)
         sharing = sum(count for name, count in finalists.items() if self.source_of(self.selection_plan(name)))
-        first, further = sharing + sum(self.source_of(plan) is not None for plan in self.composed), len(self.seeds) - 1
-        again = listed if self.repeats else first
-        return {"validation": first + again * further, "test": listed + listed * further}
+        full = sharing + sum(self.source_of(plan) is not None for plan in self.composed)
+        return {"validation": self._over_seeds(full, full, listed), "test": self._over_seeds(listed, listed, listed)}
+
+    def _over_seeds(self, first: float, full: float, repeating: float) -> float:
+        """What the first seed does, each further one that searches, and each that repeats winners."""
+        return first + full * (len(self.searching) - 1) + repeating * (len(self.seeds) - len(self.searching))
 
 
 def study_graph(space: SearchSpace) -> StudyGraph:
@@ -230,7 +235,8 @@ def study_graph(space: SearchSpace) -> StudyGraph:
             names.extend(searches[name].depends_on)
     order = list(PHASES)
     ordered = {name: searches[name] for name in sorted(searches, key=lambda name: order.index(searches[name].phase))}
-    return StudyGraph(ordered, pipelines, space.losses.phases, space.seeds, repeats=space.seeds_for == "winners")
+    searching = space.seeds if space.seeds_for == "grid" else space.seeds[:1]
+    return StudyGraph(ordered, pipelines, space.losses.phases, space.seeds, searching)
 
 
 def _plans_of(space: SearchSpace, strategy: Strategy) -> list[PipelinePlan]:

@@ -80,6 +80,27 @@ class Report:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingProgress:
+    """How far a phase run has come. Seconds are of one worker; ``attempts`` counts starts that a fault made needed.
+
+    ``paused``: the run waits here on purpose, so that its continuation does not count as another attempt.
+    ``saved_at``: seconds since the epoch; what a worker did after it was lost with it. ``objective`` and
+    ``recall_at_k`` were measured at ``step``.
+    """
+
+    step: int = 0
+    train_seconds: float = 0.0
+    evaluate_seconds: float = 0.0
+    attempts: int = 1
+    loss_sum: float = 0.0
+    loss_steps: int = 0
+    objective: float | None = None
+    recall_at_k: float | None = None
+    paused: bool = False
+    saved_at: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Passage:
     """One row of the corpus."""
 

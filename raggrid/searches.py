@@ -55,11 +55,7 @@ def phase_search(space: SearchSpace, name: str) -> PhaseSearch:
 def _with_rates(space: SearchSpace, phase: Phase, search: PhaseSearch) -> PhaseSearch:
     """The search with its learning rates: known pairs, or where they come from."""
     rates = space.learning_rates
-    sides: dict[str, Rates] = {}
-    if phase.trains_embedder:
-        sides["embedder"] = rates.embedder
-    if phase.trains_generator:
-        sides["generator"] = rates.generator
+    sides: dict[str, Rates] = {side: getattr(rates, side) for side in phase.sides}
     if phase.rates_from and rates.joint != "grid":
         return _from_winners(space, phase, search)
     values = {side: _values(space, side, given) for side, given in sides.items()}

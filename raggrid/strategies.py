@@ -34,17 +34,10 @@ class Phase:
     reads_passages: bool = True
 
     @property
-    def sides(self) -> tuple[str | None, str | None]:
-        """The phases that embedder and generator come from in the pipelines that its finalists are answered with."""
-        return (
-            self.name if self.trains_embedder else self.upstream,
-            self.name if self.trains_generator else self.upstream,
-        )
-
-    @property
-    def is_joint(self) -> bool:
-        """Whether it trains both models at once: then it runs once for each loss of ``losses.joint``."""
-        return self.trains_embedder and self.trains_generator
+    def sides(self) -> tuple[str, ...]:
+        """The models that it trains: embedder, generator."""
+        trained = (("embedder", self.trains_embedder), ("generator", self.trains_generator))
+        return tuple(side for side, trains in trained if trains)
 
 
 # A phase stands behind those that it depends on.
@@ -91,14 +84,9 @@ class Strategy:
         return all(phase.reads_passages for phase in self.phases)
 
     @property
-    def tunes_embedder(self) -> bool:
-        """Whether learning rates of the embedder are searched for it."""
-        return any(phase.trains_embedder for phase in self.phases)
-
-    @property
-    def tunes_generator(self) -> bool:
-        """Whether learning rates of the generator are searched for it."""
-        return any(phase.trains_generator for phase in self.phases)
+    def tunes(self) -> frozenset[str]:
+        """The models that are trained for it, and whose learning rates are searched: embedder, generator."""
+        return frozenset(side for phase in self.phases for side in phase.sides)
 
     @property
     def marginalises(self) -> bool:
@@ -107,8 +95,8 @@ class Strategy:
 
     @property
     def is_joint(self) -> bool:
-        """Whether it is reported once for each loss of ``losses.joint``."""
-        return any(phase.is_joint for phase in self.phases)
+        """Whether a phase of it trains both models at once: it is then run once for each loss of ``losses.joint``."""
+        return any(len(phase.sides) == 2 for phase in self.phases)
 
 
 BASELINE = "baseline"
@@ -128,8 +116,10 @@ STRATEGIES: Mapping[str, Strategy] = {
 
 
 def selected_as(phase: Phase) -> Strategy:
-    """The strategy whose pipeline the finalists of a phase are answered with."""
-    return next(each for each in STRATEGIES.values() if (each.embedder_phase, each.generator_phase) == phase.sides)
+    """The strategy whose pipeline the finalists of a phase are answered with: what it trained, beside its upstream."""
+    embedder = phase.name if phase.trains_embedder else phase.upstream
+    generator = phase.name if phase.trains_generator else phase.upstream
+    return next(s for s in STRATEGIES.values() if (s.embedder_phase, s.generator_phase) == (embedder, generator))
 
 
 def search_name(phase: str, loss: str) -> str:

@@ -12,7 +12,8 @@ from raggrid.evaluation.metrics import METRICS
 from raggrid.graph import study_graph
 from raggrid.records import Report, Status
 from raggrid.space.search_space import SearchSpace
-from raggrid.store.tables import append, create_run
+from raggrid.store.run_directory import RunDirectory
+from raggrid.store.tables import create_run
 from raggrid.study.controller import Controller
 from raggrid.study.rows import curve_row
 from raggrid.study.state import StudyState
@@ -27,7 +28,13 @@ Score = Callable[[AnswerTask], float]
 
 def new_controller(run: Path, space: SearchSpace, splits: tuple[str, ...] = ("validation", "test")) -> Controller:
     create_run(run, space, {})
-    return Controller(StudyState(space, study_graph(space), "key", splits), run, 0)
+    return Controller(StudyState(space, study_graph(space), "key", splits), RunDirectory(run), 0)
+
+
+def run_of(controller: Controller) -> Path:
+    """Its run directory."""
+    assert isinstance(controller.records, RunDirectory)
+    return Path(controller.records.address)
 
 
 def bowl(task: PhaseTask, step: int) -> float:
@@ -55,7 +62,7 @@ def finish(
             status=status, step=step, objective=objective(task, step), train_seconds=float(step), evaluate_seconds=1.0
         )
         controller.reported(task.key, report)
-        append(controller.run, [row for row in [curve_row(task.key, report)] if row])
+        controller.records.append([row for row in [curve_row(task.key, report)] if row])
     elif isinstance(task, AnswerTask):
         controller.reported(task.key, answered(score(task)))
     else:
@@ -88,9 +95,10 @@ def play(
 def continued(controller: Controller, space: SearchSpace | None = None) -> Controller:
     """The study anew from its records; of a larger ``space`` where that is given."""
     space = space or controller.state.space
-    state = restored_from(controller.run, StudyState(space, study_graph(space), "key", ("validation", "test")))
+    run = RunDirectory(run_of(controller))
+    state = restored_from(run, StudyState(space, study_graph(space), "key", ("validation", "test")))
     state.indexed = True
-    return Controller(state, controller.run, 0)
+    return Controller(state, run, 0)
 
 
 def with_rates(**changes: object) -> SearchSpace:

@@ -10,8 +10,10 @@ from typing import Any
 from raggrid.records import Category, CurveRecord, LedgerRecord, PipelineRecord, PredictionRecord, Status, TrialRecord
 from raggrid.space.search_space import SearchSpace
 from raggrid.space.yaml_io import parse_space
+from raggrid.store.files import Location
 from raggrid.store.tables import append, create_run
 
+Lines = Mapping[Any, tuple[Sequence[float], float]]
 SPACE = {
     "name": "made",
     "data": {"folder": "d"},
@@ -114,14 +116,16 @@ def predictions(row: PipelineRecord, scores: Sequence[float]) -> list[Prediction
     ]
 
 
-def made_run(
-    run: Path,
-    lines: Mapping[Any, tuple[Sequence[float], float]],
-    *,
-    splits: Sequence[str] = ("validation", "test"),
-    unlabelled: int = 0,
-) -> Path:
+def made_run(run: Path, lines: Lines, *, splits: Sequence[str] = ("validation", "test"), unlabelled: int = 0) -> Path:
     """A run directory in which each (strategy, loss) answered with these scores at this cost."""
+    record_run(run, lines, splits=splits, unlabelled=unlabelled)
+    return run
+
+
+def record_run(
+    run: Location, lines: Lines, *, splits: Sequence[str] = ("validation", "test"), unlabelled: int = 0
+) -> None:
+    """The records of `made_run`, on any file system."""
     strategies = list(dict.fromkeys(strategy for strategy, _ in lines))
     environment = {"data": {"num_unlabelled": {"train": unlabelled}}}
     create_run(run, made_space(strategies=strategies), environment)
@@ -131,4 +135,3 @@ def made_run(
             row = pipeline(strategy, loss, split, scores, cost)
             append(run, [row])
             append(run, predictions(row, scores))
-    return run

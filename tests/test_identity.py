@@ -45,7 +45,9 @@ def test_a_setting_with_a_default_that_a_release_adds_renames_nothing(version: i
 def test_another_value_of_it_makes_another_study(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = study_key(made_space(schema_version=1), HELD)
     assert study_key(later(1, terse=True), HELD) != plain
-    monkeypatch.setattr("raggrid.identity.ADDED", {**schema.ADDED, "prompt.terse": True})  # what studies did before it was there
+    monkeypatch.setattr(
+        "raggrid.identity.ADDED", {**schema.ADDED, "prompt.terse": True}
+    )  # what studies did before it was there
     assert study_key(later(1, terse=True), HELD) == plain
     assert study_key(later(1, terse=False), HELD) != plain
 

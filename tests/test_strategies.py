@@ -16,13 +16,13 @@ from raggrid.planning.estimate import Sizes, make_estimate
 from raggrid.planning.plan import trial_plan
 from raggrid.records import Status, TrialRecord
 from raggrid.space.search_space import SearchSpace
-from raggrid.store.tables import append, checkpoint_folder, read
+from raggrid.store.tables import append, read
 from raggrid.strategies import PHASES, STRATEGIES, Phase, Strategy, selected_as, strategy_loss
 from raggrid.study.controller import Controller
 from raggrid.study.tasks import AnswerTask, PhaseTask
 from raggrid.unit_costs import PhaseCosts, UnitCosts
 from tests.conftest import SpaceMaker
-from tests.controllers import new_controller, play
+from tests.controllers import new_controller, play, run_of
 from tests.records import made_space, predictions
 from tests.studies import answers
 from tests.trials import done, phase_task, prepared_run, train_task
@@ -45,8 +45,9 @@ STRATEGY = Strategy(NEW, "embedder_labels", NEW, by_default=False)
 @pytest.mark.parametrize("name", FACTS)
 def test_what_follows_from_a_line(name: str) -> None:
     s = STRATEGIES[name]
-    found = (s.needs_labels, s.reads_passages, s.tunes_embedder, s.tunes_generator, s.marginalises, s.is_joint)
-    assert (*found, strategy_loss(name, "rag_token")) == FACTS[name]
+    tunes = ("embedder" in s.tunes, "generator" in s.tunes)
+    found = (s.needs_labels, s.reads_passages, *tunes, s.marginalises, s.is_joint, strategy_loss(name, "rag_token"))
+    assert found == FACTS[name]
 
 
 def test_every_phase_selects_with_a_strategy_and_stands_behind_what_it_needs() -> None:
@@ -106,7 +107,7 @@ def test_a_seventh_strategy_has_its_costs(controller: Controller) -> None:
     play(controller)
     controller.renew_costs()
     rows = {row.split: row for row in controller.state.answered.values() if (row.strategy, row.seed) == (NEW, 0)}
-    trials = [row for row in read(controller.run, TrialRecord) if row.seed == 0]
+    trials = [row for row in read(run_of(controller), TrialRecord) if row.seed == 0]
     spent = {phase: sum(t.train_device_seconds + 1 for t in trials if t.phase == phase) for phase in PHASES}
     row = rows["test"]
     assert row.needs_labels
@@ -133,13 +134,13 @@ def test_a_seventh_strategy_is_recommended_from(controller: Controller, monkeypa
     monkeypatch.setattr("raggrid.analysis.results.read_space", lambda _: controller.state.space)
     play(controller, score=lambda task: 0.9 if task.strategy == NEW else 0.2)
     for row in controller.state.answered.values():
-        append(controller.run, predictions(row, answers(row.f1, 400)))
-    verdict = recommend([controller.run], resamples=2_000)
+        append(run_of(controller), predictions(row, answers(row.f1, 400)))
+    verdict = recommend([run_of(controller)], resamples=2_000)
     assert verdict.recommended is not None
     assert verdict.recommended.strategy == NEW
-    assert recommend([controller.run], labels=False, resamples=2_000).recommended.strategy != NEW  # type: ignore[union-attr]
+    assert recommend([run_of(controller)], labels=False, resamples=2_000).recommended.strategy != NEW  # type: ignore[union-attr]
     assert not needs_labels(NEW, "embedder")
-    curve = next(each for each in search_curves(load_results(controller.run), "f1") if each.strategy == NEW)
+    curve = next(each for each in search_curves(load_results(run_of(controller)), "f1") if each.strategy == NEW)
     assert list(dict.fromkeys(step.search for step in curve.steps)) == ["", "embedder_labels", f"{NEW}/rag_token"]
 
 
@@ -155,6 +156,6 @@ def test_a_seventh_strategy_trains_against_the_tuned_embedder(
     )
     assert any(not torch.equal(tuned[name], base[name]) for name in base)
     assert done(task, run)[-1].status == Status.COMPLETED
-    assert {path.name for path in checkpoint_folder(run, "below").iterdir()} >= {"generator"}
+    assert {path.name for path in (run / "checkpoints" / "below").iterdir()} >= {"generator"}
     answered = done(AnswerTask("a", "a", NEW, "rag_token", 0, "validation", "above", "below"), run)
     assert answered[-1].status == Status.COMPLETED

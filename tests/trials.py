@@ -12,6 +12,7 @@ from raggrid.finetune.workers import Worker
 from raggrid.identity import PhaseRun
 from raggrid.records import CurveRecord, Report
 from raggrid.space.search_space import SearchSpace
+from raggrid.store.files import files_at
 from raggrid.store.tables import create_run, read
 from raggrid.strategies import PHASES
 from raggrid.study.tasks import Dispatch, IndexTask, PhaseTask, Task
@@ -50,7 +51,7 @@ def phase_task(phase: str, *, loss: str = "rag_token", lr: float = 1e-3, steps: 
 
 def train_task(run: Path, task: PhaseTask) -> TrainTask:
     """The loaded task, as a trial loads it."""
-    return assembled(run, task, Worker(report=lambda _: None))
+    return assembled(files_at(run), task, Worker(report=lambda _: None))
 
 
 def trainer_for(run: Path, task: PhaseTask, report: Callable[[Report], None] = lambda _: None) -> Trainer:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from raggrid.records import Category, LedgerRecord, Status, TrialRecord
 from raggrid.space.search_space import SearchSpace
 from raggrid.store.columns import columns
+from raggrid.store.files import Location
 from raggrid.store.tables import read, read_space, read_table
 
 
@@ -31,13 +31,12 @@ class Bill:
         return asdict(self)
 
 
-def bill(run: Path | str) -> Bill:
+def bill(run: Location) -> Bill:
     """Sum up the ledger of a run directory.
 
     Raises:
         RecordError: ``run`` is not a run directory.
     """
-    run = Path(run)
     space = read_space(run)
     table = columns(read_table(run, LedgerRecord), ("category", "device_seconds", "device_type"))
     sums: dict[str, float] = {

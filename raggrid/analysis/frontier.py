@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from raggrid.analysis.statistics import NORMAL, interval
 from raggrid.analysis.verdicts import ASSUMED_QUESTIONS, CostBasis, cost_basis, cost_of, score_cube
 from raggrid.errors import InputError
 from raggrid.evaluation.metrics import MetricName
+from raggrid.store.files import Location
 from raggrid.strategies import STRATEGIES
 
 
@@ -94,7 +94,7 @@ class _Study:
 
 
 def frontier(
-    run_dirs: Sequence[Path | str],
+    run_dirs: Sequence[Location],
     *,
     metric: MetricName = "f1",
     cost: CostBasis | None = None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from raggrid.evaluation.metrics import METRICS
 from raggrid.records import PredictionRecord
 from raggrid.store.columns import codes, numbers, read_columns
+from raggrid.store.files import Location
 from raggrid.store.tables import table_files
 
 COLLAPSE_ROWS = 500  # of each file: enough to see whether all questions retrieve the same few passages
@@ -30,10 +30,10 @@ class Predictions:
     answered: np.ndarray[Any, Any]
 
 
-def read_answers(run: Path, split: str) -> Predictions:
+def read_answers(run: Location, split: str) -> Predictions:
     """All scores of a split. Of a question that was answered twice, the last answer counts."""
-    files = table_files(run, PredictionRecord)
-    table = read_columns(files, PredictionRecord, ["pipeline_id", "seed", "question_id"], split=split)
+    parts = table_files(run, PredictionRecord)
+    table = read_columns(run, parts, PredictionRecord, ["pipeline_id", "seed", "question_id"], split=split)
     indices, names = codes(table, "question_id")
     order = sorted(range(len(names)), key=names.__getitem__)
     rank = np.empty(len(names), dtype=np.int64)
@@ -45,7 +45,9 @@ def read_answers(run: Path, split: str) -> Predictions:
     answered[lines, columns] = True
     # One column after another, so that two are never in memory at once.
     scores = {
-        name: _spread(numbers(read_columns(files, PredictionRecord, [name], split=split), name), lines, columns, shape)
+        name: _spread(
+            numbers(read_columns(run, parts, PredictionRecord, [name], split=split), name), lines, columns, shape
+        )
         for name in METRICS
     }
     return Predictions(rows, tuple(names[index] for index in order), scores, answered)
@@ -68,10 +70,10 @@ def _spread(column: np.ndarray[Any, Any], lines: Any, columns: Any, shape: tuple
     return values
 
 
-def distinct_passages(run: Path, split: str) -> dict[str, tuple[int, int]]:
+def distinct_passages(run: Location, split: str) -> dict[str, tuple[int, int]]:
     """By pipeline: how many distinct passages its first questions retrieved, and how many questions those are."""
-    files, names = table_files(run, PredictionRecord), ["pipeline_id", "retrieved_ids"]
-    table = read_columns(files, PredictionRecord, names, split=split, first_rows=COLLAPSE_ROWS)
+    parts, names = table_files(run, PredictionRecord), ["pipeline_id", "retrieved_ids"]
+    table = read_columns(run, parts, PredictionRecord, names, split=split, first_rows=COLLAPSE_ROWS)
     found: dict[str, tuple[set[str], int]] = {}
     for row in table.to_pylist():
         seen, questions = found.get(row["pipeline_id"], (set(), 0))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from raggrid.analysis.controls import controls_of, no_better_than_controls
@@ -19,13 +18,14 @@ from raggrid.analysis.verdicts import CostBasis, Judged, cheapest_not_worse, cos
 from raggrid.analysis.warnings import warnings_of
 from raggrid.errors import InputError
 from raggrid.evaluation.metrics import MetricName
+from raggrid.store.files import Location
 from raggrid.strategies import STRATEGIES
 
 __all__ = ["Compared", "CostBasis", "Recommendation", "Recommended", "TableRow", "recommend"]
 
 
 def recommend(
-    run_dirs: Sequence[Path | str],
+    run_dirs: Sequence[Location],
     *,
     metric: MetricName = "f1",
     cost: CostBasis | None = None,

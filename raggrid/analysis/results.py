@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from raggrid.evaluation.metrics import METRICS
 from raggrid.graph import PlanKey, StudyGraph, selection_order, study_graph
 from raggrid.records import PipelineRecord, TrialRecord
 from raggrid.space.search_space import SearchSpace
+from raggrid.store.files import Files, Location, files_at
 from raggrid.store.tables import read, read_environment, read_space
 
 
@@ -72,7 +72,7 @@ class Results:
     """What a study has found so far. ``missing``: planned strategies without a measured pipeline; ``answers``: all
     rows of `pipelines`."""
 
-    run: Path
+    run: Files
     space: SearchSpace
     graph: StudyGraph
     environment: dict[str, Any]
@@ -113,7 +113,7 @@ class Results:
         return found
 
 
-def load_all(run_dirs: Sequence[Path | str]) -> list[Results]:
+def load_all(run_dirs: Sequence[Location]) -> list[Results]:
     """Read several run directories.
 
     Raises:
@@ -122,19 +122,20 @@ def load_all(run_dirs: Sequence[Path | str]) -> list[Results]:
     """
     if not run_dirs:
         raise InputError("got no run directory; expected at least one. Give the --run of a raggrid search.")
-    runs = [Path(run) for run in run_dirs]
-    twice = [run for index, run in enumerate(runs) if run.resolve() in [other.resolve() for other in runs[:index]]]
+    runs = [files_at(run) for run in run_dirs]
+    twice = [run for index, run in enumerate(runs) if run.address in [other.address for other in runs[:index]]]
     if twice:
         raise InputError(f"{twice[0]}: given twice; expected each run directory once. Drop one.")
     return [load_results(run) for run in runs]
 
 
-def load_results(run: Path) -> Results:
+def load_results(run_dir: Location) -> Results:
     """Read a run directory, finished or not, or made by ``raggrid import``.
 
     Raises:
         RecordError: not a run directory, or one without a single answered pipeline.
     """
+    run = files_at(run_dir)
     space, environment = read_space(run), read_environment(run)
     graph = study_graph(space)
     trials, rows = read(run, TrialRecord), read(run, PipelineRecord)
@@ -176,10 +177,7 @@ def _objective(graph: StudyGraph, row: PipelineRecord, objectives: dict[str, flo
 
 
 def _strategy_results(
-    winners: Mapping[PlanKey, Sequence[PipelineRecord]],
-    rows: Sequence[PipelineRecord],
-    answers: Predictions,
-    split: str,
+    winners: dict[PlanKey, list[PipelineRecord]], rows: Sequence[PipelineRecord], answers: Predictions, split: str
 ) -> Iterator[StrategyResult]:
     reported = {(row.pipeline_id, row.seed): row for row in rows if row.split == split}
     for validated in winners.values():

@@ -128,16 +128,13 @@ def _missing(result: Results) -> Iterator[str]:
 
 def _unfinished(result: Results) -> Iterator[str]:
     """Searches with trials that are still to run; not those that wait for a search in which nothing completed."""
-    seeds, repeats = len(result.graph.seeds), result.graph.repeats
+    full, repeating = len(result.graph.searching), len(result.graph.seeds) - len(result.graph.searching)
     no_winner: set[str] = set()
     for name, search in result.graph.searches.items():
         # A search around the winners of other searches has at least one trial.
         first = 1 if search.rates_from else search.num_trials
         rows = result.trials_by_search[name]
-        ended, planned = (
-            sum(row.status != Status.OVER_BUDGET for row in rows),
-            first + seeds - 1 if repeats else first * seeds,
-        )
+        ended, planned = sum(row.status != Status.OVER_BUDGET for row in rows), first * full + repeating
         none_completed = ended >= planned and not any(row.status == Status.COMPLETED for row in rows)
         if none_completed or no_winner & set(search.depends_on):
             no_winner.add(name)

@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from raggrid.cli import (  # noqa: F401  (they register their verbs)
-    verb_demo,
-    verb_frontier,
-    verb_import,
-    verb_plan,
-    verb_recommend,
-    verb_report,
-    verb_search,
-    verb_simulate,
-)
+# They register their verbs; help lists them in this order.
+from raggrid.cli import (  # noqa: F401  # isort: skip
+    verb_demo, verb_plan, verb_search, verb_recommend, verb_frontier, verb_report, verb_simulate, verb_import,
+)  # fmt: skip
 from raggrid.cli.app import app
 from raggrid.errors import RaggridError
 

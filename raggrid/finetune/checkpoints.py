@@ -1,53 +1,51 @@
 """What a phase run leaves on disk: its tuned models in their libraries' formats, and its state for a resume.
 
-Everything is safetensors and JSON. A state is one file, written beside its place, forced to disk and renamed: at any
-moment of a crash there is a whole one, the earlier or the new.
+Everything is safetensors and JSON. A state is one file: at any moment of a crash there is a whole one, the earlier or
+the new.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from raggrid.store.progress import STATE, TrainingProgress, progress_of
+from raggrid.records import TrainingProgress
+from raggrid.store.files import Files
+from raggrid.store.progress import progress_of
+from raggrid.store.run_layout import state
 
 Parameters = Mapping[str, torch.nn.Parameter]
 
 
 def save_state(
-    folder: Path, parameters: Parameters, optimizer: torch.optim.Optimizer, progress: TrainingProgress
+    files: Files, trial_id: str, parameters: Parameters, optimizer: torch.optim.Optimizer, progress: TrainingProgress
 ) -> None:
-    """Keep trained parameters, optimizer moments and progress in ``folder``, replacing what was there."""
+    """Keep a trial's trained parameters, optimizer moments and progress, replacing what was there."""
     tensors = {f"parameter/{name}": parameter.detach().contiguous() for name, parameter in parameters.items()}
     for name, parameter in parameters.items():
         for key, value in optimizer.state.get(parameter, {}).items():
             tensors[f"optimizer/{key}/{name}"] = torch.as_tensor(value).contiguous()
-    folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f".{STATE}"
     stamped = asdict(replace(progress, saved_at=time.time()))
-    save_file(tensors, part, metadata={"progress": json.dumps(stamped)})
-    with part.open("rb") as written:
-        os.fsync(written.fileno())
-    part.replace(folder / STATE)
+    with files.writing(state(trial_id)) as path:
+        save_file(tensors, path, metadata={"progress": json.dumps(stamped)})
 
 
-def load_state(folder: Path, parameters: Parameters, optimizer: torch.optim.Optimizer) -> TrainingProgress | None:
-    """Put a kept state back in place and return its progress; None if there is none."""
-    file = folder / STATE
-    if not file.is_file():
+def load_state(
+    files: Files, trial_id: str, parameters: Parameters, optimizer: torch.optim.Optimizer
+) -> TrainingProgress | None:
+    """Put a trial's kept state back in place and return its progress; None if there is none."""
+    if not files.exists(state(trial_id)):
         return None
-    with safe_open(file, framework="pt") as state:
-        tensors: dict[str, Tensor] = {key: state.get_tensor(key) for key in state.keys()}  # noqa: SIM118
-        progress = progress_of(state)
+    with files.reading(state(trial_id)) as path, safe_open(path, framework="pt") as kept:
+        tensors: dict[str, Tensor] = {key: kept.get_tensor(key) for key in kept.keys()}  # noqa: SIM118
+        progress = progress_of(kept.metadata())
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(tensors[f"parameter/{name}"])

@@ -10,7 +10,6 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -32,10 +31,11 @@ from raggrid.finetune.validation import validate
 from raggrid.finetune.workers import Worker
 from raggrid.identity import PhaseRun
 from raggrid.rag.pipeline import Pipeline
-from raggrid.records import Question, Report, Status
+from raggrid.records import Question, Report, Status, TrainingProgress
 from raggrid.space.rates import rungs
 from raggrid.space.search_space import SearchSpace
-from raggrid.store.progress import TrainingProgress
+from raggrid.store.files import Files
+from raggrid.store.run_layout import tuned
 from raggrid.strategies import PHASES
 
 
@@ -43,8 +43,8 @@ from raggrid.strategies import PHASES
 class TrainTask:
     """All that a phase run needs.
 
-    ``checkpoint`` is where its tuned models go, ``state`` where it keeps what its next start needs. ``pause_at``: the
-    rung at which it ends for now and waits. ``negatives``: positions of hard negatives by question id.
+    ``files``: the run directory, where its tuned models go and what its next start needs, as ``trial_id``'s.
+    ``pause_at``: the rung at which it ends for now and waits. ``negatives``: hard ones, as positions by question id.
     """
 
     run: PhaseRun
@@ -53,8 +53,8 @@ class TrainTask:
     validation: Sequence[Question]
     pipeline: Pipeline
     positions: dict[str, int]
-    checkpoint: Path
-    state: Path
+    files: Files
+    trial_id: str
     pause_at: int | None = None
     negatives: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
@@ -77,7 +77,7 @@ class Trainer:
         self.trained, self.frozen = _split_parameters(task)
         self.optimizer = _optimizer(task, self.trained)
         self.progress = TrainingProgress()
-        restored = load_state(task.state, self.trained, self.optimizer)
+        restored = load_state(task.files, task.trial_id, self.trained, self.optimizer)
         self.lost_since: float | None = None
         if restored:
             self.progress = replace(restored, paused=False)
@@ -233,7 +233,7 @@ class Trainer:
 
     def _save(self) -> None:
         if self.worker.is_first:
-            save_state(self.task.state, self.trained, self.optimizer, self.progress)
+            save_state(self.task.files, self.task.trial_id, self.trained, self.optimizer, self.progress)
 
     def _report(self, status: Status) -> None:
         progress = self.progress
@@ -248,12 +248,14 @@ class Trainer:
 
 
 def save_models(task: TrainTask) -> None:
-    """Keep the tuned side or sides in ``task.checkpoint``."""
+    """Keep the tuned side or sides in the run directory."""
     phase = PHASES[task.run.phase]
     if phase.trains_embedder:
-        task.pipeline.embedder.save(task.checkpoint / "embedder")
+        with task.files.writing(tuned(task.trial_id, "embedder")) as folder:
+            task.pipeline.embedder.save(folder)
     if phase.trains_generator:
-        task.pipeline.required_generator.save(task.checkpoint / "generator")
+        with task.files.writing(tuned(task.trial_id, "generator")) as folder:
+            task.pipeline.required_generator.save(folder)
 
 
 def _batch_size(task: TrainTask) -> int:

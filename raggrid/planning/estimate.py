@@ -106,7 +106,7 @@ def make_estimate(space: SearchSpace, units: UnitCosts, sizes: Sizes) -> Estimat
     answering are listed separately. Idle devices are not included.
     """
     graph, workers = study_graph(space), max(1, space.resources.workers)
-    searches = {name: _search_estimate(space, search, units) for name, search in graph.searches.items()}
+    searches = {name: _search_estimate(space, graph, search, units) for name, search in graph.searches.items()}
     rounds, low = answering_rounds(space, graph, searches), _finalists(space, searches, "low")
     trials = total([bill.all_trials for bill in searches.values()])
     training = total([bill.device_seconds + bill.repeat_device_seconds for bill in searches.values()])
@@ -137,7 +137,7 @@ def _finalists(space: SearchSpace, searches: Mapping[str, SearchEstimate], scena
     return {name: min(float(getattr(bill.completed, scenario)), most) for name, bill in searches.items()}
 
 
-def _search_estimate(space: SearchSpace, search: PhaseSearch, units: UnitCosts) -> SearchEstimate:
+def _search_estimate(space: SearchSpace, graph: StudyGraph, search: PhaseSearch, units: UnitCosts) -> SearchEstimate:
     costs, workers = units.of(search.name), max(1, space.resources.workers)
     levels = levels_of(space, search)
     ends = {name: _ends(space, search, name) for name in SCENARIOS}
@@ -148,8 +148,7 @@ def _search_estimate(space: SearchSpace, search: PhaseSearch, units: UnitCosts) 
         )
         for name, counts in ends.items()
     }  # fmt: skip
-    grids = len(space.seeds) if space.seeds_for == "grid" else 1
-    repeats = len(space.seeds) - grids
+    grids, repeats = len(graph.searching), len(graph.seeds) - len(graph.searching)
     return SearchEstimate(
         search.name,
         search.num_trials,
@@ -192,15 +191,12 @@ def _trial_seconds(costs: PhaseCosts, levels: Sequence[int], place: int, max_ste
 def _strategy_estimate(
     graph: StudyGraph, plan: PipelinePlan, searches: Mapping[str, SearchEstimate], units: UnitCosts, workers: int
 ) -> StrategyEstimate:
-    return StrategyEstimate(
-        plan.strategy,
-        plan.loss,
-        sum(
-            workers * units.of(name).train_seconds(graph.searches[name].max_steps) for name in graph.trained_once(plan)
-        ),
-        total([searches[name].device_seconds for name in graph.needed_by(plan)]),
-        total([searches[name].device_seconds for name in graph.only_needed_by(plan)]),
+    final = [units.of(name).train_seconds(graph.searches[name].max_steps) for name in graph.trained_once(plan)]
+    search, marginal = (
+        total([searches[name].device_seconds for name in names])
+        for names in (graph.needed_by(plan), graph.only_needed_by(plan))
     )
+    return StrategyEstimate(*plan.key, sum(workers * seconds for seconds in final), search, marginal)
 
 
 def _wall(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from raggrid.graph import StudyGraph, study_graph
+from raggrid.graph import PipelinePlan, StudyGraph, study_graph
 from raggrid.planning.pricing import Pricing
 from raggrid.searches import PhaseSearch
 from raggrid.space.rates import rungs
@@ -70,14 +69,15 @@ class Plan:
 def trial_plan(space: SearchSpace, pricing: Pricing | None = None, *, unpriced_because: str | None = None) -> Plan:
     """The trials of a space, with its bill or the reason why there is none. Reads neither data nor models."""
     graph = study_graph(space)
-    strategies = tuple(_strategies(graph))
+    strategies = tuple(_strategy(graph, plan) for plan in graph.pipelines)
     searches = tuple(_search(space, graph, search) for search in graph.searches.values())
+    num_trials = sum(search.num_trials for search in searches)
     finalists = sum(min(search.num_trials, space.selection.finalists) for search in searches)
     return Plan(
         name=space.name,
         searches=searches,
         strategies=strategies,
-        num_trials=sum(search.num_trials for search in searches),
+        num_trials=num_trials,
         num_trials_unshared=sum(strategy.num_trials_alone for strategy in strategies),
         num_steps=sum(search.num_trials * search.steps for search in searches),
         num_steps_unshared=sum(strategy.num_steps_alone for strategy in strategies),
@@ -86,14 +86,8 @@ def trial_plan(space: SearchSpace, pricing: Pricing | None = None, *, unpriced_b
         workers=max(1, space.resources.workers),
         pricing=pricing,
         unpriced_because=unpriced_because,
-        num_trials_of_further_seeds=_further_seeds(space, searches),
+        num_trials_of_further_seeds=graph.num_trials() - num_trials,
     )
-
-
-def _further_seeds(space: SearchSpace, searches: Sequence[PlannedSearch]) -> int:
-    """Trials of all seeds but the first: the winners again, or whole grids."""
-    each = sum(search.num_trials for search in searches) if space.seeds_for == "grid" else len(searches)
-    return (len(space.seeds) - 1) * each
 
 
 def _search(space: SearchSpace, graph: StudyGraph, search: PhaseSearch) -> PlannedSearch:
@@ -107,18 +101,10 @@ def _search(space: SearchSpace, graph: StudyGraph, search: PhaseSearch) -> Plann
     )  # fmt: skip
 
 
-def _strategies(graph: StudyGraph) -> list[PlannedStrategy]:
-    rows = []
-    for own in graph.pipelines:
-        needed = [graph.searches[name] for name in graph.needed_by(own)]
-        rows.append(
-            PlannedStrategy(
-                own.strategy,
-                own.loss,
-                tuple(search.name for search in needed),
-                sum(search.num_trials for search in needed),
-                sum(search.num_trials * search.max_steps for search in needed),
-                sum(graph.searches[name].num_trials for name in graph.only_needed_by(own)),
-            )
-        )
-    return rows
+def _strategy(graph: StudyGraph, plan: PipelinePlan) -> PlannedStrategy:
+    needed, own = graph.needed_by(plan), graph.only_needed_by(plan)
+    trials = {name: search.num_trials for name, search in graph.searches.items()}
+    return PlannedStrategy(
+        *plan.key, needed, sum(trials[name] for name in needed),
+        sum(trials[name] * graph.searches[name].max_steps for name in needed), sum(trials[name] for name in own),
+    )  # fmt: skip

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from raggrid.published.result_rows import Row, Table
 from raggrid.published.result_tables import read_tables
 from raggrid.records import PipelineRecord
 from raggrid.space.search_space import SearchSpace
+from raggrid.store.files import Files, Location, files_at
 from raggrid.store.tables import append, check_free, create_run
 from raggrid.strategies import BASELINE, RAG_LOSSES, STRATEGIES
 
@@ -24,14 +24,14 @@ NEEDS_QUESTIONS = (
 
 def import_results(
     source: str,
-    run: Path | str,
+    run: Location,
     *,
     dataset: str | None = None,
     pipeline: str | None = None,
     num_questions: int | None = None,
     num_devices: int | None = None,
     percent: bool = False,
-) -> list[tuple[Path, Table]]:
+) -> list[tuple[Files, Table]]:
     """Turn a table into a run directory, or several tables into several.
 
     Args:
@@ -52,15 +52,15 @@ def import_results(
     """
     found = read_tables(source, dataset=dataset, pipeline=pipeline, percent=percent)
     tables = [replace(table, notes=(*table.notes, *assumed(table, num_devices))) for table in found]
-    run = Path(run)
-    runs = [run if len(tables) == 1 else run / table.name.removeprefix("paper-") for table in tables]
-    for path in runs:
-        check_free(path)
-    for path, table in zip(runs, tables, strict=True):
+    single = len(tables) == 1
+    runs = [files_at(run if single else f"{run}/{table.name.removeprefix('paper-')}") for table in tables]
+    for files in runs:
+        check_free(files)
+    for files, table in zip(runs, tables, strict=True):
         split = "test" if any(row.split == "test" for row in table.rows) else "validation"
-        create_run(path, _space(table), _environment(table))
+        create_run(files, _space(table), _environment(table))
         rows = [_record(row, split, num_questions, num_devices or 1) for row in table.rows]
-        append(path, [row for row, raw in zip(rows, table.rows, strict=True) if (raw.split or split) == split])
+        append(files, [row for row, raw in zip(rows, table.rows, strict=True) if (raw.split or split) == split])
     return list(zip(runs, tables, strict=True))
 
 
@@ -70,12 +70,8 @@ def _space(table: Table) -> SearchSpace:
         side: list(table.grid) or sorted({rate for row in table.rows if (rate := getattr(row, f"{side}_lr"))})
         for side in ("embedder", "generator")
     }
-    known = {
-        name
-        for name, about in STRATEGIES.items()
-        if (grids["embedder"] or not about.tunes_embedder) and (grids["generator"] or not about.tunes_generator)
-    }
-    strategies = [name for name in dict.fromkeys(row.strategy for row in table.rows) if name in known]
+    listed = dict.fromkeys(row.strategy for row in table.rows)
+    strategies = [name for name in listed if all(grids[side] for side in STRATEGIES[name].tunes)]
     joint = [row.loss for row in table.rows if STRATEGIES[row.strategy].is_joint]
     top_k = max(2, *(row.k or 0 for row in table.rows))
     return SearchSpace.model_validate({
@@ -126,7 +122,7 @@ def assumed(table: Table, num_devices: int | None) -> Iterator[str]:
         yield "The table does not say which split its scores are from; they are kept as validation."
 
 
-def summary(run: Path, table: Table) -> str:
+def summary(run: Files, table: Table) -> str:
     """One line on what was imported."""
     names: Sequence[str] = list(dict.fromkeys(row.strategy for row in table.rows))
     return f"{run}: {len(table.rows)} rows ({', '.join(names)}) from {table.source}"

@@ -16,7 +16,7 @@ from raggrid.display_names import display_name, label, study_names
 from raggrid.errors import InputError
 from raggrid.report.label_offsets import OFFSETS, label_offsets
 from raggrid.space.rates import rate_text
-from raggrid.store.tables import write_text
+from raggrid.store.local import LocalFiles
 
 WIDTH, HEIGHT = 640, 380
 STATES = ("on the frontier", "dominated")
@@ -37,7 +37,6 @@ def save_frontier(frontier: Frontier, path: Path | str) -> list[Path]:
     if write is None:
         raise InputError(f"{path}: got '{path.suffix}'; expected one of {', '.join(WRITERS)}. Change the name.")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         return write(frontier, path)
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}. Choose another path.") from None
@@ -62,23 +61,26 @@ def _table(path: Path, names: Sequence[str], rows: Sequence[Mapping[str, Any]]) 
     writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_text(path, text.getvalue())
+    LocalFiles(path.parent).write(path.name, text.getvalue().encode())
 
 
 def _json(frontier: Frontier, path: Path) -> list[Path]:
-    write_text(path, json.dumps(frontier.to_json(), indent=2) + "\n")
+    content = json.dumps(frontier.to_json(), indent=2) + "\n"
+    LocalFiles(path.parent).write(path.name, content.encode())
     return [path]
 
 
 def _html(frontier: Frontier, path: Path) -> list[Path]:
     # inline=True puts the drawing library into the page, so that it opens from a file, offline.
-    frontier_chart(frontier).save(str(path), format="html", inline=True)
+    with LocalFiles(path.parent).writing(path.name) as part:
+        frontier_chart(frontier).save(str(part), format="html", inline=True)
     return [path]
 
 
 def _image(frontier: Frontier, path: Path) -> list[Path]:
     options = {"ppi": 144} if path.suffix == ".png" else {}
-    frontier_chart(frontier).save(str(path), format=path.suffix[1:], **options)
+    with LocalFiles(path.parent).writing(path.name) as part:
+        frontier_chart(frontier).save(str(part), format=path.suffix[1:], **options)
     return [path]
 
 

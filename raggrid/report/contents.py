@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from raggrid.analysis.frontier import Frontier, frontier
 from raggrid.analysis.recommend import Recommendation, recommend
@@ -12,8 +11,8 @@ from raggrid.analysis.results import Results, load_results
 from raggrid.analysis.units import Unit, unit_for
 from raggrid.display_names import display_name
 from raggrid.records import CurveRecord, LedgerRecord, PipelineRecord, TrialRecord
-from raggrid.searches import PhaseSearch
 from raggrid.space.rates import rate_text
+from raggrid.store.files import Location
 from raggrid.store.tables import read
 
 
@@ -34,12 +33,8 @@ class Study:
         costs = [cost for row in self.verdict.table for cost in (row.final_device_seconds, row.search_device_seconds)]
         return unit_for([cost for cost in costs if cost is not None], self.results.device_types)
 
-    def trials_of(self, search: PhaseSearch) -> list[TrialRecord]:
-        """The recorded trials of a search."""
-        return self.results.trials_by_search[search.name]
 
-
-def read_study(run: Path) -> Study:
+def read_study(run: Location) -> Study:
     """Read and judge a study, finished or not.
 
     Raises:

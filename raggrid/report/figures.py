@@ -80,7 +80,7 @@ def frontier_figure(study: Study) -> Figure:
 def curve_figures(study: Study) -> Iterator[Figure]:
     """One chart per search: the objective by step, one line per trial with a mark at its end, the rungs dashed."""
     for search in study.results.graph.searches.values():
-        trials = {row.trial_id: row for row in study.trials_of(search)}
+        trials = {row.trial_id: row for row in study.results.trials_by_search[search.name]}
         points = [row for row in study.curves if row.trial_id in trials and math.isfinite(row.objective)]
         if points:
             yield _curve_figure(study, search, trials, points)
@@ -127,7 +127,7 @@ def _curve_figure(
 def response_figures(study: Study) -> Iterator[Figure]:
     """The objective by learning rate at equal steps; a heat map if two rates were varied."""
     for search in study.results.graph.searches.values():
-        trials = {row.trial_id: row for row in study.trials_of(search)}
+        trials = {row.trial_id: row for row in study.results.trials_by_search[search.name]}
         points = [row for row in study.curves if row.trial_id in trials and math.isfinite(row.objective)]
         embedder = distinct(row.embedder_lr for row in trials.values())
         generator = distinct(row.generator_lr for row in trials.values())
@@ -225,7 +225,7 @@ def common_step(points: Sequence[CurveRecord]) -> int:
 
 def _rungs(study: Study, search: PhaseSearch) -> tuple[int, ...]:
     stopping = study.results.space.early_stopping
-    if not stopping.enabled or len(study.trials_of(search)) < 2:
+    if not stopping.enabled or len(study.results.trials_by_search[search.name]) < 2:
         return ()
     return rungs(search.max_steps, stopping)
 

@@ -21,25 +21,26 @@ from raggrid.report.figures import (
     ledger_figure,
     response_figures,
 )
-from raggrid.store.tables import write_text
+from raggrid.space.yaml_io import dump_space
+from raggrid.store.files import Location
+from raggrid.store.local import LocalFiles
 
 HERE = files("raggrid.report")
 
 
-def write_report(run: Path | str, path: Path | str) -> None:
+def write_report(run: Location, path: Path | str) -> None:
     """Write the report of a study, finished or not, as one HTML page.
 
     Raises:
         InputError: ``path`` is not an .html file or cannot be written.
         RecordError: ``run`` is not a run directory, or has no answered pipeline yet.
     """
-    run, path = Path(run), Path(path)
+    path = Path(path)
     if path.suffix not in (".html", ".htm"):
         raise InputError(f"{path}: got '{path.suffix}'; expected .html. Change the name.")
     text = render(read_study(run))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, text)
+        LocalFiles(path.parent).write(path.name, text.encode())
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}. Choose another path.") from None
 
@@ -87,7 +88,7 @@ def _view(study: Study) -> dict[str, Any]:
         "trial_head": trial_head,
         "trial_rows": trial_rows,
         "differing": sections.differing(study, sections.question_texts(study)),
-        "space_yaml": (results.run / "space.yaml").read_text(encoding="utf-8"),
+        "space_yaml": dump_space(results.space),
         "environment": list(sections.environment_rows(results.environment)),
         "groups": groups,
     }

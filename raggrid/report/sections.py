@@ -106,7 +106,7 @@ def trial_rows(study: Study) -> tuple[list[str], list[list[str]]]:
               (row.train_device_seconds, row.evaluate_device_seconds, row.lost_device_seconds)),
         ]
         for search in study.results.graph.searches.values()
-        for row in sorted(study.trials_of(search), key=lambda row: (row.seed, *rates(row)))
+        for row in sorted(study.results.trials_by_search[search.name], key=lambda row: (row.seed, *rates(row)))
     ]  # fmt: skip
     return head, rows
 

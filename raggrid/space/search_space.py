@@ -102,7 +102,7 @@ def _contradictions(space: SearchSpace) -> Iterator[Contradiction]:
     if not listed:
         yield Contradiction(("strategies",), "strategies: got none; expected at least one.")
     for side in ("embedder", "generator"):
-        tuning = [each.name for each in listed if getattr(each, f"tunes_{side}")]
+        tuning = [each.name for each in listed if side in each.tunes]
         yield from _rate_problems(f"learning_rates.{side}", getattr(space.learning_rates, side), tuning)
     marginalising = [each.name for each in listed if each.marginalises]
     if marginalising and top_k < 2:

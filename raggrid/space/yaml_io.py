@@ -55,38 +55,44 @@ def load_space(
     Raises:
         SpaceError: the file is missing, not YAML, or wrong; the message lists every problem.
     """
-    return _loaded(Path(path), overrides, options or {}, CURRENT)
-
-
-def load_recorded(path: Path) -> SearchSpace:
-    """The space of a run directory: as `load_space`, but of schema 0 where the file names no version."""
-    return _loaded(path, (), {}, 0)
-
-
-def _loaded(path: Path, overrides: Sequence[str], options: Mapping[str, str], unversioned: int) -> SearchSpace:
+    path = Path(path)
     if path.is_dir():
         inside = [entry.name for entry in _files_in(path)]
         hint = f" It holds {', '.join(inside)}: give one." if inside else ""
         raise SpaceError(f"{path}: is a folder; expected a search space in YAML.{hint}")
     if not path.is_file():
         raise SpaceError(f"{path}: no such file; expected a search space in YAML.{_similar_file(path)}")
-    raw = _parse(path.read_text(encoding="utf-8", errors="replace"), str(path))
+    raw = _parsed(path.read_text(encoding="utf-8", errors="replace"), str(path))
+    return _checked({"name": path.stem, "schema_version": CURRENT, **raw}, str(path), overrides, options or {})
+
+
+def recorded_space(text: str, where: str) -> SearchSpace:
+    """The space in the file ``where`` of a run directory: as `load_space`, but of schema 0 if it names no version."""
+    return _checked({"name": "space", "schema_version": 0, **_parsed(text, where)}, where, (), {})
+
+
+def _parsed(text: str, where: str) -> dict[str, object]:
+    raw = _parse(text, where)
     if not isinstance(raw, dict):
-        raise SpaceError(f"{path}: got {_shown(raw)}; expected a mapping with 'data', 'models', 'strategies', ...")
+        raise SpaceError(f"{where}: got {_shown(raw)}; expected a mapping with 'data', 'models', 'strategies', ...")
+    return raw
+
+
+def _checked(raw: dict[str, object], where: str, overrides: Sequence[str], options: Mapping[str, str]) -> SearchSpace:
     problems, given = [], {}
     for option, override in [*(("--set", text) for text in overrides), *options.items()]:
         try:
             given[_override(raw, override)] = option
         except SpaceError as error:
             problems.append(str(error))
-    raw = upgraded({"name": path.stem, "schema_version": unversioned, **raw})
+    raw = upgraded(raw)
     try:
         space = SearchSpace.model_validate(raw)
     except ValidationError as error:
         lines = [(line, _said(line, given)) for line in _lines(error, raw)]
         problems += [said for line, said in lines if said != line]
         own = [line for line, said in lines if said == line]
-        problems += [listed(str(path), own)] if own else []
+        problems += [listed(where, own)] if own else []
     if problems:
         raise SpaceError("\n".join(problems))
     return space

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from raggrid.store.files import Location, files_at
 from raggrid.store.tables import read_file, schema
 
 
@@ -20,7 +20,13 @@ def columns(table: pa.Table, names: Iterable[str]) -> dict[str, Any]:
 
 
 def read_columns(
-    files: Sequence[Path], record: type, names: Sequence[str], *, split: str, first_rows: int | None = None
+    run: Location,
+    parts: Sequence[str],
+    record: type,
+    names: Sequence[str],
+    *,
+    split: str,
+    first_rows: int | None = None,
 ) -> pa.Table:
     """Some columns of a table's rows of one split, as Arrow.
 
@@ -28,16 +34,22 @@ def read_columns(
     column (see `codes`); a column that a file lacks, since it was written before the column was added, is null.
 
     Args:
-        files: those of `table_files`, listed once for several reads, since a running study adds more.
+        run: the run directory.
+        parts: those of `table_files`, listed once for several reads, since a running study adds more.
+        record: the table's record class.
+        names: the columns.
+        split: the split whose rows are read.
         first_rows: read at most this many rows of each file.
     """
-    wanted = schema(record)
-    parts = [read_file(file, lambda file: _part(file, wanted, names, split, first_rows)) for file in files]
-    found = [part for part in parts if part is not None]
+    files, wanted = files_at(run), schema(record)
+    tables = [read_file(files, part, lambda source: _part(source, wanted, names, split, first_rows)) for part in parts]
+    found = [table for table in tables if table is not None]
     return pa.concat_tables(found or [_encoded(wanted.empty_table().select(list(names)))]).unify_dictionaries()
 
 
-def _part(file: Path, wanted: pa.Schema, names: Sequence[str], split: str, first_rows: int | None) -> pa.Table | None:
+def _part(
+    file: pa.NativeFile, wanted: pa.Schema, names: Sequence[str], split: str, first_rows: int | None
+) -> pa.Table | None:
     strings = [field.name for field in wanted if field.type == pa.string()]
     source = pq.ParquetFile(file, read_dictionary=strings)
     splits = source.read(["split"])["split"].unique().to_pylist()

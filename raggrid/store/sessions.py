@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
+import os
+import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -17,9 +21,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from raggrid.errors import RecordError
-from raggrid.store.tables import write_text
+from raggrid.store.files import Files, Location, files_at, read_bytes
+from raggrid.store.local import LocalFiles
 
-FILE, HELD, WORKING = ".session.json", ".lock", ".working"
+FILE, HELD, WORKING, SCRATCH = ".session.json", ".lock", ".working", "ray"
 BEAT_SECONDS = 0.5
 # Ray ends the processes of a killed driver within ten seconds or so.
 PATIENCE_SECONDS = 60.0
@@ -35,78 +40,102 @@ class Session:
     workers: int
 
 
+def _on_this_machine(files: Files) -> Path:
+    """A folder for what only a disk of this machine can hold, such as locks: the run directory where that is local.
+    Until claims are leases, a run directory elsewhere is held against searches of this machine alone."""
+    if isinstance(files, LocalFiles):
+        return files.path
+    name = hashlib.sha256(files.address.encode()).hexdigest()[:16]
+    folder = Path(tempfile.gettempdir()) / f"raggrid-{os.getuid()}-{name}"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
 @contextmanager
-def claimed(run: Path) -> Iterator[None]:
+def scratch(run: Location) -> Iterator[Path]:
+    """A folder on this machine for files that an engine keeps while a study runs, and no longer."""
+    folder = _on_this_machine(files_at(run)) / SCRATCH
+    shutil.rmtree(folder, ignore_errors=True)  # what a killed driver left
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def claimed(run: Location) -> Iterator[None]:
     """Hold the run directory for this process; the system lets go of it when the process ends, however it ends.
 
     Raises:
         RecordError: another search holds it, or a killed one's workers do not end.
     """
-    with (run / HELD).open("w") as file:
+    files = files_at(run)
+    with (_on_this_machine(files) / HELD).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise RecordError(
-                f"{run}: another search is writing here. Wait until it ends, or choose another --run."
+                f"{files}: another search is writing here. Wait until it ends, or choose another --run."
             ) from None
-        _wait_for_workers(run)
+        _wait_for_workers(files)
         yield
 
 
 @contextmanager
-def working(run: Path) -> Iterator[None]:
+def working(run: Location) -> Iterator[None]:
     """Held by every trial's process while it works, so that a new session does not meet a killed one's workers."""
-    with (run / WORKING).open("w") as file:
+    with (_on_this_machine(files_at(run)) / WORKING).open("w") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
         yield
 
 
-def _wait_for_workers(run: Path) -> None:
+def _wait_for_workers(files: Files) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
-    with (run / WORKING).open("w") as file:
+    with (_on_this_machine(files) / WORKING).open("w") as file:
         while True:
             with contextlib.suppress(OSError):
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return
             if time.monotonic() > deadline:
-                raise RecordError(f"{run}: workers of an earlier search still run. End them, then start again.")
+                raise RecordError(f"{files}: workers of an earlier search still run. End them, then start again.")
             time.sleep(0.2)
 
 
 @contextmanager
-def session(run: Path, devices: int, workers: int) -> Iterator[Session]:
+def session(run: Location, devices: int, workers: int) -> Iterator[Session]:
     """A session with its sign of life. Its file stays after an error or an interrupt, for `killed_session`."""
+    files = files_at(run)
     opened = Session(time.time(), time.time(), devices, max(1, workers))
-    _write(run, opened)
+    _write(files, opened)
     over = threading.Event()
-    beat = threading.Thread(target=_beat, args=(run, opened, over), daemon=True)
+    beat = threading.Thread(target=_beat, args=(files, opened, over), daemon=True)
     beat.start()
     try:
         yield opened
     finally:
         over.set()
         beat.join()
-    forget_session(run)
+    forget_session(files)
 
 
-def _beat(run: Path, opened: Session, over: threading.Event) -> None:
+def _beat(files: Files, opened: Session, over: threading.Event) -> None:
     while not over.wait(BEAT_SECONDS):
         with contextlib.suppress(OSError):  # a full disk is met, and said, where records are written
-            _write(run, replace(opened, alive=time.time()))
+            _write(files, replace(opened, alive=time.time()))
 
 
-def _write(run: Path, now: Session) -> None:
-    write_text(run / FILE, json.dumps(asdict(now)))
+def _write(files: Files, now: Session) -> None:
+    files.write(FILE, json.dumps(asdict(now)).encode())
 
 
-def killed_session(run: Path) -> Session | None:
+def killed_session(run: Location) -> Session | None:
     """The session that ended without closing its books; None after a clean end."""
     try:
-        return Session(**json.loads((run / FILE).read_text(encoding="utf-8")))
+        return Session(**json.loads(read_bytes(files_at(run), FILE)))
     except FileNotFoundError:
         return None
 
 
-def forget_session(run: Path) -> None:
+def forget_session(run: Location) -> None:
     """The books of a killed session are closed."""
-    (run / FILE).unlink(missing_ok=True)
+    files_at(run).delete(FILE)

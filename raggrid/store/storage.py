@@ -1,37 +1,62 @@
-"""Where a study's records and checkpoints lie, as the controller sees it: a run directory, or a simulation's memory."""
+"""What a study asks of its records, row by row and trial by trial, and the form of it that a simulation needs.
+
+Pure: who decides touches no disk.
+"""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+import errno
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from raggrid.records import CurveRecord, LedgerRecord
-from raggrid.space.settings import Checkpoints
-from raggrid.store.retention import apply_retention
-from raggrid.store.tables import R, append, checkpoint_folder, latest, read, read_unseen, state_folder
+from raggrid.records import (
+    CurveRecord,
+    LedgerRecord,
+    PipelineRecord,
+    PredictionRecord,
+    QuestionRecord,
+    TrainingProgress,
+    TrialRecord,
+)
 
+R = TypeVar("R", TrialRecord, CurveRecord, PipelineRecord, PredictionRecord, LedgerRecord, QuestionRecord)
 Charged = TypeVar("Charged", CurveRecord, LedgerRecord)
-Removable = Callable[[Iterable[str]], list[str]]
-"""Those of some trials whose checkpoints nothing can need any more, the worst last."""
+
+# What makes a row the same fact as an earlier one; a ledger slice is never written twice.
+KEYS: Mapping[type, tuple[str, ...]] = {
+    TrialRecord: ("trial_id",),
+    CurveRecord: ("trial_id", "step"),
+    PipelineRecord: ("pipeline_id", "split"),
+    PredictionRecord: ("pipeline_id", "split", "question_id"),
+    LedgerRecord: (),
+    QuestionRecord: ("split", "question_id"),
+}
+# What a system says when there is no room left, as a code and in words.
+FULL = {errno.ENOSPC: "No space left on device", errno.EDQUOT: "Disk quota exceeded"}
 
 
 class Storage(Protocol):
     """Takes records and gives them back; looks after checkpoints."""
 
     def append(self, rows: Sequence[R]) -> None:
-        """Keep ``rows``, all of one record class, before anybody acts on them."""
+        """Keep ``rows``, all of one record class, before anybody acts on them. ``OSError`` where that fails: then none
+        of them is kept."""
 
-    def curves_of(self, names: Collection[str]) -> Mapping[str, list[CurveRecord]]:
-        """The evaluations of some trials, by trial id; a trial without any is missing."""
+    def read(self, record: type[R]) -> list[R]:
+        """The facts of a table: one record per key, the one written last, in order of first writing."""
 
-    def ledger_of(self, names: Collection[str]) -> Mapping[str, list[LedgerRecord]]:
-        """The time charged to some trials, by trial id; a trial without any is missing."""
+    def of_trials(self, record: type[Charged], trial_ids: Collection[str]) -> Mapping[str, list[Charged]]:
+        """The facts of some trials, by trial id; a trial without any is missing."""
 
-    def ledger_since(self, started_at: float) -> list[LedgerRecord]:
-        """Every slice of time that began at ``started_at`` (seconds, the study's clock) or later."""
+    def checkpoints(self) -> list[str]:
+        """The trials that have left anything: models, or a state."""
+
+    def gigabytes(self) -> float:
+        """What all checkpoints take, in units of 10^9 bytes."""
+
+    def saved(self, trial_id: str) -> TrainingProgress | None:
+        """How far a trial has come that has not ended, by the state that it left; None where there is none."""
 
     def drop_state(self, trial_id: str) -> None:
         """Forget what only a trial's going on would have needed."""
@@ -39,66 +64,53 @@ class Storage(Protocol):
     def drop_checkpoint(self, trial_id: str) -> None:
         """Forget all that a trial left, its models too."""
 
-    def apply_retention(self, wanted: Checkpoints, removable: Removable) -> bool:
-        """Delete checkpoints that nothing needs, as far as ``wanted`` says; whether the rest keeps within its limit."""
-
-    def attempts(self, trial_id: str) -> int:
-        """Starts of a trial that waits at its checkpoint."""
-
 
 @dataclass
-class _Growing(Generic[Charged]):
-    """A table of a run directory that trials add to meanwhile. Each file is read once: all of them at every look would
-    grow with the study."""
+class MemoryStorage:
+    """A `Storage` of rows alone, in memory: its trials leave no checkpoints."""
 
-    run: Path
-    record: type[Charged]
-    seen: set[str] = field(default_factory=set)
-    rows: dict[str | None, list[Charged]] = field(default_factory=dict)
-
-    def of(self, names: Iterable[str]) -> dict[str, list[Charged]]:
-        """The facts of some trials by now, by trial id."""
-        for row in read_unseen(self.run, self.record, self.seen):
-            self.rows.setdefault(row.trial_id, []).append(row)
-        return {name: latest(self.rows[name]) for name in names if name in self.rows}
-
-
-@dataclass
-class RunDirectory:
-    """The storage of a real study: every record whole on disk."""
-
-    run: Path
-
-    def __post_init__(self) -> None:
-        self._curves, self._ledger = _Growing(self.run, CurveRecord), _Growing(self.run, LedgerRecord)
+    rows: dict[type, list[Any]] = field(default_factory=dict)
+    by_trial: dict[tuple[type, str | None], list[Any]] = field(default_factory=dict)
 
     def append(self, rows: Sequence[R]) -> None:
-        append(self.run, rows)
+        for row in rows:
+            self.rows.setdefault(type(row), []).append(row)
+            if isinstance(row, (CurveRecord, LedgerRecord)):
+                self.by_trial.setdefault((type(row), row.trial_id), []).append(row)
 
-    def curves_of(self, names: Collection[str]) -> Mapping[str, list[CurveRecord]]:
-        return self._curves.of(names)
+    def read(self, record: type[R]) -> list[R]:
+        return latest(self.rows.get(record, []))
 
-    def ledger_of(self, names: Collection[str]) -> Mapping[str, list[LedgerRecord]]:
-        return self._ledger.of(names)
+    def of_trials(self, record: type[Charged], trial_ids: Collection[str]) -> Mapping[str, list[Charged]]:
+        found = {name: self.by_trial.get((record, name), []) for name in trial_ids}
+        return {name: latest(rows) for name, rows in found.items() if rows}
 
-    def ledger_since(self, started_at: float) -> list[LedgerRecord]:
-        return [row for row in read(self.run, LedgerRecord) if row.started_at >= started_at]
+    def checkpoints(self) -> list[str]:
+        return []
+
+    def gigabytes(self) -> float:
+        return 0.0
+
+    def saved(self, trial_id: str) -> TrainingProgress | None:
+        return None
 
     def drop_state(self, trial_id: str) -> None:
-        shutil.rmtree(state_folder(self.run, trial_id), ignore_errors=True)
+        pass
 
     def drop_checkpoint(self, trial_id: str) -> None:
-        shutil.rmtree(checkpoint_folder(self.run, trial_id), ignore_errors=True)
+        pass
 
-    def apply_retention(self, wanted: Checkpoints, removable: Removable) -> bool:
-        folder = self.run / "checkpoints"
-        if not folder.is_dir():
-            return True
-        # Asked about what is there, not about all that ever was: that would grow with the study.
-        return apply_retention(self.run, wanted, removable(path.name for path in folder.iterdir()))
 
-    def attempts(self, trial_id: str) -> int:
-        from raggrid.store.progress import saved_progress
+def latest(rows: Sequence[R]) -> list[R]:
+    """One record per key, the last of ``rows``, in order of the key's first; all of them where there is no key."""
+    keys = KEYS[type(rows[0])] if rows else ()
+    return list({tuple(getattr(row, key) for key in keys): row for row in rows}.values()) if keys else list(rows)
 
-        saved = saved_progress(state_folder(self.run, trial_id))
-        return saved.attempts if saved else 1
+
+def is_full_disk(error: BaseException) -> bool:
+    """Whether an error means that there is no room left: not the fault of what was to be written.
+
+    Libraries that write by themselves, such as safetensors, have the system's words in errors of their own.
+    """
+    known = isinstance(error, OSError) and error.errno in FULL
+    return known or any(words in str(error) for words in FULL.values())

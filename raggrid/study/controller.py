@@ -6,14 +6,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 
 from raggrid.records import Closing, CurveRecord, LedgerRecord, Report, Status, TrialRecord
-from raggrid.store.storage import RunDirectory, Storage
-from raggrid.store.tables import is_full_disk
+from raggrid.store.storage import Storage, is_full_disk
 from raggrid.study import events, ledger
 from raggrid.study.budget import BudgetClock
 from raggrid.study.ledger import Account
+from raggrid.study.retention import apply_retention
 from raggrid.study.rows import curve_row, pipeline_row, trial_row
 from raggrid.study.state import StudyState
 from raggrid.study.tasks import AnswerTask, IndexTask, PhaseTask, Task
@@ -26,14 +25,13 @@ UNENDED = (Status.INTERRUPTED, Status.BLOCKED, Status.PAUSED)  # no end: a later
 class Controller:
     """Keeps a study's state true and its records written.
 
-    ``storage``: where records go, the run directory unless said otherwise. ``now``: seconds, by the clock on the wall
-    unless said otherwise.
+    ``records``: where they go. ``now``: seconds, by the clock on the wall unless said otherwise.
     ``broken``: why nothing can be written any more; the study then ends, and what was not written is not done.
     ``roomy``: whether the checkpoints have kept within ``checkpoints.max_gigabytes`` so far.
     """
 
     state: StudyState
-    run: Path
+    records: Storage
     workers: int
     observers: Sequence[events.Observer] = ()
     clock: BudgetClock | None = None
@@ -44,11 +42,7 @@ class Controller:
     broken: str | None = None
     roomy: bool = True
     crashed: set[str] = field(default_factory=set)
-    storage: Storage | None = None
     now: Callable[[], float] = time.time
-
-    def __post_init__(self) -> None:
-        self.records: Storage = self.storage or RunDirectory(self.run)
 
     def begin(self) -> None:
         """Tell whoever watches that a session begins."""
@@ -147,7 +141,8 @@ class Controller:
         return replace(report, status=ended or Status.INTERRUPTED)
 
     def _apply_retention(self) -> None:
-        self.roomy = self.records.apply_retention(self.state.space.checkpoints, self.state.removable) and self.roomy
+        kept = apply_retention(self.records, self.state.space.checkpoints, self.state.removable)
+        self.roomy = kept and self.roomy
 
     def _keep(self, task: Task, report: Report) -> None:
         if report.status in UNENDED:
@@ -169,8 +164,7 @@ class Controller:
     def _keep_trial(self, task: PhaseTask, report: Report) -> None:
         name, since, now = task.trial_id, self.started_at[task.key], self.now()
         if report.status == Status.FAILED and report.error is None:
-            attempts = max(report.attempts, self.records.attempts(name))
-            report = replace(report, attempts=attempts, error=CRASHED)
+            report = replace(report, attempts=max(report.attempts, self._attempts(name)), error=CRASHED)
             account = Account(trial_id=name, num_workers=report.num_workers, device_type=self.device_type)
             self.records.append(ledger.crash(account, self._charged_to(name), since, now))
         pieces = report.attempts > 1 or report.status == Status.FAILED or self._in_segments()
@@ -178,7 +172,11 @@ class Controller:
         self.keep_row(trial_row(name, task.run, report, spent))
 
     def _charged_to(self, trial_id: str) -> Sequence[LedgerRecord]:
-        return self.records.ledger_of([trial_id]).get(trial_id, [])
+        return self.records.of_trials(LedgerRecord, [trial_id]).get(trial_id, [])
+
+    def _attempts(self, trial_id: str) -> int:
+        saved = self.records.saved(trial_id)
+        return saved.attempts if saved else 1
 
     def _in_segments(self) -> bool:
         """Whether trials wait at rungs, so that one record sums up several tasks."""
@@ -206,7 +204,8 @@ class Controller:
         """Record trials that wait at their checkpoint, or were cut off there, as stopped; from curves and ledger."""
         if not trial_ids:
             return
-        curves, charged = self.records.curves_of(trial_ids), self.records.ledger_of(trial_ids)
+        curves = self.records.of_trials(CurveRecord, trial_ids)
+        charged = self.records.of_trials(LedgerRecord, trial_ids)
         for name in trial_ids:
             last = max(curves[name], key=lambda row: row.step)
             self.keep_row(self._stopped_row(last, charged.get(name, [])))
@@ -214,7 +213,7 @@ class Controller:
     def _stopped_row(self, last: CurveRecord, own: Sequence[LedgerRecord]) -> TrialRecord:
         report = Report(
             status=Status.STOPPED, step=last.step, objective=last.objective,
-            attempts=self.records.attempts(last.trial_id), device_type=self.device_type,
+            attempts=self._attempts(last.trial_id), device_type=self.device_type,
             num_workers=max((row.num_workers for row in own), default=max(1, self.workers)),
         )  # fmt: skip
         return trial_row(last.trial_id, self.state.phase_run(last.trial_id), report, ledger.stopped_trial(last, own))
@@ -249,5 +248,5 @@ class Controller:
     def charge_idle(self, started_at: float, num_devices: int) -> None:
         """Close the ledger: what ``num_devices`` held since ``started_at`` and nobody was charged for is idle."""
         devices = Account(num_workers=num_devices, device_type=self.device_type)
-        charged = self.records.ledger_since(started_at)
+        charged = [row for row in self.records.read(LedgerRecord) if row.started_at >= started_at]
         self.records.append([ledger.idle(devices, charged, started_at, self.now())])

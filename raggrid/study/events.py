@@ -88,8 +88,8 @@ def _heard(observer: Observer, event: Event) -> bool:
     except Exception as error:
         name = getattr(observer, "__qualname__", type(observer).__qualname__)
         print(
-            f"observer {name}: got {type(error).__name__} at {type(event).__name__}: {error}; expected no error. "
-            "The study goes on without it.",
+            f"observer {name}: got {type(error).__name__} at {type(event).__name__}: {' '.join(str(error).split())}; "
+            "expected no error. The study goes on without it.",
             file=sys.stderr,
         )
         return False
@@ -106,8 +106,5 @@ def count_progress(state: StudyState, *, complete: bool = False) -> Progress:
 def total_tasks(state: StudyState) -> tuple[int, int]:
     """(trials, answerings) that the whole study has, as far as is known before it ran."""
     graph, most = state.graph, state.space.selection.finalists
-    searching = 1 if graph.repeats else len(graph.seeds)
-    repeating = len(graph.seeds) - searching
-    trials = searching * sum(each.num_trials for each in graph.searches.values()) + repeating * len(graph.searches)
     answerings = graph.num_answerings({name: min(each.num_trials, most) for name, each in graph.searches.items()})
-    return trials, round(sum(answerings[split] for split in state.splits))
+    return graph.num_trials(), round(sum(answerings[split] for split in state.splits))

@@ -12,8 +12,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from raggrid.records import Category, CurveRecord, LedgerRecord, Report
-from raggrid.store.progress import TrainingProgress
+from raggrid.records import Category, CurveRecord, LedgerRecord, Report, TrainingProgress
 from raggrid.study.tasks import Dispatch
 
 
@@ -64,9 +63,7 @@ def start_up(account: Account, given: Dispatch, up_at: float, saved_at: float | 
     return [start, account.charge(Category.LOST, max(0.0, died_at - saved_at), saved_at)]
 
 
-def metered(
-    account: Account, before: TrainingProgress, now: TrainingProgress, since: float
-) -> list[LedgerRecord]:  # fmt: skip
+def metered(account: Account, before: TrainingProgress, now: TrainingProgress, since: float) -> list[LedgerRecord]:
     """What a trial has trained and evaluated since it stood ``before``, at ``since``."""
     spent = {
         Category.TRAIN: now.train_seconds - before.train_seconds,

@@ -246,12 +246,10 @@ class StudyState:
 
         By search, and within one the worst last.
         """
-        own: dict[SearchKey, list[tuple[float, str]]] = {}
-        for name in among:
-            row = self.facts.trials.get(name)
-            if row is not None and row.status == Status.COMPLETED and row.objective is not None:
-                key = SearchKey(self.graph.search_of(row.phase, row.loss) or "", row.seed)
-                if key in self._rank:
-                    own.setdefault(key, []).append((row.objective, name))
-        known = {key: [name for _, name in sorted(own[key])] for key in sorted(own, key=lambda key: self._rank[key])}
-        return [name for key, names in known.items() for name in self.progress[key].losers(self.facts, names)]
+        rows = [row for name in among if (row := self.trials.get(name)) and row.status == Status.COMPLETED]
+        own: dict[SearchKey, list[str]] = {}
+        for row in sorted(rows, key=lambda row: (row.objective or 0.0, row.trial_id)):
+            key = SearchKey(self.graph.search_of(row.phase, row.loss) or "", row.seed)
+            own.setdefault(key, []).append(row.trial_id)
+        keys = sorted(own.keys() & self._rank.keys(), key=lambda key: self._rank[key])
+        return [name for key in keys for name in self.progress[key].losers(self.facts, own[key])]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,27 +21,21 @@ from raggrid.rag.precision import resolved
 from raggrid.rag.prompt import PromptWriter
 from raggrid.space.search_space import SearchSpace
 from raggrid.space.settings import Models
-from raggrid.store.tables import (
-    NEGATIVES,
-    VECTORS,
-    checkpoint_folder,
-    index_folder,
-    read_environment,
-    read_space,
-    state_folder,
-)
+from raggrid.store.files import Files, read_bytes
+from raggrid.store.run_layout import NEGATIVES, VECTORS, tuned
+from raggrid.store.tables import read_environment, read_space
 from raggrid.strategies import PHASES
 from raggrid.study.tasks import PhaseTask
 
 
 @lru_cache(maxsize=2)
-def inputs(run: Path) -> tuple[SearchSpace, Dataset]:
+def inputs(run: Files) -> tuple[SearchSpace, Dataset]:
     """The space of a study, its precision decided, and its data; read once a process."""
     space = read_space(run)
     return space.model_copy(update={"models": _decided(run, space)}), data_of(space)
 
 
-def _decided(run: Path, space: SearchSpace) -> Models:
+def _decided(run: Files, space: SearchSpace) -> Models:
     """The models in the precision that the study began with; without such a record, in what this device does well."""
     noted = read_environment(run).get("precision", {})
     noted = {name: noted[name] for name in ("dtype", "attention") if name in noted}
@@ -52,17 +45,18 @@ def _decided(run: Path, space: SearchSpace) -> Models:
 
 
 @lru_cache(maxsize=2)
-def passage_index(run: Path) -> Index:
+def passage_index(run: Files) -> Index:
     """The study's index over the vectors that the index task left; read once a process."""
-    return Index(np.load(index_folder(run) / VECTORS), inputs(run)[0].retrieval)
+    with run.reading(VECTORS) as path:
+        return Index(np.load(path), inputs(run)[0].retrieval)
 
 
-def train_task(run: Path, task: PhaseTask, worker: Worker) -> TrainTask:
+def train_task(run: Files, task: PhaseTask, worker: Worker) -> TrainTask:
     """All that a phase run needs, loaded onto the worker's device."""
     space, data = inputs(run)
     phase = PHASES[task.run.phase]
-    upstream = checkpoint_folder(run, task.run.upstream_trial_id) if task.run.upstream_trial_id else None
-    embedder = frozen_embedder(space, worker, None if phase.trains_embedder else upstream)
+    upstream = task.run.upstream_trial_id
+    embedder = embedder_of(run, space, worker, None if phase.trains_embedder else upstream)
     if phase.trains_embedder and space.training.embedder == "lora":
         add_embedder_lora(embedder, space.training, task.run.seed)
     if phase.needs_labels:
@@ -70,7 +64,7 @@ def train_task(run: Path, task: PhaseTask, worker: Worker) -> TrainTask:
     elif phase.trains_generator:
         generator = _fresh_generator(space, worker, task.run.seed)
     else:
-        generator = frozen_generator(space, worker, upstream)
+        generator = generator_of(run, space, worker, task.run.upstream_trial_id)
     pipeline = pipeline_of(run, space, data, embedder, generator)
     train = data.splits["train"]
     return TrainTask(
@@ -80,16 +74,16 @@ def train_task(run: Path, task: PhaseTask, worker: Worker) -> TrainTask:
         validation=data.splits["validation"],
         pipeline=pipeline,
         positions={passage.id: place for place, passage in enumerate(data.passages)},
-        checkpoint=checkpoint_folder(run, task.trial_id),
-        state=state_folder(run, task.trial_id),
+        files=run,
+        trial_id=task.trial_id,
         pause_at=task.pause_at,
         negatives=_negatives(run) if phase.needs_labels and space.training.labels.hard_negatives else {},
     )
 
 
-def _negatives(run: Path) -> dict[str, list[int]]:
+def _negatives(run: Files) -> dict[str, list[int]]:
     """What the index task mined, by question id."""
-    found: dict[str, list[int]] = json.loads((index_folder(run) / NEGATIVES).read_text(encoding="utf-8"))
+    found: dict[str, list[int]] = json.loads(read_bytes(run, NEGATIVES))
     return found
 
 
@@ -103,22 +97,24 @@ def _fresh_generator(space: SearchSpace, worker: Worker, seed: int) -> Generator
     return generator
 
 
-def frozen_generator(space: SearchSpace, worker: Worker, tuned: Path | None) -> Generator:
-    """The study's generator as it is, or as the trial of the checkpoint ``tuned`` left it."""
-    if tuned is None:
-        return Generator.load(space.models.generator, space.models, worker.device, chat=space.prompt.chat)
-    return load_tuned(tuned / "generator", space.models, worker.device, chat=space.prompt.chat)
-
-
-def frozen_embedder(space: SearchSpace, worker: Worker, tuned: Path | None) -> Embedder:
-    """The study's embedder as it is, or as the trial of the checkpoint ``tuned`` left it."""
-    if tuned is None:
+def embedder_of(run: Files, space: SearchSpace, worker: Worker, trial_id: str | None) -> Embedder:
+    """The study's embedder as it is, or as a trial left it."""
+    if trial_id is None:
         return Embedder.load(space.models, worker.device)
-    return load_tuned_embedder(tuned / "embedder", space.models, worker.device)
+    with run.reading(tuned(trial_id, "embedder")) as folder:
+        return load_tuned_embedder(folder, space.models, worker.device)
+
+
+def generator_of(run: Files, space: SearchSpace, worker: Worker, trial_id: str | None) -> Generator:
+    """The study's generator as it is, or as a trial left it; nothing of it to be trained."""
+    if trial_id is None:
+        return Generator.load(space.models.generator, space.models, worker.device, chat=space.prompt.chat)
+    with run.reading(tuned(trial_id, "generator")) as folder:
+        return load_tuned(folder, space.models, worker.device, chat=space.prompt.chat)
 
 
 def pipeline_of(
-    run: Path, space: SearchSpace, data: Dataset, embedder: Embedder, generator: Generator | None
+    run: Files, space: SearchSpace, data: Dataset, embedder: Embedder, generator: Generator | None
 ) -> Pipeline:
     """A pipeline over the study's passages, with the vectors that the un-tuned embedder gave them."""
     writer = PromptWriter(space.prompt, generator.tokens.offsets if generator else None)

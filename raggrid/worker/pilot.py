@@ -18,7 +18,6 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.synchronize import Barrier
-from pathlib import Path
 from statistics import fmean
 
 import torch
@@ -29,11 +28,12 @@ from raggrid.finetune.workers import CPU, Worker
 from raggrid.graph import study_graph
 from raggrid.identity import PhaseRun
 from raggrid.space.search_space import SearchSpace
+from raggrid.store.files import Files, files_at
 from raggrid.store.tables import create_run
 from raggrid.strategies import PHASES
 from raggrid.study.tasks import Dispatch, IndexTask, PhaseTask
 from raggrid.unit_costs import PhaseCosts, UnitCosts
-from raggrid.worker.build import frozen_embedder, frozen_generator, inputs, pipeline_of, train_task
+from raggrid.worker.build import embedder_of, generator_of, inputs, pipeline_of, train_task
 from raggrid.worker.process import WORKER_SETTINGS
 from raggrid.worker.run_task import run_task
 
@@ -78,7 +78,7 @@ def pilot(space: SearchSpace) -> UnitCosts:
         os.environ.setdefault(name, value)
     threads = space.resources.cpus_per_worker
     with tempfile.TemporaryDirectory() as folder:
-        run = Path(folder) / "run"
+        run = files_at(folder)
         create_run(run, of_one_worker(space), {})
         context = multiprocessing.get_context("spawn")
         together = context.Barrier(slots)
@@ -166,15 +166,15 @@ def _worker(space: SearchSpace) -> Worker:
     return Worker(report=lambda _: None, device=torch.device("cuda") if gpu else CPU)
 
 
-def _index(run: Path) -> float:
+def _index(run: Files) -> float:
     space, _ = inputs(run)
     clock = _clock(space)
     began = clock()
-    run_task(Dispatch(task=IndexTask(), run_dir=str(run)), _worker(space))
+    run_task(Dispatch(task=IndexTask(), run_dir=run.address), _worker(space))
     return clock() - began
 
 
-def _measure(run: Path, phase: str) -> Sample:
+def _measure(run: Files, phase: str) -> Sample:
     """The first steps of a trial, an evaluation after them. The first step carries the audit."""
     _together[0].wait(WAIT_SECONDS)
     about, space = PHASES[phase], inputs(run)[0]
@@ -214,14 +214,14 @@ def _peak_bytes(worker: Worker) -> float:
     return 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def _answer(run: Path) -> Answering:
+def _answer(run: Files) -> Answering:
     """The un-tuned pipeline on a batch of validation questions."""
     _together[0].wait(WAIT_SECONDS)
     space, data = inputs(run)
     worker, clock = _worker(space), _clock(space)
     began = clock()
-    embedder = frozen_embedder(space, worker, None)
-    pipeline = pipeline_of(run, space, data, embedder, frozen_generator(space, worker, None))
+    models = embedder_of(run, space, worker, None), generator_of(run, space, worker, None)
+    pipeline = pipeline_of(run, space, data, *models)
     startup, questions = clock() - began, data.splits["validation"][:NUM_ANSWERED]
     began = clock()
     answer_questions(pipeline, questions, space)

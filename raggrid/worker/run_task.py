@@ -12,7 +12,6 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -28,23 +27,17 @@ from raggrid.rag.index import Index
 from raggrid.rag.pipeline import Pipeline
 from raggrid.rag.prompt import PromptWriter, passage_text
 from raggrid.records import Category, LedgerRecord, PredictionRecord, Report, Status
+from raggrid.store.files import Files, files_at
+from raggrid.store.run_layout import NEGATIVES, VECTORS
 from raggrid.store.sessions import working
-from raggrid.store.tables import (
-    NEGATIVES,
-    VECTORS,
-    append,
-    checkpoint_folder,
-    index_folder,
-    is_full_disk,
-    read,
-    write_text,
-)
+from raggrid.store.storage import is_full_disk
+from raggrid.store.tables import append, read
 from raggrid.strategies import STRATEGIES
 from raggrid.study import ledger
 from raggrid.study.ledger import Account
 from raggrid.study.rows import curve_row
 from raggrid.study.tasks import AnswerTask, Dispatch, IndexTask, PhaseTask
-from raggrid.worker.build import frozen_embedder, frozen_generator, inputs, pipeline_of, train_task
+from raggrid.worker.build import embedder_of, generator_of, inputs, pipeline_of, train_task
 
 NO_MEMORY = ("can't allocate memory", "OutOfMemoryError", "out of memory")
 LESS_MEMORY = "Lower training.rag.batch_size, retrieval.top_k or prompt.passage_tokens."
@@ -54,7 +47,7 @@ LESS_MEMORY = "Lower training.rag.batch_size, retrieval.top_k or prompt.passage_
 class Clock:
     """Slices of this worker's time by what it did, written to the ledger by the first worker."""
 
-    run: Path
+    run: Files
     account: Account
     writes: bool
     up_at: float = field(default_factory=time.time)
@@ -90,7 +83,7 @@ def run_task(given: Dispatch, worker: Worker) -> None:
 
     The last report of every task says how it ended: completed, diverged, failed, or running for a stopped one.
     """
-    run, trial = Path(given.run_dir), given.task.trial_id if isinstance(given.task, PhaseTask) else None
+    run, trial = files_at(given.run_dir), given.task.trial_id if isinstance(given.task, PhaseTask) else None
     account = Account(trial_id=trial, num_workers=worker.world_size, device_type=device_type(worker.device))
     clock = Clock(run, account, worker.is_first)
     with working(run):
@@ -114,7 +107,7 @@ def failure(error: BaseException) -> Report:
     return Report(status=Status.FAILED, error=text)
 
 
-def _run_kind(run: Path, given: Dispatch, worker: Worker, clock: Clock) -> None:
+def _run_kind(run: Files, given: Dispatch, worker: Worker, clock: Clock) -> None:
     if isinstance(given.task, PhaseTask):
         _run_phase(run, given, given.task, worker, clock)
         return
@@ -125,10 +118,10 @@ def _run_kind(run: Path, given: Dispatch, worker: Worker, clock: Clock) -> None:
         _answer_split(run, given.task, worker, clock)
 
 
-def _embed_corpus(run: Path, worker: Worker, clock: Clock) -> None:
+def _embed_corpus(run: Files, worker: Worker, clock: Clock) -> None:
     with clock.during(Category.STARTUP):
         space, data = inputs(run)
-        embedder = frozen_embedder(space, worker, None)
+        embedder = embedder_of(run, space, worker, None)
     with clock.during(Category.INDEX):
         texts = [passage_text(passage) for passage in data.passages]
         # Texts of like length together, and the parts of all workers put back in the corpus's order.
@@ -137,7 +130,7 @@ def _embed_corpus(run: Path, worker: Worker, clock: Clock) -> None:
         if worker.is_first:
             vectors = _in_order(len(texts), parts)
             _save_negatives(run, embedder, vectors)
-            _save_vectors(index_folder(run), vectors)
+            _save_vectors(run, vectors)
         worker.wait()
     worker.report(clock.completed(Report(status=Status.COMPLETED)))
 
@@ -149,25 +142,21 @@ def _in_order(count: int, parts: list[tuple[list[int], Vectors]]) -> Vectors:
     return vectors
 
 
-def _save_negatives(run: Path, embedder: Embedder, vectors: Vectors) -> None:
+def _save_negatives(run: Files, embedder: Embedder, vectors: Vectors) -> None:
     """Mine hard negatives where the study asks for them, before the vectors, whose presence says that all is done."""
     space, data = inputs(run)
     if count := space.training.labels.hard_negatives:
         pipeline = Pipeline(embedder, Index(vectors, space.retrieval), None, data.passages, PromptWriter(space.prompt))
         labelled = [question for question in data.splits["train"] if question.context_ids]
-        index_folder(run).mkdir(parents=True, exist_ok=True)
-        write_text(index_folder(run) / NEGATIVES, json.dumps(mined_negatives(pipeline, labelled, count)))
+        run.write(NEGATIVES, json.dumps(mined_negatives(pipeline, labelled, count)).encode())
 
 
-def _save_vectors(folder: Path, vectors: Vectors) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    part_file = folder / f".{VECTORS}"
-    with part_file.open("wb") as file:
+def _save_vectors(run: Files, vectors: Vectors) -> None:
+    with run.writing(VECTORS) as path, path.open("wb") as file:  # by its name alone numpy would add one of its own
         np.save(file, vectors)
-    part_file.rename(folder / VECTORS)
 
 
-def _run_phase(run: Path, given: Dispatch, task: PhaseTask, worker: Worker, clock: Clock) -> None:
+def _run_phase(run: Files, given: Dispatch, task: PhaseTask, worker: Worker, clock: Clock) -> None:
     with clock.during(Category.STARTUP):
         trainer = Trainer(train_task(run, task, worker), worker)
     clock.slices += ledger.start_up(clock.account, given, clock.up_at, trainer.lost_since)
@@ -195,7 +184,7 @@ class _Meter:
         self.last, self.since = now, time.time()
 
 
-def _recording(run: Path, task: PhaseTask, worker: Worker, meter: _Meter) -> Worker:
+def _recording(run: Files, task: PhaseTask, worker: Worker, meter: _Meter) -> Worker:
     """The worker, its reports and its time kept as rows before anybody acts on them."""
 
     def record(made: Report) -> None:
@@ -209,15 +198,13 @@ def _recording(run: Path, task: PhaseTask, worker: Worker, meter: _Meter) -> Wor
     return replace(worker, report=record)
 
 
-def _answer_split(run: Path, task: AnswerTask, worker: Worker, clock: Clock) -> None:
+def _answer_split(run: Files, task: AnswerTask, worker: Worker, clock: Clock) -> None:
     clock.account = replace(clock.account, pipeline_id=task.pipeline_id)
     with clock.during(Category.STARTUP):
         space, data = inputs(run)
-        folders = [
-            checkpoint_folder(run, name) if name else None for name in (task.embedder_trial_id, task.generator_trial_id)
-        ]
-        embedder = frozen_embedder(space, worker, folders[0])
-        pipeline = pipeline_of(run, space, data, embedder, frozen_generator(space, worker, folders[1]))
+        embedder = embedder_of(run, space, worker, task.embedder_trial_id)
+        generator = generator_of(run, space, worker, task.generator_trial_id)
+        pipeline = pipeline_of(run, space, data, embedder, generator)
     with clock.during(Category.EVALUATE):
         questions = data.splits[task.split]
         mine = [questions[place] for place in shard(list(range(len(questions))), worker.rank, worker.world_size)]
@@ -240,7 +227,7 @@ def _prediction_row(task: AnswerTask, row: Scored) -> PredictionRecord:
     )  # fmt: skip
 
 
-def _answers_of(run: Path, pipeline_id: str, split: str, k: int) -> dict[Read, str]:
+def _answers_of(run: Files, pipeline_id: str, split: str, k: int) -> dict[Read, str]:
     """What a pipeline answered, by question and the first ``k`` passages: those that its prompts held."""
     rows = read(run, PredictionRecord, pipeline_id=pipeline_id, split=split)
     return {(row.question_id, row.retrieved_ids[:k]): row.prediction for row in rows}

@@ -14,11 +14,10 @@ from raggrid.graph import SearchKey, study_graph
 from raggrid.identity import PhaseRun
 from raggrid.records import CurveRecord, PipelineRecord, Report, Status, TrialRecord
 from raggrid.space.search_space import SearchSpace
-from raggrid.store.tables import checkpoint_folder, read
 from raggrid.study.controller import Controller
 from raggrid.study.rounds import HalvingGroup
 from raggrid.study.tasks import AnswerTask, Dispatch, PhaseTask, to_config, to_metrics
-from tests.controllers import continued, finish, new_controller, play, with_rates
+from tests.controllers import continued, finish, new_controller, play, run_of, with_rates
 from tests.records import curve, made_space
 
 GENERATOR = "generator_rag/rag_token"
@@ -44,17 +43,18 @@ class Generators:
 
     def __init__(self, controller: Controller) -> None:
         self.controller = controller
+        self.folder = run_of(controller) / "checkpoints"
 
     def objective(self, task: PhaseTask, _: int) -> float:
         for name in (task.trial_id, task.run.upstream_trial_id):
             if name == task.trial_id:
-                checkpoint_folder(self.controller.run, name).mkdir(parents=True, exist_ok=True)
-            assert name is None or checkpoint_folder(self.controller.run, name).is_dir()
+                (self.folder / name).mkdir(parents=True, exist_ok=True)
+            assert name is None or (self.folder / name).is_dir()
         return OBJECTIVES.get(task.run.generator_lr or 0.0, 1.0)
 
     def score(self, task: AnswerTask) -> float:
         for name in (task.embedder_trial_id, task.generator_trial_id):
-            assert name is None or checkpoint_folder(self.controller.run, name).is_dir()
+            assert name is None or (self.folder / name).is_dir()
         row = self.controller.state.trials.get(task.generator_trial_id or "")
         return F1[row.generator_lr or 0.0] if row else 0.0
 
@@ -123,7 +123,7 @@ def test_what_the_neighbourhood_held_before_a_rate_was_added_can_still_win(tmp_p
 
 def costs(controller: Controller) -> dict[str, tuple[float, float]]:
     """(search, marginal) device-seconds of each strategy's answer on test, as recorded."""
-    rows = [row for row in read(controller.run, PipelineRecord) if row.split == "test"]
+    rows = [row for row in controller.records.read(PipelineRecord) if row.split == "test"]
     return {row.strategy: (row.search_device_seconds, row.marginal_device_seconds) for row in rows}
 
 

@@ -19,7 +19,9 @@ from raggrid.backend.ray.search import search
 from raggrid.data.checked import checked_inputs
 from raggrid.records import LedgerRecord, PipelineRecord
 from raggrid.space.search_space import SearchSpace
+from raggrid.store.files import files_at
 from raggrid.store.progress import saved_progress
+from raggrid.store.run_directory import RunDirectory
 from raggrid.store.tables import read
 from tests.conftest import SpaceMaker
 from tests.processes import (
@@ -69,7 +71,7 @@ def has_much_to_lose(run: Path) -> bool:
 
     The workers of a killed driver train on for some two seconds.
     """
-    states = [found for folder in (run / "checkpoints").glob("*/state") if (found := saved_progress(folder))]
+    states = [found for name in files_at(run).names("checkpoints") if (found := saved_progress(run, name))]
     last = max(states, key=lambda found: found.saved_at, default=None)
     going = last is not None and not last.paused and last.step >= 400 and 0.5 < time.time() - last.saved_at < 10
     return going and any((run / "curves").glob("*.parquet"))
@@ -161,7 +163,7 @@ def test_a_second_search_on_a_directory_is_refused(tmp_path: Path, steady: Searc
 
 def test_an_exception_in_a_trial_is_kept_and_the_study_goes_on(tmp_path: Path, make_space: SpaceMaker) -> None:
     space, data = checked_inputs(make_space(strategies=["generator"]))
-    state = opened(tmp_path / "r", space, data, extend=False)
+    state = opened(RunDirectory(tmp_path / "r"), space, data, extend=False)
     state.indexed = True
     first = state.take()
     assert first

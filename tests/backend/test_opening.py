@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -13,7 +14,8 @@ from raggrid.data.folder import Dataset
 from raggrid.errors import RecordError
 from raggrid.records import Question
 from raggrid.space.yaml_io import load_space
-from raggrid.store.tables import create_run, read_environment, read_space, write_text
+from raggrid.store.run_directory import RunDirectory
+from raggrid.store.tables import create_run, read_environment, read_space
 from raggrid.worker.environment import environment
 from tests.rag.test_references import hub_snapshot
 from tests.records import made_space
@@ -30,16 +32,16 @@ def test_a_model_that_is_downloaded_by_its_study_is_known_from_then_on(
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     run = tmp_path / "run"
     create_run(run, HUB, environment(HUB, DATA))
-    begun = opened(run, HUB, DATA, extend=False)
+    begun = opened(RunDirectory(run), HUB, DATA, extend=False)
     assert read_environment(run)["model_files"] == {}
     for side in ("embedder", "generator"):
         hub_snapshot(tmp_path / "hub", f"some/{side}", "first", side.encode())
-    write_identity(run, begun, DATA)
+    write_identity(RunDirectory(run), begun, DATA)
     assert set(read_environment(run)["model_files"]) == {"embedder", "generator"}
-    assert opened(run, HUB, DATA, extend=False).key == begun.key
+    assert opened(RunDirectory(run), HUB, DATA, extend=False).key == begun.key
     hub_snapshot(tmp_path / "hub", "some/generator", "second", b"other")
     with pytest.raises(RecordError, match=r"models.generator: model.safetensors of some/generator is not the one"):
-        opened(run, HUB, DATA, extend=False)
+        opened(RunDirectory(run), HUB, DATA, extend=False)
 
 
 def test_a_session_killed_while_it_writes_the_identity_renames_nothing(
@@ -50,21 +52,14 @@ def test_a_session_killed_while_it_writes_the_identity_renames_nothing(
     sides = [f"models.{side}={models / side}" for side in ("embedder", "generator")]
     space = load_space(models / "space.yaml", sides)
     data = Dataset((), DATA.splits, read_environment(run)["data"]["content_hash"])
-    begun = opened(run, space, data, extend=False)
+    begun = opened(RunDirectory(run), space, data, extend=False)
     assert begun.is_done()
-    written: list[Path] = []
-
-    def killed_at_the_second(path: Path, text: str) -> None:
-        if written:
-            raise KeyboardInterrupt
-        written.append(path)
-        write_text(path, text)
-
     with monkeypatch.context() as killed:
-        killed.setattr(opening, "write_text", killed_at_the_second)
+        killed.setattr(opening, "write_space", Mock(side_effect=KeyboardInterrupt))  # the second write
         with pytest.raises(KeyboardInterrupt):
-            write_identity(run, begun, data)
-    assert opened(run, space, data, extend=False).key == begun.key
-    write_identity(run, begun, data)
+            write_identity(RunDirectory(run), begun, data)
+    assert "study_key" in read_environment(run)
+    assert opened(RunDirectory(run), space, data, extend=False).key == begun.key
+    write_identity(RunDirectory(run), begun, data)
     assert read_space(run).models.generator == str(models / "generator")
-    assert opened(run, space, data, extend=False).is_done()
+    assert opened(RunDirectory(run), space, data, extend=False).is_done()

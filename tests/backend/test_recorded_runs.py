@@ -19,6 +19,7 @@ from raggrid.errors import RecordError
 from raggrid.records import CurveRecord, PipelineRecord, TrialRecord
 from raggrid.space.search_space import SearchSpace
 from raggrid.space.yaml_io import load_space
+from raggrid.store.run_directory import RunDirectory
 from raggrid.store.tables import read, read_environment, read_space, table_files
 from raggrid.study.controller import Controller
 from tests.trials import done
@@ -88,15 +89,15 @@ def without_last_trial(run: Path) -> TrialRecord:
     """Take the rows of the last trial away, as if the study had been killed before it ran."""
     last = read(run, TrialRecord)[-1]
     for file in (*table_files(run, TrialRecord), *table_files(run, CurveRecord)):
-        table = pq.read_table(file, partitioning=None)
-        pq.write_table(table.filter(pc.not_equal(table["trial_id"], last.trial_id)), file)
+        table = pq.read_table(run / file, partitioning=None)
+        pq.write_table(table.filter(pc.not_equal(table["trial_id"], last.trial_id)), run / file)
     return last
 
 
-def added(run: Path, record: type[TrialRecord] | type[CurveRecord], before: Sequence[Path]) -> set[str]:
+def added(run: Path, record: type[TrialRecord] | type[CurveRecord], before: Sequence[str]) -> set[str]:
     """The trials with rows in files that are new."""
     files = [file for file in table_files(run, record) if file not in before]
-    return {name for file in files for name in pq.read_table(file, partitioning=None)["trial_id"].to_pylist()}
+    return {name for file in files for name in pq.read_table(run / file, partitioning=None)["trial_id"].to_pylist()}
 
 
 @pytest.mark.slow
@@ -121,12 +122,13 @@ def test_the_trial_that_is_missing_is_run_again_and_no_other(run: Path, tmp_path
 @pytest.mark.slow
 def test_another_seed_and_another_rate_run_just_what_is_new(run: Path, tmp_path: Path) -> None:
     space, data = checked_inputs(as_written("seeds=[0, 1]", "learning_rates.embedder=[1e-3, 1e-2, 3e-3]"))
+    storage = RunDirectory(run)
     with pytest.raises(RecordError, match="This only adds: --extend runs what is new"):
-        opened(run, space, data, extend=False)
+        opened(storage, space, data, extend=False)
     before = {row.trial_id: row for row in read(run, TrialRecord)}
-    state = opened(run, space, data, extend=True)
-    write_identity(run, state, data)
-    controller = Controller(state, run, 0)
+    state = opened(storage, space, data, extend=True)
+    write_identity(storage, state, data)
+    controller = Controller(state, storage, 0)
     while task := controller.take():
         for report in done(task, run):
             controller.reported(task.key, report)

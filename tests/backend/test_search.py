@@ -20,6 +20,7 @@ import pytest
 
 from raggrid.analysis.recommend import recommend
 from raggrid.backend.ray.search import search
+from raggrid.evaluation.metrics import METRICS
 from raggrid.records import (
     Category,
     CurveRecord,
@@ -30,12 +31,18 @@ from raggrid.records import (
 )
 from raggrid.space.yaml_io import dump_space
 from raggrid.store.tables import TABLES, read, read_space
+from raggrid.study.events import Event, StudyEnded, StudyStarted, TaskEnded
 from tests.conftest import SpaceMaker
 from tests.processes import lingering, wait_until
 
 pytestmark = pytest.mark.slow
 BIN = Path(sys.executable).parent
+TOLD: list[Event] = []  # of the study of `finished`
 SIX = {"baseline", "embedder", "generator", "independent", "two_phase", "joint"}
+
+
+def breaks(event: Event) -> None:
+    raise RuntimeError("an observer that is of no use")
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +57,7 @@ def finished(
     os.chdir(folder)
     started = time.monotonic()
     try:
-        search(space, Path("run"))
+        search(space, Path("run"), observers=[breaks, TOLD.append])
     finally:
         os.chdir(before)
     return folder / "run", time.monotonic() - started
@@ -122,6 +129,22 @@ def test_the_ledger_is_the_bill(finished: tuple[Path, float]) -> None:
     assert wall < total <= 1.02 * 2 * wall  # two trials at once, and Ray's own start before them
     trained = sum(row.device_seconds for row in rows if row.category == "train")
     assert trained == pytest.approx(sum(trial.train_device_seconds for trial in read(run, TrialRecord)), rel=0.01)
+
+
+def test_observers_are_told_what_the_records_say(finished: tuple[Path, float]) -> None:
+    assert (type(TOLD[0]), type(TOLD[-1])) == (StudyStarted, StudyEnded)
+    told = {event.task.key: event.report for event in TOLD if isinstance(event, TaskEnded)}
+    for row in read(finished[0], TrialRecord):
+        report = told[row.trial_id]
+        assert (report.status, report.step, report.objective) == (row.status, row.steps, row.objective)
+        assert report.train_seconds == row.train_device_seconds
+    for line in read(finished[0], PipelineRecord):
+        scores = told[f"{line.pipeline_id}@{line.split}"].scores
+        assert scores == {name: getattr(line, name) for name in METRICS}
+        assert line.rouge_l is not None
+        assert 0.0 <= line.rouge_l <= line.f1 + 1e-9
+    assert isinstance(TOLD[-1], StudyEnded)
+    assert TOLD[-1].complete
 
 
 def test_a_recommendation_comes_out(finished: tuple[Path, float]) -> None:

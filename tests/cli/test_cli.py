@@ -64,8 +64,9 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
-
-    return import_results("paper", tmp_path_factory.mktemp("table") / "popqa", dataset="popqa")[0][0]
+    run = tmp_path_factory.mktemp("table") / "popqa"
+    import_results("paper", run, dataset="popqa")
+    return run
 
 
 Helped = Callable[..., str]

@@ -27,7 +27,9 @@ from raggrid.finetune.batches import batch_positions, shard
 from raggrid.finetune.checkpoints import load_state, save_state
 from raggrid.finetune.losses import RAG_LOSSES
 from raggrid.finetune.objectives import rag_forward
-from raggrid.store.progress import TrainingProgress, saved_progress
+from raggrid.records import TrainingProgress
+from raggrid.store.files import files_at
+from raggrid.store.progress import saved_progress
 from raggrid.strategies import PHASES
 from raggrid.study.tasks import AnswerTask
 from tests.conftest import SpaceMaker
@@ -121,17 +123,17 @@ def test_a_crash_while_a_state_is_put_in_place_leaves_the_earlier_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parameters = {"weight": torch.nn.Parameter(torch.ones(2))}
-    optimizer, folder = torch.optim.AdamW(parameters.values()), tmp_path / "state"
-    save_state(folder, parameters, optimizer, TrainingProgress(step=1))
+    optimizer, files = torch.optim.AdamW(parameters.values()), files_at(tmp_path)
+    save_state(files, "t", parameters, optimizer, TrainingProgress(step=1))
     with monkeypatch.context() as patched:
         for call in ("rename", "replace"):
             patched.setattr(os, call, Mock(side_effect=KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            save_state(folder, parameters, optimizer, TrainingProgress(step=2))
-    kept = saved_progress(folder)
+            save_state(files, "t", parameters, optimizer, TrainingProgress(step=2))
+    kept = saved_progress(files, "t")
     assert kept == replace(TrainingProgress(step=1), saved_at=kept.saved_at if kept else 0.0)
-    save_state(folder, parameters, optimizer, TrainingProgress(step=3))
-    after = load_state(folder, parameters, optimizer)
+    save_state(files, "t", parameters, optimizer, TrainingProgress(step=3))
+    after = load_state(files, "t", parameters, optimizer)
     assert after == replace(TrainingProgress(step=3), saved_at=after.saved_at if after else 0.0)
 
 

@@ -29,7 +29,7 @@ ROWS = [
 def paper(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The averages of Figure 3, a run for each data set."""
     made = import_results("paper", tmp_path_factory.mktemp("paper") / "runs")
-    return {place.name: place for place, _ in made}
+    return {path.name: path for path in (Path(str(place)) for place, _ in made)}
 
 
 def write_csv(path: Path, rows: list[dict[str, object]]) -> Path:

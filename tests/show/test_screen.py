@@ -12,6 +12,7 @@ from raggrid.identity import PhaseRun
 from raggrid.records import Report, Status, TrialRecord
 from raggrid.show.live import PlainScreen, duration, screen_of
 from raggrid.space.rates import rate_text
+from raggrid.store.run_directory import RunDirectory
 from raggrid.store.tables import create_run, read
 from raggrid.study.controller import Controller
 from raggrid.study.events import Progress, TaskEnded, TaskReported, TaskStarted
@@ -26,7 +27,7 @@ def played(tmp_path: Path, *, plain: bool, width: int = 80, **changes: object) -
     create_run(tmp_path / "r", space, {})
     state = StudyState(space, study_graph(space), "key", ("validation", "test"))
     out = Console(file=StringIO(), width=width, height=60, force_terminal=not plain, no_color=True)
-    controller = Controller(state, tmp_path / "r", 0, [screen_of(out, plain=plain)])
+    controller = Controller(state, RunDirectory(tmp_path / "r"), 0, [screen_of(out, plain=plain)])
     controller.begin()
     carry_out(controller, outcome)
     controller.close()

@@ -19,7 +19,7 @@ from raggrid.space import schema
 from raggrid.space.schema import CURRENT, FIRST, defaults, flat, nested, upgraded
 from raggrid.space.search_space import SearchSpace
 from raggrid.space.settings import Sampled
-from raggrid.space.yaml_io import as_of, dump_space, load_recorded, load_space, parse_space
+from raggrid.space.yaml_io import as_of, dump_space, load_space, parse_space, recorded_space
 from tests.records import SPACE, made_space
 
 ROOT = Path(__file__).parents[2]
@@ -113,9 +113,9 @@ def test_the_version_is_written_and_a_file_without_is_as_its_reader_says(tmp_pat
     file = tmp_path / "space.yaml"
     file.write_text(dump_space(made_space()))
     assert file.read_text().startswith(f"schema_version: {CURRENT}\n")
-    assert load_recorded(file).schema_version == CURRENT
+    assert recorded_space(file.read_text(), "RUN").schema_version == CURRENT
     file.write_text(file.read_text().partition("\n")[2])
-    assert (load_space(file).schema_version, load_recorded(file).schema_version) == (CURRENT, 0)
+    assert (load_space(file).schema_version, recorded_space(file.read_text(), "RUN").schema_version) == (CURRENT, 0)
 
 
 def test_a_space_of_a_newer_raggrid_is_refused() -> None:

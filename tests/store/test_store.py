@@ -45,7 +45,7 @@ def test_a_status_is_a_plain_string_on_disk_and_a_status_again_when_read(tmp_pat
     append(tmp_path, [trial("t1", status=Status.OVER_BUDGET)])
     append(tmp_path, [charge("idle", 3.0)])
     for record, name, value in ((TrialRecord, "status", "over_budget"), (LedgerRecord, "category", "idle")):
-        table = pq.read_table(table_files(tmp_path, record)[0])
+        table = pq.read_table(tmp_path / table_files(tmp_path, record)[0])
         assert table.schema.field(name).type == pa.string()
         assert table[name].to_pylist() == [value]
     assert read(tmp_path, TrialRecord)[0].status is Status.OVER_BUDGET
@@ -58,7 +58,7 @@ def test_rows_written_before_a_metric_was_added_lack_it(tmp_path: Path) -> None:
     append(tmp_path, [row])
     append(tmp_path, predictions(row, [1.0]))
     for record in (PipelineRecord, PredictionRecord):
-        file = table_files(tmp_path, record)[0]
+        file = tmp_path / table_files(tmp_path, record)[0]
         pq.write_table(pq.read_table(file).drop_columns(["rouge_l"]), file)
     assert [line.rouge_l for line in read(tmp_path, PipelineRecord)] == [None]
     assert [line.rouge_l for line in read(tmp_path, PredictionRecord)] == [None]
@@ -68,7 +68,7 @@ def test_rows_written_before_a_metric_was_added_lack_it(tmp_path: Path) -> None:
 def test_the_damaged_file_is_named(tmp_path: Path, content: object) -> None:
     append(tmp_path, [trial("t1")])
     append(tmp_path, [trial("t2")])
-    damaged = table_files(tmp_path, TrialRecord)[1]
+    damaged = tmp_path / table_files(tmp_path, TrialRecord)[1]
     damaged.write_bytes(content if isinstance(content, bytes) else damaged.read_bytes()[:-20])
     with pytest.raises(RecordError) as caught:
         read(tmp_path, TrialRecord)
@@ -88,10 +88,10 @@ def test_the_damaged_file_of_a_large_table_is_named(tmp_path: Path) -> None:
     row = pipeline("generator", "rag_token", "test", [1.0], 1.0)
     for _ in range(2):
         append(tmp_path, predictions(row, [1.0]))
-    damaged = table_files(tmp_path, PredictionRecord)[1]
+    damaged = tmp_path / table_files(tmp_path, PredictionRecord)[1]
     damaged.write_bytes(b"x")
     with pytest.raises(RecordError, match=rf"predictions/{damaged.name}: unreadable: .*[^.]\. Restore"):
-        read_columns(table_files(tmp_path, PredictionRecord), PredictionRecord, ["f1"], split="test")
+        read_columns(tmp_path, table_files(tmp_path, PredictionRecord), PredictionRecord, ["f1"], split="test")
 
 
 @pytest.mark.parametrize("content", [b'{"python": ', b"[1, 2]", b"\xff\xfe", b""])

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+from raggrid.backend.simulator.replay import VirtualClock
 from raggrid.records import PipelineRecord, Report, Status, TrialRecord
 from raggrid.space.settings import Budget
-from raggrid.store.memory import VirtualClock
 from raggrid.store.tables import read
 from raggrid.study.budget import BudgetClock
 from raggrid.study.tasks import AnswerTask, PhaseTask

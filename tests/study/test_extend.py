@@ -7,20 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from raggrid.backend.ray.opening import restored_from
 from raggrid.errors import RecordError
-from raggrid.graph import study_graph
 from raggrid.identity import Contents
 from raggrid.records import PipelineRecord, Report
 from raggrid.space.search_space import SearchSpace
-from raggrid.space.settings import Checkpoints
-from raggrid.store.retention import apply_retention, gigabytes
 from raggrid.store.tables import read
-from raggrid.study.controller import Controller
 from raggrid.study.resume import StudyInputs, check_same_study
-from raggrid.study.state import StudyState
 from raggrid.study.tasks import PhaseTask, Task
-from tests.controllers import carry_out, new_controller, outcome
+from tests.controllers import carry_out, continued, new_controller, outcome
 from tests.records import made_space
 
 # Going on with another space, other data, other models
@@ -133,9 +127,7 @@ def test_an_extended_study_runs_just_what_is_new(tmp_path: Path) -> None:
     before = {task.key for task in carry_out(first)}
     rates = {**made_space().learning_rates.model_dump(), "generator": [1e-4, 3e-4, 1e-3, 3e-3], "joint": "grid"}
     more = made_space(learning_rates=rates, seeds=[0, 1])
-    state = restored_from(tmp_path / "r", StudyState(more, study_graph(more), "key", ("validation", "test")))
-    state.indexed = True
-    after = carry_out(Controller(state, tmp_path / "r", 0))
+    after = carry_out(continued(first, more))
     assert not before & {task.key for task in after}
     trained = [task for task in after if isinstance(task, PhaseTask)]
     # One new generator rate, joint's other eleven pairs under two losses, and all winners with another seed.
@@ -158,17 +150,3 @@ def test_only_what_can_still_win_keeps_its_checkpoint(tmp_path: Path) -> None:
     kept = {folder.name for folder in (tmp_path / "r" / "checkpoints").iterdir()}
     rows = [row for row in read(tmp_path / "r", PipelineRecord) if row.split == "test"]
     assert kept == {side for row in rows for side in (row.embedder_trial_id, row.generator_trial_id) if side}
-
-
-def test_all_is_kept_on_demand_and_within_its_bounds(tmp_path: Path) -> None:
-    folder = tmp_path / "checkpoints"
-    for name in ("best", "good", "bad"):
-        (folder / name).mkdir(parents=True)
-        (folder / name / "model").write_bytes(b"x" * 1000)
-    assert gigabytes(folder) == pytest.approx(3e-6)
-    assert apply_retention(tmp_path, Checkpoints(keep="all"), ["good", "bad"])
-    assert len(list(folder.iterdir())) == 3
-    assert apply_retention(tmp_path, Checkpoints(keep="all", max_gigabytes=2.5e-6), ["good", "bad"])
-    assert {path.name for path in folder.iterdir()} == {"best", "good"}
-    assert not apply_retention(tmp_path, Checkpoints(max_gigabytes=0.5e-6), ["good"])
-    assert {path.name for path in folder.iterdir()} == {"best"}

@@ -14,11 +14,10 @@ from typing import Any
 import pytest
 
 from raggrid.backend.ray.searcher import StudySearcher
+from raggrid.backend.simulator.replay import VirtualClock
 from raggrid.finetune.workers import Worker
 from raggrid.identity import PhaseRun
-from raggrid.records import LedgerRecord, Report, Status, TrialRecord
-from raggrid.store.memory import VirtualClock
-from raggrid.store.progress import TrainingProgress
+from raggrid.records import LedgerRecord, Report, Status, TrainingProgress, TrialRecord
 from raggrid.store.tables import append, create_run, read
 from raggrid.study import ledger
 from raggrid.study.ledger import Account
@@ -101,7 +100,7 @@ def test_a_crash_and_a_budget_note_when_a_trial_was_let_go_of(tmp_path: Path) ->
         tmp_path / "r", made_space(strategies=["generator"], learning_rates={"generator": [3e-4]})
     )
     controller.now, controller.state.indexed = watch, True
-    searcher = StudySearcher(controller, {}, session_began=1.0)
+    searcher = StudySearcher(controller, "r", {}, session_began=1.0)
     assert isinstance(searcher.suggest("a"), dict)
     watch.seconds = 50.0
     searcher.on_trial_complete("a", error=True)

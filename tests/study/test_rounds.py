@@ -16,7 +16,7 @@ from raggrid.space.search_space import SearchSpace
 from raggrid.space.settings import Sampled
 from raggrid.store.tables import read
 from raggrid.study.tasks import PhaseTask, Task
-from tests.controllers import continued, finish, new_controller, play, with_rates
+from tests.controllers import continued, finish, new_controller, play, run_of, with_rates
 from tests.records import made_space
 
 
@@ -194,8 +194,8 @@ def test_synchronous_rungs_decide_alike_whatever_the_order(tmp_path: Path) -> No
     for seed in range(4):
         controller = new_controller(tmp_path / str(seed), synchronous())
         play(controller, slots=4, rng=Random(seed))
-        assert outcomes(controller.run) == outcomes(straight.run)
-    rows = [row for row in read(straight.run, TrialRecord) if row.phase == "generator_rag"]
+        assert outcomes(run_of(controller)) == outcomes(run_of(straight))
+    rows = [row for row in straight.records.read(TrialRecord) if row.phase == "generator_rag"]
     # Five at the rung of step 2, two of them go on to step 6, one to the end.
     assert Counter((row.status, row.steps) for row in rows) == {
         ("stopped", 2): 3,
@@ -228,7 +228,7 @@ def test_a_synchronous_study_cut_anywhere_ends_alike(tmp_path: Path, cut: int) -
     first = new_controller(tmp_path / "cut", synchronous())
     play(first, slots=3, rng=Random(cut), cut=cut)
     play(continued(first), slots=2, rng=Random(cut))
-    assert outcomes(first.run) == outcomes(straight.run)
+    assert outcomes(run_of(first)) == outcomes(run_of(straight))
 
 
 # Interrupts
@@ -257,7 +257,7 @@ def test_metrics_of_a_task_that_nobody_runs_are_ignored(tmp_path: Path) -> None:
 def test_only_winners_and_possible_finalists_keep_their_checkpoints(tmp_path: Path) -> None:
     space = with_rates(generator=[1e-5, 1e-4, 3e-4, 1e-3, 1e-2])
     controller = new_controller(tmp_path / "r", space)
-    state, kept = controller.state, controller.run / "checkpoints"
+    state, kept = controller.state, run_of(controller) / "checkpoints"
     while task := controller.take():
         if isinstance(task, PhaseTask):
             (kept / task.key).mkdir(parents=True)

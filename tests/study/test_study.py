@@ -5,23 +5,21 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from unittest.mock import Mock
 
-import pyarrow.parquet
 import pytest
 from ray.tune.utils import flatten_dict
 
 from raggrid.backend.ray.opening import restored_from
-from raggrid.records import CurveRecord, LedgerRecord, PipelineRecord, Report, Status, TrialRecord
+from raggrid.records import LedgerRecord, PipelineRecord, Report, Status, TrialRecord
 from raggrid.space.rates import middle_out, rungs
 from raggrid.space.settings import EarlyStopping
-from raggrid.store.storage import RunDirectory
-from raggrid.store.tables import append, create_run, read
+from raggrid.store.run_directory import RunDirectory
+from raggrid.store.tables import append, read
 from raggrid.study.controller import Controller
 from raggrid.study.state import StudyState
 from raggrid.study.tasks import Dispatch, IndexTask, PhaseTask, Task, from_config, from_metrics, to_config, to_metrics
 from tests.controllers import EVALUATE, TRAIN, carry_out, new_controller, outcome
-from tests.records import charge, curve, made_space, trial
+from tests.records import charge, made_space
 
 
 def test_every_search_runs_once_after_those_it_depends_on(tmp_path: Path) -> None:
@@ -175,9 +173,10 @@ def test_the_state_is_a_function_of_the_records(tmp_path: Path) -> None:
             assert task is not None
             first.reported(task.key, outcome(task))
             first.finished(task.key)
-        state = restored_from(run, StudyState(first.state.space, first.state.graph, "key", first.state.splits))
+        storage = RunDirectory(run)
+        state = restored_from(storage, StudyState(first.state.space, first.state.graph, "key", first.state.splits))
         state.indexed = True
-        rest = [task.key for task in carry_out(Controller(state, run, 0))]
+        rest = [task.key for task in carry_out(Controller(state, storage, 0))]
         assert sorted(rest) == sorted(whole[cut:])
 
 
@@ -202,39 +201,6 @@ def test_idle_time_closes_the_ledger(tmp_path: Path) -> None:
     controller.charge_idle(began, num_devices=2)
     rows = read(tmp_path / "r", LedgerRecord)
     assert sum(row.device_seconds for row in rows) == pytest.approx(200.0, abs=1.0)
-
-
-def test_a_row_written_again_supersedes_and_half_written_files_are_not_seen(tmp_path: Path) -> None:
-    run = tmp_path / "r"
-    create_run(run, made_space(), {})
-    append(run, [trial("a", status="failed"), trial("b")])
-    append(run, [trial("a", status="completed")])
-    (run / "trials" / ".x.tmp").write_bytes(b"half")
-    assert [(row.trial_id, row.status) for row in read(run, TrialRecord)] == [("a", "completed"), ("b", "completed")]
-    measured = curve("a", 1, 2.0, 3.0)
-    append(run, [measured])
-    assert read(run, CurveRecord) == [measured]
-
-
-def test_the_shelf_sees_what_trials_add_and_reads_each_file_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run, storage = tmp_path / "r", RunDirectory(tmp_path / "r")
-    opened = Mock(side_effect=pyarrow.parquet.ParquetFile)
-    monkeypatch.setattr(pyarrow.parquet, "ParquetFile", opened)
-    first, again = (curve("a", 1, 2.0, seconds) for seconds in (3.0, 4.0))
-    other, later = curve("b", 1, 2.0, 3.0), curve("a", 2, 1.0, 6.0)
-    assert storage.curves_of(["a"]) == {}
-    append(run, [first, other])
-    assert storage.curves_of(["a", "c"]) == {"a": [first]}
-    append(run, [again])
-    append(run, [later])
-    assert storage.curves_of(["a"]) == {"a": [again, later]}
-    assert storage.curves_of(["b"]) == {"b": [other]}
-    slices = [charge("train", 1.0, name) for name in ("a", "a", None)]
-    append(run, slices)
-    assert storage.ledger_of(["a"]) == {"a": slices[:2]}
-    assert opened.call_count == 4
 
 
 def test_rungs_and_order_of_the_grid() -> None:

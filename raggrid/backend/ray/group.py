@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import threading
 import time
 import uuid
@@ -88,7 +87,7 @@ class GroupTrial(tune.Trainable):
         self.thread: threading.Thread | None = None
         if config["task"]["kind"] != "phase":
             return
-        self.mailbox = Path(config["run_dir"]) / "ray" / "mail" / f"{self.trial_id}-{uuid.uuid4().hex[:6]}"
+        self.mailbox = Path(config["scratch"]) / "mail" / f"{self.trial_id}-{uuid.uuid4().hex[:6]}"
         self.mailbox.mkdir(parents=True)
         self.queue = Queue(maxsize=1, actor_options={"num_cpus": 0})
         self.error: BaseException | None = None
@@ -166,7 +165,7 @@ def _trainer(config: dict[str, Any], name: str, queue: Queue) -> Any:
         ),
         run_config=train.RunConfig(
             name=f"{name}-{uuid.uuid4().hex[:6]}",
-            storage_path=os.path.abspath(Path(config["run_dir"]) / "ray" / "train"),  # noqa: PTH100
+            storage_path=str(Path(config["scratch"]) / "train"),
             callbacks=[_Forward(queue)],
             failure_config=train.FailureConfig(max_failures=1),
         ),

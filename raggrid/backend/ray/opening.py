@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 from raggrid.data.folder import Dataset
 from raggrid.graph import study_graph
 from raggrid.identity import study_key
 from raggrid.records import CurveRecord, PipelineRecord, TrialRecord
 from raggrid.space.search_space import SearchSpace
-from raggrid.space.yaml_io import as_of, dump_space
-from raggrid.store.tables import VECTORS, check_free, index_folder, read, read_environment, read_space, write_text
+from raggrid.space.yaml_io import as_of
+from raggrid.store.run_directory import RunDirectory
+from raggrid.store.tables import check_free, read_environment, read_space, write_environment, write_space
 from raggrid.study.resume import StudyInputs, check_same_study, restored
 from raggrid.study.state import StudyState
 from raggrid.worker.environment import contents_of, identity_record, recorded_contents
 
 
-def is_begun(run: Path) -> bool:
-    """Whether a study has written its identity there."""
-    return (run / "space.yaml").is_file()
-
-
-def opened(run: Path, space: SearchSpace, data: Dataset, *, extend: bool) -> StudyState:
+def opened(run: RunDirectory, space: SearchSpace, data: Dataset, *, extend: bool) -> StudyState:
     """The state to continue from: a fresh one for a free folder, else filled with what was recorded.
 
     A begun study keeps the schema version and the key that it was begun with.
@@ -31,10 +24,10 @@ def opened(run: Path, space: SearchSpace, data: Dataset, *, extend: bool) -> Stu
         RecordError: the folder contains something else, or another study.
     """
     given = StudyInputs(space, contents_of(space, data))
-    if not is_begun(run):
-        check_free(run)
+    if not run.is_begun():
+        check_free(run.files)
         return new_state(space, data, study_key(space, given.contents))
-    environment, recorded = read_environment(run), read_space(run)
+    environment, recorded = read_environment(run.files), read_space(run.files)
     begun = StudyInputs(recorded, recorded_contents(environment, recorded))
     space = as_of(space, recorded.schema_version)
     check_same_study(str(run), begun, StudyInputs(space, given.contents), extend=extend)
@@ -49,20 +42,19 @@ def new_state(space: SearchSpace, data: Dataset, key: str) -> StudyState:
     return StudyState(space, study_graph(space), key, splits)
 
 
-def restored_from(run: Path, state: StudyState) -> StudyState:
+def restored_from(run: RunDirectory, state: StudyState) -> StudyState:
     """A fresh state, filled with the finished facts of a run directory."""
-    indexed = (index_folder(run) / VECTORS).is_file()
-    rows = (read(run, TrialRecord), read(run, CurveRecord), read(run, PipelineRecord))
-    return restored(state, *rows, indexed=indexed)
+    rows = (run.read(TrialRecord), run.read(CurveRecord), run.read(PipelineRecord))
+    return restored(state, *rows, indexed=run.is_indexed())
 
 
-def write_identity(run: Path, state: StudyState, data: Dataset) -> None:
+def write_identity(run: RunDirectory, state: StudyState, data: Dataset) -> None:
     """Write what environment.json lacks of the study's identity, and the space that this session runs.
 
     In this order: the key of a study of schema 0 follows from the references in the space that is replaced.
     """
-    before, now = read_environment(run), identity_record(state.space, contents_of(state.space, data), state.key)
+    before, now = read_environment(run.files), identity_record(state.space, contents_of(state.space, data), state.key)
     after = {**now, **before, "model_files": {**now["model_files"], **before.get("model_files", {})}}
     if after != before:
-        write_text(run / "environment.json", json.dumps(after, indent=2) + "\n")
-    write_text(run / "space.yaml", dump_space(state.space))
+        write_environment(run.files, after)
+    write_space(run.files, state.space)

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 from raggrid.backend.ray.cluster import Allocation, held_by_trial
 from raggrid.records import CurveRecord
-from raggrid.store.tables import read
+from raggrid.store.run_directory import RunDirectory
+from raggrid.store.sessions import scratch
 from raggrid.study.controller import Controller
 from raggrid.study.resume import halving_groups
 
@@ -31,8 +32,15 @@ def _terminated_like_interrupted() -> Iterator[None]:
 
 
 @_terminated_like_interrupted()
-def run_trials(controller: Controller, allocation: Allocation, session_began: float) -> None:
+def run_trials(controller: Controller, run: RunDirectory, allocation: Allocation, session_began: float) -> None:
     """Hand out the study's tasks on ``allocation`` until it is done; returns early after Ctrl-C or SIGTERM."""
+    with scratch(run.files) as folder:
+        _run_trials(controller, run, allocation, session_began, str(folder))
+
+
+def _run_trials(
+    controller: Controller, run: RunDirectory, allocation: Allocation, session_began: float, folder: str
+) -> None:
     from ray import tune
 
     from raggrid.backend.ray.group import GroupTrial
@@ -44,16 +52,16 @@ def run_trials(controller: Controller, allocation: Allocation, session_began: fl
     # A process that a worker group's trial leaves idle would hold a device that the next group needs.
     kept = allocation.slots if allocation.workers == 0 else 0
     scheduler = PhaseScheduler(state.space, state.graph.searches, processes=kept)
-    stopped = scheduler.replay(read(controller.run, CurveRecord), halving_groups(state))
+    stopped = scheduler.replay(run.read(CurveRecord), halving_groups(state))
     for name in sorted(stopped & state.unfinished().keys()):
         controller.stop_at_checkpoint(name)
     state.restart()
     scheduler.closes = controller.closes
     tune.Tuner(
         tune.with_resources(run_inline if allocation.workers == 0 else GroupTrial, held_by_trial),
-        param_space={"cpus": allocation.cpus, "gpus": allocation.gpus},
+        param_space={"cpus": allocation.cpus, "gpus": allocation.gpus, "scratch": folder},
         tune_config=tune.TuneConfig(
-            search_alg=StudySearcher(controller, scheduler.stop_reasons, session_began),
+            search_alg=StudySearcher(controller, run.address, scheduler.stop_reasons, session_began),
             scheduler=scheduler,
             num_samples=-1,
             max_concurrent_trials=allocation.slots,
@@ -61,7 +69,7 @@ def run_trials(controller: Controller, allocation: Allocation, session_began: fl
         ),
         run_config=tune.RunConfig(
             name="tune",
-            storage_path=str(controller.run / "ray"),
+            storage_path=folder,
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
         ),

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 from raggrid.backend.ray.cluster import Allocation, connected
-from raggrid.backend.ray.opening import is_begun, opened, write_identity
+from raggrid.backend.ray.opening import opened, write_identity
 from raggrid.backend.ray.run_trials import run_trials
 from raggrid.data.checked import prepared_inputs
 from raggrid.data.folder import Dataset
@@ -19,9 +17,11 @@ from raggrid.errors import StudyError, StudyInterrupted
 from raggrid.evaluation.prompt_fit import prompt_fit
 from raggrid.records import Closing, LedgerRecord, QuestionRecord, Status
 from raggrid.space.search_space import SearchSpace
-from raggrid.store.progress import saved_progress
+from raggrid.store.files import Location, files_at
+from raggrid.store.run_directory import RunDirectory
 from raggrid.store.sessions import Session, claimed, forget_session, killed_session, session
-from raggrid.store.tables import append, check_free, create_run, is_full_disk, read, state_folder
+from raggrid.store.storage import is_full_disk
+from raggrid.store.tables import check_free, create_run
 from raggrid.study import ledger
 from raggrid.study.budget import BudgetClock
 from raggrid.study.controller import Controller
@@ -33,14 +33,14 @@ from raggrid.worker.environment import environment
 
 def search(
     space: SearchSpace,
-    run: Path | str,
+    run: Location,
     *,
     address: str | None = None,
     extend: bool = False,
     observers: Sequence[Observer] = (),
     say: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Run a whole study into the run directory ``run``.
+    """Run a whole study into a run directory.
 
     Args:
         space: what to search.
@@ -57,55 +57,53 @@ def search(
         StudyError: the study could not answer a single pipeline, or the disk is full.
         StudyInterrupted: Ctrl-C or SIGTERM; everything finished is in ``run``.
     """
+    storage = RunDirectory(files_at(run).address)
     space, data = prepared_inputs(space, say)
-    run = Path(run).resolve()
-    if not is_begun(run):
-        check_free(run)
+    if not storage.is_begun():
+        check_free(storage.files)
     else:
-        state = opened(run, space, data, extend=extend)
+        state = opened(storage, space, data, extend=extend)
         if state.is_done():
-            Controller(state, run, space.resources.workers).renew_costs()  # an earlier session may have been killed
-            say(f"{run}: already complete; nothing is left to run.")
+            Controller(state, storage, space.resources.workers).renew_costs()  # an earlier session may have been killed
+            say(f"{storage}: already complete; nothing is left to run.")
             return
         space = state.space
     with contextlib.ExitStack() as held:
-        fresh = not is_begun(run)
+        fresh = not storage.is_begun()
         fit = prompt_fit(space, data) if fresh else None
         if not fresh:
-            held.enter_context(claimed(run))  # before a cluster is started for nothing
+            held.enter_context(claimed(storage.files))  # before a cluster is started for nothing
         allocation = held.enter_context(connected(address, space.resources, say))
         if fresh:
-            if not is_begun(run):  # another search may have begun it meanwhile
+            if not storage.is_begun():  # another search may have begun it meanwhile
                 noted = environment(space, data, allocation.device_types, fit)
                 say(f"{told_prompt(noted['prompt'])}\n{told_precision(noted['precision'])}")
-                create_run(run, space, noted)
-                append(run, list(asked(data)))
-            held.enter_context(claimed(run))
-        state = opened(run, space, data, extend=extend)
-        write_identity(run, state, data)
-        controller = Controller(state, run, space.resources.workers, observers)
+                create_run(storage.files, space, noted)
+                storage.append(list(asked(data)))
+            held.enter_context(claimed(storage.files))
+        state = opened(storage, space, data, extend=extend)
+        write_identity(storage, state, data)
+        controller = Controller(state, storage, space.resources.workers, observers)
         controller.begin()
         try:
-            _carry_out(controller, allocation)
+            _carry_out(controller, storage, allocation)
         finally:
             controller.close()
         if not controller.broken:
-            write_identity(run, state, data)  # models that were downloaded meanwhile are known by now
+            write_identity(storage, state, data)  # models that were downloaded meanwhile are known by now
     _say_failures(state)
     if not controller.roomy:
         say("Checkpoints took more than checkpoints.max_gigabytes: all remaining ones are still needed.")
-    _raise_outcome(controller)
+    _raise_outcome(controller, storage)
 
 
-def _carry_out(controller: Controller, allocation: Allocation) -> None:
-    """Run what is left, then close the ledger. Ray's own files live in the run directory meanwhile, no longer."""
-    scratch = controller.run / "ray"
-    shutil.rmtree(scratch, ignore_errors=True)  # what a killed driver left
+def _carry_out(controller: Controller, run: RunDirectory, allocation: Allocation) -> None:
+    """Run what is left, then close the ledger."""
     try:
-        _close_books_of_killed_session(controller)
-        with session(controller.run, allocation.devices, allocation.workers) as now:
+        _close_books_of_killed_session(controller, run)
+        with session(run.files, allocation.devices, allocation.workers) as now:
             controller.clock = _budget_clock(controller, now)
-            run_trials(controller, allocation, now.began)
+            run_trials(controller, run, allocation, now.began)
             controller.renew_costs()
             controller.charge_idle(now.began, allocation.devices)
     except KeyboardInterrupt:
@@ -114,17 +112,15 @@ def _carry_out(controller: Controller, allocation: Allocation) -> None:
         if not is_full_disk(error):
             raise
         controller.broken = controller.broken or str(error)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _close_books_of_killed_session(controller: Controller) -> None:
+def _close_books_of_killed_session(controller: Controller, run: RunDirectory) -> None:
     """Charge what a killed driver could not: its trials' work that was lost, and what was idle."""
-    dead = killed_session(controller.run)
+    dead = killed_session(run.files)
     if dead is None:
         return
-    charged = controller.records.ledger_since(dead.began)
-    saved = {name: saved_progress(state_folder(controller.run, name)) for name in controller.state.unfinished()}
+    charged = [row for row in run.read(LedgerRecord) if row.started_at >= dead.began]
+    saved = {name: run.saved(name) for name in controller.state.unfinished()}
     device_type = charged[-1].device_type if charged else "cpu"
     rows = ledger.books_of_killed_session(
         Account(num_workers=dead.workers, device_type=device_type),
@@ -134,12 +130,12 @@ def _close_books_of_killed_session(controller: Controller) -> None:
         dead.began,
         dead.alive,
     )
-    controller.records.append(list(rows))
-    forget_session(controller.run)
+    run.append(list(rows))
+    forget_session(run.files)
 
 
 def _budget_clock(controller: Controller, now: Session) -> BudgetClock:
-    rows = read(controller.run, LedgerRecord)
+    rows = controller.records.read(LedgerRecord)
     used = sum(row.device_seconds for row in rows)
     resources = controller.state.space.resources
     return BudgetClock(
@@ -163,8 +159,8 @@ def _say_failures(state: StudyState) -> None:
         print(f"{name}: failed: {last}", file=sys.stderr)
 
 
-def _raise_outcome(controller: Controller) -> None:
-    state, run = controller.state, controller.run
+def _raise_outcome(controller: Controller, run: RunDirectory) -> None:
+    state = controller.state
     kept = f"{len(state.trials)} trials and {len(state.answered)} answered pipelines"
     if controller.broken:
         raise StudyError(

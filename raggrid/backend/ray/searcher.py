@@ -15,9 +15,12 @@ from raggrid.study.tasks import Dispatch, from_metrics, to_config
 class StudySearcher(Searcher):
     """Tune asks it for the next trial and reports results to it; the `Controller` decides and keeps the state."""
 
-    def __init__(self, controller: Controller, stop_reasons: Mapping[str, Status], session_began: float = 0.0) -> None:
+    def __init__(
+        self, controller: Controller, run_dir: str, stop_reasons: Mapping[str, Status], session_began: float = 0.0
+    ) -> None:
         super().__init__()  # no metric: not every task has an objective
-        self.controller, self.stop_reasons, self.session_began = controller, stop_reasons, session_began
+        self.controller, self.run_dir = controller, run_dir
+        self.stop_reasons, self.session_began = stop_reasons, session_began
         self.keys: dict[str, str] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -33,7 +36,7 @@ class StudySearcher(Searcher):
         controller = self.controller
         at, released_at = controller.started_at[task.key], controller.released_at.get(task.key, 0.0)
         return to_config(Dispatch(
-            task=task, run_dir=str(controller.run), workers=controller.workers, at=at, released_at=released_at,
+            task=task, run_dir=self.run_dir, workers=controller.workers, at=at, released_at=released_at,
             session_began=self.session_began,
         ))  # fmt: skip
 

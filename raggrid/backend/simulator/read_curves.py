@@ -16,6 +16,8 @@ from raggrid.errors import DataError, listed
 from raggrid.evaluation.metrics import ANSWER_METRICS
 from raggrid.graph import study_graph
 from raggrid.records import Category, CurveRecord, LedgerRecord, PipelineRecord, Status, TrialRecord
+from raggrid.store.files import Files, Location, files_at
+from raggrid.store.local import LocalFiles
 from raggrid.store.tables import read, read_space
 from raggrid.strategies import PHASES
 
@@ -32,12 +34,12 @@ OPTIONAL = {"seed": pa.int64(), "evaluate_seconds": pa.float64(), **dict.fromkey
 MAX_SHOWN = 5
 
 
-def read_curves(path: Path) -> Curves:
+def read_curves(source: Location) -> Curves:
     """The curves of a recorded study.
 
     Args:
-        path: a run directory, or a ``.csv`` or ``.parquet`` table with one row per evaluation: `NEEDED` and, as far as
-            known, `OPTIONAL` columns. ``device_seconds`` counts the trial's training up to that step;
+        source: a run directory, or a ``.csv`` or ``.parquet`` table with one row per evaluation: `NEEDED` and, as far
+            as known, `OPTIONAL` columns. ``device_seconds`` counts the trial's training up to that step;
             ``evaluate_seconds`` is the cost of this one evaluation in device-seconds; metrics such as ``f1`` are those
             of the trial's pipeline on validation, fractions in [0, 1], in any row of the trial.
 
@@ -45,8 +47,10 @@ def read_curves(path: Path) -> Curves:
         DataError: no such file, another format, or wrong values.
         RecordError: a folder that is not a run directory.
     """
-    if path.is_dir():
-        return _of_run(path)
+    files = files_at(source)
+    path = files.path if isinstance(files, LocalFiles) else None
+    if path is None or path.is_dir():
+        return _of_run(files)
     if not path.exists():
         raise DataError(f"{path}: no such file or folder; expected recorded curves. Give a run directory or a table.")
     return Curves(str(path), _of_table(path, _table(path)))
@@ -55,7 +59,7 @@ def read_curves(path: Path) -> Curves:
 # A run directory
 
 
-def _of_run(run: Path) -> Curves:
+def _of_run(run: Files) -> Curves:
     graph = study_graph(read_space(run))
     trials, ledger = read(run, TrialRecord), read(run, LedgerRecord)
     points: dict[str, list[CurveRecord]] = {}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import NamedTuple
 
 from raggrid.backend.ray.scheduler import PhaseScheduler
@@ -20,8 +19,7 @@ from raggrid.identity import PhaseRun
 from raggrid.records import Category, Report, Status
 from raggrid.space.rates import rungs
 from raggrid.space.search_space import SearchSpace
-from raggrid.store.memory import MemoryStorage, VirtualClock
-from raggrid.store.storage import Storage
+from raggrid.store.storage import MemoryStorage, Storage
 from raggrid.study.budget import BudgetClock
 from raggrid.study.controller import Controller
 from raggrid.study.facts import finalists
@@ -55,6 +53,16 @@ class Due(NamedTuple):
 
 
 @dataclass
+class VirtualClock:
+    """Seconds since a simulated study began; they pass only when told to."""
+
+    seconds: float = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@dataclass
 class Replay:
     """A study on a virtual clock with ``slots`` concurrent trials.
 
@@ -77,8 +85,7 @@ class Replay:
         self.storage: Storage = MemoryStorage()
         state = StudyState(self.space, study_graph(self.space), "simulated", SPLITS)
         self.controller = Controller(
-            state, Path("simulated"), self.space.resources.workers, device_type=self.curves.device_type,
-            storage=self.storage, now=self.clock,
+            state, self.storage, self.space.resources.workers, device_type=self.curves.device_type, now=self.clock
         )  # fmt: skip
         self.controller.clock = BudgetClock(
             self.space.budget, self.slots * self.workers, 0.0, self.clock, self.space.resources.dollars_per_device_hour

@@ -130,7 +130,7 @@ def simulate(space: SearchSpace, curves: Curves | Path | str, *, slots: int | No
     Raises:
         DataError: trials of the study have no curve; all that are known by then are listed.
     """
-    curves = curves if isinstance(curves, Curves) else read_curves(Path(curves))
+    curves = curves if isinstance(curves, Curves) else read_curves(curves)
     slots = slots or space.resources.max_concurrent_trials or curves.slots or 1
     given = _carried_out(space, curves, slots)
     if given.missing:

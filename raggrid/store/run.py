@@ -1,0 +1,88 @@
+"""A recorded study as Arrow tables, for whoever wants to look at the numbers themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from raggrid.records import CurveRecord, LedgerRecord, PipelineRecord, PredictionRecord, QuestionRecord, TrialRecord
+from raggrid.space.search_space import SearchSpace
+from raggrid.store.files import Files, Location, files_at
+from raggrid.store.storage import KEYS
+from raggrid.store.tables import read_environment, read_space, read_table
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is recorded in a run directory. Each part is read when it is first asked for, and then kept.
+
+    The columns of a table are the fields of its record class in `raggrid.records`, which says what they mean. One row
+    stands for one fact: where a fact was written again, the row written last counts, in order of first writing.
+    """
+
+    files: Files
+
+    @cached_property
+    def space(self) -> SearchSpace:
+        """The search space with every default filled in."""
+        return read_space(self.files)
+
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        """Versions, hardware, models' digests, the data's shape when the study started; empty if not recorded."""
+        return read_environment(self.files)
+
+    @cached_property
+    def trials(self) -> pa.Table:
+        """One row per finished trial: phase, rates, status, steps, objective, device-seconds (`TrialRecord`)."""
+        return _facts(self.files, TrialRecord)
+
+    @cached_property
+    def curves(self) -> pa.Table:
+        """One row per evaluation during training: step, losses, device-seconds by then (`CurveRecord`)."""
+        return _facts(self.files, CurveRecord)
+
+    @cached_property
+    def pipelines(self) -> pa.Table:
+        """One row per answered pipeline and split: mean scores in [0, 1], the three costs (`PipelineRecord`)."""
+        return _facts(self.files, PipelineRecord)
+
+    @cached_property
+    def predictions(self) -> pa.Table:
+        """One row per pipeline, split and question: the answer and its scores in [0, 1] (`PredictionRecord`)."""
+        return _facts(self.files, PredictionRecord)
+
+    @cached_property
+    def questions(self) -> pa.Table:
+        """One row per question that pipelines answer, with the answers that count as right (`QuestionRecord`)."""
+        return _facts(self.files, QuestionRecord)
+
+    @cached_property
+    def ledger(self) -> pa.Table:
+        """One row per slice of device time and who it is charged to; the sum is the bill (`LedgerRecord`)."""
+        return _facts(self.files, LedgerRecord)
+
+
+def load_run(run: Location) -> Run:
+    """The records of a run directory, finished or not.
+
+    Raises:
+        RecordError: there is no run directory, its space is damaged; or later, where a table turns out to be.
+    """
+    found = Run(files_at(run))
+    _ = found.space
+    return found
+
+
+def _facts(files: Files, record: type) -> pa.Table:
+    """The rows of a table that nothing supersedes, without a Python object per row."""
+    table, keys = read_table(files, record), list(KEYS[record])
+    if not keys:
+        return table
+    numbered = table.select(keys).append_column("row", pa.array(np.arange(len(table))))
+    ends = numbered.group_by(keys).aggregate([("row", "min"), ("row", "max")])
+    return table if len(ends) == len(table) else table.take(ends.sort_by("row_min")["row_max"])

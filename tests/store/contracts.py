@@ -1,0 +1,317 @@
+"""What every file system and every storage of a run directory keeps to.
+
+A test of an implementation inherits these and says, as a fixture, how to make an empty one.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from unittest.mock import Mock
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from safetensors.numpy import save
+
+from raggrid.analysis.recommend import recommend
+from raggrid.errors import RecordError
+from raggrid.records import (
+    CurveRecord,
+    LedgerRecord,
+    PipelineRecord,
+    PredictionRecord,
+    QuestionRecord,
+    TrainingProgress,
+    TrialRecord,
+)
+from raggrid.space.settings import Checkpoints
+from raggrid.store.files import Files, files_at, read_bytes
+from raggrid.store.run_directory import RunDirectory
+from raggrid.store.run_layout import VECTORS, state, tuned
+from raggrid.store.storage import R, Storage, is_full_disk
+from raggrid.store.tables import TABLES, append, check_free, create_run, read_environment, read_space, table_files
+from raggrid.study.retention import apply_retention
+from tests.records import charge, curve, made_run, made_space, pipeline, predictions, record_run, trial
+
+PIPELINE = pipeline("generator", "rag_token", "test", [1.0], 1.0)
+FACTS: Sequence[
+    Sequence[TrialRecord]
+    | Sequence[CurveRecord]
+    | Sequence[PipelineRecord]
+    | Sequence[PredictionRecord]
+    | Sequence[LedgerRecord]
+    | Sequence[QuestionRecord]
+] = (
+    [trial("t1"), trial("t2", error="no memory", objective=None)],
+    [curve("t1", 8, 2.0, 3.0, rung=0)],
+    [PIPELINE],
+    predictions(PIPELINE, [1.0, 0.0]),
+    [charge("idle", 1.0, None)],
+    [QuestionRecord(split="test", question_id="q1", question="Where?", answers=("here", "there"))],
+)
+
+
+class FilesContract:
+    """A `Files` that was never used."""
+
+    @pytest.fixture
+    def files(self, tmp_path: Path) -> Files:
+        raise NotImplementedError
+
+    def test_what_was_written_is_read_back_from_any_position(self, files: Files) -> None:
+        files.write("a/b.txt", b"first, and longer")
+        files.write("a/b.txt", b"second")
+        assert read_bytes(files, "a/b.txt") == b"second"
+        with files.open("a/b.txt") as source:
+            source.seek(3)
+            assert source.read(2) == b"on"
+            assert source.size() == 6
+
+    def test_columns_are_read_from_an_open_file(self, files: Files) -> None:
+        table, content = pa.table({"x": [1, 2, 3], "y": ["a", "b", "c"]}), pa.BufferOutputStream()
+        pq.write_table(table, content)
+        files.write("t.parquet", content.getvalue().to_pybytes())
+        with files.open("t.parquet") as source:
+            assert pq.ParquetFile(source).read(["y"]).to_pydict() == {"y": ["a", "b", "c"]}
+
+    def test_names_are_those_directly_in_a_folder(self, files: Files) -> None:
+        assert files.names("") == files.names("a") == []
+        for name in ("a/b.txt", "a/c/d.txt", "a/c/e.txt", ".hidden", "ab/f.txt"):
+            files.write(name, b"x")
+        assert sorted(files.names("")) == [".hidden", "a", "ab"]
+        assert sorted(files.names("a")) == ["b.txt", "c"]
+        assert sorted(files.names("a/c")) == ["d.txt", "e.txt"]
+        assert files.names("a/none") == []
+        with pytest.raises(NotADirectoryError):
+            files.names("a/b.txt")
+
+    def test_files_and_folders_have_a_size_and_go(self, files: Files) -> None:
+        for name, size in (("a/b", 5), ("a/c/d", 7), ("ab", 11)):
+            files.write(name, b"x" * size)
+        assert [files.size(name) for name in ("a", "a/c", "a/b", "ab", "b")] == [12, 7, 5, 11, 0]
+        assert [files.exists(name) for name in ("a", "a/c", "a/b", "b", "a/b/c")] == [True, True, True, False, False]
+        files.delete("a/c")
+        assert (files.names("a"), files.exists("a/c")) == (["b"], False)
+        files.delete("a")
+        assert (files.exists("a"), files.exists("ab")) == (False, True)
+        for name in ("ab", "ab", "never/was"):
+            files.delete(name)
+        assert files.names("") == []
+
+    @pytest.mark.parametrize("name", ["b", "a/b", "a/c/d"])
+    def test_what_is_missing_is_not_found(self, files: Files, name: str) -> None:
+        files.write("a/c", b"x")
+        with pytest.raises(FileNotFoundError):
+            read_bytes(files, "b")
+        with pytest.raises(FileNotFoundError), files.reading(name):
+            pass
+
+    def test_a_file_and_a_folder_are_read_as_paths(self, files: Files) -> None:
+        files.write("a/b.npy", b"one")
+        files.write("a/c/d", b"two")
+        with files.reading("a/b.npy") as path:
+            assert (path.name, path.read_bytes()) == ("b.npy", b"one")
+        with files.reading("a") as folder:
+            found = {
+                path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+            }
+        assert found == {"b.npy": b"one", "c/d": b"two"}
+
+    def test_what_a_path_is_written_to_replaces_what_was_there(self, files: Files) -> None:
+        for content in (b"one", b"two"):
+            with files.writing("a/b") as path:
+                path.write_bytes(content)
+            assert read_bytes(files, "a/b") == content
+        for name in ("x", "y"):
+            with files.writing("a/models") as folder:
+                (folder / "deep").mkdir(parents=True)
+                (folder / "deep" / name).write_bytes(b"model")
+                (folder / "config").write_text(name)
+            assert files.names("a/models/deep") == [name]
+            assert read_bytes(files, "a/models/config") == name.encode()
+        assert sorted(files.names("a")) == ["b", "models"]
+
+    @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), KeyboardInterrupt()])
+    def test_a_write_that_fails_leaves_what_was_there(self, files: Files, error: BaseException) -> None:
+        files.write("a/b", b"before")
+        files.write("a/models/config", b"before")
+        for name, inside in (("a/b", ""), ("a/models", "config"), ("a/new", ""), ("a/more", "config")):
+            with pytest.raises(type(error)):
+                half_written(files, name, inside, error)
+        assert sorted(files.names("a")) == ["b", "models"]
+        assert read_bytes(files, "a/b") == read_bytes(files, "a/models/config") == b"before"
+        assert files.size("a") == 2 * len(b"before")
+
+    def test_a_place_is_itself_and_no_other(self, files: Files) -> None:
+        assert files_at(files) is files
+        assert hash(files) == hash(files)
+        assert files.address
+        assert str(files)
+
+    def test_a_study_on_it_is_recommended_from_as_from_a_folder(self, files: Files, tmp_path: Path) -> None:
+        lines = {("generator", "rag_token"): ([1.0] * 30 + [0.0] * 20, 5.0), ("baseline", None): ([0.0] * 50, 0.0)}
+        record_run(files, lines)
+        found = recommend([files]).to_json()
+        expected = recommend([made_run(tmp_path / "plain", lines)]).to_json()
+        assert found.pop("runs") == [str(files)]
+        assert expected.pop("runs")
+        assert found == expected
+
+
+class StorageContract:
+    """A `Storage` of a study that has just begun."""
+
+    @pytest.fixture
+    def storage(self, tmp_path: Path) -> Storage:
+        raise NotImplementedError
+
+    @pytest.mark.parametrize("rows", FACTS, ids=TABLES.values())
+    def test_facts_are_read_back(self, storage: Storage, rows: Sequence[R]) -> None:
+        assert storage.read(type(rows[0])) == []
+        storage.append(rows)
+        storage.append(rows[:0])
+        assert storage.read(type(rows[0])) == list(rows)
+
+    def test_a_fact_written_again_counts_as_written_last_where_it_was_first(self, storage: Storage) -> None:
+        storage.append([trial("a", status="failed"), trial("b")])
+        assert [row.status for row in storage.read(TrialRecord)] == ["failed", "completed"]
+        storage.append([trial("a", status="completed")])
+        assert storage.read(TrialRecord) == [trial("a"), trial("b")]
+
+    def test_no_slice_of_the_ledger_stands_for_another(self, storage: Storage) -> None:
+        slices = [charge("train", 1.0, "a")] * 2
+        storage.append(slices)
+        assert storage.read(LedgerRecord) == slices
+        assert storage.of_trials(LedgerRecord, ["a"]) == {"a": slices}
+
+    def test_facts_of_trials_grow(self, storage: Storage) -> None:
+        assert storage.of_trials(CurveRecord, ["a"]) == {}
+        storage.append([curve("a", 1, 2.0, 3.0), curve("b", 1, 2.0, 3.0)])
+        assert storage.of_trials(CurveRecord, ["a", "c"]) == {"a": [curve("a", 1, 2.0, 3.0)]}
+        storage.append([curve("a", 1, 2.0, 4.0), curve("a", 2, 2.0, 6.0)])
+        assert storage.of_trials(CurveRecord, ["a"]) == {"a": [curve("a", 1, 2.0, 4.0), curve("a", 2, 2.0, 6.0)]}
+        storage.append([charge("idle", 1.0, name) for name in ("a", None)])
+        assert list(storage.of_trials(LedgerRecord, ["a", "b"])) == ["a"]
+
+    def test_what_is_handed_out_is_the_callers(self, storage: Storage) -> None:
+        storage.append([charge("train", 1.0, "a")])
+        storage.read(LedgerRecord).clear()
+        storage.of_trials(LedgerRecord, ["a"])["a"].clear()
+        assert len(storage.read(LedgerRecord)) == len(storage.of_trials(LedgerRecord, ["a"])["a"]) == 1
+
+    def test_a_trial_that_left_nothing_can_be_dropped(self, storage: Storage) -> None:
+        storage.append([trial("a")])
+        assert (storage.checkpoints(), storage.gigabytes(), storage.saved("a")) == ([], 0.0, None)
+        storage.drop_state("a")
+        storage.drop_checkpoint("a")
+        assert apply_retention(storage, Checkpoints(max_gigabytes=1e-9), lambda _: ["a"])
+        assert storage.read(TrialRecord) == [trial("a")]
+
+
+class RunDirectoryContract(StorageContract):
+    """A `RunDirectory` over the ``files`` of a study that has just begun."""
+
+    @pytest.fixture
+    def files(self, tmp_path: Path) -> Files:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def storage(self, files: Files) -> RunDirectory:
+        create_run(files, made_space(), {"python": "3"})
+        return RunDirectory(files)
+
+    def test_a_study_is_begun_once(self, files: Files) -> None:
+        storage = RunDirectory(files)
+        check_free(files)
+        assert not storage.is_begun()
+        assert read_environment(files) == {}
+        with pytest.raises(RecordError, match=r"not a run directory \(it has no space\.yaml\)"):
+            read_space(files)
+        create_run(files, made_space(seeds=[7]), {"python": "3"})
+        assert storage.is_begun()
+        assert (read_space(files).seeds, read_environment(files)) == ((7,), {"python": "3"})
+        with pytest.raises(RecordError, match="already holds files"):
+            check_free(files)
+        assert not storage.is_indexed()
+        with files.writing(VECTORS) as path, path.open("wb") as file:
+            np.save(file, np.ones((2, 3)))
+        assert storage.is_indexed()
+
+    def test_rows_of_other_processes_are_seen_and_each_file_is_read_once(
+        self, storage: RunDirectory, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        opened = Mock(side_effect=pq.ParquetFile)
+        monkeypatch.setattr(pq, "ParquetFile", opened)
+        for seconds in (3.0, 4.0):
+            append(storage.files, [curve("a", 1, 2.0, seconds)])
+            assert storage.of_trials(CurveRecord, ["a"]) == {"a": [curve("a", 1, 2.0, seconds)]}
+            assert storage.read(CurveRecord) == [curve("a", 1, 2.0, seconds)]
+        storage.append([curve("a", 2, 2.0, 6.0)])
+        assert storage.read(CurveRecord) == [curve("a", 1, 2.0, 4.0), curve("a", 2, 2.0, 6.0)]
+        assert opened.call_count == len(table_files(storage.files, CurveRecord)) == 3
+        assert RunDirectory(storage.files).read(CurveRecord) == storage.read(CurveRecord)
+
+    def test_rows_that_could_not_be_written_are_not_there(
+        self, storage: RunDirectory, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        storage.append([trial("a")])
+        with monkeypatch.context() as patched:
+            patched.setattr(type(storage.files), "write", Mock(side_effect=OSError(errno.ENOSPC, "No space left")))
+            with pytest.raises(OSError, match="No space left") as caught:
+                storage.append([trial("b"), trial("c")])
+        assert is_full_disk(caught.value)
+        assert storage.read(TrialRecord) == RunDirectory(storage.files).read(TrialRecord) == [trial("a")]
+
+    def test_a_trial_that_waits_says_how_far_it_has_come(self, storage: RunDirectory) -> None:
+        kept = TrainingProgress(step=8, attempts=3, objective=2.0, paused=True)
+        leave(storage, "a", kept)
+        assert storage.saved("a") == kept
+        assert storage.saved("b") is None
+
+    def test_a_state_goes_before_the_models(self, storage: RunDirectory) -> None:
+        for name in ("a", "b"):
+            leave(storage, name, TrainingProgress(attempts=2))
+        storage.drop_state("a")
+        assert storage.saved("a") is None
+        assert storage.saved("b") == TrainingProgress(attempts=2)
+        assert storage.files.exists(tuned("a", "generator"))
+        storage.drop_checkpoint("a")
+        assert storage.checkpoints() == ["b"]
+
+    def test_checkpoints_are_kept_on_demand_and_within_bounds(self, storage: RunDirectory) -> None:
+        for name in ("best", "good", "bad"):
+            storage.files.write(f"{tuned(name, 'generator')}/model", b"x" * 1000)
+        asked: list[set[str]] = []
+
+        def removable(names: object) -> list[str]:
+            asked.append(set(names))  # type: ignore[call-overload]
+            return ["good", "bad"] if len(asked[-1]) == 3 else ["good"]
+
+        assert storage.gigabytes() == pytest.approx(3e-6)
+        assert apply_retention(storage, Checkpoints(keep="all"), removable)
+        assert asked == [{"best", "good", "bad"}]
+        assert apply_retention(storage, Checkpoints(keep="all", max_gigabytes=2.5e-6), removable)
+        assert sorted(storage.checkpoints()) == ["best", "good"]
+        assert not apply_retention(storage, Checkpoints(max_gigabytes=0.5e-6), removable)
+        assert storage.checkpoints() == ["best"]
+
+
+def half_written(files: Files, name: str, inside: str, error: BaseException) -> None:
+    """A write of a file, or of a folder with one ``inside`` it, that fails in the middle."""
+    with files.writing(name) as path:
+        (path / inside).parent.mkdir(parents=True, exist_ok=True)
+        (path / inside).write_bytes(b"half")
+        assert sorted(files.names("a")) == ["b", "models"]  # not seen before it is whole
+        raise error
+
+
+def leave(storage: RunDirectory, trial_id: str, progress: TrainingProgress) -> None:
+    """What a trial leaves: a tuned model, and a state."""
+    storage.files.write(f"{tuned(trial_id, 'generator')}/model", b"x")
+    metadata = {"progress": json.dumps(asdict(progress))}
+    storage.files.write(state(trial_id), save({"weight": np.ones(2)}, metadata=metadata))

@@ -1,0 +1,58 @@
+"""Which files an address names; one of a kind that raggrid does not know is refused before anything is made."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock, call
+
+import pytest
+
+from raggrid.analysis.recommend import recommend
+from raggrid.backend.ray.search import search
+from raggrid.errors import RecordError
+from raggrid.published.importing import import_results
+from raggrid.store.files import files_at
+from raggrid.store.local import LocalFiles
+from raggrid.store.run import load_run
+from tests.records import made_space
+from tests.store.memory_files import MemoryFiles
+
+VERBS: Mapping[str, Callable[[str | Path], object]] = {
+    "search": lambda place: search(made_space(), place),
+    "import one table": lambda place: import_results("paper", place, dataset="popqa"),
+    "import two tables": lambda place: import_results("paper", place),
+    "recommend": lambda place: recommend([place]),
+    "load_run": load_run,
+}
+
+
+@pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
+@pytest.mark.parametrize("place", ["s3://bucket/x", Path("s3://bucket/x"), "tables://x", "memory://x"])
+def test_an_address_of_an_unknown_kind_is_refused_and_makes_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: Callable[[str | Path], object], place: str | Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RecordError, match=r"^\w+://.*: got an address of kind '\w+'; expected a folder\. Give"):
+        verb(place)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_module_named_like_the_address_serves_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = MemoryFiles()
+    opens = Mock(return_value=files)
+    monkeypatch.setitem(sys.modules, "raggrid.store.bucket", SimpleNamespace(open_files=opens))
+    assert files_at("bucket://a/b") is files
+    assert files_at(Path("bucket://a/b")) is files
+    assert opens.mock_calls == [call("bucket://a/b")] * 2
+
+
+def test_a_path_is_shown_as_given_and_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    files = files_at("runs/x")
+    assert str(files) == "runs/x"
+    assert files_at(files.address) == files_at(tmp_path / "runs" / "x")
+    assert files_at("runs/x:y") == LocalFiles(Path("runs/x:y"))
+    assert files_at(files) is files
