@@ -53,9 +53,19 @@ def audit_score_gradient(forward: RagForward, gradient: Tensor, loss: str, tempe
 
 
 def audit_labels(
-    forward: LabelsForward, index: Index, pairs: Sequence[LabelledPair], temperature: float, cosine: bool
+    forward: LabelsForward,
+    index: Index,
+    pairs: Sequence[LabelledPair],
+    positions: Mapping[str, int],
+    *,
+    temperature: float,
+    cosine: bool,
 ) -> None:
-    """The contrastive loss of ``pairs``, one by one: the positive against what is not gold. Raises `AuditError`."""
+    """The contrastive loss of ``pairs``, one by one: a gold passage against all that recall would not count.
+
+    Raises:
+        AuditError: it is another than the batch's.
+    """
     passages, questions = (
         vectors / (np.linalg.norm(vectors, axis=1, keepdims=True) if cosine else 1.0)
         for vectors in (
@@ -66,7 +76,8 @@ def audit_labels(
     expected = 0.0
     for pair, question in zip(pairs, questions, strict=True):
         scores = dict(zip(forward.candidates, (passages @ question / temperature).tolist(), strict=True))
-        wrong = [scores[place] for place in forward.candidates if place not in pair.gold]
+        right = {positions[name] for name in pair.question.context_ids}
+        wrong = [scores[place] for place in forward.candidates if place not in right]
         expected += float(np.logaddexp.reduce([scores[pair.positive], *wrong])) - scores[pair.positive]
     _agree("loss on labels against the brute-force sum", forward.nll.detach().double(), torch.tensor(expected))
 

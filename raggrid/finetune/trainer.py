@@ -158,8 +158,14 @@ class Trainer:
         pipeline, temperature = self.task.pipeline, self.task.space.retrieval.temperature
         forward = labels_forward(pipeline.embedder, pipeline.index, mine, batch, temperature=temperature)
         if audited:
-            own = [batch[place] for place in mine]
-            audit_labels(forward, pipeline.index, own, temperature, pipeline.embedder.is_cosine)
+            audit_labels(
+                forward,
+                pipeline.index,
+                [batch[place] for place in mine],
+                self.task.positions,
+                temperature=temperature,
+                cosine=pipeline.embedder.is_cosine,
+            )
         loss = forward.nll / len(batch)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
