@@ -27,6 +27,7 @@ from raggrid.finetune.batches import batch_positions, shard
 from raggrid.finetune.checkpoints import load_state, save_state
 from raggrid.finetune.labels import LabelledPair, labelled_pairs
 from raggrid.finetune.objectives import labels_forward, rag_forward
+from raggrid.finetune.optimizer import adamw, schedule, split_parameters
 from raggrid.finetune.validation import validate
 from raggrid.finetune.workers import Worker
 from raggrid.identity import PhaseRun
@@ -74,8 +75,8 @@ class Trainer:
         self.pairs = (
             labelled_pairs(task.train, task.positions, positives, task.negatives) if self.phase.needs_labels else []
         )
-        self.trained, self.frozen = _split_parameters(task)
-        self.optimizer = _optimizer(task, self.trained)
+        self.trained, self.frozen = split_parameters(task.pipeline, self.phase)
+        self.optimizer = adamw(self.trained, task.run, task.space.training)
         self.progress = TrainingProgress()
         restored = load_state(task.files, task.trial_id, self.trained, self.optimizer)
         self.lost_since: float | None = None
@@ -195,7 +196,7 @@ class Trainer:
         return nll.detach()
 
     def _update(self, step: int) -> None:
-        factor = _schedule(step, self.task.run.max_steps, self.task.space.training.warmup_fraction)
+        factor = schedule(step, self.task.run.max_steps, self.task.space.training.warmup_fraction)
         for group in self.optimizer.param_groups:
             group["lr"] = group["full_lr"] * factor
             # Each side is clipped on its own: the two models' gradients differ by orders of magnitude.
@@ -267,35 +268,3 @@ def save_models(task: TrainTask) -> None:
 def _batch_size(task: TrainTask) -> int:
     training = task.space.training
     return training.labels.batch_size if PHASES[task.run.phase].needs_labels else training.rag.batch_size
-
-
-def _split_parameters(task: TrainTask) -> tuple[dict[str, torch.nn.Parameter], dict[str, torch.nn.Parameter]]:
-    """(trained, frozen) parameters by name; sets ``requires_grad`` to match."""
-    phase, pipeline = PHASES[task.run.phase], task.pipeline
-    every = {f"embedder.{name}": parameter for name, parameter in pipeline.embedder.model.named_parameters()}
-    tuned = {f"embedder.{name}" for name in pipeline.embedder.tunable()} if phase.trains_embedder else set()
-    if pipeline.generator is not None:
-        own = {f"generator.{name}": parameter for name, parameter in pipeline.generator.model.named_parameters()}
-        every |= own
-        tuned |= {name for name, p in own.items() if phase.trains_generator and p.requires_grad}
-    for name, parameter in every.items():
-        parameter.requires_grad_(name in tuned)
-    trained = {name: parameter for name, parameter in every.items() if name in tuned}
-    return trained, {name: parameter for name, parameter in every.items() if name not in tuned}
-
-
-def _optimizer(task: TrainTask, trained: dict[str, torch.nn.Parameter]) -> torch.optim.AdamW:
-    groups = []
-    for side, rate in (("embedder.", task.run.embedder_lr), ("generator.", task.run.generator_lr)):
-        parameters = [parameter for name, parameter in trained.items() if name.startswith(side)]
-        if parameters:
-            groups.append({"params": parameters, "lr": rate, "full_lr": rate})
-    return torch.optim.AdamW(groups, weight_decay=task.space.training.weight_decay)
-
-
-def _schedule(step: int, max_steps: int, warmup_fraction: float) -> float:
-    """Linear warm-up, then linear decay to zero over the full planned length, so that runs compare at equal step."""
-    warmup = round(max_steps * warmup_fraction)
-    if step < warmup:
-        return (step + 1) / warmup
-    return (max_steps - step) / max(1, max_steps - warmup)
