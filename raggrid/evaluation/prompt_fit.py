@@ -46,10 +46,16 @@ def prompt_fit(space: SearchSpace, data: Dataset) -> PromptFit:
 
     Raises:
         ModelError: the tokenizer is not on this machine, or has no chat template though ``prompt.chat`` is on.
-        InputError: the longest prompt does not fit the context window.
+        InputError: the longest prompt does not fit the context window, or there is a loss on the prompt of an
+            encoder-decoder.
     """
     reference, limit = space.models.generator, space.prompt.passage_tokens
     tokens, window = load_tokens(reference, space.prompt.chat)
+    if tokens.decoder_start is not None and space.training.context_loss:
+        raise InputError(
+            f"training.context_loss: got {space.training.context_loss:g}; expected 0, since the encoder-decoder "
+            f"'{reference}' predicts no prompt. Set it to 0."
+        )
     writer = PromptWriter(space.prompt, tokens.offsets)
     passages = [len(tokens.offsets(passage_text(passage))) for passage in sampled(data.passages, SAMPLE)]
     asked = [len(tokens.offsets(question.question)) for question in _sample(data)]

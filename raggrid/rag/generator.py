@@ -102,7 +102,7 @@ class Generator:
         pairs = self.tokens.pairs(prompts, answers)
         if self.is_encoder_decoder:
             if with_context:
-                raise ModelError("training.context_loss: an encoder-decoder predicts no prompt; expected 0. Set it.")
+                raise ModelError("training.context_loss: an encoder-decoder predicts no prompt. Set it to 0.")
             return self._score_decoded(pairs)
         return self._score_continued(pairs, with_context)
 

@@ -12,7 +12,7 @@ from raggrid.space.settings import Prompt
 Offsets = Callable[[str], Sequence[tuple[int, int]]]
 """Where each token of a text begins and ends, in characters."""
 _SENTENCE = re.compile(r"\S.*?(?:[.!?]+(?=\s)|\n|\Z)", re.DOTALL)
-_WORD = re.compile(r"\w+")
+_WORD = re.compile(r"\w{4,}")  # shorter ones are mostly "the", "who", "of": long sentences have them
 
 
 def passage_text(passage: Passage) -> str:
@@ -52,7 +52,8 @@ class PromptWriter:
 
 
 def nearest_sentence(text: str, question: str) -> tuple[int, int]:
-    """Where the sentence lies that holds the most different words of the question; the first of equals."""
+    """Where the sentence lies that shares the most words of four letters or more with the question; the first of
+    equals."""
     wanted = set(_WORD.findall(question.lower()))
     spans = [found.span() for found in _SENTENCE.finditer(text)]
     return max(spans, key=lambda span: len(wanted & set(_WORD.findall(text[slice(*span)].lower()))))

@@ -34,6 +34,11 @@ def _number(value: object) -> object:
     return value
 
 
+def _switch(value: object) -> object:
+    """YAML reads ``on`` and ``off`` as True and False."""
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+
+
 Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
 Positive = Annotated[Number, Field(gt=0.0)]
 Rate = Annotated[Number, Field(gt=0.0, le=1.0)]
@@ -167,7 +172,7 @@ class Prompt(Section):
 
     template: str = DEFAULT_PROMPT
     """Must contain ``{context}`` and ``{question}``. The default follows the paper's appendix A."""
-    chat: Literal["auto", "on", "off"] = "auto"
+    chat: Annotated[Literal["auto", "on", "off"], BeforeValidator(_switch)] = "auto"
     """``on`` puts the prompt into the user's turn of the generator's own chat template and the answer into the
     assistant's; ``off`` is plain text; ``auto`` is on where the tokenizer has a template."""
     passage_tokens: Count = 256

@@ -8,20 +8,22 @@ from pathlib import Path
 import pytest
 
 from raggrid.data.checked import data_of
+from raggrid.demo import make_world
 from raggrid.display_names import told_prompt
 from raggrid.errors import InputError
 from raggrid.evaluation.prompt_fit import prompt_fit
 from raggrid.planning.planner import plan
 from raggrid.space.search_space import SearchSpace
 from tests.conftest import SpaceMaker, tiny_space
+from tests.tiny import save_generator
 
 FILLER = "Nothing of note is said here for a while. " * 12
 CORPUS = (
-    ("early", "Ann", f"Ann lives in Rome. {FILLER}"), ("late", "Bob", f"{FILLER} Bob lives in Oslo."),
+    ("early", "Ann", f"Ann lives in Rome. {FILLER}"), ("late", "Robert", f"{FILLER} Robert lives in Oslo."),
     ("short", "Cid", "Cid lives in Bern."), ("mute", "Dan", "Dan lives."),
 )  # fmt: skip
 QUESTIONS = {
-    "train": (("Where does Ann live?", "Rome", "early"), ("Where does Bob live?", "Oslo", "late")),
+    "train": (("Where does Ann live?", "Rome", "early"), ("Where does Robert live?", "Oslo", "late")),
     "validation": (("Where does Cid live?", "Bern", "short"), ("Where does Dan live?", "Kyiv", "mute")),
 }
 
@@ -60,7 +62,7 @@ def test_a_prompt_that_does_not_fit_is_refused_before_the_start(folder: Path, ti
     assert 400 < longest <= 512
     long = space_of(folder, tiny_models, prompt={"passage_tokens": 256}, answer={"top_k": 4})
     message = (
-        r"^prompt: got up to 1,038 tokens .*4 passages of up to \d+, .*expected at most 512, the context window of "
+        r"^prompt: got up to 1,0\d\d tokens .*4 passages of up to \d+, .*expected at most 512, the context window of "
     )
     with pytest.raises(InputError, match=message):
         prompt_fit(long, data_of(long))
@@ -89,3 +91,12 @@ def test_a_plan_tells_it_and_counts_in_the_generators_tokens(folder: Path, tiny_
     assert any(note.startswith("Prompts: as plain text") for note in pricing.notes)
     assert "Generator: float32 (as set), eager attention." in pricing.notes
     assert "Lengths from the data, in the generator's tokens." in pricing.notes
+
+
+def test_a_loss_on_the_prompt_of_an_encoder_decoder_is_refused(folder: Path, tiny_models: tuple[Path, Path]) -> None:
+    t5 = save_generator(folder / "t5", make_world(0, num_entities=60), "t5")
+    space = space_of(folder, (tiny_models[0], t5), training={"context_loss": 0.5})
+    with pytest.raises(InputError, match=r"^training\.context_loss: got 0\.5; the encoder-decoder "):
+        prompt_fit(space, data_of(space))
+    without = space_of(folder, (tiny_models[0], t5), prompt={"passage_tokens": 2000}, answer={"top_k": 4})
+    assert prompt_fit(without, data_of(without)).context_window is None

@@ -21,7 +21,7 @@ from raggrid.rag.sizes import model_size
 from raggrid.space.yaml_io import load_space
 from raggrid.strategies import PHASES
 from raggrid.unit_costs import PhaseCosts, with_step_seconds
-from tests.planning.test_plan import SIZES, UNITS, setting
+from tests.planning.test_plan import EMBEDDER, SIZES, UNITS, setting
 from tests.records import made_space
 
 SPACES = Path(__file__).parents[2] / "search_spaces"
@@ -39,6 +39,9 @@ def test_operations_are_two_a_parameter_and_token_forward_and_as_many_for_each_w
     assert question_flops(lora, PHASES["embedder_rag"]) == pytest.approx(2 * generator + 6 * embedder)
     assert question_flops(lora, PHASES["joint_rag"]) == pytest.approx(4 * generator + 6 * embedder)
     assert question_flops(lora, PHASES["embedder_labels"]) == pytest.approx(6 * embedder)
+    light = setting(made_space(training={"embedder": "lora"}))
+    assert question_flops(light, PHASES["embedder_labels"]) == pytest.approx(4 * embedder)
+    assert light.tuned_embedder < setting(made_space()).tuned_embedder == EMBEDDER.parameters
     assert question_flops(lora, PHASES["joint_rag"], backward=False) == pytest.approx(2 * generator + 2 * embedder)
 
 
