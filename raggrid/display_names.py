@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from raggrid.evaluation.metrics import METRICS
 from raggrid.strategies import STRATEGIES
@@ -28,3 +29,20 @@ def study_names(runs: Sequence[str]) -> dict[str, str]:
     """A short name for each run directory: its folder's name, or its whole path if two folders share a name."""
     folders = [Path(run).name for run in dict.fromkeys(runs)]
     return {run: Path(run).name if folders.count(Path(run).name) == 1 else run for run in runs}
+
+
+def told_prompt(fit: Mapping[str, Any]) -> str:
+    """How prompts fit the generator, from the fields of a `PromptFit`, as sentences."""
+    limit, lost, window = fit["passage_tokens"], fit["share_answers_lost"], fit["context_window"]
+    cut = f"{100 * fit['share_cut']:.0f}% of the passages are longer than {limit} tokens and are cut"
+    if lost is not None:
+        cut += f"; {100 * lost:.0f}% of the gold passages that hold an answer lose it"
+    form = "in the generator's chat template" if fit["chat"] else "as plain text"
+    return (
+        f"Prompts: {form}, up to {fit['longest_prompt_tokens']:,} tokens{f' of {window:,}' if window else ''}; {cut}."
+    )
+
+
+def told_precision(precision: Mapping[str, Any]) -> str:
+    """What a generator computes in, as a sentence."""
+    return f"Generator: {precision['dtype']} ({precision['reason']}), {precision['attention']} attention."

@@ -45,12 +45,13 @@ def make_space(world_folder: Path, tiny_models: tuple[Path, Path]) -> SpaceMaker
     return partial(tiny_space, world_folder, tiny_models)
 
 
-def tiny_space(world_folder: Path, models: tuple[Path, Path], **changes: Any) -> SearchSpace:
+def tiny_space(world_folder: Path, models: tuple[Path, Path], /, **changes: Any) -> SearchSpace:
     """A space whose phases train for six steps of two or four questions."""
     raw: dict[str, Any] = {
         "name": "tiny",
         "data": {"folder": str(world_folder), "limits": {"train": 80, "validation": 12, "test": 8}},
-        "models": {"embedder": str(models[0]), "generator": str(models[1])},
+        # float32, whatever this machine does well: the numbers are then the same on another.
+        "models": {"embedder": str(models[0]), "generator": str(models[1]), "dtype": "float32"},
         "learning_rates": {"embedder": [1e-4, 1e-3], "generator": [1e-4, 3e-3]},
         "retrieval": {"top_k": 2},
         "answer": {"top_k": 1, "max_new_tokens": 4},

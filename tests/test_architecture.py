@@ -26,7 +26,7 @@ OWNERS: Mapping[str, str] = {
     "sentence_transformers": "rag/embedder.py",
     "faiss": "rag/index.py",
     "transformers": "rag/",
-    "peft": "rag/generator.py",
+    "peft": "rag/adapters.py",
     "gguf": "rag/",
     "pyarrow": "store/ backend/simulator/read_curves.py",
     "datasets": "data/",

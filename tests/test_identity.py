@@ -24,7 +24,7 @@ RUN = PhaseRun("generator_rag", "rag_token", 0, None, 1e-4, 24)
 class LaterPrompt(Prompt):
     """A prompt with a setting that a later release adds."""
 
-    chat: bool = False
+    terse: bool = False
 
 
 class LaterSpace(SearchSpace):
@@ -34,7 +34,7 @@ class LaterSpace(SearchSpace):
 
 
 def later(version: int, **prompt: object) -> SearchSpace:
-    return LaterSpace.model_validate({**SPACE, "prompt": prompt, "schema_version": version})
+    return LaterSpace.model_validate(schema.upgraded({**SPACE, "prompt": prompt, "schema_version": version}))
 
 
 @pytest.mark.parametrize("version", [0, 1])
@@ -43,17 +43,19 @@ def test_a_setting_with_a_default_that_a_release_adds_renames_nothing(version: i
 
 
 def test_another_value_of_it_makes_another_study(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = study_key(made_space(), HELD)
-    assert study_key(later(1, chat=True), HELD) != plain
-    monkeypatch.setattr("raggrid.identity.ADDED", {"prompt.chat": True})  # what studies did before it was there
-    assert study_key(later(1, chat=True), HELD) == plain
-    assert study_key(later(1, chat=False), HELD) != plain
+    plain = study_key(made_space(schema_version=1), HELD)
+    assert study_key(later(1, terse=True), HELD) != plain
+    monkeypatch.setattr(
+        "raggrid.identity.ADDED", {**schema.ADDED, "prompt.terse": True}
+    )  # what studies did before it was there
+    assert study_key(later(1, terse=True), HELD) == plain
+    assert study_key(later(1, terse=False), HELD) != plain
 
 
 class ChangedPrompt(Prompt):
     """A prompt of which a later release has changed a default."""
 
-    passage_tokens: int = 256
+    passage_tokens: int = 512
 
 
 class ChangedSpace(SearchSpace):
@@ -63,10 +65,10 @@ class ChangedSpace(SearchSpace):
 
 
 def test_a_changed_default_renames_no_study_of_either_value() -> None:
-    before = {tokens: study_key(made_space(prompt={"passage_tokens": tokens}), HELD) for tokens in (64, 256)}
-    assert before[64] == study_key(made_space(), HELD) != before[256]
-    assert study_key(ChangedSpace.model_validate(SPACE), HELD) == before[256]
-    assert study_key(ChangedSpace.model_validate({**SPACE, "prompt": {"passage_tokens": 64}}), HELD) == before[64]
+    before = {tokens: study_key(made_space(prompt={"passage_tokens": tokens}), HELD) for tokens in (256, 512)}
+    assert before[256] == study_key(made_space(), HELD) != before[512]
+    assert study_key(ChangedSpace.model_validate(SPACE), HELD) == before[512]
+    assert study_key(ChangedSpace.model_validate({**SPACE, "prompt": {"passage_tokens": 256}}), HELD) == before[256]
 
 
 class LaterRetrieval(Section):
@@ -96,7 +98,8 @@ def test_a_renamed_setting_keeps_its_part_in_a_name(monkeypatch: pytest.MonkeyPa
 def test_keys_are_those_of_the_releases_that_made_them() -> None:
     """The first was computed by the code before there were schema versions."""
     assert study_key(made_space(schema_version=0), HELD) == "1a06a0da67"
-    assert study_key(made_space(), HELD) == "ac6bc2f700"
+    assert study_key(made_space(schema_version=1), HELD) == "ac6bc2f700"
+    assert study_key(made_space(), HELD) == "2f4d89c92b"
     assert trial_id(RUN, "1a06a0da67") == "generator_rag-03095a3ca4"
     assert pipeline_id("joint", "rag_token", 1, "e", "g", "k") == "joint-a0f683a14a"
 

@@ -10,8 +10,21 @@ from tempfile import TemporaryDirectory
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import (
+    BartConfig,
+    BartForConditionalGeneration,
+    BertConfig,
+    BertModel,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    T5Config,
+    T5ForConditionalGeneration,
+)
 
 from raggrid.demo.world import World
 from raggrid.rag.prompt import passage_text
@@ -23,6 +36,17 @@ GENERATOR_LAYERS, EMBEDDER_LAYERS = 3, 2
 GENERATOR_TOKENS, EMBEDDER_TOKENS = 600, 1000
 GENERATOR_POSITIONS, EMBEDDER_POSITIONS = 512, 128
 BOS, EOS, PAD = "<s>", "</s>", "<pad>"
+TURN, END_OF_TURN = "<|im_start|>", "<|im_end|>"
+# Templates as they are found: with roles and an end of turn of its own; with a space before the answer and no system.
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+INST = (
+    "{% for message in messages %}{% if message.role == 'system' %}{{ raise_exception('no system role') }}"
+    "{% elif message.role == 'user' %}[INST] {{ message.content }} [/INST]"
+    "{% else %} {{ message.content }}{{ eos_token }}{% endif %}{% endfor %}"
+)
 
 
 def make_tiny_models(folder: Path, world: World, seed: int = 0) -> tuple[Path, Path]:
@@ -85,6 +109,87 @@ def _save_generator(folder: Path, world: World) -> None:
     )
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+def save_generator(folder: Path, world: World, kind: str, *, seed: int = 0) -> Path:
+    """An untrained generator of another kind than Llama: ``gpt2``, or the encoder-decoders ``t5`` and ``bart``."""
+    ended = {"t5": f"$A {EOS}", "bart": f"{BOS} $A {EOS}"}.get(kind)
+    tokenizer = sentencepiece_like(world, ended) if kind == "t5" else _byte_level_bpe(world, GENERATOR_TOKENS)
+    if kind == "bart":
+        _end_with(tokenizer, str(ended))
+    ids = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        _model_of(kind, len(tokenizer), ids).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def _model_of(kind: str, size: int, ids: dict[str, int]) -> PreTrainedModel:
+    if kind == "gpt2":
+        return GPT2LMHeadModel(
+            GPT2Config(vocab_size=size, n_positions=GENERATOR_POSITIONS, n_embd=HIDDEN_SIZE, n_layer=2,
+                       n_head=NUM_HEADS, bos_token_id=0, **ids)
+        )  # fmt: skip
+    if kind == "t5":
+        return T5ForConditionalGeneration(
+            T5Config(vocab_size=size, d_model=HIDDEN_SIZE, d_kv=HIDDEN_SIZE // NUM_HEADS, d_ff=2 * HIDDEN_SIZE,
+                     num_layers=2, num_heads=NUM_HEADS, decoder_start_token_id=ids["pad_token_id"], **ids)
+        )  # fmt: skip
+    return BartForConditionalGeneration(
+        BartConfig(vocab_size=size, d_model=HIDDEN_SIZE, encoder_layers=2, decoder_layers=2,
+                   encoder_attention_heads=NUM_HEADS, decoder_attention_heads=NUM_HEADS,
+                   encoder_ffn_dim=2 * HIDDEN_SIZE, decoder_ffn_dim=2 * HIDDEN_SIZE,
+                   max_position_embeddings=GENERATOR_POSITIONS, decoder_start_token_id=ids["eos_token_id"],
+                   bos_token_id=0, forced_bos_token_id=0, **ids)
+    )  # fmt: skip
+
+
+def sentencepiece_like(world: World, ended: str | None = None) -> PreTrainedTokenizerFast:
+    """As Llama 2's and Mistral's: spaces are part of the words after them, and every text gets one in front.
+
+    ``ended``: the form of every text, such as ``$A </s>``.
+    """
+    tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    special = [BOS, EOS, PAD, "<unk>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    trainer = trainers.BpeTrainer(vocab_size=GENERATOR_TOKENS + 256, special_tokens=special, show_progress=False)
+    tokenizer.train_from_iterator(texts_of(world), trainer)
+    tokenizer.pre_tokenizer = None
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    spaces = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    tokenizer.decoder = decoders.Sequence(spaces)
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token=None if ended else BOS, eos_token=EOS, pad_token=PAD, unk_token="<unk>"
+    )
+    if ended:
+        _end_with(fast, ended)
+    return fast
+
+
+def _end_with(tokenizer: PreTrainedTokenizerFast, form: str) -> None:
+    ids = [(token, tokenizer.convert_tokens_to_ids(token)) for token in (BOS, EOS)]
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(single=form, special_tokens=ids)
+
+
+def with_template(tokenizer: PreTrainedTokenizerFast, template: str) -> PreTrainedTokenizerFast:
+    """The tokenizer as an instruct model's, in place."""
+    if TURN in template:
+        tokenizer.add_special_tokens({"additional_special_tokens": [TURN, END_OF_TURN]})
+    tokenizer.chat_template = template
+    return tokenizer
+
+
+def make_chat(folder: Path, source: Path, template: str = CHATML) -> Path:
+    """A copy of a saved Llama with a chat template; its embeddings grow by the template's tokens."""
+    tokenizer = with_template(PreTrainedTokenizerFast.from_pretrained(source), template)
+    model = LlamaForCausalLM.from_pretrained(source)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model.resize_token_embeddings(len(tokenizer))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
 
 
 def _byte_level_bpe(world: World, num_tokens: int, *, lowercase: bool = False) -> PreTrainedTokenizerFast:

@@ -18,7 +18,7 @@ SIDES = ("embedder", "generator")
 def data_of(space: SearchSpace) -> Dataset:
     """The study's data, within its limits. Raises `DataError` for wrong files."""
     folder = Path(space.data.folder).expanduser()
-    return read_folder(folder, {str(split): count for split, count in space.data.limits.items()})
+    return read_folder(folder, {str(split): count for split, count in space.data.limits.items()}, space.data.sample)
 
 
 def checked_data(space: SearchSpace) -> Dataset:

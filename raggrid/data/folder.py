@@ -9,8 +9,9 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+from raggrid.data.sampling import sampled
 from raggrid.errors import DataError
 from raggrid.records import SPLITS, Passage, Question
 
@@ -67,11 +68,13 @@ class Dataset:
         return sum(not question.context_ids for question in self.splits[split])
 
 
-def read_folder(folder: Path, limits: Mapping[str, int] | None = None) -> Dataset:
+def read_folder(
+    folder: Path, limits: Mapping[str, int] | None = None, sample: Literal["random", "first"] = "random"
+) -> Dataset:
     """Read ``corpus`` and the splits of a folder, each as .jsonl or .parquet; ``test`` may be missing.
 
     Rows are ``{id, title?, text}`` and ``{id, question, answers, context_ids?}``; other fields are ignored.
-    ``limits`` keeps only the given number of first questions of a split, after the whole split was checked.
+    ``limits`` keeps this many questions of a split, after the whole split was checked; ``sample`` says which.
 
     Raises:
         DataError: with every mistake of every file, each with its first line and how many rows have it.
@@ -87,7 +90,7 @@ def read_folder(folder: Path, limits: Mapping[str, int] | None = None) -> Datase
             splits[split] = tuple(_questions(file, names, files["corpus"], owners, problems))
     if problems:
         raise DataError("\n".join(map(str, problems.values())))
-    kept = {name: rows[: (limits or {}).get(name, len(rows))] for name, rows in splits.items()}
+    kept = {name: sampled(rows, (limits or {}).get(name, len(rows)), sample) for name, rows in splits.items()}
     return Dataset(tuple(corpus.values()), kept, _hash(corpus.values(), kept))
 
 

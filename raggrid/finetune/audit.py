@@ -1,20 +1,23 @@
 """The audit at the start of every trial: the mathematics holds on this trial's own first batch, or it fails.
 
 Checked: the loss equals a brute-force sum over passages in float64; the gradient of the retrieval scores is
-prior minus posterior; a frozen side has no gradient and does not change by one bit; every trained tensor that
-the loss can reach has one.
+prior minus posterior; on labels, every gold passage is right and no other; a frozen side has no gradient and does not
+change by one bit; every trained tensor that the loss can reach has one, a finite one.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from raggrid.finetune.labels import LabelledPair
 from raggrid.finetune.losses import RAG_LOSSES
-from raggrid.finetune.objectives import RagForward
+from raggrid.finetune.objectives import LabelsForward, RagForward
+from raggrid.rag.index import Index
 
 # BERT's pooler stands behind the mean-pooled embedding: no embedding loss can reach it.
 UNREACHABLE = ("pooler",)
@@ -49,14 +52,58 @@ def audit_score_gradient(forward: RagForward, gradient: Tensor, loss: str, tempe
     _agree(f"{loss}: gradient of the retrieval scores", gradient.double(), expected / batch)
 
 
-def audit_gradients(trained: Mapping[str, Tensor], frozen: Mapping[str, Tensor]) -> None:
-    """Every trained tensor within reach has a finite gradient, no frozen one has any. Raises `AuditError`."""
-    missing = [name for name, p in trained.items() if p.grad is None and not any(u in name for u in UNREACHABLE)]
-    if missing:
-        raise AuditError(f"audit: no gradient reaches {missing[0]} and {len(missing) - 1} more trained tensors.")
+def audit_labels(
+    forward: LabelsForward,
+    index: Index,
+    pairs: Sequence[LabelledPair],
+    positions: Mapping[str, int],
+    *,
+    temperature: float,
+    cosine: bool,
+) -> None:
+    """The contrastive loss of ``pairs``, one by one: a gold passage against all that recall would not count.
+
+    Raises:
+        AuditError: it is another than the batch's.
+    """
+    passages, questions = (
+        vectors / (np.linalg.norm(vectors, axis=1, keepdims=True) if cosine else 1.0)
+        for vectors in (
+            index.vectors[list(forward.candidates)].astype(np.float64),
+            forward.question_vectors.detach().cpu().numpy().astype(np.float64),
+        )
+    )
+    expected = 0.0
+    for pair, question in zip(pairs, questions, strict=True):
+        scores = dict(zip(forward.candidates, (passages @ question / temperature).tolist(), strict=True))
+        right = {positions[name] for name in pair.question.context_ids}
+        wrong = [scores[place] for place in forward.candidates if place not in right]
+        expected += float(np.logaddexp.reduce([scores[pair.positive], *wrong])) - scores[pair.positive]
+    _agree("loss on labels against the brute-force sum", forward.nll.detach().double(), torch.tensor(expected))
+
+
+def unreached(trained: Mapping[str, Tensor]) -> set[str]:
+    """The trained tensors without a gradient, but for those that no loss can reach."""
+    return {name for name, p in trained.items() if p.grad is None and not any(u in name for u in UNREACHABLE)}
+
+
+def audit_gradients(trained: Mapping[str, Tensor], frozen: Mapping[str, Tensor], missing: Iterable[str]) -> None:
+    """Every trained tensor within reach has a finite gradient, no frozen one has any. Raises `AuditError`.
+
+    Args:
+        trained: with the gradients that the optimizer will see, summed over the workers.
+        frozen: the rest.
+        missing: `unreached` by every worker, before the sum fills them with zeros.
+    """
+    unsound = [name for name, p in trained.items() if p.grad is not None and not bool(torch.isfinite(p.grad).all())]
     leaked = [name for name, p in frozen.items() if p.grad is not None or p.requires_grad]
-    if leaked:
-        raise AuditError(f"audit: a gradient reaches {leaked[0]} and {len(leaked) - 1} more frozen tensors.")
+    for names, what in (
+        (sorted(missing), "no gradient reaches {} and {} more trained tensors"),
+        (leaked, "a gradient reaches {} and {} more frozen tensors"),
+        (unsound, "the loss is finite; the gradients of {} and {} more trained tensors are not"),
+    ):
+        if names:
+            raise AuditError(f"audit: {what.format(names[0], len(names) - 1)}.")
 
 
 def fingerprint(tensors: Iterable[Tensor]) -> str:

@@ -119,11 +119,11 @@ def multiple_negatives_ranking(
     temperature: float = 0.05,
     ignore: Tensor | None = None,
     targets: Tensor | None = None,
+    normalize: bool = True,
 ) -> Tensor:
     """Contrastive loss on labels: each question against its own passage among all passages of the batch.
 
     ``-log softmax(cosine(q_i, p_j) / temperature)_j`` at the question's own passage, averaged over questions.
-    The vectors are normalised here.
 
     Args:
         question_embeddings: (B, D).
@@ -133,6 +133,7 @@ def multiple_negatives_ranking(
             negative. A question's own passage is never ignored, whatever stands there.
         targets: (B,) the row of each question's own passage; default 0..B-1. Lets a worker that holds a part of
             the questions rank them against the passages of the whole batch.
+        normalize: False compares by dot product, not by cosine.
 
     Returns:
         Scalar float32, nats per question.
@@ -154,8 +155,8 @@ def multiple_negatives_ranking(
     if targets is None and rows != candidates:
         raise ValueError(f"got {rows} questions and {candidates} passages; expected as many, or targets.")
     _check_temperature(temperature)
-    questions = torch.nn.functional.normalize(question_embeddings.float(), dim=-1)
-    passages = torch.nn.functional.normalize(passage_embeddings.float(), dim=-1)
+    vectors = (question_embeddings.float(), passage_embeddings.float())
+    questions, passages = (torch.nn.functional.normalize(v, dim=-1) for v in vectors) if normalize else vectors
     logits = questions @ passages.T / temperature
     if ignore is not None:
         is_own = torch.nn.functional.one_hot(own, candidates).bool()

@@ -5,7 +5,7 @@ Shapes: B questions here, K passages a question, T answer tokens, D vector lengt
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from raggrid.finetune.labels import LabelledPair
 from raggrid.finetune.losses import RAG_LOSSES, multiple_negatives_ranking
 from raggrid.rag.embedder import Embedder
 from raggrid.rag.index import Index
@@ -71,39 +72,44 @@ def rag_forward(
 def _retrieved(
     pipeline: Pipeline, phase: Phase, questions: Sequence[Question], k: int
 ) -> tuple[Tensor, npt.NDArray[np.int64]]:
-    """(B, K) cosines with gradient where the embedder trains, and (B, K) places of the passages."""
+    """(B, K) scores with gradient where the embedder trains, and (B, K) places of the passages."""
     with nullcontext() if phase.trains_embedder else torch.no_grad():
-        vectors = pipeline.embedder.embed([question.question for question in questions])
+        vectors = pipeline.embedder.embed_questions([question.question for question in questions])
     positions = pipeline.index.search(vectors.detach().float().cpu().numpy(), k)
     passages = torch.from_numpy(pipeline.index.vectors[positions]).to(vectors.device)
     return torch.einsum("bd,bkd->bk", vectors, passages), positions
 
 
-def labels_loss(
-    embedder: Embedder,
-    index: Index,
-    mine: Sequence[Question],
-    batch: Sequence[Question],
-    positions: Mapping[str, int],
-    *,
-    temperature: float,
-) -> Tensor:
-    """Summed contrastive loss of ``mine`` against the gold passages of the whole ``batch``.
+@dataclass(frozen=True)
+class LabelsForward:
+    """What one contrastive forward computed: (M, D) question vectors against ``candidates``, positions of P passages.
 
-    With several workers ``mine`` is this worker's part of ``batch``; passage vectors are frozen, so every worker
-    has all of them at hand. A passage that is also gold for a question is masked out of its negatives.
+    ``nll`` is summed over the M pairs, in nats.
     """
-    gold = [_gold(question, positions)[0] for question in batch]
-    vectors = embedder.embed([question.question for question in mine])
-    passages = torch.from_numpy(index.vectors[gold]).to(vectors.device)
-    places = {question.id: place for place, question in enumerate(batch)}
-    targets = torch.tensor([places[question.id] for question in mine], device=vectors.device)
-    also_gold = np.array([np.isin(gold, _gold(question, positions)) for question in mine])
-    ignore = torch.from_numpy(also_gold).to(vectors.device)
-    ignore[torch.arange(len(mine)), targets] = False
-    mean = multiple_negatives_ranking(vectors, passages, temperature=temperature, ignore=ignore, targets=targets)
-    return mean * len(mine)
+
+    question_vectors: Tensor
+    candidates: tuple[int, ...]
+    nll: Tensor
 
 
-def _gold(question: Question, positions: Mapping[str, int]) -> list[int]:
-    return [positions[passage_id] for passage_id in question.context_ids]
+def labels_forward(
+    embedder: Embedder, index: Index, mine: Sequence[int], batch: Sequence[LabelledPair], *, temperature: float
+) -> LabelsForward:
+    """Rank the positive of each pair against the positives and the hard negatives of the whole ``batch``.
+
+    With several workers ``mine`` are the places in ``batch`` that this worker handles; passage vectors are frozen, so
+    every worker has all of them at hand. A passage that is also gold for a question is none of its negatives.
+    """
+    candidates = [*(pair.positive for pair in batch), *(place for pair in batch for place in pair.negatives)]
+    vectors = embedder.embed_questions([batch[place].question.question for place in mine])
+    device = vectors.device
+    also_gold = np.array([[c in batch[place].gold for c in candidates] for place in mine])
+    mean = multiple_negatives_ranking(
+        vectors,
+        torch.from_numpy(index.vectors[candidates]).to(device),
+        temperature=temperature,
+        ignore=torch.from_numpy(also_gold).to(device),  # a pair's own positive counts all the same
+        targets=torch.tensor(list(mine), device=device),
+        normalize=embedder.is_cosine,
+    )
+    return LabelsForward(vectors, tuple(candidates), mean * len(mine))

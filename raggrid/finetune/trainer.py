@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -17,18 +17,20 @@ from torch import Tensor
 from raggrid.finetune.audit import (
     audit_frozen,
     audit_gradients,
+    audit_labels,
     audit_loss,
     audit_score_gradient,
     fingerprint,
+    unreached,
 )
 from raggrid.finetune.batches import batch_positions, shard
 from raggrid.finetune.checkpoints import load_state, save_state
-from raggrid.finetune.objectives import labels_loss, rag_forward
+from raggrid.finetune.labels import LabelledPair, labelled_pairs
+from raggrid.finetune.objectives import labels_forward, rag_forward
+from raggrid.finetune.optimizer import adamw, schedule, split_parameters
 from raggrid.finetune.validation import validate
 from raggrid.finetune.workers import Worker
 from raggrid.identity import PhaseRun
-from raggrid.rag.embedder import Embedder
-from raggrid.rag.generator import Generator
 from raggrid.rag.pipeline import Pipeline
 from raggrid.records import Question, Report, Status, TrainingProgress
 from raggrid.space.rates import rungs
@@ -43,7 +45,7 @@ class TrainTask:
     """All that a phase run needs.
 
     ``files``: the run directory, where its tuned models go and what its next start needs, as ``trial_id``'s.
-    ``pause_at``: the rung at which it ends for now and waits.
+    ``pause_at``: the rung at which it ends for now and waits. ``negatives``: hard ones, as positions by question id.
     """
 
     run: PhaseRun
@@ -55,6 +57,7 @@ class TrainTask:
     files: Files
     trial_id: str
     pause_at: int | None = None
+    negatives: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
 
 def evaluation_steps(run: PhaseRun, space: SearchSpace) -> tuple[int, ...]:
@@ -68,8 +71,12 @@ class Trainer:
     def __init__(self, task: TrainTask, worker: Worker) -> None:
         self.task, self.worker = task, worker
         self.phase = PHASES[task.run.phase]
-        self.trained, self.frozen = _split_parameters(task)
-        self.optimizer = _optimizer(task, self.trained)
+        positives = task.space.training.labels.positives
+        self.pairs = (
+            labelled_pairs(task.train, task.positions, positives, task.negatives) if self.phase.needs_labels else []
+        )
+        self.trained, self.frozen = split_parameters(task.pipeline, self.phase)
+        self.optimizer = adamw(self.trained, task.run, task.space.training)
         self.progress = TrainingProgress()
         restored = load_state(task.files, task.trial_id, self.trained, self.optimizer)
         self.lost_since: float | None = None
@@ -125,32 +132,48 @@ class Trainer:
 
     def step(self, step: int) -> float:
         """One optimizer step on the global batch; returns its mean loss."""
-        places = batch_positions(len(self.task.train), self.batch_size, step, self.task.run.seed)
-        batch = [self.task.train[place] for place in places]
+        rows = len(self.pairs) if self.phase.needs_labels else len(self.task.train)
+        places = batch_positions(rows, self.batch_size, step, self.task.run.seed)
         audited = step == 0
         before = fingerprint(self.frozen.values()) if audited else ""
-        loss = self._backward(batch, audited)
-        if audited and self.worker.world_size == 1:
-            audit_gradients(self.trained, self.frozen)
+        loss = self._backward(places, audited)
+        missing = self.worker.gather(unreached(self.trained)) if audited else []
         self.worker.sum_gradients(self.trained.values())
+        loss = self.worker.sum(loss)
+        if audited and bool(torch.isfinite(loss)):
+            audit_gradients(self.trained, self.frozen, set.intersection(*missing))
         self._update(step)
         if audited:
             audit_frozen(before, fingerprint(self.frozen.values()))
-        return float(self.worker.sum(loss))
+        return float(loss)
 
-    def _backward(self, batch: Sequence[Question], audited: bool) -> Tensor:
-        mine = [batch[place] for place in shard(list(range(len(batch))), self.worker.rank, self.worker.world_size)]
+    def _backward(self, places: Sequence[int], audited: bool) -> Tensor:
+        mine = shard(list(range(len(places))), self.worker.rank, self.worker.world_size)
         if not mine:
             return torch.zeros((), device=self.worker.device)
+        if self.phase.needs_labels:
+            return self._labels_backward([self.pairs[place] for place in places], mine, audited)
+        return self._rag_backward([self.task.train[places[place]] for place in mine], len(places), audited)
+
+    def _labels_backward(self, batch: Sequence[LabelledPair], mine: Sequence[int], audited: bool) -> Tensor:
+        pipeline, temperature = self.task.pipeline, self.task.space.retrieval.temperature
+        forward = labels_forward(pipeline.embedder, pipeline.index, mine, batch, temperature=temperature)
+        if audited:
+            audit_labels(
+                forward,
+                pipeline.index,
+                [batch[place] for place in mine],
+                self.task.positions,
+                temperature=temperature,
+                cosine=pipeline.embedder.is_cosine,
+            )
+        loss = forward.nll / len(batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
+
+    def _rag_backward(self, mine: Sequence[Question], batch_size: int, audited: bool) -> Tensor:
         task, settings = self.task, self.task.space.training
         temperature = task.space.retrieval.temperature
-        if self.phase.needs_labels:
-            pipeline = task.pipeline
-            loss = labels_loss(
-                pipeline.embedder, pipeline.index, mine, batch, task.positions, temperature=temperature
-            ) / len(batch)
-            loss.backward()  # type: ignore[no-untyped-call]
-            return loss.detach()
         weight = settings.context_loss if self.phase.trains_generator else 0.0
         forward = rag_forward(
             task.pipeline,
@@ -163,17 +186,17 @@ class Trainer:
         )
         if forward.retrieval_scores.requires_grad:
             forward.retrieval_scores.retain_grad()
-        nll = forward.nll.sum() / len(batch)
-        context = weight * forward.context_nll.sum() / len(batch) if forward.context_nll is not None else 0.0
+        nll = forward.nll.sum() / batch_size
+        context = weight * forward.context_nll.sum() / batch_size if forward.context_nll is not None else 0.0
         (nll + context).backward()
         if audited:
             audit_loss(forward, task.run.loss, temperature)
             if forward.retrieval_scores.grad is not None:
-                audit_score_gradient(forward, forward.retrieval_scores.grad, task.run.loss, temperature, len(batch))
+                audit_score_gradient(forward, forward.retrieval_scores.grad, task.run.loss, temperature, batch_size)
         return nll.detach()
 
     def _update(self, step: int) -> None:
-        factor = _schedule(step, self.task.run.max_steps, self.task.space.training.warmup_fraction)
+        factor = schedule(step, self.task.run.max_steps, self.task.space.training.warmup_fraction)
         for group in self.optimizer.param_groups:
             group["lr"] = group["full_lr"] * factor
             # Each side is clipped on its own: the two models' gradients differ by orders of magnitude.
@@ -245,42 +268,3 @@ def save_models(task: TrainTask) -> None:
 def _batch_size(task: TrainTask) -> int:
     training = task.space.training
     return training.labels.batch_size if PHASES[task.run.phase].needs_labels else training.rag.batch_size
-
-
-def _split_parameters(task: TrainTask) -> tuple[dict[str, torch.nn.Parameter], dict[str, torch.nn.Parameter]]:
-    """(trained, frozen) parameters by name; sets ``requires_grad`` to match."""
-    phase = PHASES[task.run.phase]
-    trained: dict[str, torch.nn.Parameter] = {}
-    frozen: dict[str, torch.nn.Parameter] = {}
-    for name, parameter, wanted in _sides(task.pipeline.embedder, task.pipeline.generator, phase.trains_embedder):
-        tuned = wanted if name.startswith("embedder.") else phase.trains_generator and parameter.requires_grad
-        parameter.requires_grad_(tuned)
-        (trained if tuned else frozen)[name] = parameter
-    return trained, frozen
-
-
-def _sides(
-    embedder: Embedder, generator: Generator | None, embedder_trains: bool
-) -> Iterator[tuple[str, torch.nn.Parameter, bool]]:
-    for name, parameter in embedder.model.named_parameters():
-        yield f"embedder.{name}", parameter, embedder_trains
-    if generator is not None:
-        for name, parameter in generator.model.named_parameters():
-            yield f"generator.{name}", parameter, False
-
-
-def _optimizer(task: TrainTask, trained: dict[str, torch.nn.Parameter]) -> torch.optim.AdamW:
-    groups = []
-    for side, rate in (("embedder.", task.run.embedder_lr), ("generator.", task.run.generator_lr)):
-        parameters = [parameter for name, parameter in trained.items() if name.startswith(side)]
-        if parameters:
-            groups.append({"params": parameters, "lr": rate, "full_lr": rate})
-    return torch.optim.AdamW(groups, weight_decay=task.space.training.weight_decay)
-
-
-def _schedule(step: int, max_steps: int, warmup_fraction: float) -> float:
-    """Linear warm-up, then linear decay to zero over the full planned length, so that runs compare at equal step."""
-    warmup = round(max_steps * warmup_fraction)
-    if step < warmup:
-        return (step + 1) / warmup
-    return (max_steps - step) / max(1, max_steps - warmup)

@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from raggrid.data.sampling import sampled
 from raggrid.evaluation.metrics import recall_at_k
 from raggrid.finetune.batches import shard
-from raggrid.finetune.objectives import labels_loss, rag_forward
+from raggrid.finetune.labels import LabelledPair, labelled_pairs
+from raggrid.finetune.objectives import labels_forward, rag_forward
 from raggrid.finetune.workers import Worker
 from raggrid.rag.pipeline import Pipeline
 from raggrid.records import Question
@@ -19,7 +21,7 @@ from raggrid.strategies import Phase
 
 @dataclass(frozen=True)
 class Validation:
-    """``objective``: nats a question on the first ``validation_questions``; ``recall_at_k`` over the whole split."""
+    """``objective``: nats per question on ``validation_questions`` of them; ``recall_at_k`` over the whole split."""
 
     objective: float
     recall_at_k: float | None
@@ -37,32 +39,29 @@ def validate(
     """Measure both with the current weights; every worker does its part and knows the result."""
     training = space.training
     count = (phase.needs_labels and training.labels.validation_questions) or training.validation_questions
-    subset = questions[:count]
-    mine = [subset[place] for place in shard(list(range(len(subset))), worker.rank, worker.world_size)]
-    total = torch.zeros(2, dtype=torch.float64)
+    subset = sampled(questions, count, space.data.sample)
     with torch.no_grad():
         if phase.needs_labels:
-            labelled = [question for question in subset if question.context_ids]
-            own = [question for question in mine if question.context_ids]
-            total += _labels_total(pipeline, own, labelled, positions, space)
+            total = _labels_total(pipeline, labelled_pairs(subset, positions, training.labels.positives), space, worker)
         else:
-            total += _rag_total(pipeline, phase, loss, mine, space)
+            total = _rag_total(pipeline, phase, loss, _mine(subset, worker), space)
     summed = worker.sum(total.to(worker.device)).tolist()
     return Validation(summed[0] / summed[1] if summed[1] else float("nan"), _recall(pipeline, questions, space, worker))
 
 
+def _mine(questions: Sequence[Question], worker: Worker) -> list[Question]:
+    return [questions[place] for place in shard(list(range(len(questions))), worker.rank, worker.world_size)]
+
+
 def _labels_total(
-    pipeline: Pipeline,
-    mine: Sequence[Question],
-    batch: Sequence[Question],
-    positions: dict[str, int],
-    space: SearchSpace,
+    pipeline: Pipeline, pairs: Sequence[LabelledPair], space: SearchSpace, worker: Worker
 ) -> torch.Tensor:
+    mine = shard(list(range(len(pairs))), worker.rank, worker.world_size)
     if not mine:
         return torch.zeros(2, dtype=torch.float64)
     temperature = space.retrieval.temperature
-    loss = labels_loss(pipeline.embedder, pipeline.index, mine, batch, positions, temperature=temperature)
-    return torch.tensor([float(loss), len(mine)], dtype=torch.float64)
+    forward = labels_forward(pipeline.embedder, pipeline.index, mine, pairs, temperature=temperature)
+    return torch.tensor([float(forward.nll), len(mine)], dtype=torch.float64)
 
 
 def _rag_total(
@@ -81,8 +80,7 @@ def _rag_total(
 
 
 def _recall(pipeline: Pipeline, questions: Sequence[Question], space: SearchSpace, worker: Worker) -> float | None:
-    labelled = [question for question in questions if question.context_ids]
-    mine = [labelled[place] for place in shard(list(range(len(labelled))), worker.rank, worker.world_size)]
+    mine = _mine([question for question in questions if question.context_ids], worker)
     k, total = space.answer_top_k, torch.zeros(2, dtype=torch.float64)
     if mine:
         found = pipeline.retrieve([question.question for question in mine], k)

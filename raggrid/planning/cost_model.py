@@ -51,11 +51,14 @@ class Setting:
         training, model = self.space.training, self.generator
         if training.generator == "full":
             return model.parameters
-        # A rank-r pair on a layer of n x m parameters adds r (n + m); most layers are hidden-sized on one side, and
-        # the others add up to about body / (layers x hidden) per layer.
         share = 1.0 if training.lora_targets == "all-linear" else min(1.0, len(training.lora_targets) / 7)
-        wide = model.body / (model.num_layers * model.hidden_size)
-        return share * training.lora_rank * model.num_layers * (wide + 7 * model.hidden_size)
+        return share * _adapter_parameters(model, training.lora_rank)
+
+    @property
+    def tuned_embedder(self) -> float:
+        """Trained parameters of the embedder."""
+        training, model = self.space.training, self.embedder
+        return model.parameters if training.embedder == "full" else _adapter_parameters(model, training.lora_rank)
 
     @property
     def workers(self) -> int:
@@ -114,7 +117,8 @@ def question_flops(setting: Setting, phase: Phase, *, backward: bool = True) -> 
     """Operations per question: K prompts through the generator, the question's text through the embedder."""
     embedder = setting.embedder.body * setting.workload.question_tokens
     tune_embedder = phase.trains_embedder and backward
-    total = embedder * (FORWARD + (THROUGH + WEIGHTS if tune_embedder else 0))
+    own = WEIGHTS if setting.space.training.embedder == "full" else 0
+    total = embedder * (FORWARD + (THROUGH + own if tune_embedder else 0))
     if phase.needs_labels:
         return total
     generator, output = setting.generator.body * setting.prompt_tokens(phase), setting.generator.embeddings
@@ -127,7 +131,16 @@ def question_flops(setting: Setting, phase: Phase, *, backward: bool = True) -> 
 
 def trained_parameters(setting: Setting, phase: Phase) -> float:
     """Parameters that the optimizer updates in a phase."""
-    return phase.trains_embedder * setting.embedder.parameters + phase.trains_generator * setting.adapter
+    return phase.trains_embedder * setting.tuned_embedder + phase.trains_generator * setting.adapter
+
+
+def _adapter_parameters(model: ModelSize, rank: int) -> float:
+    """Adapters on every linear layer. A rank-r pair on a layer of n x m parameters adds r (n + m).
+
+    Most layers are hidden-sized on one side, and the others add up to about body / (layers x hidden) per layer.
+    """
+    wide = model.body / (model.num_layers * model.hidden_size)
+    return rank * model.num_layers * (wide + 7 * model.hidden_size)
 
 
 def peak_bytes(setting: Setting, phase: Phase) -> float:

@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from raggrid.data.checked import checked_data, prepared_inputs
+from raggrid.display_names import told_precision, told_prompt
 from raggrid.errors import InputError, ModelError
+from raggrid.evaluation.prompt_fit import PromptFit, prompt_fit
 from raggrid.graph import study_graph
 from raggrid.model_size import ModelSize
 from raggrid.planning.cost_model import Setting, unit_costs
@@ -16,10 +18,13 @@ from raggrid.planning.devices import Device, device_named
 from raggrid.planning.plan import Plan, trial_plan
 from raggrid.planning.pricing import Pricing, check_memory, price, told_of_memory
 from raggrid.planning.workload import Workload, assumed_workload, workload_of
+from raggrid.rag.precision import dtype_of, resolved
 from raggrid.rag.prompt import passage_text
-from raggrid.rag.sizes import model_size
+from raggrid.rag.sizes import is_at_hand, model_size
 from raggrid.space.search_space import SearchSpace
 from raggrid.unit_costs import UnitCosts, with_step_seconds
+
+BFLOAT16_SPEEDUP = 2.0  # of steps on an AMD EPYC core with AVX-512 BF16, SmolLM2-135M, 120 to 300 tokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +49,7 @@ def plan(
     weight_bits: int | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Plan:
-    """What a search of ``space`` would run and cost. Without a pilot nothing is loaded or trained.
+    """What a search of ``space`` would run and cost. Without a pilot no weights are loaded.
 
     Args:
         space: its data gives lengths and counts if its folder exists on this machine; else they are assumed.
@@ -69,25 +74,30 @@ def plan(
     given = seconds_per_step or {}
     if pilot:
         space, _ = prepared_inputs(space, say)
-    work = _workload(space)
+    work, fit = _workload(space)
     try:
         sizes = _size(space.models.embedder), _size(space.models.generator)
     except ModelError as error:
         if pilot or given:
             raise
         return trial_plan(space, unpriced_because=str(error))
-    return trial_plan(space, _pricing(space, machines, given, work, *sizes))
+    return trial_plan(space, _pricing(space, machines, given, (work, fit), *sizes))
 
 
 def _pricing(
     space: SearchSpace,
     machines: _Machines,
     given: Mapping[str, float],
-    work: Workload,
+    measured: tuple[Workload, PromptFit | None],
     embedder: ModelSize,
     generator: ModelSize,
 ) -> Pricing:
-    device, here = _device(space, machines)
+    (work, fit), (device, here) = measured, _device(space, machines)
+    models = resolved(space.models, [device.name])
+    precision = {**models.model_dump(), "reason": dtype_of(space.models, [device.name])[1]}
+    space = space.model_copy(update={"models": models})
+    if device.name == "cpu" and models.dtype == "bfloat16":
+        device = replace(device, flops=BFLOAT16_SPEEDUP * device.flops)
     bits = machines.weight_bits or (16 if space.models.dtype == "bfloat16" else 32)
     setting = Setting(space, embedder, generator, work, device, bits)
     units = _measured(space) if machines.pilot else unit_costs(setting)
@@ -96,7 +106,7 @@ def _pricing(
         with_step_seconds(units, given, study_graph(space)) if given else units,
         num_devices=machines.num_devices or max(here, space.resources.workers, 1),
         dollars_per_device_hour=space.resources.dollars_per_device_hour if machines.price is None else machines.price,
-        notes=tuple(_notes(setting, machines)),
+        notes=(*([told_prompt(vars(fit))] if fit else []), told_precision(precision), *_notes(setting, machines)),
     )
     if machines.device is None and not machines.pilot:
         return told_of_memory(pricing)
@@ -152,20 +162,25 @@ def _notes(setting: Setting, machines: _Machines) -> Iterator[str]:
     )
 
 
-def _workload(space: SearchSpace) -> Workload:
-    """The workload of the data if its folder exists on this machine, else an assumed one.
+def _workload(space: SearchSpace) -> tuple[Workload, PromptFit | None]:
+    """The workload of the data if its folder exists on this machine, else an assumed one; and how prompts fit.
+
+    The second is None where data or tokenizer are not at hand.
 
     Raises:
-        DataError: the data is wrong, or lacks labels that a strategy needs.
+        InputError: the data is wrong, lacks labels that a strategy needs, or makes prompts that are too long.
     """
     if not Path(space.data.folder).expanduser().is_dir():
-        return assumed_workload(space)
+        return assumed_workload(space), None
     data = checked_data(space)
+    fit = prompt_fit(space, data) if is_at_hand(space.models.generator) else None
     train = data.splits["train"]
-    return workload_of(
+    work = workload_of(
         space,
         [passage_text(passage) for passage in data.passages],
         [question.question for question in train],
         [question.answers[0] for question in train],
         {split: len(rows) for split, rows in data.splits.items()},
+        fit,
     )
+    return work, fit

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from raggrid.evaluation.prompt_fit import PromptFit
 from raggrid.space.search_space import SearchSpace
 
 CHARACTERS_PER_TOKEN = 4  # English under byte-pair encodings of 30,000 to 130,000 tokens, roughly
@@ -32,8 +33,9 @@ def workload_of(
     questions: Sequence[str],
     answers: Sequence[str],
     split_sizes: Mapping[str, int],
+    fit: PromptFit | None = None,
 ) -> Workload:
-    """The workload of given data; tokens are estimated from characters.
+    """The workload of given data.
 
     Args:
         space: sets the passage length and the prompt.
@@ -41,12 +43,15 @@ def workload_of(
         questions: the training questions.
         answers: the answer that each of them is trained on.
         split_sizes: number of questions by split; a missing split has none.
+        fit: lengths in the generator's tokens; without it they are estimated from characters.
     """
+    sizes = (len(passages), split_sizes.get("validation", 0), split_sizes.get("test", 0))
+    if fit:
+        means = (fit.mean_question_tokens, fit.mean_answer_tokens, fit.mean_passage_tokens)
+        return Workload(*sizes, *means, fit.template_tokens, "lengths from the data, in the generator's tokens")
     cut = space.prompt.passage_tokens
     return Workload(
-        len(passages),
-        split_sizes.get("validation", 0),
-        split_sizes.get("test", 0),
+        *sizes,
         fmean(map(_tokens, questions)),
         fmean(map(_tokens, answers)) + 1,
         fmean(min(cut, _tokens(text)) for text in passages),

@@ -1,4 +1,7 @@
-"""Text -> unit vectors: the one owner of sentence-transformers."""
+"""Text -> vectors with the model's own prompts, dimensions and similarity: the one owner of sentence-transformers.
+
+N texts, D vector length.
+"""
 
 from __future__ import annotations
 
@@ -10,43 +13,119 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Router
 from torch import Tensor
 
+from raggrid.errors import ModelError
 from raggrid.rag.loading import loadable
+from raggrid.space.settings import Models
+
+Vectors = npt.NDArray[np.float32]
+# Embedded both ways when a model is loaded; of two lengths, so that there is padding.
+PROBES = ("Who?", "In which city was the author of the book born, and when did she leave it?")
+TOLERANCE = 1e-4  # relative; float32 over batches of other shapes
 
 
 class Embedder:
-    """A sentence-transformers model whose vectors have length one.
+    """A sentence-transformers model. Vectors have length one where its similarity is the cosine, else as they come.
 
     Dropout stays off in training too: every pass is then a function of weights and text alone, which is what
-    lets a resumed run equal an undisturbed one.
+    lets a resumed run equal an undisturbed one. ``adapter`` is what trains in place of the model's own weights.
+
+    Raises:
+        ModelError: its similarity is neither cosine nor dot product.
     """
 
     def __init__(self, model: SentenceTransformer) -> None:
+        if model.similarity_fn_name not in ("cosine", "dot"):
+            raise ModelError(
+                f"models.embedder: got similarity '{model.similarity_fn_name}'; expected cosine or dot. Choose another."
+            )
         self.model = model.eval()
+        self.adapter: Any = None
 
     @classmethod
-    def load(cls, reference: str | Path, device: torch.device) -> Embedder:
-        """From a model reference or a saved folder, in float32."""
-        name = loadable(str(reference))
-        return cls(SentenceTransformer(name, device=str(device), trust_remote_code=False).float())
+    def load(cls, models: Models, device: torch.device, saved: Path | None = None) -> Embedder:
+        """The embedder of ``models``, or the one in the folder ``saved``, with the same settings; in float32.
 
-    def encode(self, texts: Sequence[str], *, batch_size: int = 64) -> npt.NDArray[np.float32]:
-        """(N, D) unit vectors without gradient."""
-        vectors = self.model.encode(
-            list(texts), batch_size=batch_size, normalize_embeddings=True, show_progress_bar=False
+        Raises:
+            ModelError: what trains would not be what sentence-transformers computes.
+        """
+        model = SentenceTransformer(
+            loadable(str(saved or models.embedder)),
+            device=str(device),
+            trust_remote_code=False,
+            truncate_dim=models.truncate_dim,
         )
-        return np.ascontiguousarray(vectors, dtype=np.float32)
+        given = {"query": models.question_prompt, "document": models.passage_prompt}
+        model.prompts |= {name: prompt for name, prompt in given.items() if prompt is not None}
+        embedder = cls(model.float())
+        embedder.check()
+        return embedder
 
-    def embed(self, texts: Sequence[str]) -> Tensor:
-        """(N, D) unit vectors with gradient to the model's parameters."""
-        features: dict[str, Any] = self.model.preprocess(list(texts))
+    @property
+    def is_cosine(self) -> bool:
+        """Whether passages are compared by cosine; else by dot product, which their lengths count in."""
+        return bool(self.model.similarity_fn_name == "cosine")
+
+    @property
+    def question_side(self) -> torch.nn.Module:
+        """The part that question vectors come from: the whole model, or the questions' tower of two."""
+        first = self.model[0]
+        side: torch.nn.Module = self.model
+        if isinstance(first, Router):
+            side = first.sub_modules[first._resolve_route(task="query", modality="text")]
+        return side
+
+    def tunable(self) -> dict[str, torch.nn.Parameter]:
+        """The parameters that tuning moves, by name: an adapter's, or all that question vectors depend on."""
+        first = self.model[0]
+        own = set(self.question_side.parameters())
+        others = set(first.parameters()) - own if isinstance(first, Router) else set()
+        named = {name: parameter for name, parameter in self.model.named_parameters() if parameter not in others}
+        return {n: p for n, p in named.items() if "lora_" in n} if self.adapter is not None else named
+
+    def encode_questions(self, texts: Sequence[str], *, batch_size: int = 64) -> Vectors:
+        """(N, D) vectors without gradient."""
+        return self._encoded(self.model.encode_query, texts, batch_size)
+
+    def encode_passages(self, texts: Sequence[str], *, batch_size: int = 64) -> Vectors:
+        """(N, D) vectors without gradient."""
+        return self._encoded(self.model.encode_document, texts, batch_size)
+
+    def embed_questions(self, texts: Sequence[str]) -> Tensor:
+        """(N, D) vectors with gradient to the model's parameters; the values are those of `encode_questions`."""
+        prompts = self.model.prompts
+        prompt = prompts.get("query", prompts.get(self.model.default_prompt_name))
+        features: dict[str, Any] = self.model.preprocess(list(texts), prompt=prompt, task="query")
         moved = {
             key: value.to(self.model.device) if isinstance(value, Tensor) else value for key, value in features.items()
         }
-        embedding: Tensor = self.model(moved)["sentence_embedding"]
-        return torch.nn.functional.normalize(embedding.float(), dim=-1)
+        vectors: Tensor = self.model(moved, task="query")["sentence_embedding"].float()
+        vectors = vectors[:, : self.model.truncate_dim]
+        return torch.nn.functional.normalize(vectors, dim=-1) if self.is_cosine else vectors
+
+    def check(self) -> None:
+        """Compare the vectors that train with the library's own. Raises `ModelError` where they differ."""
+        with torch.no_grad():
+            ours = self.embed_questions(PROBES).cpu().numpy()
+        theirs = self.encode_questions(PROBES)
+        error = float(np.abs(ours - theirs).max() / np.abs(theirs).max()) if ours.shape == theirs.shape else np.inf
+        if not error <= TOLERANCE:
+            raise ModelError(
+                f"models.embedder: got vectors {ours.shape} that differ by {error:.2g} from sentence-transformers' "
+                f"{theirs.shape}; expected the same. Its modules need something that raggrid does not pass on."
+            )
 
     def save(self, folder: Path) -> None:
-        """In sentence-transformers' own format, safetensors."""
-        self.model.save(str(folder), safe_serialization=True, create_model_card=False)
+        """In sentence-transformers' own format, safetensors; an adapter alone, in peft's, where there is one."""
+        if self.adapter is not None:
+            self.adapter.save_pretrained(str(folder))
+        else:
+            self.model.save(str(folder), safe_serialization=True, create_model_card=False)
+
+    def _encoded(self, encode: Any, texts: Sequence[str], batch_size: int) -> Vectors:
+        vectors = encode(
+            list(texts), batch_size=batch_size, normalize_embeddings=self.is_cosine, show_progress_bar=False
+        )
+        return np.ascontiguousarray(vectors, dtype=np.float32)

@@ -1,10 +1,11 @@
-"""Prompt -> answer, and the log-probability of an answer: the one owner of transformers and peft.
+"""Prompt -> answer, and the log-probability of an answer: decoder-only and encoder-decoder language models.
 
-Shapes: N prompts, T tokens of the longest answer (its end-of-sequence token included), V vocabulary.
+Shapes: N prompts, T tokens of the longest answer (its stop token included), V vocabulary.
 """
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -15,15 +16,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from raggrid.errors import ModelError
+from raggrid.rag.chat import Chat, Ids, PromptTokens
 from raggrid.rag.loading import loadable
-from raggrid.space.settings import Models, Training
+from raggrid.rag.precision import resolved
+from raggrid.space.settings import Models
 
 warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
 
 
 @dataclass(frozen=True)
 class AnswerScores:
-    """(N, T) log-probabilities (nats) of gold tokens, right-aligned, (N, T) mask; (N,) mean nats of a prompt token."""
+    """(N, T) log-probabilities (nats) of gold tokens, valid under the (N, T) mask; (N,) mean nats of a prompt token."""
 
     token_logprobs: Tensor
     answer_mask: Tensor
@@ -31,35 +35,52 @@ class AnswerScores:
 
 
 class Generator:
-    """A causal language model with its tokenizer. Dropout is off throughout, as in `Embedder`."""
+    """A language model with its tokens. Dropout is off throughout, as in `Embedder`.
 
-    def __init__(self, model: Any, tokenizer: Any, *, autocast: torch.dtype | None = None) -> None:
+    ``autocast``: what its float32 weights compute in; None for their own type.
+    """
+
+    def __init__(self, model: Any, tokens: PromptTokens, *, autocast: torch.dtype | None = None) -> None:
         self.model = model.eval()
-        self.tokenizer = tokenizer
+        self.tokens = tokens
         self.autocast = autocast
-        if tokenizer.pad_token_id is None:
-            tokenizer.pad_token = tokenizer.eos_token
-        model.generation_config.pad_token_id = tokenizer.pad_token_id
+        model.generation_config = _greedy(tokens)
+        self._accepted = inspect.signature(model.forward).parameters
 
     @classmethod
     def load(
-        cls, reference: str | Path, models: Models, device: torch.device, *, float32_weights: bool = False
+        cls,
+        reference: str | Path,
+        models: Models,
+        device: torch.device,
+        *,
+        chat: Chat = "auto",
+        float32_weights: bool = False,
     ) -> Generator:
         """From a model reference or a folder that `save` wrote.
 
-        ``float32_weights``: keep float32 weights though ``models.dtype`` is bfloat16, and compute in bfloat16 under
-        autocast: what full fine-tuning needs, since pure bfloat16 weights lose small updates.
+        Args:
+            reference: what to load.
+            models: their precision and attention; ``auto`` is decided for ``device``.
+            device: where to.
+            chat: whether prompts are put into the tokenizer's chat template.
+            float32_weights: keep float32 weights though ``models.dtype`` is bfloat16, and compute in bfloat16 under
+                autocast: what full fine-tuning needs, since pure bfloat16 weights lose small updates.
         """
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
         from transformers.utils import logging
 
         logging.disable_progress_bar()
         folder = loadable(str(reference))
+        models = resolved(models, ["cpu" if device.type == "cpu" else torch.cuda.get_device_name(device)])
         low = models.dtype == "bfloat16"
         dtype = torch.bfloat16 if low and not float32_weights else torch.float32
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation=models.attention)
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        return cls(model.to(device), tokenizer, autocast=torch.bfloat16 if low and float32_weights else None)
+        library = AutoModelForCausalLM
+        if AutoConfig.from_pretrained(folder).is_encoder_decoder:
+            library = AutoModelForSeq2SeqLM
+        model = library.from_pretrained(folder, dtype=dtype, attn_implementation=models.attention)
+        tokens = _tokens(model, AutoTokenizer.from_pretrained(folder), chat)
+        return cls(model.to(device), tokens, autocast=torch.bfloat16 if low and float32_weights else None)
 
     @property
     def device(self) -> torch.device:
@@ -67,68 +88,105 @@ class Generator:
         device: torch.device = next(self.model.parameters()).device
         return device
 
-    def cut(self, text: str, max_tokens: int) -> str:
-        """``text`` up to the end of its ``max_tokens``-th token, at a character boundary."""
-        encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        offsets = encoded["offset_mapping"]
-        return text if len(offsets) <= max_tokens else text[: offsets[max_tokens - 1][1]].rstrip()
+    @property
+    def is_encoder_decoder(self) -> bool:
+        """Whether an encoder reads the prompt and a decoder writes the answer, as in T5 and BART."""
+        return self.tokens.decoder_start is not None
 
     def score(self, prompts: Sequence[str], answers: Sequence[str], *, with_context: bool = False) -> AnswerScores:
         """Log-probabilities of each answer after its prompt, with gradient where the model has it.
 
-        Sequences are padded on the left, so that all answers end in the last column and the model computes
-        logits for T + 1 positions only (for all of them ``with_context``).
+        Raises:
+            ModelError: ``with_context`` for an encoder-decoder, which predicts no prompt.
         """
-        ids, attention, answer_mask = self._padded(prompts, answers)
-        width = answer_mask.shape[1]
-        kept = ids.shape[1] if with_context else width + 1
-        positions = (attention.cumsum(-1) - 1).clamp(min=0)
-        with self._precision():
-            logits = self.model(
-                input_ids=ids, attention_mask=attention, position_ids=positions, logits_to_keep=kept, use_cache=False
-            ).logits
-        logprobs = _gold_logprobs(logits[:, :-1], ids[:, -kept:][:, 1:])
-        context = _context_nll(logprobs, attention, answer_mask) if with_context else None
-        return AnswerScores(logprobs[:, -width:], answer_mask, context)
+        pairs = self.tokens.pairs(prompts, answers)
+        if self.is_encoder_decoder:
+            if with_context:
+                raise ModelError("training.context_loss: an encoder-decoder predicts no prompt. Set it to 0.")
+            return self._score_decoded(pairs)
+        return self._score_continued(pairs, with_context)
 
     def generate(self, prompts: Sequence[str], *, max_new_tokens: int) -> list[str]:
-        """Greedy answers: the text up to the end-of-sequence token or the first line break, stripped."""
-        batch = self.tokenizer(list(prompts), padding=True, padding_side="left", return_tensors="pt").to(self.device)
+        """Greedy answers: the text up to the first stop token or line break, stripped."""
+        ids, attention = self._padded(self.tokens.prompts(prompts), left=not self.is_encoder_decoder)
+        prefix: dict[str, Tensor] = {}
+        if self.is_encoder_decoder:
+            prefix = {"decoder_input_ids": torch.tensor([self.tokens.decoder_prefix] * len(ids), device=self.device)}
         with torch.no_grad(), self._precision():
             output = self.model.generate(
-                input_ids=batch["input_ids"],
-                attention_mask=batch["attention_mask"],
-                max_new_tokens=max_new_tokens,
-                do_sample=False,
+                input_ids=ids, attention_mask=attention, max_new_tokens=max_new_tokens, do_sample=False, **prefix
             )
-        fresh = output[:, batch["input_ids"].shape[1] :]
-        texts: list[str] = self.tokenizer.batch_decode(fresh, skip_special_tokens=True)
-        return [_first_line(text) for text in texts]
+        start = len(self.tokens.decoder_prefix) if prefix else ids.shape[1]
+        texts = self.tokens.answer_texts(output[:, start:].tolist())
+        return [text.strip().partition("\n")[0].strip() for text in texts]
 
     def save(self, folder: Path) -> None:
         """Weights as safetensors (an adapter alone where there is one) and the tokenizer."""
         self.model.save_pretrained(str(folder))
-        self.tokenizer.save_pretrained(str(folder))
+        self.tokens.tokenizer.save_pretrained(str(folder))
 
     def _precision(self) -> AbstractContextManager[object]:
         return torch.autocast(self.device.type, self.autocast) if self.autocast else nullcontext()
 
-    def _padded(self, prompts: Sequence[str], answers: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
-        heads = self.tokenizer(list(prompts))["input_ids"]
-        tails = [self._answer_ids(answer) for answer in answers]
-        length, width = max(len(h) + len(t) for h, t in zip(heads, tails, strict=True)), max(map(len, tails))
-        ids = torch.full((len(heads), length), self.tokenizer.pad_token_id)
-        attention = torch.zeros_like(ids)
-        mask = torch.zeros(len(heads), width, dtype=torch.bool)
-        for row, (head, tail) in enumerate(zip(heads, tails, strict=True)):
-            ids[row, length - len(head) - len(tail) :] = torch.tensor(head + tail)
-            attention[row, length - len(head) - len(tail) :] = 1
-            mask[row, width - len(tail) :] = True
-        return ids.to(self.device), attention.to(self.device), mask.to(self.device)
+    def _score_continued(self, pairs: Sequence[tuple[Ids, Ids]], with_context: bool) -> AnswerScores:
+        """Decoder-only: padded on the left, so that all answers end in the last column.
 
-    def _answer_ids(self, answer: str) -> list[int]:
-        ids: list[int] = self.tokenizer(f" {answer.strip()}", add_special_tokens=False)["input_ids"]
-        return [*ids, self.tokenizer.eos_token_id]
+        The model computes logits for T + 1 positions only (for all of them ``with_context``).
+        """
+        ids, attention = self._padded([head + tail for head, tail in pairs], left=True)
+        lengths = torch.tensor([len(tail) for _, tail in pairs], device=self.device)
+        width = int(lengths.max())
+        mask = torch.arange(width, 0, -1, device=self.device) <= lengths[:, None]
+        kept = ids.shape[1] if with_context else width + 1
+        optional = {"position_ids": (attention.cumsum(-1) - 1).clamp(min=0), "logits_to_keep": kept}
+        optional = {name: value for name, value in optional.items() if name in self._accepted}
+        with self._precision():
+            logits = self.model(input_ids=ids, attention_mask=attention, use_cache=False, **optional).logits
+        logprobs = _gold_logprobs(logits[:, -kept:-1], ids[:, -kept:][:, 1:])
+        context = _context_nll(logprobs, attention, mask) if with_context else None
+        return AnswerScores(logprobs[:, -width:], mask, context)
+
+    def _score_decoded(self, pairs: Sequence[tuple[Ids, Ids]]) -> AnswerScores:
+        """Encoder-decoder: the answer is padded on the right, since decoders may count positions from their start."""
+        prefix = self.tokens.decoder_prefix
+        ids, attention = self._padded([head for head, _ in pairs], left=False)
+        targets, mask = self._padded([tail for _, tail in pairs], left=False)
+        seen, _ = self._padded([prefix + tail[:-1] for _, tail in pairs], left=False)
+        with self._precision():
+            logits = self.model(input_ids=ids, attention_mask=attention, decoder_input_ids=seen, use_cache=False).logits
+        return AnswerScores(_gold_logprobs(logits[:, len(prefix) - 1 :], targets), mask.bool(), None)
+
+    def _padded(self, rows: Sequence[Ids], *, left: bool) -> tuple[Tensor, Tensor]:
+        """(N, L) ids and (N, L) attention of rows of unequal length."""
+        length = max(map(len, rows))
+        ids = torch.full((len(rows), length), self.tokens.tokenizer.pad_token_id)
+        attention = torch.zeros_like(ids)
+        for place, row in enumerate(rows):
+            where = slice(length - len(row), length) if left else slice(len(row))
+            ids[place, where] = torch.tensor(row)
+            attention[place, where] = 1
+        return ids.to(self.device), attention.to(self.device)
+
+
+def _tokens(model: Any, tokenizer: Any, chat: Chat) -> PromptTokens:
+    stop, start = model.generation_config.eos_token_id, None
+    if model.config.is_encoder_decoder:
+        start = model.generation_config.decoder_start_token_id
+        start = tokenizer.pad_token_id if start is None else start
+    stops = stop if isinstance(stop, list) else [] if stop is None else [stop]
+    return PromptTokens(tokenizer, chat, stops=stops, decoder_start=start)
+
+
+def _greedy(tokens: PromptTokens) -> Any:
+    """Settings for plain greedy decoding: none of the model's own (sampling, penalties, forced tokens) is inherited."""
+    from transformers import GenerationConfig
+
+    return GenerationConfig(
+        eos_token_id=list(tokens.stops),
+        pad_token_id=tokens.tokenizer.pad_token_id,
+        bos_token_id=tokens.tokenizer.bos_token_id,
+        decoder_start_token_id=tokens.decoder_start,
+    )
 
 
 def _gold_logprobs(logits: Tensor, gold: Tensor) -> Tensor:
@@ -141,35 +199,3 @@ def _context_nll(logprobs: Tensor, attention: Tensor, answer_mask: Tensor) -> Te
     prompt = (attention[:, 1:] * attention[:, :-1]).bool()
     prompt[:, -answer_mask.shape[1] :] &= ~answer_mask
     return -torch.where(prompt, logprobs, 0.0).sum(-1) / prompt.sum(-1).clamp(min=1)
-
-
-def _first_line(text: str) -> str:
-    return text.strip().partition("\n")[0].strip()
-
-
-def add_lora(generator: Generator, training: Training, seed: int) -> None:
-    """Put fresh low-rank adapters (float32) on the layers that ``training.lora_targets`` names, in place.
-
-    Hu et al. 2021, arXiv:2106.09685: the update starts at zero, so the first forward equals the base model's.
-    """
-    from peft import LoraConfig, get_peft_model
-
-    targets = training.lora_targets if isinstance(training.lora_targets, str) else list(training.lora_targets)
-    config = LoraConfig(
-        r=training.lora_rank, lora_alpha=training.lora_alpha, target_modules=targets, task_type="CAUSAL_LM"
-    )
-    # peft draws its matrices from the global generator: fork it, so that a trial depends on its seed alone.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        generator.model = get_peft_model(generator.model, config).eval()
-
-
-def load_tuned(folder: Path, models: Models, device: torch.device) -> Generator:
-    """A generator that `Generator.save` wrote; an adapter is merged into its base, which halves answering time."""
-    if not (folder / "adapter_config.json").is_file():
-        return Generator.load(folder, models, device, float32_weights=True)
-    from peft import PeftModel
-
-    base = Generator.load(models.generator, models, device)
-    base.model = PeftModel.from_pretrained(base.model, str(folder)).merge_and_unload().eval()
-    return base

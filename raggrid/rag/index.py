@@ -1,4 +1,4 @@
-"""Vectors -> nearest passages: the one owner of faiss. Exact inner product; cosine, since vectors are unit."""
+"""Vectors -> nearest passages: the one owner of faiss. Exact inner product: the cosine of vectors of length one."""
 
 from __future__ import annotations
 

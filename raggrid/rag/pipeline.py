@@ -37,7 +37,7 @@ class Pipeline:
 
     def retrieve(self, questions: Sequence[str], k: int) -> npt.NDArray[np.int64]:
         """(N, k) positions in ``passages``, best first."""
-        return self.index.search(self.embedder.encode(questions), k)
+        return self.index.search(self.embedder.encode_questions(questions), k)
 
     def prompt(self, question: str, positions: Sequence[int]) -> str:
         """The prompt with the passages at ``positions`` concatenated in that order."""

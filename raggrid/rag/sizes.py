@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,10 @@ from raggrid.model_size import ModelSize
 from raggrid.rag.gguf import converted
 from raggrid.rag.references import cached_snapshot, locate
 
+# What configurations call the width of a model and its layers, and those of a decoder beside an encoder.
+HIDDEN = ("hidden_size", "d_model", "n_embd", "dim")
+LAYERS = ("encoder_layers", "num_layers", "num_hidden_layers", "n_layer", "n_layers")
+DECODERS = {"encoder_layers": "decoder_layers", "num_layers": "num_decoder_layers"}
 HEADER_LIMIT = 100_000_000  # bytes; the format's own limit
 # (parameters, vocabulary, hidden size, layers, tied output), from the models' configurations on the hub.
 KNOWN: Mapping[str, tuple[float, int, int, int, bool]] = {
@@ -53,6 +57,14 @@ def model_size(reference: str) -> ModelSize | None:
     return _of_folder(path)
 
 
+def is_at_hand(reference: str) -> bool:
+    """Whether a model's files are on this machine."""
+    try:
+        return locate(reference) is not None or cached_snapshot(reference) is not None
+    except ModelError:
+        return False
+
+
 def _known(reference: str) -> ModelSize | None:
     if reference not in KNOWN:
         return None
@@ -65,14 +77,21 @@ def _of_folder(folder: Path) -> ModelSize:
     if not files or not config.is_file():
         raise ModelError(f"model '{folder}': got no config.json with *.safetensors; expected both. Check the folder.")
     settings = json.loads(config.read_text(encoding="utf-8"))
-    hidden, vocabulary = int(settings["hidden_size"]), int(settings["vocab_size"])
+    hidden, layers = _setting(settings, HIDDEN), _setting(settings, LAYERS)
+    vocabulary = int(settings["vocab_size"])
     shapes = {name: shape for file in files for name, shape in _shapes(file).items()}
     # Where the output layer has no matrix of its own in the file, it is the input's.
     tied = "lm_head.weight" not in shapes
     parameters = float(sum(prod(shape) for shape in shapes.values()))
-    return ModelSize(
-        parameters, float(vocabulary * hidden), hidden, int(settings["num_hidden_layers"]), tied, "its files"
-    )
+    return ModelSize(parameters, float(vocabulary * hidden), hidden, layers, tied, "its files")
+
+
+def _setting(settings: Mapping[str, Any], names: Sequence[str]) -> int:
+    """The first of these names that a configuration has, a decoder's beside an encoder's added."""
+    found = next((name for name in names if name in settings), None)
+    if found is None:
+        raise ModelError(f"model config.json: got none of {', '.join(names)}; expected one. Choose another model.")
+    return int(settings[found]) + int(settings.get(DECODERS.get(found, ""), 0))
 
 
 def _shapes(file: Path) -> dict[str, list[int]]:

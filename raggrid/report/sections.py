@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from raggrid.analysis.results import StrategyResult
-from raggrid.display_names import display_name, label, recall_label
+from raggrid.display_names import display_name, label, recall_label, told_prompt
 from raggrid.records import PredictionRecord, QuestionRecord
 from raggrid.report.contents import Study, rates
 from raggrid.space.rates import rate_text
@@ -48,11 +48,14 @@ def facts(study: Study) -> list[tuple[str, str]]:
     labels = {} if "num_unlabelled" not in data else {
         "Context labels": f"{unlabelled:,} questions have none" if unlabelled else "every question has them"
     }  # fmt: skip
+    fit = environment.get("prompt")
+    prompts = {"Prompts": told_prompt(fit).removeprefix("Prompts: ")} if fit else {}
     rows = {
         "Data": f"{space.data.folder}: {sizes or 'sizes not recorded'}{passages}",
         **labels,
         "Embedder": space.models.embedder,
         "Generator": space.models.generator,
+        **prompts,
         "Strategies": ", ".join(dict.fromkeys(display_name(p.strategy, p.loss) for p in study.results.graph.pipelines)),
         "Trials": f"{len(study.results.trials) or 'none'} recorded; device: {', '.join(study.results.device_types)}",
         "Reported on": f"{study.verdict.num_questions or 'an unknown number of'} {study.verdict.split} questions",

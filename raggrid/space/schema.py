@@ -21,12 +21,32 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-CURRENT = 1
-"""Version 1 has the settings of version 0; studies of version 0 named their trials otherwise (see identity.py)."""
+CURRENT = 2
+"""Version 1 has the settings of version 0; studies of version 0 named their trials otherwise (see identity.py). Version
+2 takes models as their makers meant them: chat templates, whole passages, every gold passage, samples, precision."""
 FIRST: Mapping[str, object] = json.loads(Path(__file__).with_name("schema_1.json").read_text(encoding="utf-8"))
 """Version 1: every setting that has a default, and the default."""
-ADDED: Mapping[str, object] = {}
-CHANGED: Mapping[int, Mapping[str, object]] = {}
+ADDED: Mapping[str, object] = {
+    "data.sample": "first",
+    "models.question_prompt": None,
+    "models.passage_prompt": None,
+    "models.truncate_dim": None,
+    "prompt.chat": "off",
+    "prompt.window": "start",
+    "training.embedder": "full",
+    "training.labels.positives": "first",
+    "training.labels.hard_negatives": 0,
+}
+CHANGED: Mapping[int, Mapping[str, object]] = {
+    2: {
+        "data.sample": "random",
+        "models.dtype": "auto",
+        "models.attention": "auto",
+        "prompt.chat": "auto",
+        "prompt.passage_tokens": 256,
+        "training.labels.positives": "all",
+    },
+}
 RENAMED: Mapping[str, str] = {}
 SECTIONS = ("models", "retrieval", "prompt", "training")
 """What the numbers of a trial follow from; the rest says which trials there are, or where they run."""

@@ -34,6 +34,11 @@ def _number(value: object) -> object:
     return value
 
 
+def _switch(value: object) -> object:
+    """YAML reads ``on`` and ``off`` as True and False."""
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+
+
 Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
 Positive = Annotated[Number, Field(gt=0.0)]
 Rate = Annotated[Number, Field(gt=0.0, le=1.0)]
@@ -53,7 +58,10 @@ class Data(Section):
     folder: str
     """Holds corpus.jsonl, train.jsonl, validation.jsonl and, if there is one, test.jsonl (or .parquet)."""
     limits: dict[Literal["train", "validation", "test"], Count] = Field(default_factory=dict)
-    """Use only this many questions of a split, the first ones."""
+    """Use only this many questions of a split."""
+    sample: Literal["random", "first"] = "random"
+    """Which questions ``limits`` and ``validation_questions`` choose: a random sample, the same one for all trials and
+    studies, or the first rows of the file, which may all be of one kind."""
 
 
 class Models(Section):
@@ -67,10 +75,18 @@ class Models(Section):
     """Expected sha256 of the embedder's model.safetensors; checked before loading."""
     generator_sha256: str | None = None
     """Expected sha256 of the generator's weights file (.gguf or model.safetensors); checked before loading."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of the generator's arithmetic, and of its weights unless all of them train. Use bfloat16 on GPUs."""
-    attention: Literal["eager", "sdpa"] = "eager"
-    """Attention of the generator. Eager trains about 1.4 times faster than sdpa on CPUs; use sdpa on GPUs."""
+    question_prompt: str | None = None
+    """Prefix of a question that is embedded, such as ``query: ``. Default: the model's own prompt for queries."""
+    passage_prompt: str | None = None
+    """Prefix of a passage that is embedded. Default: the model's own prompt for documents."""
+    truncate_dim: Count | None = None
+    """Keep only this many leading dimensions of a vector (Matryoshka models). Default: the model's own number."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the generator's arithmetic, and of its weights unless all of them train. ``auto``: bfloat16 on GPUs that
+    have it and on CPUs with AVX-512 BF16 or AMX, else float32. What trains is always kept in float32."""
+    attention: Literal["auto", "eager", "sdpa"] = "auto"
+    """Attention of the generator. ``auto``: sdpa on GPUs; eager on CPUs, where it trains up to 1.2 times faster in
+    bfloat16."""
 
 
 class Losses(Section):
@@ -136,7 +152,8 @@ class Retrieval(Section):
     top_k: Count = 2
     """Passages that training marginalises over."""
     temperature: Positive = 0.05
-    """Divides the cosine before the softmax: p(k|x), and the contrastive loss."""
+    """Divides the score before the softmax: p(k|x), and the contrastive loss. The score is a cosine, or a dot product
+    where the embedder was made for one: those are larger, and so should this be."""
 
 
 class Answer(Section):
@@ -155,8 +172,14 @@ class Prompt(Section):
 
     template: str = DEFAULT_PROMPT
     """Must contain ``{context}`` and ``{question}``. The default follows the paper's appendix A."""
-    passage_tokens: Count = 64
-    """A passage is truncated after this many tokens of the generator's tokenizer, and an answer behind them is lost."""
+    chat: Annotated[Literal["auto", "on", "off"], BeforeValidator(_switch)] = "auto"
+    """``on`` puts the prompt into the user's turn of the generator's own chat template and the answer into the
+    assistant's; ``off`` is plain text; ``auto`` is on where the tokenizer has a template."""
+    passage_tokens: Count = 256
+    """A longer passage is truncated to this many tokens of the generator's tokenizer, and answers outside are lost."""
+    window: Literal["start", "sentence"] = "start"
+    """Which part of a longer passage is kept. ``start``: its beginning. ``sentence``: its title, and the tokens around
+    the sentence that shares the most words with the question."""
 
 
 class Labels(Section):
@@ -169,6 +192,11 @@ class Labels(Section):
     validation_questions: Count | None = None
     """``training.validation_questions`` for this phase alone; default: the same. A question costs little here, and
     since it is ranked against the others' passages, few questions make the task too easy."""
+    positives: Literal["all", "first"] = "all"
+    """Which gold passages of a question it learns to find: each of them, or the first one alone."""
+    hard_negatives: Natural = 0
+    """Passages per question that the base embedder ranks high, added to its negatives. Gold passages and those that
+    contain an accepted answer are left out."""
 
 
 class Rag(Section):
@@ -187,12 +215,15 @@ class Training(Section):
     rag: Rag = Rag()
     generator: Literal["lora", "full"] = "lora"
     """``lora`` trains adapters (Hu et al. 2021); ``full`` every weight, at four times the memory or more."""
+    embedder: Literal["full", "lora"] = "full"
+    """The same choice for the embedder; ``lora`` puts adapters on all its linear layers. For large embedders."""
     lora_rank: Count = 16
     """Rank of the adapters: more can learn more and cost more. 16 is the paper's."""
     lora_alpha: Count = 32
     """Adapters are scaled by ``lora_alpha / lora_rank``; changing it shifts the best learning rate."""
     lora_targets: Literal["all-linear"] | tuple[str, ...] = "all-linear"
-    """Which layers get an adapter: every linear layer but the output (QLoRA's choice), or names such as q_proj."""
+    """Which layers of the generator get an adapter: every linear layer but the output (QLoRA's choice), or names such
+    as q_proj."""
     warmup_fraction: Annotated[Number, Field(ge=0.0, lt=1.0)] = 0.0
     """Share of the steps over which the learning rate rises, before it falls to zero; both linearly."""
     weight_decay: Annotated[Number, Field(ge=0.0)] = 0.0
@@ -202,7 +233,8 @@ class Training(Section):
     context_loss: Annotated[Number, Field(ge=0.0)] = 0.0
     """Weight of a language-model loss on the prompt, added to the answer loss when the generator trains."""
     validation_questions: Count = 64
-    """The objective is measured on this many validation questions, the first ones. More cost more and rank better."""
+    """The objective is measured on this many validation questions (see ``data.sample``). More cost more and rank
+    better."""
 
 
 class EarlyStopping(Section):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 SPACE, ENVIRONMENT = "space.yaml", "environment.json"
 VECTORS = "index/passages.npy"  # of the passages, by the base embedder
+NEGATIVES = "index/negatives.json"  # hard ones of the training questions, where a study mines them
 CHECKPOINTS = "checkpoints"
 
 

@@ -2,32 +2,46 @@
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
 
 import numpy as np
+import torch
 
 from raggrid.data.checked import data_of
 from raggrid.data.folder import Dataset
 from raggrid.finetune.trainer import TrainTask
 from raggrid.finetune.workers import Worker
+from raggrid.rag.adapters import add_embedder_lora, add_lora, load_tuned, load_tuned_embedder
 from raggrid.rag.embedder import Embedder
-from raggrid.rag.generator import Generator, add_lora, load_tuned
+from raggrid.rag.generator import Generator
 from raggrid.rag.index import Index
 from raggrid.rag.pipeline import Pipeline
+from raggrid.rag.precision import resolved
 from raggrid.rag.prompt import PromptWriter
 from raggrid.space.search_space import SearchSpace
-from raggrid.store.files import Files
-from raggrid.store.run_layout import VECTORS, tuned
-from raggrid.store.tables import read_space
+from raggrid.space.settings import Models
+from raggrid.store.files import Files, read_bytes
+from raggrid.store.run_layout import NEGATIVES, VECTORS, tuned
+from raggrid.store.tables import read_environment, read_space
 from raggrid.strategies import PHASES
 from raggrid.study.tasks import PhaseTask
 
 
 @lru_cache(maxsize=2)
 def inputs(run: Files) -> tuple[SearchSpace, Dataset]:
-    """The space and the data of a study; read once a process."""
+    """The space of a study, its precision decided, and its data; read once a process."""
     space = read_space(run)
-    return space, data_of(space)
+    return space.model_copy(update={"models": _decided(run, space)}), data_of(space)
+
+
+def _decided(run: Files, space: SearchSpace) -> Models:
+    """The models in the precision that the study began with; without such a record, in what this device does well."""
+    noted = read_environment(run).get("precision", {})
+    noted = {name: noted[name] for name in ("dtype", "attention") if name in noted}
+    gpu = torch.cuda.is_available() and space.resources.gpus_per_worker != 0
+    here = torch.cuda.get_device_name() if gpu else "cpu"
+    return space.models.model_copy(update=noted) if noted else resolved(space.models, [here])
 
 
 @lru_cache(maxsize=2)
@@ -43,6 +57,8 @@ def train_task(run: Files, task: PhaseTask, worker: Worker) -> TrainTask:
     phase = PHASES[task.run.phase]
     upstream = task.run.upstream_trial_id
     embedder = embedder_of(run, space, worker, None if phase.trains_embedder else upstream)
+    if phase.trains_embedder and space.training.embedder == "lora":
+        add_embedder_lora(embedder, space.training, task.run.seed)
     if phase.needs_labels:
         generator = None
     elif phase.trains_generator:
@@ -61,12 +77,21 @@ def train_task(run: Files, task: PhaseTask, worker: Worker) -> TrainTask:
         files=run,
         trial_id=task.trial_id,
         pause_at=task.pause_at,
+        negatives=_negatives(run) if phase.needs_labels and space.training.labels.hard_negatives else {},
     )
+
+
+def _negatives(run: Files) -> dict[str, list[int]]:
+    """What the index task mined, by question id."""
+    found: dict[str, list[int]] = json.loads(read_bytes(run, NEGATIVES))
+    return found
 
 
 def _fresh_generator(space: SearchSpace, worker: Worker, seed: int) -> Generator:
     full = space.training.generator == "full"
-    generator = Generator.load(space.models.generator, space.models, worker.device, float32_weights=full)
+    generator = Generator.load(
+        space.models.generator, space.models, worker.device, chat=space.prompt.chat, float32_weights=full
+    )
     if not full:
         add_lora(generator, space.training, seed)
     return generator
@@ -75,23 +100,22 @@ def _fresh_generator(space: SearchSpace, worker: Worker, seed: int) -> Generator
 def embedder_of(run: Files, space: SearchSpace, worker: Worker, trial_id: str | None) -> Embedder:
     """The study's embedder as it is, or as a trial left it."""
     if trial_id is None:
-        return Embedder.load(space.models.embedder, worker.device)
+        return Embedder.load(space.models, worker.device)
     with run.reading(tuned(trial_id, "embedder")) as folder:
-        return Embedder.load(folder, worker.device)
+        return load_tuned_embedder(folder, space.models, worker.device)
 
 
 def generator_of(run: Files, space: SearchSpace, worker: Worker, trial_id: str | None) -> Generator:
     """The study's generator as it is, or as a trial left it; nothing of it to be trained."""
     if trial_id is None:
-        return Generator.load(space.models.generator, space.models, worker.device)
+        return Generator.load(space.models.generator, space.models, worker.device, chat=space.prompt.chat)
     with run.reading(tuned(trial_id, "generator")) as folder:
-        return load_tuned(folder, space.models, worker.device)
+        return load_tuned(folder, space.models, worker.device, chat=space.prompt.chat)
 
 
 def pipeline_of(
     run: Files, space: SearchSpace, data: Dataset, embedder: Embedder, generator: Generator | None
 ) -> Pipeline:
     """A pipeline over the study's passages, with the vectors that the un-tuned embedder gave them."""
-    cut = generator.cut if generator else (lambda text, _: text)
-    writer = PromptWriter(space.prompt.template, space.prompt.passage_tokens, cut)
+    writer = PromptWriter(space.prompt, generator.tokens.offsets if generator else None)
     return Pipeline(embedder, passage_index(run), generator, data.passages, writer)

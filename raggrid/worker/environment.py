@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ from typing import Any
 from raggrid.data.checked import SIDES
 from raggrid.data.folder import Dataset
 from raggrid.evaluation.metrics import constant_answer
+from raggrid.evaluation.prompt_fit import PromptFit
 from raggrid.identity import Contents, study_key
+from raggrid.rag.precision import dtype_of, resolved
 from raggrid.rag.references import cached_snapshot, locate, model_files
 from raggrid.space.search_space import SearchSpace
 
@@ -21,12 +24,15 @@ PACKAGES = ("raggrid", "ray", "torch", "transformers", "sentence-transformers", 
 WEIGHTS = ("model.safetensors", "model.gguf")
 
 
-def environment(space: SearchSpace, data: Dataset, device_types: Sequence[str] = ("cpu",)) -> dict[str, object]:
+def environment(
+    space: SearchSpace, data: Dataset, device_types: Sequence[str] = ("cpu",), fit: PromptFit | None = None
+) -> dict[str, Any]:
     """Plain data that says what the numbers of a study depend on beside its space.
 
-    ``device_types``: the kinds of GPU that the study may run on, or cpu.
+    ``device_types``: the kinds of GPU that the study may run on, or cpu. ``precision`` is decided here, once for all
+    trials. ``fit``: of the study's prompts.
     """
-    contents = contents_of(space, data)
+    models, contents = resolved(space.models, device_types), contents_of(space, data)
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -37,6 +43,12 @@ def environment(space: SearchSpace, data: Dataset, device_types: Sequence[str] =
         "commit": _commit(),
         "models": {side: _weights(contents.models.get(side, {})) for side in SIDES},
         **identity_record(space, contents, study_key(space, contents)),
+        "precision": {
+            "dtype": models.dtype,
+            "attention": models.attention,
+            "reason": dtype_of(space.models, device_types)[1],
+        },
+        "prompt": asdict(fit) if fit else None,
         "data": {
             "content_hash": data.content_hash,
             "num_passages": len(data.passages),

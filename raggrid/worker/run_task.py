@@ -6,6 +6,7 @@ Knows no Ray: both forms of trial, inline and worker group, call `run_task` with
 from __future__ import annotations
 
 import gc
+import json
 import time
 import traceback
 from collections.abc import Iterator
@@ -14,17 +15,20 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from raggrid.evaluation.evaluator import Read, Scored, answer_questions
 from raggrid.evaluation.metrics import means
 from raggrid.finetune.batches import shard
+from raggrid.finetune.labels import mined_negatives
 from raggrid.finetune.trainer import Trainer
 from raggrid.finetune.workers import Worker
-from raggrid.rag.prompt import passage_text
+from raggrid.rag.embedder import Embedder, Vectors
+from raggrid.rag.index import Index
+from raggrid.rag.pipeline import Pipeline
+from raggrid.rag.prompt import PromptWriter, passage_text
 from raggrid.records import Category, LedgerRecord, PredictionRecord, Report, Status
 from raggrid.store.files import Files, files_at
-from raggrid.store.run_layout import VECTORS
+from raggrid.store.run_layout import NEGATIVES, VECTORS
 from raggrid.store.sessions import working
 from raggrid.store.storage import is_full_disk
 from raggrid.store.tables import append, read
@@ -122,17 +126,32 @@ def _embed_corpus(run: Files, worker: Worker, clock: Clock) -> None:
         texts = [passage_text(passage) for passage in data.passages]
         # Texts of like length together, and the parts of all workers put back in the corpus's order.
         mine = shard(list(range(len(texts))), worker.rank, worker.world_size)
-        parts = worker.gather((mine, embedder.encode([texts[place] for place in mine])))
+        parts = worker.gather((mine, embedder.encode_passages([texts[place] for place in mine])))
         if worker.is_first:
-            _save_vectors(run, len(texts), parts)
+            vectors = _in_order(len(texts), parts)
+            _save_negatives(run, embedder, vectors)
+            _save_vectors(run, vectors)
         worker.wait()
     worker.report(clock.completed(Report(status=Status.COMPLETED)))
 
 
-def _save_vectors(run: Files, count: int, parts: list[tuple[list[int], NDArray[np.float32]]]) -> None:
+def _in_order(count: int, parts: list[tuple[list[int], Vectors]]) -> Vectors:
     vectors = np.empty((count, parts[0][1].shape[1]), dtype=np.float32)
     for places, part in parts:
         vectors[places] = part
+    return vectors
+
+
+def _save_negatives(run: Files, embedder: Embedder, vectors: Vectors) -> None:
+    """Mine hard negatives where the study asks for them, before the vectors, whose presence says that all is done."""
+    space, data = inputs(run)
+    if count := space.training.labels.hard_negatives:
+        pipeline = Pipeline(embedder, Index(vectors, space.retrieval), None, data.passages, PromptWriter(space.prompt))
+        labelled = [question for question in data.splits["train"] if question.context_ids]
+        run.write(NEGATIVES, json.dumps(mined_negatives(pipeline, labelled, count)).encode())
+
+
+def _save_vectors(run: Files, vectors: Vectors) -> None:
     with run.writing(VECTORS) as path, path.open("wb") as file:  # by its name alone numpy would add one of its own
         np.save(file, vectors)
 

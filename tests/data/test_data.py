@@ -67,11 +67,22 @@ def test_parquet_reads_as_jsonl_does(tmp_path: Path) -> None:
         read_folder(other)
 
 
-def test_limits_keep_the_first_and_change_the_hash(tmp_path: Path) -> None:
+def test_limits_keep_a_sample_and_change_the_hash(tmp_path: Path) -> None:
     write_world(make_world(0, num_entities=20), tmp_path)
     whole, cut = read_folder(tmp_path), read_folder(tmp_path, {"train": 3})
-    assert cut.splits["train"] == whole.splits["train"][:3]
+    assert set(cut.splits["train"]) < set(whole.splits["train"])
+    assert len(cut.splits["train"]) == 3
+    assert cut.splits["train"] == read_folder(tmp_path, {"train": 3}).splits["train"]
+    assert set(cut.splits["train"]) < set(read_folder(tmp_path, {"train": 5}).splits["train"])
     assert cut.content_hash != whole.content_hash
+
+
+def test_a_limit_of_a_file_sorted_by_relation_keeps_all_relations(tmp_path: Path) -> None:
+    rows = [{**QUESTION, "id": f"{relation}{n}"} for relation in ("job", "place") for n in range(50)]
+    kept = read_folder(write(tmp_path, train=rows), {"train": 20}).splits["train"]
+    counts = [sum(row.id.startswith(relation) for row in kept) for relation in ("job", "place")]
+    assert min(counts) >= 5
+    assert list(kept) == sorted(kept, key=lambda row: (row.id[0], int(row.id.strip("jobplace"))))
 
 
 @pytest.mark.parametrize(

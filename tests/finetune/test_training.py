@@ -218,9 +218,13 @@ def test_score_gradient_is_prior_minus_posterior(run: Path, loss: str) -> None:
 
 def test_audit_names_what_it_found() -> None:
     with pytest.raises(AuditError, match="no gradient reaches a"):
-        audit_gradients({"a": torch.nn.Parameter(torch.ones(1))}, {})
+        audit_gradients({}, {}, {"a"})
     with pytest.raises(AuditError, match="frozen tensors"):
-        audit_gradients({}, {"b": torch.nn.Parameter(torch.ones(1))})
+        audit_gradients({}, {"b": torch.nn.Parameter(torch.ones(1))}, ())
+    unsound = torch.nn.Parameter(torch.ones(2))
+    unsound.grad = torch.tensor([1.0, float("nan")])
+    with pytest.raises(AuditError, match="the loss is finite; the gradients of c and 0 more"):
+        audit_gradients({"c": unsound}, {}, ())
     with pytest.raises(AuditError, match="frozen side changed"):
         audit_frozen(fingerprint([torch.zeros(2)]), fingerprint([torch.tensor([0.0, -0.0])]))
     assert audit.UNREACHABLE == ("pooler",)

@@ -21,7 +21,7 @@ from raggrid.rag.sizes import model_size
 from raggrid.space.yaml_io import load_space
 from raggrid.strategies import PHASES
 from raggrid.unit_costs import PhaseCosts, with_step_seconds
-from tests.planning.test_plan import SIZES, UNITS, setting
+from tests.planning.test_plan import EMBEDDER, SIZES, UNITS, setting
 from tests.records import made_space
 
 SPACES = Path(__file__).parents[2] / "search_spaces"
@@ -39,6 +39,9 @@ def test_operations_are_two_a_parameter_and_token_forward_and_as_many_for_each_w
     assert question_flops(lora, PHASES["embedder_rag"]) == pytest.approx(2 * generator + 6 * embedder)
     assert question_flops(lora, PHASES["joint_rag"]) == pytest.approx(4 * generator + 6 * embedder)
     assert question_flops(lora, PHASES["embedder_labels"]) == pytest.approx(6 * embedder)
+    light = setting(made_space(training={"embedder": "lora"}))
+    assert question_flops(light, PHASES["embedder_labels"]) == pytest.approx(4 * embedder)
+    assert light.tuned_embedder < setting(made_space()).tuned_embedder == EMBEDDER.parameters
     assert question_flops(lora, PHASES["joint_rag"], backward=False) == pytest.approx(2 * generator + 2 * embedder)
 
 
@@ -47,7 +50,7 @@ def test_more_of_anything_takes_more() -> None:
     for changes in (
         {"retrieval": {"top_k": 5}},
         {"training": {"rag": {"batch_size": 8}}},
-        {"prompt": {"passage_tokens": 128}},
+        {"prompt": {"passage_tokens": 512}},
     ):
         assert unit_costs(setting(made_space(**changes))).of("joint_rag/rag_token").step_seconds > base.step_seconds
     assert unit_costs(setting(made_space(), "H100")).of("joint_rag").step_seconds < base.step_seconds
@@ -56,7 +59,10 @@ def test_more_of_anything_takes_more() -> None:
 def test_memory_holds_the_weights_and_refuses_what_does_not_fit() -> None:
     llama = ModelSize(8.03e9, 0.525e9, 4096, 32, False, "made up")
     wide = replace(
-        setting(made_space(models={"embedder": "e", "generator": "g", "dtype": "bfloat16"})), generator=llama
+        setting(
+            made_space(models={"embedder": "e", "generator": "g", "dtype": "bfloat16"}, prompt={"passage_tokens": 64})
+        ),
+        generator=llama,
     )
     need = peak_bytes(wide, PHASES["generator_rag"])
     assert 16.06e9 < need < 24e9
@@ -91,7 +97,7 @@ def test_step_times_of_others_replace_the_models_own() -> None:
 
 def test_lengths_come_from_the_data() -> None:
     work = workload_of(made_space(), ["x" * 40, "y" * 4000], ["q" * 20], ["a" * 8], {"validation": 3})
-    assert (work.passage_tokens, work.question_tokens, work.answer_tokens) == ((10 + 64) / 2, 5.0, 3.0)
+    assert (work.passage_tokens, work.question_tokens, work.answer_tokens) == ((10 + 256) / 2, 5.0, 3.0)
     assert (work.num_passages, work.num_validation, work.num_test) == (2, 3, 0)
 
 

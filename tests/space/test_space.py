@@ -206,3 +206,12 @@ def test_a_folder_is_no_space(tmp_path: Path) -> None:
 @pytest.mark.parametrize("override", ["training", "=3", "name.x=3"])
 def test_overrides_that_make_no_sense_are_refused(tmp_path: Path, override: str) -> None:
     assert "--set" in problems(dump_space(parse_space(MINIMAL)), tmp_path, override)
+
+
+@pytest.mark.parametrize(("written", "chat"), [("on", "on"), ("off", "off"), ("auto", "auto"), ("'off'", "off")])
+def test_on_and_off_are_words_though_yaml_reads_them_as_truth_values(tmp_path: Path, written: str, chat: str) -> None:
+    file = tmp_path / "space.yaml"
+    file.write_text(dump_space(parse_space(MINIMAL)))
+    assert load_space(file, [f"prompt.chat={written}"]).prompt.chat == chat
+    with pytest.raises(SpaceError, match=r"prompt\.chat: got 'maybe'; expected 'auto', 'on' or 'off'"):
+        load_space(file, ["prompt.chat=maybe"])

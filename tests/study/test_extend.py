@@ -79,7 +79,7 @@ def test_what_differs_is_counted_without_the_advice() -> None:
         {"budget": {"wall_hours": 2}, "resources": {"dollars_per_device_hour": 1.5}, "checkpoints": {"keep": "all"}},
         {"data": {"folder": "elsewhere"}},
         {"models": {"embedder": "/copied/e", "generator": "moved.gguf", "generator_sha256": "g"}},
-        {"schema_version": 0},
+        {**made_space().model_dump(mode="json"), "schema_version": 1},
     ],
 )
 def test_budgets_prices_and_places_are_no_part_of_a_study(free: dict[str, object]) -> None:

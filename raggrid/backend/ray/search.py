@@ -12,7 +12,9 @@ from raggrid.backend.ray.opening import opened, write_identity
 from raggrid.backend.ray.run_trials import run_trials
 from raggrid.data.checked import prepared_inputs
 from raggrid.data.folder import Dataset
+from raggrid.display_names import told_precision, told_prompt
 from raggrid.errors import StudyError, StudyInterrupted
+from raggrid.evaluation.prompt_fit import prompt_fit
 from raggrid.records import Closing, LedgerRecord, QuestionRecord, Status
 from raggrid.space.search_space import SearchSpace
 from raggrid.store.files import Location, files_at
@@ -68,12 +70,15 @@ def search(
         space = state.space
     with contextlib.ExitStack() as held:
         fresh = not storage.is_begun()
+        fit = prompt_fit(space, data) if fresh else None
         if not fresh:
             held.enter_context(claimed(storage.files))  # before a cluster is started for nothing
         allocation = held.enter_context(connected(address, space.resources, say))
         if fresh:
             if not storage.is_begun():  # another search may have begun it meanwhile
-                create_run(storage.files, space, environment(space, data, allocation.device_types))
+                noted = environment(space, data, allocation.device_types, fit)
+                say(f"{told_prompt(noted['prompt'])}\n{told_precision(noted['precision'])}")
+                create_run(storage.files, space, noted)
                 storage.append(list(asked(data)))
             held.enter_context(claimed(storage.files))
         state = opened(storage, space, data, extend=extend)

@@ -1,0 +1,24 @@
+"""A few rows that stand for many: a sample that is the same every time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+from typing import Literal, TypeVar
+
+T = TypeVar("T")
+SEED = 0  # one for all: what is measured on a sample compares between trials and studies
+
+
+def sampled(rows: Sequence[T], count: int, how: Literal["random", "first"] = "random") -> tuple[T, ...]:
+    """``count`` rows drawn at random, in their own order; all of them where there are no more.
+
+    A larger sample contains the smaller one. ``first`` takes the first rows, which are all alike in a sorted file.
+
+    >>> sampled("abcdef", 3) == sampled("abcdef", 3), len(sampled("abcdef", 9))
+    (True, 6)
+    """
+    places = list(range(len(rows)))
+    if how == "random":
+        Random(SEED).shuffle(places)
+    return tuple(rows[place] for place in sorted(places[:count]))

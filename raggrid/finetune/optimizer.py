@@ -1,0 +1,46 @@
+"""What a phase run trains, and how: the parameters that move, their optimizer, the schedule of its rate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from raggrid.identity import PhaseRun
+from raggrid.rag.pipeline import Pipeline
+from raggrid.space.settings import Training
+from raggrid.strategies import Phase
+
+Parameters = dict[str, torch.nn.Parameter]
+
+
+def split_parameters(pipeline: Pipeline, phase: Phase) -> tuple[Parameters, Parameters]:
+    """(trained, frozen) parameters by name; sets ``requires_grad`` to match."""
+    every = {f"embedder.{name}": parameter for name, parameter in pipeline.embedder.model.named_parameters()}
+    moving = {f"embedder.{name}" for name in pipeline.embedder.tunable()} if phase.trains_embedder else set()
+    if pipeline.generator is not None:
+        own = {f"generator.{name}": parameter for name, parameter in pipeline.generator.model.named_parameters()}
+        every |= own
+        moving |= {name for name, p in own.items() if phase.trains_generator and p.requires_grad}
+    for name, parameter in every.items():
+        parameter.requires_grad_(name in moving)
+    trained = {name: parameter for name, parameter in every.items() if name in moving}
+    return trained, {name: parameter for name, parameter in every.items() if name not in moving}
+
+
+def adamw(trained: Mapping[str, torch.nn.Parameter], run: PhaseRun, training: Training) -> torch.optim.AdamW:
+    """AdamW with a group per model; ``full_lr`` of a group is its rate before the schedule."""
+    groups = []
+    for side, rate in (("embedder.", run.embedder_lr), ("generator.", run.generator_lr)):
+        parameters = [parameter for name, parameter in trained.items() if name.startswith(side)]
+        if parameters:
+            groups.append({"params": parameters, "lr": rate, "full_lr": rate})
+    return torch.optim.AdamW(groups, weight_decay=training.weight_decay)
+
+
+def schedule(step: int, max_steps: int, warmup_fraction: float) -> float:
+    """Linear warm-up, then linear decay to zero over the full planned length, so that runs compare at equal step."""
+    warmup = round(max_steps * warmup_fraction)
+    if step < warmup:
+        return (step + 1) / warmup
+    return (max_steps - step) / max(1, max_steps - warmup)
