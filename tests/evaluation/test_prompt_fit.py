@@ -96,7 +96,7 @@ def test_a_plan_tells_it_and_counts_in_the_generators_tokens(folder: Path, tiny_
 def test_a_loss_on_the_prompt_of_an_encoder_decoder_is_refused(folder: Path, tiny_models: tuple[Path, Path]) -> None:
     t5 = save_generator(folder / "t5", make_world(0, num_entities=60), "t5")
     space = space_of(folder, (tiny_models[0], t5), training={"context_loss": 0.5})
-    with pytest.raises(InputError, match=r"^training\.context_loss: got 0\.5; the encoder-decoder "):
+    with pytest.raises(InputError, match=r"^training\.context_loss: got 0\.5; expected 0, since the encoder-decoder "):
         prompt_fit(space, data_of(space))
     without = space_of(folder, (tiny_models[0], t5), prompt={"passage_tokens": 2000}, answer={"top_k": 4})
     assert prompt_fit(without, data_of(without)).context_window is None
