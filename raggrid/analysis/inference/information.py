@@ -45,7 +45,7 @@ def value_of(evidence: Evidence, dollars: Array, worth: float, offers: list[Offe
 
     Args:
         dollars: (S,) cost of each line in dollars.
-        worth: dollars a point of the score (0.01).
+        worth: dollars per point of the score (0.01).
 
     Returns:
         One for each offer, in their order; the best is worth buying if its ``net`` is above 0.

@@ -4,7 +4,7 @@ Comparison with the best (Hsu 1984; Edwards and Hsu 1983): of every line i the i
 From pair intervals ``d_ij +- c s_ij`` it is ``[min_j (d_ij - c s_ij), min_j (d_ij + c s_ij)]`` over the contenders j,
 those that may still be the best. It misses if some contender's pair fails upwards, or all of them fail downwards, and c
 is the quantile of just that statistic in the studentised bootstrap, contenders taken as equal, which is the least
-favourable case. Lines shown to be worse are no contenders any more, and c is found again until none leaves (step-down,
+favourable case. Lines shown to be worse are not contenders any more, and c is found again until none leaves (step-down,
 Romano and Wolf 2005). No line is compared with the one that looks best alone: its lead is partly luck.
 """
 
