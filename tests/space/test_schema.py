@@ -139,9 +139,10 @@ from pathlib import Path
 from raggrid.backend.ray.opening import opened
 from raggrid.data.checked import data_of
 from raggrid.space.yaml_io import load_space
+from raggrid.store.run_directory import RunDirectory
 space = load_space(Path("tests/assets/micro/space.yaml"))
 for run in map(Path, sys.argv[1:]):
-    state = opened(run, space, data_of(space), extend=False)
+    state = opened(RunDirectory(run), space, data_of(space), extend=False)
     own = state.space
     print(own.schema_version, own.prompt.added, own.training.max_grad_norm, own.retrieval.softness, state.is_done())
 """
