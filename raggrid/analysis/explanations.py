@@ -28,7 +28,7 @@ def recommended(
         reason = f"{within}, and {_cheaper(line, judged, basis)}."
     else:
         reason = (
-            f"{behind} and the cheapest strategy by {basis} cost that is not shown to be worse. "
+            f"{behind}, and it is the cheapest strategy by {basis} cost that is not shown to be worse. "
             f"{_too_little(line, verdict, size)}{_surer(line, allowed, basis)}"
         )
     return Recommended(line.strategy, line.loss, GRADES[verdict.grade], reason)
