@@ -64,6 +64,7 @@ def test_the_examples_of_the_python_page_run(capsys: pytest.CaptureFixture[str])
     assert "11 trials" in told
     assert "--set retrieval.top_k: got 0; expected an integer of at least 1." in told
     assert "completed 1 of 11 trials" in told
+    assert "made 8 trials" in told
     assert Path("frontier.html").is_file()
 
 
