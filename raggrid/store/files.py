@@ -18,7 +18,7 @@ import pyarrow as pa
 from raggrid.errors import RecordError
 from raggrid.store.local import LocalFiles
 
-ADDRESS = re.compile(r"([a-z][a-z0-9]+):/+(.*)", re.DOTALL)  # pathlib makes one slash of two
+ADDRESS = re.compile(r"([a-z][a-z0-9]+):(?://|/)(.*)", re.DOTALL)  # pathlib makes one slash of two
 
 
 class Files(Protocol):

@@ -127,13 +127,13 @@ class FilesContract:
             with files.writing("a/b") as path:
                 path.write_bytes(content)
             assert read_bytes(files, "a/b") == content
-        for name in ("x", "y"):
+        for name in ("x", "deep/y", "z"):
             with files.writing("a/models") as folder:
-                (folder / "deep").mkdir(parents=True)
-                (folder / "deep" / name).write_bytes(b"model")
-                (folder / "config").write_text(name)
-            assert files.names("a/models/deep") == [name]
-            assert read_bytes(files, "a/models/config") == name.encode()
+                (folder / name).parent.mkdir(parents=True)
+                (folder / name).write_bytes(name.encode())
+            with files.reading("a/models") as folder:
+                assert [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()] == [name]
+            assert read_bytes(files, f"a/models/{name}") == name.encode()
         assert sorted(files.names("a")) == ["b", "models"]
 
     @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), KeyboardInterrupt()])

@@ -50,6 +50,7 @@ def test_a_file_named_like_the_address_serves_it(bucket: Path) -> None:
     bucket.write_text("class Opened(str): ...\ndef open_files(address): return Opened(address)")
     assert repr(files_at("bucket://a/b")) == repr(files_at(Path("bucket://a/b"))) == "'bucket://a/b'"
     assert type(files_at("bucket://a/b")).__name__ == "Opened"
+    assert repr(files_at("bucket:///a/b")) == "'bucket:///a/b'"  # an address says itself where its root is
 
 
 def test_a_fault_in_that_file_is_not_taken_for_an_unknown_address(bucket: Path) -> None:
