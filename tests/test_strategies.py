@@ -42,7 +42,7 @@ PHASE = Phase(NEW, False, True, upstream="embedder_labels")
 STRATEGY = Strategy(NEW, "embedder_labels", NEW, by_default=False)
 
 
-@pytest.mark.parametrize("name", FACTS)
+@pytest.mark.parametrize("name", STRATEGIES)
 def test_what_follows_from_a_line(name: str) -> None:
     s = STRATEGIES[name]
     tunes = ("embedder" in s.tunes, "generator" in s.tunes)

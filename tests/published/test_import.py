@@ -16,6 +16,7 @@ from raggrid.published.importing import import_results
 from raggrid.published.result_tables import PAPER
 from raggrid.report.charts import save_frontier
 from raggrid.store.tables import read_space
+from raggrid.strategies import STRATEGIES
 
 ROWS = [
     {"strategy": "baseline", "f1": 0.1, "exact_match": 0.05, "device_hours": 0},
@@ -281,7 +282,7 @@ def test_a_missing_strategy_is_said_to_be_missing(tmp_path: Path) -> None:
     assert told(tmp_path, "f1,hours\n0.5,1\n0.4,1\n") == [
         "no column 'strategy'; expected one row per strategy. Add it."
     ]
-    expected = "expected one of baseline, embedder, generator, independent, two_phase, joint, closed_book."
+    expected = f"expected one of {', '.join(STRATEGIES)}."
     assert told(tmp_path, "strategy,f1,hours\n,0.5,1\nembedder,0.4,1\n") == [
         f"row 1: strategy: got nothing; {expected}"
     ]
