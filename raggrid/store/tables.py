@@ -21,7 +21,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raggrid.errors import RecordError
-from raggrid.records import CurveRecord, LedgerRecord, PipelineRecord, PredictionRecord, QuestionRecord, TrialRecord
+from raggrid.records import (
+    CurveRecord,
+    LedgerRecord,
+    PipelineRecord,
+    PredictionRecord,
+    QuestionRecord,
+    StepRecord,
+    TrialRecord,
+)
 from raggrid.space.search_space import SearchSpace
 from raggrid.space.yaml_io import dump_space, recorded_space
 from raggrid.store.files import Files, Location, files_at, read_bytes
@@ -33,6 +41,7 @@ T = TypeVar("T")
 TABLES: Mapping[type, str] = {
     TrialRecord: "trials",
     CurveRecord: "curves",
+    StepRecord: "steps",
     PipelineRecord: "pipelines",
     PredictionRecord: "predictions",
     LedgerRecord: "ledger",
