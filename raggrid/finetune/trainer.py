@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -30,40 +30,11 @@ from raggrid.finetune.objectives import labels_forward, rag_forward
 from raggrid.finetune.optimizer import adamw, schedule, split_parameters
 from raggrid.finetune.save_clock import SaveClock
 from raggrid.finetune.step_log import StepTaken, is_logged
+from raggrid.finetune.train_task import TrainTask, evaluation_steps
 from raggrid.finetune.validation import validate
 from raggrid.finetune.workers import Worker
-from raggrid.identity import PhaseRun
-from raggrid.rag.pipeline import Pipeline
 from raggrid.records import Question, Report, Status, TrainingProgress
-from raggrid.space.rates import rungs
-from raggrid.space.search_space import SearchSpace
-from raggrid.store.files import Files
 from raggrid.strategies import PHASES
-
-
-@dataclass(frozen=True)
-class TrainTask:
-    """All that a phase run needs.
-
-    ``files``: the run directory, where its tuned models go and what its next start needs, as ``trial_id``'s.
-    ``pause_at``: the rung at which it ends for now and waits. ``negatives``: hard ones, as positions by question id.
-    """
-
-    run: PhaseRun
-    space: SearchSpace
-    train: Sequence[Question]
-    validation: Sequence[Question]
-    pipeline: Pipeline
-    positions: dict[str, int]
-    files: Files
-    trial_id: str
-    pause_at: int | None = None
-    negatives: Mapping[str, Sequence[int]] = field(default_factory=dict)
-
-
-def evaluation_steps(run: PhaseRun, space: SearchSpace) -> tuple[int, ...]:
-    """The steps after which the objective is measured: every rung of early stopping, and the last."""
-    return (*rungs(run.max_steps, space.early_stopping), run.max_steps)
 
 
 class Trainer:
@@ -86,7 +57,6 @@ class Trainer:
             if not restored.paused:
                 self.progress = replace(self.progress, attempts=restored.attempts + 1)
                 self.lost_since = restored.saved_at
-        self.batch_size = _batch_size(task)
         self.evaluated = evaluation_steps(task.run, task.space)
         self.clock = SaveClock(task.space.training.checkpoint_minutes)
         self.problem: str | None = None
@@ -101,6 +71,9 @@ class Trainer:
             self._report(status)
             if status != Status.RUNNING or self.worker.should_stop():
                 return status if status != Status.RUNNING else Status.STOPPED
+        if self.task.measure_first and self.progress.step == 0:
+            self.measure()
+            self._report(Status.RUNNING)
         for step in self.evaluated:
             if step <= self.progress.step:
                 continue
@@ -156,7 +129,7 @@ class Trainer:
     def step(self, step: int) -> StepTaken:
         """One optimizer step on the global batch, counted from 0; nothing is updated if it has a `problem`."""
         rows = len(self.pairs) if self.phase.needs_labels else len(self.task.train)
-        places = batch_positions(rows, self.batch_size, step, self.task.run.seed)
+        places = batch_positions(rows, self.task.batch_size, step, self.task.run.seed)
         audited, tokens = step == 0, self._tokens_read()
         before = fingerprint(self.frozen.values()) if audited else ""
         loss = self._backward(places, audited)
@@ -284,13 +257,8 @@ class Trainer:
         levels = self.evaluated[:-1]
         self.worker.report(Report(
             status=status, step=progress.step, objective=progress.objective, recall_at_k=progress.recall_at_k,
-            train_loss=progress.loss_sum / max(1, progress.loss_steps),
+            train_loss=progress.loss_sum / progress.loss_steps if progress.loss_steps else None,
             rung=levels.index(progress.step) if progress.step in levels else None,
             train_seconds=progress.train_seconds, evaluate_seconds=progress.evaluate_seconds,
             attempts=progress.attempts, error=self.problem,
         ))  # fmt: skip
-
-
-def _batch_size(task: TrainTask) -> int:
-    training = task.space.training
-    return training.labels.batch_size if PHASES[task.run.phase].needs_labels else training.rag.batch_size

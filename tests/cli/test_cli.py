@@ -23,7 +23,7 @@ from tests.records import made_run, made_space
 from tests.studies import WINNERS, answers, study
 
 RAGGRID = str(Path(sys.executable).parent / "raggrid")
-VERBS = ("search", "plan", "recommend", "frontier", "report", "import", "demo", "simulate")
+VERBS = ("search", "train", "plan", "recommend", "frontier", "report", "import", "demo", "simulate")
 LLAMA = ["--set", "models.embedder=BAAI/bge-base-en-v1.5", "--set", "models.dtype=bfloat16",
          "--set", "models.generator=meta-llama/Llama-3.1-8B-Instruct"]  # fmt: skip
 # Runs a verb; its exit code, or what it imported though it must do without.
