@@ -18,7 +18,7 @@ Cost = Literal["search", "final", "marginal"]
 Model = Literal["generator", "embedder"]
 
 Space = Annotated[Path, typer.Argument(metavar="SPACE", help="Search space in YAML, such as search_spaces/popqa.yaml.")]
-Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories of raggrid search.")]
+Runs = Annotated[list[str], typer.Argument(metavar="RUN...", help="Run directories of raggrid search.")]
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON instead of text.")]
 Override = Annotated[
     list[str] | None,
