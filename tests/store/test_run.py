@@ -85,6 +85,7 @@ def test_a_status_of_a_newer_release_is_refused_by_name(tmp_path: Path) -> None:
     column = table.schema.get_field_index("status")
     pq.write_table(table.set_column(column, table.schema.field(column), pa.array(["merged"])), file)
     message = r"r/trials: column status: got 'merged'; expected one of running, .* update raggrid\."
-    for reading in (lambda: read(tmp_path / "r", TrialRecord), lambda: RunDirectory(tmp_path / "r").read(TrialRecord)):
-        with pytest.raises(RecordError, match=message):
-            reading()
+    with pytest.raises(RecordError, match=message):
+        read(tmp_path / "r", TrialRecord)
+    with pytest.raises(RecordError, match=message):
+        RunDirectory(tmp_path / "r").read(TrialRecord)
