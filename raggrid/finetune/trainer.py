@@ -25,8 +25,9 @@ from raggrid.finetune.audit import (
 )
 from raggrid.finetune.batches import batch_positions, shard
 from raggrid.finetune.checkpoints import load_state, save_state
+from raggrid.finetune.known_scores import KnownScores
 from raggrid.finetune.labels import LabelledPair, labelled_pairs
-from raggrid.finetune.objectives import labels_forward, rag_forward
+from raggrid.finetune.objectives import labels_forward, questions_per_pass, rag_forward
 from raggrid.finetune.optimizer import adamw, schedule, split_parameters
 from raggrid.finetune.validation import validate
 from raggrid.finetune.workers import Worker
@@ -46,6 +47,7 @@ class TrainTask:
 
     ``files``: the run directory, where its tuned models go and what its next start needs, as ``trial_id``'s.
     ``pause_at``: the rung at which it ends for now and waits. ``negatives``: hard ones, as positions by question id.
+    ``known``: what a frozen generator has scored before.
     """
 
     run: PhaseRun
@@ -58,6 +60,7 @@ class TrainTask:
     trial_id: str
     pause_at: int | None = None
     negatives: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    known: KnownScores | None = None
 
 
 def evaluation_steps(run: PhaseRun, space: SearchSpace) -> tuple[int, ...]:
@@ -172,6 +175,12 @@ class Trainer:
         return loss.detach()
 
     def _rag_backward(self, mine: Sequence[Question], batch_size: int, audited: bool) -> Tensor:
+        """The loss, summed over passes of a few questions each; so are their gradients."""
+        size = questions_per_pass(self.task.pipeline, self.phase, self.task.space, len(mine))
+        parts = (mine[start : start + size] for start in range(0, len(mine), size))
+        return torch.stack([self._pass_backward(part, batch_size, audited) for part in parts]).sum()
+
+    def _pass_backward(self, mine: Sequence[Question], batch_size: int, audited: bool) -> Tensor:
         task, settings = self.task, self.task.space.training
         temperature = task.space.retrieval.temperature
         weight = settings.context_loss if self.phase.trains_generator else 0.0
@@ -183,6 +192,7 @@ class Trainer:
             k=task.space.retrieval.top_k,
             temperature=temperature,
             with_context=weight > 0,
+            known=task.known,
         )
         if forward.retrieval_scores.requires_grad:
             forward.retrieval_scores.retain_grad()
@@ -209,7 +219,14 @@ class Trainer:
         started = time.perf_counter()
         task = self.task
         measured = validate(
-            task.pipeline, self.phase, task.run.loss, task.validation, task.positions, task.space, self.worker
+            task.pipeline,
+            self.phase,
+            task.run.loss,
+            task.validation,
+            task.positions,
+            task.space,
+            self.worker,
+            task.known,
         )
         seconds = self.progress.evaluate_seconds + time.perf_counter() - started
         self.progress = replace(
