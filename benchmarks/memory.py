@@ -28,7 +28,7 @@ from raggrid.worker.run_task import run_task
 
 STEPS, QUESTIONS, RATE = 3, 32, 1e-5
 TRIALS = (
-    ("embedder_labels", "mnr", None), ("generator_rag", "rag_token", None), ("generator_rag", "rag_sequence", None),
+    ("embedder_labels", "mnr", None), ("generator_rag", "rag_token", None),
     ("embedder_rag", "rag_token", "generator_rag-rag_token"), ("joint_rag", "rag_token", None),
     ("joint_rag", "rag_sequence", None), ("closed_book", "closed_book", None),
 )  # fmt: skip

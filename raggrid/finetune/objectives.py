@@ -93,7 +93,7 @@ def questions_per_pass(pipeline: Pipeline, phase: Phase, space: SearchSpace, at_
     generator = pipeline.required_generator
     if not phase.trains_generator or generator.device.type != "cpu":
         return at_most
-    config = generator.model.config
+    config = generator.model.config.get_text_config()
     per_token = ACTIVATION_BYTES * config.hidden_size * config.num_hidden_layers
     tokens = space.retrieval.top_k * space.prompt.passage_tokens if phase.reads_passages else TOKENS_OF_A_QUESTION
     return min(at_most, max(1, int(PASS_BYTES // (per_token * tokens))))
