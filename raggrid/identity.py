@@ -82,6 +82,12 @@ def study_key(space: SearchSpace, contents: Contents) -> str:
     return _digest({"settings": distinct, "models": models, "data": contents.data})
 
 
+def scoring_key(space: SearchSpace) -> str:
+    """What the scores of a study's answers follow from beside the weights of a generator: prompt and precision."""
+    models = space.models.model_dump(mode="json", include={"generator", "dtype", "attention"})
+    return _digest({"prompt": space.prompt.model_dump(mode="json"), "models": models})
+
+
 def _digest(parts: object) -> str:
     text = json.dumps(parts, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:10]

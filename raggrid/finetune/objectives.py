@@ -10,17 +10,23 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from raggrid.finetune.known_scores import KnownScores
 from raggrid.finetune.labels import LabelledPair
 from raggrid.finetune.losses import RAG_LOSSES, multiple_negatives_ranking
 from raggrid.rag.embedder import Embedder
 from raggrid.rag.index import Index
 from raggrid.rag.pipeline import Pipeline
+from raggrid.rag.retrievers import Positions
 from raggrid.records import Question
+from raggrid.space.search_space import SearchSpace
 from raggrid.strategies import Phase
+
+PASS_BYTES = 0.5e9
+ACTIVATION_BYTES = 96  # per unit of width, layer and token: 24 values (see planning/cost_model.py) of 4 bytes
+TOKENS_OF_A_QUESTION = 64  # roughly, where there is no passage
 
 
 @dataclass(frozen=True)
@@ -43,11 +49,13 @@ def rag_forward(
     k: int,
     temperature: float,
     with_context: bool = False,
+    known: KnownScores | None = None,
 ) -> RagForward:
     """Retrieve with the current question vectors, score the first answer under each passage, marginalise.
 
     A frozen side computes without gradient, so that nothing can reach it. A phase that reads no passages sees one
-    empty context: under either loss that is the answer's own negative log-likelihood.
+    empty context: under either loss that is the answer's own negative log-likelihood. ``known``: what a frozen
+    generator has scored before.
     """
     if phase.reads_passages:
         scores, positions = _retrieved(pipeline, phase, questions, k)
@@ -55,13 +63,16 @@ def rag_forward(
         scores = torch.zeros(len(questions), 1, device=pipeline.required_generator.device)
         positions = np.zeros((len(questions), 1), dtype=np.int64)
     with nullcontext() if phase.trains_generator else torch.no_grad():
-        prompts = [
-            pipeline.prompt(q.question, [p] if phase.reads_passages else [])
-            for q, row in zip(questions, positions.tolist(), strict=True)
-            for p in row
-        ]
-        answers = [question.answers[0] for question in questions for _ in range(positions.shape[1])]
-        scored = pipeline.required_generator.score(prompts, answers, with_context=with_context)
+        if known is not None and phase.reads_passages:
+            scored = known.score(pipeline, questions, positions)
+        else:
+            prompts = [
+                pipeline.prompt(q.question, [p] if phase.reads_passages else [])
+                for q, row in zip(questions, positions.tolist(), strict=True)
+                for p in row
+            ]
+            answers = [question.answers[0] for question in questions for _ in range(positions.shape[1])]
+            scored = pipeline.required_generator.score(prompts, answers, with_context=with_context)
     logprobs = scored.token_logprobs.unflatten(0, positions.shape)
     mask = scored.answer_mask.unflatten(0, positions.shape)[:, 0]
     nll = RAG_LOSSES[loss].nll(logprobs, mask, scores, temperature=temperature, reduction="none")
@@ -69,15 +80,23 @@ def rag_forward(
     return RagForward(logprobs, mask, scores, nll, context)
 
 
-def _retrieved(
-    pipeline: Pipeline, phase: Phase, questions: Sequence[Question], k: int
-) -> tuple[Tensor, npt.NDArray[np.int64]]:
+def _retrieved(pipeline: Pipeline, phase: Phase, questions: Sequence[Question], k: int) -> tuple[Tensor, Positions]:
     """(B, K) scores with gradient where the embedder trains, and (B, K) places of the passages."""
     with nullcontext() if phase.trains_embedder else torch.no_grad():
-        vectors = pipeline.embedder.embed_questions([question.question for question in questions])
-    positions = pipeline.index.search(vectors.detach().float().cpu().numpy(), k)
-    passages = torch.from_numpy(pipeline.index.vectors[positions]).to(vectors.device)
-    return torch.einsum("bd,bkd->bk", vectors, passages), positions
+        scores, positions = pipeline.retriever.score([question.question for question in questions], k)
+    return scores.to(pipeline.required_generator.device), positions
+
+
+def questions_per_pass(pipeline: Pipeline, phase: Phase, space: SearchSpace, at_most: int) -> int:
+    """How many questions to pass through a generator that trains at once: all on a GPU; on a CPU as many as keep its
+    activations within `PASS_BYTES`, since more at once are no faster there."""
+    generator = pipeline.required_generator
+    if not phase.trains_generator or generator.device.type != "cpu":
+        return at_most
+    config = generator.model.config.get_text_config()
+    per_token = ACTIVATION_BYTES * config.hidden_size * config.num_hidden_layers
+    tokens = space.retrieval.top_k * space.prompt.passage_tokens if phase.reads_passages else TOKENS_OF_A_QUESTION
+    return min(at_most, max(1, int(PASS_BYTES // (per_token * tokens))))
 
 
 @dataclass(frozen=True)

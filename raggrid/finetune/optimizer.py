@@ -8,6 +8,7 @@ import torch
 
 from raggrid.identity import PhaseRun
 from raggrid.rag.pipeline import Pipeline
+from raggrid.rag.retrievers import LiveRetriever
 from raggrid.space.settings import Training
 from raggrid.strategies import Phase
 
@@ -16,8 +17,11 @@ Parameters = dict[str, torch.nn.Parameter]
 
 def split_parameters(pipeline: Pipeline, phase: Phase) -> tuple[Parameters, Parameters]:
     """(trained, frozen) parameters by name; sets ``requires_grad`` to match."""
-    every = {f"embedder.{name}": parameter for name, parameter in pipeline.embedder.model.named_parameters()}
-    moving = {f"embedder.{name}" for name in pipeline.embedder.tunable()} if phase.trains_embedder else set()
+    every: Parameters = {}
+    moving: set[str] = set()
+    if isinstance(pipeline.retriever, LiveRetriever):
+        every |= {f"embedder.{name}": parameter for name, parameter in pipeline.embedder.model.named_parameters()}
+        moving |= {f"embedder.{name}" for name in pipeline.embedder.tunable() if phase.trains_embedder}
     if pipeline.generator is not None:
         own = {f"generator.{name}": parameter for name, parameter in pipeline.generator.model.named_parameters()}
         every |= own

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from raggrid.finetune.known_scores import KnownScores
 from raggrid.identity import PhaseRun
 from raggrid.rag.pipeline import Pipeline
 from raggrid.records import Question
@@ -20,7 +21,8 @@ class TrainTask:
 
     ``files``: the run directory, where its tuned models go and what its next start needs, as ``trial_id``'s.
     ``pause_at``: the rung at which it ends for now and waits. ``measure_first``: whether the objective is measured
-    before the first step too. ``negatives``: hard ones, as positions by question id.
+    before the first step too. ``negatives``: hard ones, as positions by question id. ``known``: what a frozen
+    generator has scored before.
     """
 
     run: PhaseRun
@@ -34,6 +36,7 @@ class TrainTask:
     pause_at: int | None = None
     measure_first: bool = False
     negatives: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    known: KnownScores | None = None
 
     @property
     def batch_size(self) -> int:

@@ -26,7 +26,7 @@ from raggrid.finetune.audit import (
 from raggrid.finetune.batches import batch_positions, shard
 from raggrid.finetune.checkpoints import load_state, save_models, save_state
 from raggrid.finetune.labels import LabelledPair, labelled_pairs
-from raggrid.finetune.objectives import labels_forward, rag_forward
+from raggrid.finetune.objectives import labels_forward, questions_per_pass, rag_forward
 from raggrid.finetune.optimizer import adamw, schedule, split_parameters
 from raggrid.finetune.save_clock import SaveClock
 from raggrid.finetune.step_log import StepTaken, is_logged
@@ -130,12 +130,12 @@ class Trainer:
         """One optimizer step on the global batch, counted from 0; nothing is updated if it has a `problem`."""
         rows = len(self.pairs) if self.phase.needs_labels else len(self.task.train)
         places = batch_positions(rows, self.task.batch_size, step, self.task.run.seed)
-        audited, tokens = step == 0, self._tokens_read()
+        audited, tokens = step == 0, self.task.pipeline.num_tokens_read
         before = fingerprint(self.frozen.values()) if audited else ""
         loss = self._backward(places, audited)
         missing = self.worker.gather(unreached(self.trained)) if audited else []
         self.worker.sum_gradients(self.trained.values())
-        read = torch.tensor(self._tokens_read() - tokens, dtype=loss.dtype, device=loss.device)
+        read = torch.tensor(self.task.pipeline.num_tokens_read - tokens, dtype=loss.dtype, device=loss.device)
         loss, read = self.worker.sum(torch.stack([loss, read]))
         if audited and bool(torch.isfinite(loss)):
             audit_gradients(self.trained, self.frozen, set.intersection(*missing))
@@ -148,10 +148,6 @@ class Trainer:
         if audited:
             audit_frozen(before, fingerprint(self.frozen.values()))
         return taken
-
-    def _tokens_read(self) -> int:
-        generator = self.task.pipeline.generator
-        return self.task.pipeline.embedder.num_tokens_read + (generator.num_tokens_read if generator else 0)
 
     def _backward(self, places: Sequence[int], audited: bool) -> Tensor:
         mine = shard(list(range(len(places))), self.worker.rank, self.worker.world_size)
@@ -178,6 +174,12 @@ class Trainer:
         return loss.detach()
 
     def _rag_backward(self, mine: Sequence[Question], batch_size: int, audited: bool) -> Tensor:
+        """The loss, summed over passes of a few questions each; so are their gradients."""
+        size = questions_per_pass(self.task.pipeline, self.phase, self.task.space, len(mine))
+        parts = (mine[start : start + size] for start in range(0, len(mine), size))
+        return torch.stack([self._pass_backward(part, batch_size, audited) for part in parts]).sum()
+
+    def _pass_backward(self, mine: Sequence[Question], batch_size: int, audited: bool) -> Tensor:
         task, settings = self.task, self.task.space.training
         temperature = task.space.retrieval.temperature
         weight = settings.context_loss if self.phase.trains_generator else 0.0
@@ -189,6 +191,7 @@ class Trainer:
             k=task.space.retrieval.top_k,
             temperature=temperature,
             with_context=weight > 0,
+            known=task.known,
         )
         if forward.retrieval_scores.requires_grad:
             forward.retrieval_scores.retain_grad()
@@ -216,7 +219,14 @@ class Trainer:
         started = time.perf_counter()
         task = self.task
         measured = validate(
-            task.pipeline, self.phase, task.run.loss, task.validation, task.positions, task.space, self.worker
+            task.pipeline,
+            self.phase,
+            task.run.loss,
+            task.validation,
+            task.positions,
+            task.space,
+            self.worker,
+            task.known,
         )
         seconds = self.progress.evaluate_seconds + time.perf_counter() - started
         self.progress = replace(

@@ -10,6 +10,7 @@ import torch
 from raggrid.data.sampling import sampled
 from raggrid.evaluation.metrics import recall_at_k
 from raggrid.finetune.batches import shard
+from raggrid.finetune.known_scores import KnownScores
 from raggrid.finetune.labels import LabelledPair, labelled_pairs
 from raggrid.finetune.objectives import labels_forward, rag_forward
 from raggrid.finetune.workers import Worker
@@ -35,8 +36,12 @@ def validate(
     positions: dict[str, int],
     space: SearchSpace,
     worker: Worker,
+    known: KnownScores | None = None,
 ) -> Validation:
-    """Measure both with the current weights; every worker does its part and knows the result."""
+    """Measure both with the current weights; every worker does its part and knows the result.
+
+    ``known``: what a frozen generator has scored before; what is new is kept with it.
+    """
     training = space.training
     count = (phase.needs_labels and training.labels.validation_questions) or training.validation_questions
     subset = sampled(questions, count, space.data.sample)
@@ -44,7 +49,7 @@ def validate(
         if phase.needs_labels:
             total = _labels_total(pipeline, labelled_pairs(subset, positions, training.labels.positives), space, worker)
         else:
-            total = _rag_total(pipeline, phase, loss, _mine(subset, worker), space)
+            total = _rag_total(pipeline, phase, loss, _mine(subset, worker), space, known)
     summed = worker.sum(total.to(worker.device)).tolist()
     return Validation(summed[0] / summed[1] if summed[1] else float("nan"), _recall(pipeline, questions, space, worker))
 
@@ -65,7 +70,12 @@ def _labels_total(
 
 
 def _rag_total(
-    pipeline: Pipeline, phase: Phase, loss: str, questions: Sequence[Question], space: SearchSpace
+    pipeline: Pipeline,
+    phase: Phase,
+    loss: str,
+    questions: Sequence[Question],
+    space: SearchSpace,
+    known: KnownScores | None,
 ) -> torch.Tensor:
     frozen = replace(phase, trains_embedder=False, trains_generator=False)
     total = torch.zeros(2, dtype=torch.float64)
@@ -73,9 +83,11 @@ def _rag_total(
     for start in range(0, len(questions), size):
         part = questions[start : start + size]
         forward = rag_forward(
-            pipeline, frozen, loss, part, k=space.retrieval.top_k, temperature=space.retrieval.temperature
+            pipeline, frozen, loss, part, k=space.retrieval.top_k, temperature=space.retrieval.temperature, known=known
         )
         total += torch.tensor([float(forward.nll.double().sum()), len(part)], dtype=torch.float64)
+    if known is not None:
+        known.save()
     return total
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from raggrid.errors import ModelError
 from raggrid.rag.loading import loadable
+from raggrid.rag.products import fast_linear
 from raggrid.space.settings import Models
 
 Vectors = npt.NDArray[np.float32]
@@ -93,7 +94,8 @@ class Embedder:
 
     def encode_passages(self, texts: Sequence[str], *, batch_size: int = 64) -> Vectors:
         """(N, D) vectors without gradient."""
-        return self._encoded(self.model.encode_document, texts, batch_size)
+        with fast_linear(self.model):
+            return self._encoded(self.model.encode_document, texts, batch_size)
 
     def embed_questions(self, texts: Sequence[str]) -> Tensor:
         """(N, D) vectors with gradient to the model's parameters; the values are those of `encode_questions`."""

@@ -12,6 +12,7 @@ from raggrid.rag.embedder import Embedder
 from raggrid.rag.generator import Generator
 from raggrid.rag.index import Index
 from raggrid.rag.prompt import PromptWriter
+from raggrid.rag.retrievers import LiveRetriever, Retriever
 from raggrid.records import Passage
 
 
@@ -22,11 +23,27 @@ class Pipeline:
     ``generator`` is None where only retrieval is needed: training on context labels loads none.
     """
 
-    embedder: Embedder
-    index: Index
+    retriever: Retriever
     generator: Generator | None
     passages: Sequence[Passage]
     write_prompt: PromptWriter
+
+    @property
+    def live(self) -> LiveRetriever:
+        """The embedder and the index. Raises ValueError where what a frozen embedder finds is kept instead of them."""
+        if not isinstance(self.retriever, LiveRetriever):
+            raise ValueError("this pipeline has no embedder; expected one that can train.")
+        return self.retriever
+
+    @property
+    def embedder(self) -> Embedder:
+        """The embedder; raises as `live` does."""
+        return self.live.embedder
+
+    @property
+    def index(self) -> Index:
+        """The index; raises as `live` does."""
+        return self.live.index
 
     @property
     def required_generator(self) -> Generator:
@@ -35,9 +52,15 @@ class Pipeline:
             raise ValueError("this pipeline has no generator; expected one to score or write answers.")
         return self.generator
 
+    @property
+    def num_tokens_read(self) -> int:
+        """Tokens that its models have read with gradient so far, padding aside."""
+        embedder = self.embedder.num_tokens_read if isinstance(self.retriever, LiveRetriever) else 0
+        return embedder + (self.generator.num_tokens_read if self.generator else 0)
+
     def retrieve(self, questions: Sequence[str], k: int) -> npt.NDArray[np.int64]:
         """(N, k) positions in ``passages``, best first."""
-        return self.index.search(self.embedder.encode_questions(questions), k)
+        return self.retriever.find(questions, k)
 
     def prompt(self, question: str, positions: Sequence[int]) -> str:
         """The prompt with the passages at ``positions`` concatenated in that order."""

@@ -6,6 +6,7 @@ SPACE, ENVIRONMENT = "space.yaml", "environment.json"
 VECTORS = "index/passages.npy"  # of the passages, by the base embedder
 NEGATIVES = "index/negatives.json"  # hard ones of the training questions, where a study mines them
 CHECKPOINTS = "checkpoints"
+BASE = "base"  # in place of a trial's id: the model before any tuning
 
 
 def checkpoint(trial_id: str) -> str:
@@ -26,3 +27,13 @@ def state_folder(trial_id: str) -> str:
 def state(trial_id: str) -> str:
     """The one file in `state_folder`."""
     return f"{state_folder(trial_id)}/state.safetensors"
+
+
+def retrieved(trial_id: str | None, k: int) -> str:
+    """The folder of the ``k`` passages that a trial's embedder, or the un-tuned one, finds for each question."""
+    return f"index/retrieved/{trial_id or BASE}-{k}"
+
+
+def scored(trial_id: str | None, key: str) -> str:
+    """The folder of what a trial's generator, or the un-tuned one, has scored under the settings of ``key``."""
+    return f"index/scored/{trial_id or BASE}-{key}"

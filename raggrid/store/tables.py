@@ -111,8 +111,12 @@ def append(run: Location, rows: Sequence[R]) -> None:
         return
     record, content = type(rows[0]), pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pylist([asdict(row) for row in rows], schema=schema(record)), content)
-    name = f"{time.time_ns():020d}-{os.getpid()}-{next(_counter)}"
-    files_at(run).write(f"{TABLES[record]}/{name}.parquet", content.getvalue().to_pybytes())
+    files_at(run).write(f"{TABLES[record]}/{new_name()}", content.getvalue().to_pybytes())
+
+
+def new_name() -> str:
+    """The name of a Parquet file that no other process chooses; a later one sorts behind an earlier one."""
+    return f"{time.time_ns():020d}-{os.getpid()}-{next(_counter)}.parquet"
 
 
 def table_files(run: Location, record: type) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -10,8 +11,10 @@ import torch
 
 from raggrid.data.checked import data_of
 from raggrid.data.folder import Dataset
+from raggrid.finetune.known_scores import KnownScores
 from raggrid.finetune.train_task import TrainTask
 from raggrid.finetune.workers import Worker
+from raggrid.identity import scoring_key
 from raggrid.rag.adapters import add_embedder_lora, add_lora, load_tuned, load_tuned_embedder
 from raggrid.rag.embedder import Embedder
 from raggrid.rag.generator import Generator
@@ -19,13 +22,17 @@ from raggrid.rag.index import Index
 from raggrid.rag.pipeline import Pipeline
 from raggrid.rag.precision import resolved
 from raggrid.rag.prompt import PromptWriter
+from raggrid.rag.retrievers import KeptRetriever, LiveRetriever, Retriever
 from raggrid.space.search_space import SearchSpace
 from raggrid.space.settings import Models
 from raggrid.store.files import Files, read_bytes
-from raggrid.store.run_layout import NEGATIVES, VECTORS, tuned
+from raggrid.store.kept import keep, kept
+from raggrid.store.run_layout import NEGATIVES, VECTORS, retrieved, scored, tuned
 from raggrid.store.tables import read_environment, read_space
 from raggrid.strategies import PHASES
 from raggrid.study.tasks import PhaseTask
+
+RETRIEVED_AT_ONCE = 64  # questions
 
 
 @lru_cache(maxsize=2)
@@ -56,36 +63,72 @@ def train_task(run: Files, task: PhaseTask, worker: Worker) -> TrainTask:
     space, data = inputs(run)
     phase = PHASES[task.run.phase]
     upstream = task.run.upstream_trial_id
-    embedder = embedder_of(run, space, worker, None if phase.trains_embedder else upstream)
-    if phase.trains_embedder and space.training.embedder == "lora":
-        add_embedder_lora(embedder, space.training, task.run.seed)
+    if phase.trains_embedder:
+        retriever: Retriever = LiveRetriever(_fresh_embedder(space, worker, task.run.seed), passage_index(run))
+    else:
+        retriever = kept_retriever(run, worker, upstream)
     if phase.needs_labels:
         generator = None
     elif phase.trains_generator:
         generator = _fresh_generator(space, worker, task.run.seed)
     else:
-        generator = generator_of(run, space, worker, task.run.upstream_trial_id)
-    pipeline = pipeline_of(run, space, data, embedder, generator)
+        generator = generator_of(run, space, worker, upstream)
+    frozen_generator = not (phase.needs_labels or phase.trains_generator)
     train = data.splits["train"]
     return TrainTask(
         run=task.run,
         space=space,
         train=[question for question in train if question.context_ids] if phase.needs_labels else train,
         validation=data.splits["validation"],
-        pipeline=pipeline,
+        pipeline=pipeline_of(space, data, retriever, generator),
         positions={passage.id: place for place, passage in enumerate(data.passages)},
         files=run,
         trial_id=task.trial_id,
         pause_at=task.pause_at,
         measure_first=task.measure_first,
         negatives=_negatives(run) if phase.needs_labels and space.training.labels.hard_negatives else {},
+        known=KnownScores(run, scored(upstream, scoring_key(space))) if frozen_generator else None,
     )
+
+
+def kept_retriever(run: Files, worker: Worker, trial_id: str | None) -> KeptRetriever:
+    """What a frozen embedder finds for all training and validation questions: computed by the first trial that asks,
+    read by the others, which load neither the embedder nor the index."""
+    space, data = inputs(run)
+    k = max(space.retrieval.top_k, space.answer_top_k)
+    folder = retrieved(trial_id, k)
+    texts = [*dict.fromkeys(q.question for split in ("train", "validation") for q in data.splits[split])]
+    if worker.is_first and not run.names(folder):
+        live = LiveRetriever(embedder_of(run, space, worker, trial_id), passage_index(run))
+        keep(run, folder, _found(live, texts, k))
+    worker.wait()
+    found = kept(run, folder, set())[0]  # where two trials came first, both have written the same
+    positions, scores = np.array(found["positions"]), np.array(found["scores"], dtype=np.float32)
+    return KeptRetriever({text: row for row, text in enumerate(texts)}, positions, scores)
+
+
+def _found(live: LiveRetriever, texts: Sequence[str], k: int) -> dict[str, list[list[float]]]:
+    """Rows of positions and of scores, in the order of ``texts``."""
+    columns: dict[str, list[list[float]]] = {"positions": [], "scores": []}
+    for start in range(0, len(texts), RETRIEVED_AT_ONCE):
+        with torch.no_grad():
+            scores, positions = live.score(texts[start : start + RETRIEVED_AT_ONCE], k)
+        columns["positions"] += positions.tolist()
+        columns["scores"] += scores.tolist()
+    return columns
 
 
 def _negatives(run: Files) -> dict[str, list[int]]:
     """What the index task mined, by question id."""
     found: dict[str, list[int]] = json.loads(read_bytes(run, NEGATIVES))
     return found
+
+
+def _fresh_embedder(space: SearchSpace, worker: Worker, seed: int) -> Embedder:
+    embedder = Embedder.load(space.models, worker.device)
+    if space.training.embedder == "lora":
+        add_embedder_lora(embedder, space.training, seed)
+    return embedder
 
 
 def _fresh_generator(space: SearchSpace, worker: Worker, seed: int) -> Generator:
@@ -114,9 +157,7 @@ def generator_of(run: Files, space: SearchSpace, worker: Worker, trial_id: str |
         return load_tuned(folder, space.models, worker.device, chat=space.prompt.chat)
 
 
-def pipeline_of(
-    run: Files, space: SearchSpace, data: Dataset, embedder: Embedder, generator: Generator | None
-) -> Pipeline:
-    """A pipeline over the study's passages, with the vectors that the un-tuned embedder gave them."""
+def pipeline_of(space: SearchSpace, data: Dataset, retriever: Retriever, generator: Generator | None) -> Pipeline:
+    """A pipeline over the study's passages."""
     writer = PromptWriter(space.prompt, generator.tokens.offsets if generator else None)
-    return Pipeline(embedder, passage_index(run), generator, data.passages, writer)
+    return Pipeline(retriever, generator, data.passages, writer)

@@ -27,13 +27,14 @@ from raggrid.finetune.trainer import Trainer
 from raggrid.finetune.workers import CPU, Worker
 from raggrid.graph import study_graph
 from raggrid.identity import PhaseRun
+from raggrid.rag.retrievers import LiveRetriever
 from raggrid.space.search_space import SearchSpace
 from raggrid.store.files import Files, files_at
 from raggrid.store.tables import create_run
 from raggrid.strategies import PHASES
 from raggrid.study.tasks import Dispatch, IndexTask, PhaseTask
 from raggrid.unit_costs import PhaseCosts, UnitCosts
-from raggrid.worker.build import embedder_of, generator_of, inputs, pipeline_of, train_task
+from raggrid.worker.build import embedder_of, generator_of, inputs, passage_index, pipeline_of, train_task
 from raggrid.worker.process import WORKER_SETTINGS
 from raggrid.worker.run_task import run_task
 
@@ -219,8 +220,8 @@ def _answer(run: Files) -> Answering:
     space, data = inputs(run)
     worker, clock = _worker(space), _clock(space)
     began = clock()
-    models = embedder_of(run, space, worker, None), generator_of(run, space, worker, None)
-    pipeline = pipeline_of(run, space, data, *models)
+    retriever = LiveRetriever(embedder_of(run, space, worker, None), passage_index(run))
+    pipeline = pipeline_of(space, data, retriever, generator_of(run, space, worker, None))
     startup, questions = clock() - began, data.splits["validation"][:NUM_ANSWERED]
     began = clock()
     answer_questions(pipeline, questions, space)

@@ -122,7 +122,7 @@ def test_the_audit_knows_what_recall_counts(run: Path, monkeypatch: pytest.Monke
     assert "audit: loss on labels against the brute-force sum" in str(reports[-1].error)
 
 
-@pytest.mark.parametrize("phase", [LABELS, "generator_rag"])
+@pytest.mark.parametrize("phase", [LABELS, "embedder_rag"])
 def test_the_objective_is_measured_on_a_sample_of_a_sorted_file(
     tmp_path: Path, make_space: SpaceMaker, phase: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

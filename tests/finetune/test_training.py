@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from raggrid.demo import make_world, write_world
-from raggrid.finetune import audit, trainer
+from raggrid.finetune import audit, objectives, trainer
 from raggrid.finetune.audit import (
     AuditError,
     audit_frozen,
@@ -35,6 +35,7 @@ from raggrid.finetune.step_log import is_logged
 from raggrid.finetune.trainer import Trainer
 from raggrid.finetune.workers import Worker
 from raggrid.records import LedgerRecord, Report, StepRecord, TrainingProgress
+from raggrid.space.search_space import SearchSpace
 from raggrid.store.files import files_at
 from raggrid.store.progress import saved_progress
 from raggrid.store.tables import read, table_files
@@ -338,14 +339,42 @@ def test_an_exception_becomes_a_failed_report_with_its_traceback(run: Path, monk
 
 
 def test_audit_fails_the_trial_when_a_loss_is_wrong(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from raggrid.finetune import objectives
-
     right = RAG_LOSSES["rag_token"]
     wrong = replace(right, nll=lambda *a, **k: right.nll(*a, **k) * 1.01)
     monkeypatch.setattr(objectives, "RAG_LOSSES", {**RAG_LOSSES, "rag_token": wrong})
     reports = done(phase_task("joint_rag", key="wrong"), run)
     assert reports[-1].status == "failed"
     assert "brute-force" in (reports[-1].error or "")
+
+
+def with_batch(space: SearchSpace, size: int) -> SearchSpace:
+    rag = space.training.rag.model_copy(update={"batch_size": size})
+    return space.model_copy(update={"training": space.training.model_copy(update={"rag": rag})})
+
+
+@pytest.mark.parametrize("phase", ["generator_rag", "joint_rag", "closed_book"])
+def test_a_batch_in_several_passes_has_the_same_loss_and_gradients(
+    run: Path, phase: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loss = PHASES[phase].loss or "rag_token"
+
+    def first_step(pass_bytes: float) -> tuple[float, torch.Tensor, int]:
+        monkeypatch.setattr(objectives, "PASS_BYTES", pass_bytes)
+        subject = trainer_for(run, phase_task(phase, loss=loss, key="passes"))
+        subject.task = replace(subject.task, space=with_batch(subject.task.space, 5))
+        monkeypatch.setattr(subject.optimizer, "step", lambda: None)
+        monkeypatch.setattr(subject.optimizer, "zero_grad", lambda **_: None)
+        with monkeypatch.context() as patched:
+            counted = Mock(side_effect=objectives.rag_forward)
+            patched.setattr(trainer, "rag_forward", counted)
+            value = subject.step(0).loss
+        gradients = [p.grad.flatten() for p in subject.trained.values() if p.grad is not None]
+        return value, torch.cat(gradients), counted.call_count
+
+    whole, parts = first_step(1e12), first_step(1.0)
+    assert (whole[2], parts[2]) == (1, 5)
+    assert parts[0] == pytest.approx(whole[0], rel=1e-6)
+    assert float((parts[1] - whole[1]).norm() / whole[1].norm()) < 1e-5
 
 
 @pytest.mark.parametrize("loss", ["rag_token", "rag_sequence"])

@@ -1,0 +1,270 @@
+"""How well the machine is used: each ratio that raggrid promises, measured in one run against what others do.
+
+    python -m benchmarks.speed joint search_spaces/popqa.yaml data.folder=DIR      # against transformers' RAG losses
+    python -m benchmarks.speed peak search_spaces/popqa.yaml data.folder=DIR       # against a plain matrix product
+    python -m benchmarks.speed rates search_spaces/popqa.yaml data.folder=DIR      # embedder_rag's searches
+    python -m benchmarks.speed answers search_spaces/popqa.yaml data.folder=DIR    # against a text-generation pipeline
+    python -m benchmarks.speed embedding search_spaces/popqa.yaml data.folder=DIR  # against SentenceTransformer.encode
+
+Further words are settings, as with --set. CPU seconds of this process, on one thread; alternating
+where two are compared. Each takes one to four minutes; none needs Ray.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from sentence_transformers import SentenceTransformer
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import pipeline as transformers_pipeline
+from transformers.models.rag.modeling_rag import RagTokenForGeneration
+
+from raggrid.data.checked import checked_inputs
+from raggrid.data.folder import Dataset
+from raggrid.evaluation.metrics import recall_at_k
+from raggrid.finetune.trainer import Trainer
+from raggrid.finetune.workers import CPU, Worker
+from raggrid.identity import PhaseRun
+from raggrid.rag.chat import _rendered
+from raggrid.rag.embedder import Embedder
+from raggrid.rag.generator import Generator
+from raggrid.rag.index import Index
+from raggrid.rag.loading import loadable
+from raggrid.rag.pipeline import Pipeline
+from raggrid.rag.prompt import PromptWriter, passage_text
+from raggrid.rag.retrievers import LiveRetriever
+from raggrid.records import Question
+from raggrid.space.search_space import SearchSpace
+from raggrid.space.yaml_io import load_space
+from raggrid.store.files import Files, files_at
+from raggrid.store.tables import create_run
+from raggrid.strategies import PHASES
+from raggrid.study.tasks import Dispatch, IndexTask, PhaseTask
+from raggrid.worker.build import train_task
+from raggrid.worker.run_task import run_task
+
+QUIET = Worker(report=lambda _: None)
+STEPS, REPEATS = 5, 3
+PASSAGES = 400  # of the corpus, where a whole one is not needed
+RATES = (1e-6, 1e-5, 1e-4, 3e-6, 3e-5, 2e-6, 5e-6, 2e-5, 5e-5)  # the first three are the space's
+BATCHES = (1, 8, 32)
+ASKED = 200
+
+
+def spent(work: Callable[[], object]) -> float:
+    """CPU seconds."""
+    began = time.process_time()
+    work()
+    return time.process_time() - began
+
+
+def _collect(rows: list[Any], work: Callable[[], Any]) -> None:
+    rows.extend(work())
+
+
+def told(seconds: Sequence[float]) -> str:
+    """Median and range."""
+    return f"{statistics.median(seconds):.2f} CPU s ({min(seconds):.2f} to {max(seconds):.2f})"
+
+
+@contextmanager
+def prepared(path: Path, settings: Sequence[str]) -> Iterator[tuple[Files, SearchSpace, Dataset]]:
+    """A run directory with its corpus embedded."""
+    space, data = checked_inputs(load_space(path, settings))
+    with tempfile.TemporaryDirectory() as folder:
+        files = files_at(Path(folder) / "run")
+        create_run(files, space, {})
+        run_task(Dispatch(task=IndexTask(), run_dir=files.address), QUIET)
+        yield files, space, data
+
+
+def trainer_of(files: Files, phase: str, *, rate: float = 1e-5, steps: int = STEPS + 1, share: bool = True) -> Trainer:
+    """A fresh trial; ``share``: whether it uses what earlier ones have computed."""
+    about = PHASES[phase]
+    rates = (rate if about.trains_embedder else None, rate if about.trains_generator else None)
+    key = f"{phase}-{rate}-{time.time_ns()}"
+    task = train_task(files, PhaseTask(key, phase, PhaseRun(phase, "rag_token", 0, *rates, steps)), QUIET)
+    return Trainer(task if share else replace(task, known=None), QUIET)
+
+
+def joint(path: Path, settings: list[str]) -> None:
+    """A joint step with k = 4, batch 4 and 64-token passages against transformers' loss on full logits."""
+    shape = ["retrieval.top_k=4", "training.rag.batch_size=4", "prompt.passage_tokens=64"]
+    plain = ["models.dtype=float32", "models.attention=sdpa"]  # what transformers takes where nothing is said
+    rows: dict[str, list[float]] = {}
+    with (
+        prepared(path, [*settings, *shape]) as (ours, _, _),
+        prepared(path, [*settings, *shape, *plain]) as (theirs, *_),
+    ):
+        trainers = {"raggrid": (trainer_of(ours, "joint_rag"), Trainer.step),
+                    "raggrid in float32": (trainer_of(theirs, "joint_rag"), Trainer.step),
+                    "transformers": (trainer_of(theirs, "joint_rag"), full_logits_step)}  # fmt: skip
+        for step in range(STEPS + 1):
+            for name, (trainer, take) in trainers.items():
+                rows.setdefault(name, []).append(spent(partial(take, trainer, step)))
+    for name, seconds in rows.items():
+        ratio = statistics.median(rows["transformers"][1:]) / statistics.median(seconds[1:])
+        print(f"{name:20} {told(seconds[1:])} a step   {ratio:.2f} x as fast as transformers")
+
+
+def full_logits_step(trainer: Trainer, step: int) -> None:
+    """The same step with RAG-Token's loss of transformers: logits and marginal of every position of every prompt."""
+    pipeline, settings, batch = trainer.task.pipeline, trainer.task.space.retrieval, trainer.task.batch_size
+    asked = trainer.task.train[step * batch : (step + 1) * batch]
+    generator = pipeline.required_generator
+    scores, positions = pipeline.retriever.score([question.question for question in asked], settings.top_k)
+    prompts = [pipeline.prompt(q.question, [p]) for q, row in zip(asked, positions.tolist(), strict=True) for p in row]
+    pairs = generator.tokens.pairs(prompts, [q.answers[0] for q in asked for _ in range(settings.top_k)])
+    ids, attention = generator._padded([head + tail for head, tail in pairs], left=True)
+    pad = generator.tokens.tokenizer.pad_token_id
+    target = torch.full((len(asked), ids.shape[1]), pad)
+    for row, (_, tail) in enumerate(pairs[:: settings.top_k]):
+        target[row, -len(tail) :] = torch.tensor(tail)
+    config = SimpleNamespace(generator=SimpleNamespace(pad_token_id=pad), n_docs=settings.top_k)
+    holder = SimpleNamespace(config=config)
+    holder.marginalize = lambda *given: RagTokenForGeneration.marginalize(holder, *given)
+    logits = generator.model(input_ids=ids, attention_mask=attention).logits
+    loss = RagTokenForGeneration.get_nll(holder, logits, scores / settings.temperature, target)
+    loss.mean().backward()
+    trainer._clip(step)
+    trainer.optimizer.step()
+    trainer.optimizer.zero_grad(set_to_none=True)
+
+
+def peak(path: Path, settings: list[str]) -> None:
+    """Matrix products per second of a generator step, as a share of what one product of its shapes reaches; and a
+    joint step, in generator steps of one passage."""
+    with prepared(path, settings) as (files, space, _):
+        trainers = {phase: trainer_of(files, phase) for phase in ("generator_rag", "joint_rag")}
+        config = trainers["generator_rag"].task.pipeline.required_generator.model.config
+        dtype = trainers["generator_rag"].task.pipeline.required_generator.model.dtype
+        for trainer in trainers.values():
+            trainer.step(0)
+        rows: dict[str, list[float]] = {phase: [] for phase in trainers}
+        operations, best = [], []
+        for step in range(1, STEPS + 1):
+            for phase, trainer in trainers.items():
+                rows[phase].append(spent(partial(trainer.step, step)))
+            best.append(matmul_rate(1024, config.hidden_size, config.intermediate_size, dtype))
+        with FlopCounterMode(display=False) as counted:
+            trainers["generator_rag"].step(STEPS)
+        operations = counted.get_total_flops()
+    reached = [operations / seconds / 1e9 for seconds in rows["generator_rag"]]
+    shares = sorted(100 * each / top for each, top in zip(reached, best, strict=True))
+    print(f"{dtype}: a product reaches {statistics.median(best):.0f} GFLOP/s; a generator step "
+          f"{statistics.median(reached):.0f}, {statistics.median(shares):.0f}% "
+          f"({shares[0]:.0f} to {shares[-1]:.0f})")  # fmt: skip
+    ratio = statistics.median(rows["joint_rag"]) / statistics.median(rows["generator_rag"])
+    print(f"generator {told(rows['generator_rag'])}, joint {told(rows['joint_rag'])} a step with "
+          f"{space.retrieval.top_k} passages per question: {ratio:.2f} x")  # fmt: skip
+
+
+def matmul_rate(rows: int, inner: int, columns: int, dtype: torch.dtype) -> float:
+    """10^9 operations per second of plain matrix products."""
+    left, right = torch.randn(rows, inner, dtype=dtype), torch.randn(columns, inner, dtype=dtype)
+    seconds = min(spent(lambda: torch.nn.functional.linear(left, right)) for _ in range(20))
+    return 2 * rows * inner * columns / seconds / 1e9
+
+
+def rates(path: Path, settings: list[str]) -> None:
+    """Training and evaluation of embedder_rag over a search's rates, sharing scores, against each by itself."""
+    with prepared(path, settings) as (files, space, _):
+        steps = space.training.rag.steps
+        alone = [spent(trainer_of(files, "embedder_rag", rate=rate, steps=steps, share=False).train)
+                 for rate in RATES[1:2]]  # fmt: skip
+        shared = [spent(trainer_of(files, "embedder_rag", rate=rate, steps=steps).train) for rate in RATES]
+    print(f"alone {told(alone)} a trial; shared: {', '.join(f'{seconds:.1f}' for seconds in shared)} CPU s")
+    for count in (3, len(RATES)):
+        print(f"{count} rates: {sum(shared[:count]) / (count * alone[0]):.2f} of the time without sharing")
+
+
+def answers(path: Path, settings: list[str]) -> None:
+    """The un-tuned generator on ``ASKED`` validation questions with their first gold passage."""
+    space, data = checked_inputs(load_space(path, settings))
+    places = {passage.id: place for place, passage in enumerate(data.passages)}
+    asked = [question for question in data.splits["validation"] if question.context_ids][:ASKED]
+    found = np.array([[places[question.context_ids[0]]] for question in asked])
+    generator = Generator.load(space.models.generator, space.models, CPU, chat=space.prompt.chat)
+    unused: Any = None
+    pipeline = Pipeline(unused, generator, data.passages, PromptWriter(space.prompt, generator.tokens.offsets))
+    length, texts = space.answer.max_new_tokens, [question.question for question in asked]
+    ours: list[list[str]] = []
+    seconds = {"raggrid": spent(lambda: ours.append(
+        pipeline.answer(texts, found, max_new_tokens=length, batch_size=space.answer.batch_size)))}  # fmt: skip
+    prompts = [pipeline.prompt(text, row.tolist()) for text, row in zip(texts, found, strict=True)]
+    prompts = (
+        [_rendered(generator.tokens.tokenizer, prompt) for prompt in prompts] if generator.tokens.chat else prompts
+    )
+    model = transformers_pipeline("text-generation", model=loadable(space.models.generator), device="cpu")
+    options = {"do_sample": False, "max_new_tokens": length, "return_full_text": False}
+    if model.tokenizer.pad_token_id is None:
+        model.tokenizer.pad_token = model.tokenizer.eos_token
+    model.tokenizer.padding_side = "left"
+    theirs: list[str] = []
+    for size in BATCHES:
+        rows: list[Any] = []
+        seconds[f"batch {size}"] = spent(partial(_collect, rows, partial(model, prompts, batch_size=size, **options)))
+        theirs = [row[0]["generated_text"].strip().partition("\n")[0].strip() for row in rows]
+    best = min(value for name, value in seconds.items() if name != "raggrid")
+    same = statistics.fmean(one == two for one, two in zip(ours[0], theirs, strict=True))
+    for name, value in seconds.items():
+        print(
+            f"{name:10} {value:7.1f} CPU s   {value / len(asked):.3f} a question   {value / seconds['raggrid']:.2f} x"
+        )
+    print(f"{best / seconds['raggrid']:.2f} x as fast as the pipeline at its best; same text: {100 * same:.0f}%")
+
+
+def embedding(path: Path, settings: list[str]) -> None:
+    """The first `PASSAGES` passages, alternating; then recall@5 of the validation questions, both over the same."""
+    space, data = checked_inputs(load_space(path, settings))
+    embedder = Embedder.load(space.models, CPU)
+    library = SentenceTransformer(loadable(space.models.embedder), device="cpu")
+    chosen = data.passages[:PASSAGES]
+    texts = [passage_text(passage) for passage in chosen]
+    ways: Mapping[str, Callable[[], Any]] = {
+        "raggrid": lambda: embedder.encode_passages(texts), "library": lambda: library.encode(texts)
+    }  # fmt: skip
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    vectors: dict[str, Any] = {}
+    for _ in range(REPEATS):
+        for name, encode in ways.items():
+            made: list[Any] = []
+            seconds[name].append(spent(partial(_collect, made, encode)))
+            vectors[name] = np.array(made)
+    ids = {passage.id for passage in chosen}
+    asked = [question for question in data.splits["validation"] if ids & set(question.context_ids)]
+    for name in ways:
+        live = LiveRetriever(embedder, Index(vectors[name], space.retrieval))
+        print(f"{name:8} {told(seconds[name])}  recall@5 {100 * recall(live, asked, [p.id for p in chosen]):.2f}")
+    print(f"{statistics.median(seconds['library']) / statistics.median(seconds['raggrid']):.2f} x as fast; largest "
+          f"difference {np.abs(vectors['raggrid'] - vectors['library']).max():.1g}")  # fmt: skip
+
+
+def recall(live: LiveRetriever, asked: Sequence[Question], ids: Sequence[str]) -> float:
+    """Mean recall@5."""
+    rows = live.find([question.question for question in asked], 5).tolist()
+    return statistics.fmean(
+        recall_at_k([ids[place] for place in row], q.context_ids, 5) or 0.0 for q, row in zip(asked, rows, strict=True)
+    )
+
+
+TABLES: Mapping[str, Callable[[Path, list[str]], None]] = {
+    "joint": joint, "peak": peak, "rates": rates, "answers": answers, "embedding": embedding,
+}  # fmt: skip
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    TABLES[sys.argv[1]](Path(sys.argv[2]), sys.argv[3:])

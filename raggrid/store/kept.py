@@ -1,0 +1,36 @@
+"""What trials of a study need not compute again, as folders of small Parquet files that any of them may add to.
+
+A file is there whole or not at all, and no two processes write the same one: readers take all that there is. Nothing
+else depends on these folders; without them the numbers are computed again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from raggrid.store.files import Files
+from raggrid.store.tables import new_name, read_file
+
+
+def keep(files: Files, folder: str, columns: Mapping[str, Sequence[object]]) -> str:
+    """Add one file to a folder and return its name. Raises ``OSError`` where it cannot be written."""
+    content, name = pa.BufferOutputStream(), new_name()
+    pq.write_table(pa.table(dict(columns)), content)
+    files.write(f"{folder}/{name}", content.getvalue().to_pybytes())
+    return name
+
+
+def kept(files: Files, folder: str, seen: set[str]) -> list[dict[str, list[Any]]]:
+    """The columns of each file that is not in ``seen``, which they are put into, in the order written.
+
+    Raises:
+        RecordError: a file is damaged.
+    """
+    names = sorted({name for name in files.names(folder) if name.endswith(".parquet")} - seen)
+    found = [read_file(files, f"{folder}/{name}", lambda s: pq.ParquetFile(s).read().to_pydict()) for name in names]
+    seen.update(names)
+    return found
