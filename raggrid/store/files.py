@@ -1,15 +1,12 @@
 """The little that a run directory asks of a file system, and which file system an address names.
 
-Names are relative to the run directory, with ``/`` between their parts. For run directories on another file system add
-one file: ``raggrid/store/SCHEME.py`` with ``open_files(address: str) -> Files`` serves every ``SCHEME://...``.
+Names are relative to the run directory, with ``/`` between their parts.
 """
 
 from __future__ import annotations
 
-import importlib
 import re
 from contextlib import AbstractContextManager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
@@ -17,6 +14,7 @@ import pyarrow as pa
 
 from raggrid.errors import RecordError
 from raggrid.store.local import LocalFiles
+from raggrid.store.remote import is_known, open_files
 
 ADDRESS = re.compile(r"([a-z][a-z0-9]+):(?://|/)(.*)", re.DOTALL)  # pathlib makes one slash of two
 
@@ -66,22 +64,20 @@ def files_at(run: Location) -> Files:
     """The files of a run directory, which need not exist.
 
     Raises:
-        RecordError: an address of a kind that raggrid does not know.
+        RecordError: an address of a kind that nobody knows, without a bucket, or with a secret in it.
     """
     if not isinstance(run, (str, Path)):
         return run
     parts = ADDRESS.fullmatch(str(run))
     if parts is None:
         return LocalFiles(Path(run))
-    address, module = f"{parts[1]}://{parts[2]}", f"raggrid.store.{parts[1]}"
-    open_files = getattr(importlib.import_module(module), "open_files", None) if find_spec(module) else None
-    if open_files is None:
-        raise RecordError(
-            f"{address}: got an address of kind '{parts[1]}'; expected a folder. Give the path of one, such as a mount "
-            "that all nodes see."
-        )
-    found: Files = open_files(address)
-    return found
+    kind, address = parts[1], f"{parts[1]}://{parts[2]}"
+    if is_known(kind):
+        return open_files(address)
+    raise RecordError(
+        f"{address}: got an address of kind '{kind}'; expected a folder, or an address that pyarrow or fsspec knows. "
+        "Give one of these, such as s3://BUCKET/FOLDER."
+    )
 
 
 def read_bytes(files: Files, name: str) -> bytes:

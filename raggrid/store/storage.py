@@ -38,6 +38,10 @@ KEYS: Mapping[type, tuple[str, ...]] = {
 FULL = {errno.ENOSPC: "No space left on device", errno.EDQUOT: "Disk quota exceeded"}
 
 
+class LeaseLost(OSError):
+    """Another search holds the run directory by now: what was to be written is not."""
+
+
 class Storage(Protocol):
     """Takes records and gives them back; looks after checkpoints."""
 
@@ -107,6 +111,11 @@ def latest(rows: Sequence[R]) -> list[R]:
     """One record per key, the last of ``rows``, in order of the key's first; all of them where there is no key."""
     keys = KEYS[type(rows[0])] if rows else ()
     return list({tuple(getattr(row, key) for key in keys): row for row in rows}.values()) if keys else list(rows)
+
+
+def ends_study(error: BaseException) -> bool:
+    """Whether an error means that nothing more can be written, whoever tries."""
+    return isinstance(error, LeaseLost) or is_full_disk(error)
 
 
 def is_full_disk(error: BaseException) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from raggrid.records import Closing, CurveRecord, LedgerRecord, Report, Status, TrialRecord
-from raggrid.store.storage import Storage, is_full_disk
+from raggrid.store.storage import Storage, ends_study
 from raggrid.study import events, ledger
 from raggrid.study.budget import BudgetClock
 from raggrid.study.ledger import Account
@@ -157,7 +157,7 @@ class Controller:
             self._keep_pipeline(task, report)
 
     def _break(self, error: OSError) -> None:
-        if not is_full_disk(error):
+        if not ends_study(error):
             raise error
         self.broken = str(error)
 

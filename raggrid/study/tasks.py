@@ -66,13 +66,15 @@ Task = IndexTask | PhaseTask | AnswerTask
 class Dispatch:
     """A task as it is given to a process: where its study lies, on how many workers it runs (0: in the process itself).
 
-    ``at``: when; ``released_at``: when this session last took the same task back, after a crash or a budget, 0 if it
-    did not; ``session_began``. All for the ledger, in seconds since the epoch.
+    ``lease``: the name of the lease that its session holds, "" without one. ``at``: when; ``released_at``: when this
+    session last took the same task back, after a crash or a budget, 0 if it did not; ``session_began``. All for the
+    ledger, in seconds since the epoch.
     """
 
     task: Task
     run_dir: str
     workers: int = 0
+    lease: str = ""
     at: float = field(default_factory=time.time)
     released_at: float = 0.0
     session_began: float = 0.0

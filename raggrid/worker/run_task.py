@@ -29,10 +29,11 @@ from raggrid.rag.pipeline import Pipeline
 from raggrid.rag.prompt import PromptWriter, passage_text
 from raggrid.rag.retrievers import LiveRetriever
 from raggrid.records import Category, LedgerRecord, PredictionRecord, Report, Status
+from raggrid.store.fence import Fenced
 from raggrid.store.files import Files, files_at
+from raggrid.store.lease import enrol_worker
 from raggrid.store.run_layout import NEGATIVES, VECTORS
-from raggrid.store.sessions import working
-from raggrid.store.storage import is_full_disk
+from raggrid.store.storage import ends_study
 from raggrid.store.tables import append, read
 from raggrid.strategies import STRATEGIES
 from raggrid.study import ledger
@@ -85,18 +86,20 @@ def run_task(given: Dispatch, worker: Worker) -> None:
 
     The last report of every task says how it ended: completed, diverged, failed, or running for a stopped one.
     """
-    run, trial = files_at(given.run_dir), given.task.trial_id if isinstance(given.task, PhaseTask) else None
+    files, trial = files_at(given.run_dir), given.task.trial_id if isinstance(given.task, PhaseTask) else None
+    run: Files = Fenced(files, given.lease) if given.lease else files
     account = Account(trial_id=trial, num_workers=worker.world_size, device_type=device_type(worker.device))
     clock = Clock(run, account, worker.is_first)
     _free_memory()  # what a task left that was stopped
-    with working(run):
-        try:
-            _run_kind(run, given, worker, clock)
-            clock.write()
-        except Exception as error:
-            if worker.world_size > 1:
-                raise  # the other workers wait for this one: let Ray Train end the whole group
-            worker.report(clock.completed(failure(error)))
+    try:
+        if given.lease:
+            enrol_worker(files)
+        _run_kind(run, given, worker, clock)
+        clock.write()
+    except Exception as error:
+        if worker.world_size > 1:
+            raise  # the other workers wait for this one: let Ray Train end the whole group
+        worker.report(clock.completed(failure(error)))
     _free_memory()
 
 
@@ -112,8 +115,8 @@ def _free_memory() -> None:
 
 
 def failure(error: BaseException) -> Report:
-    """What a task reports that ended in ``error``: ``blocked`` where there is no room, for which it is not to blame."""
-    if is_full_disk(error):
+    """What a task reports that ended in ``error``: ``blocked`` where nothing can be written, which is not its fault."""
+    if ends_study(error):
         return Report(status=Status.BLOCKED, error=str(error))
     text = "".join(traceback.format_exception(error))
     if isinstance(error, torch.OutOfMemoryError) or any(words in text for words in NO_MEMORY):

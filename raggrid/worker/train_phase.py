@@ -26,9 +26,9 @@ from raggrid.space.lengths import max_steps
 from raggrid.space.rates import rate_text
 from raggrid.space.search_space import SearchSpace
 from raggrid.store.files import Location, files_at
+from raggrid.store.lease import claimed
 from raggrid.store.run_directory import RunDirectory
 from raggrid.store.run_layout import tuned
-from raggrid.store.sessions import claimed
 from raggrid.store.tables import read_environment
 from raggrid.strategies import PHASES, RAG_LOSSES, Phase, search_name, selected_as
 from raggrid.study.ledger import whole_trial

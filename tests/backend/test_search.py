@@ -5,13 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 
@@ -34,6 +31,7 @@ from raggrid.store.tables import TABLES, read, read_space
 from raggrid.study.events import Event, StudyEnded, StudyStarted, TaskEnded
 from tests.conftest import SpaceMaker
 from tests.processes import lingering, wait_until
+from tests.ray_nodes import answers, free_port, ray_node
 
 pytestmark = pytest.mark.slow
 BIN = Path(sys.executable).parent
@@ -178,36 +176,6 @@ def test_worker_groups_give_the_numbers_of_the_inline_form(
         assert [row[:2] for row in group] == [row[:2] for row in inline]
         for one, other in zip(group, inline, strict=True):
             assert one[2:] == pytest.approx(other[2:], rel=1e-3)
-
-
-@contextmanager
-def ray_node(*options: str) -> Iterator[None]:
-    """A node of a Ray cluster on this machine, ended by its process group."""
-    command = [str(BIN / "ray"), "start", "--block", "--node-ip-address=127.0.0.1", *options]
-    quiet = subprocess.DEVNULL
-    # As in cluster.yaml: with a token on this machine a head would ask for it, and a node would not offer it.
-    environment = {**os.environ, "RAY_AUTH_MODE": "disabled"}
-    node = subprocess.Popen(command, stdout=quiet, stderr=quiet, start_new_session=True, env=environment)
-    try:
-        yield
-    finally:
-        os.killpg(node.pid, signal.SIGTERM)
-        try:
-            node.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(node.pid, signal.SIGKILL)
-            node.wait(20)
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
-def answers(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_search_waits_for_the_nodes_of_a_cluster_that_exists(tmp_path: Path, make_space: SpaceMaker) -> None:

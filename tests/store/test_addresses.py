@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
-import raggrid.store
 from raggrid.analysis.recommend import recommend
 from raggrid.backend.ray.search import search
 from raggrid.errors import RecordError
 from raggrid.published.importing import import_results
 from raggrid.store.files import files_at
 from raggrid.store.local import LocalFiles
+from raggrid.store.remote import RemoteFiles
 from raggrid.store.run import load_run
 from tests.records import made_space
 
@@ -28,35 +27,26 @@ VERBS: Mapping[str, Callable[[str | Path], object]] = {
 
 
 @pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
-@pytest.mark.parametrize("place", ["s3://bucket/x", Path("s3://bucket/x"), "tables://x", "memory://x"])
+@pytest.mark.parametrize("place", ["bucket://x/y", Path("bucket://x/y"), "tables://x"])
 def test_an_address_of_an_unknown_kind_is_refused_and_makes_no_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: Callable[[str | Path], object], place: str | Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(RecordError, match=r"^\w+://.*: got an address of kind '\w+'; expected a folder\. Give"):
+    with pytest.raises(
+        RecordError, match=r"^\w+://.*: got an address of kind '\w+'; expected a folder, or an address .*\. Give"
+    ):
         verb(place)
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.fixture
-def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Another file system: one more file in the folder of the store."""
-    monkeypatch.setattr(raggrid.store, "__path__", [*raggrid.store.__path__, str(tmp_path)])
-    monkeypatch.delitem(sys.modules, "raggrid.store.bucket", raising=False)
-    return tmp_path / "bucket.py"
-
-
-def test_a_file_named_like_the_address_serves_it(bucket: Path) -> None:
-    bucket.write_text("class Opened(str): ...\ndef open_files(address): return Opened(address)")
-    assert repr(files_at("bucket://a/b")) == repr(files_at(Path("bucket://a/b"))) == "'bucket://a/b'"
-    assert type(files_at("bucket://a/b")).__name__ == "Opened"
-    assert repr(files_at("bucket:///a/b")) == "'bucket:///a/b'"  # an address says itself where its root is
-
-
-def test_a_fault_in_that_file_is_not_taken_for_an_unknown_address(bucket: Path) -> None:
-    bucket.write_text("def open_files(address): return address.missing")
-    with pytest.raises(AttributeError, match="missing"):
-        files_at("bucket://a/b")
+@pytest.mark.parametrize(
+    "address", ["s3://bucket/a/b", Path("s3://bucket/a/b"), "s3://bucket/a/b/", "gs://b/x", "az://c/x"]
+)
+def test_an_address_that_pyarrow_or_fsspec_knows_is_a_place_there(address: str | Path) -> None:
+    files = files_at(address)
+    assert isinstance(files, RemoteFiles)
+    assert str(files) == files.address == str(address).rstrip("/").replace("s3:/b", "s3://b")
+    assert files_at(files.address) == files
 
 
 def test_a_path_is_shown_as_given_and_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

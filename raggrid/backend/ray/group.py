@@ -25,7 +25,7 @@ from raggrid.study.tasks import from_config, from_metrics, to_metrics
 
 # How long a worker group may take to reach its next report after a stop before it is killed.
 STOP_SECONDS = 30.0
-POLL_SECONDS = 0.02
+STOP = "stop"
 
 
 def run_in_group(config: dict[str, Any]) -> None:
@@ -38,7 +38,7 @@ def run_in_group(config: dict[str, Any]) -> None:
 
     set_threads(config["cpus"])
     context = train.get_context()
-    rank, world, folder = context.get_world_rank(), context.get_world_size(), Path(config["mailbox"])
+    rank, world, decisions = context.get_world_rank(), context.get_world_size(), config["decisions"]
     device = get_device()
     stopped = False
 
@@ -47,21 +47,21 @@ def run_in_group(config: dict[str, Any]) -> None:
         name = worker.gather(uuid.uuid4().hex)[0]
         train.report({**to_metrics(made), "report": name})
         if made.status == Status.RUNNING:
-            answer = _await_decision(folder, name) if rank == 0 else False
+            answer = _await_decision(decisions, name) if rank == 0 else False
             stopped = bool(worker.sum(torch.tensor(float(answer), device=device)))
 
     worker = Worker(report, lambda: stopped, rank, world, device)
     run_task(from_config(config), worker)
 
 
-def _await_decision(folder: Path, name: str) -> bool:
+def _await_decision(decisions: Queue, name: str) -> bool:
     """True when the trial was stopped; returns as soon as Tune has seen the report ``name`` and decided."""
-    while not (folder / "stop").exists():
-        decided = folder / "continue"
-        if decided.exists() and decided.read_text() == name:
+    while True:
+        decided = decisions.get()
+        if decided == STOP or (decided == name and not decisions.empty()):  # then a stop came after it
+            return True
+        if decided == name:
             return False
-        time.sleep(POLL_SECONDS)
-    return True
 
 
 class _Forward(train.UserCallback):
@@ -77,7 +77,7 @@ class _Forward(train.UserCallback):
 class GroupTrial(tune.Trainable):
     """A Tune trial whose phase run trains on a Ray Train worker group.
 
-    The class form, with public interfaces only: a stop reaches the workers as a file, so they end by
+    The class form, with public interfaces only: a stop reaches the workers through a queue, so they end by
     themselves and their placement group is freed. (Stopped from outside, it would stay and block the study.)
     Embedding the corpus and answering train nothing: they run in the trial's own process, on one device.
     """
@@ -87,12 +87,11 @@ class GroupTrial(tune.Trainable):
         self.thread: threading.Thread | None = None
         if config["task"]["kind"] != "phase":
             return
-        self.mailbox = Path(config["scratch"]) / "mail" / f"{self.trial_id}-{uuid.uuid4().hex[:6]}"
-        self.mailbox.mkdir(parents=True)
         self.queue = Queue(maxsize=1, actor_options={"num_cpus": 0})
+        self.decisions = Queue(actor_options={"num_cpus": 0})
         self.error: BaseException | None = None
         self.last: dict[str, Any] = {}
-        trainer = _trainer({**config, "mailbox": str(self.mailbox)}, self.trial_id, self.queue)
+        trainer = _trainer({**config, "decisions": self.decisions}, self.trial_id, self.queue)
         self.thread = threading.Thread(target=self._fit, args=(trainer,), daemon=True)
         self.thread.start()
 
@@ -111,7 +110,7 @@ class GroupTrial(tune.Trainable):
             run_here(self.config, reports.append)
             return {**to_metrics(reports[-1]), "done": True}
         if self.last:
-            self._decide("continue", self.last["report"])
+            self.decisions.put(self.last["report"])
         while True:
             try:
                 self.last = self.queue.get(timeout=0.2)
@@ -121,11 +120,6 @@ class GroupTrial(tune.Trainable):
                     error = self.error or RuntimeError("The worker group ended without a last report.")
                     report = replace(failure(error), num_workers=self.config["workers"]).after(from_metrics(self.last))
                     return {**to_metrics(report), "done": True}
-
-    def _decide(self, name: str, text: str) -> None:
-        part = self.mailbox / f".{name}"
-        part.write_text(text)
-        part.rename(self.mailbox / name)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Only what Tune insists on: the trial's state lies in the run directory."""
@@ -138,12 +132,13 @@ class GroupTrial(tune.Trainable):
         """Early stop, completion or error: ask the workers to end, and keep their reports flowing until they have."""
         if self.thread is None:
             return
-        self._decide("stop", "")
+        self.decisions.put(STOP)
         deadline = time.monotonic() + STOP_SECONDS
         while self.thread.is_alive() and time.monotonic() < deadline:
             with contextlib.suppress(Empty):
                 self.queue.get(timeout=0.1)
         self.queue.shutdown(force=True)
+        self.decisions.shutdown(force=True)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take the next task in the same process: saves its start and its imports."""
@@ -165,6 +160,7 @@ def _trainer(config: dict[str, Any], name: str, queue: Queue) -> Any:
         ),
         run_config=train.RunConfig(
             name=f"{name}-{uuid.uuid4().hex[:6]}",
+            # All that is reported is metrics, so that nodes without this folder get on as well.
             storage_path=str(Path(config["scratch"]) / "train"),
             callbacks=[_Forward(queue)],
             failure_config=train.FailureConfig(max_failures=1),

@@ -32,14 +32,16 @@ def _terminated_like_interrupted() -> Iterator[None]:
 
 
 @_terminated_like_interrupted()
-def run_trials(controller: Controller, run: RunDirectory, allocation: Allocation, session_began: float) -> None:
+def run_trials(
+    controller: Controller, run: RunDirectory, allocation: Allocation, session_began: float, lease: str
+) -> None:
     """Hand out the study's tasks on ``allocation`` until it is done; returns early after Ctrl-C or SIGTERM."""
     with scratch(run.files) as folder:
-        _run_trials(controller, run, allocation, session_began, str(folder))
+        _run_trials(controller, run, allocation, session_began, lease, str(folder))
 
 
 def _run_trials(
-    controller: Controller, run: RunDirectory, allocation: Allocation, session_began: float, folder: str
+    controller: Controller, run: RunDirectory, allocation: Allocation, session_began: float, lease: str, folder: str
 ) -> None:
     from ray import tune
 
@@ -61,7 +63,7 @@ def _run_trials(
         tune.with_resources(run_inline if allocation.workers == 0 else GroupTrial, held_by_trial),
         param_space={"cpus": allocation.cpus, "gpus": allocation.gpus, "scratch": folder},
         tune_config=tune.TuneConfig(
-            search_alg=StudySearcher(controller, run.address, scheduler.stop_reasons, session_began),
+            search_alg=StudySearcher(controller, run.address, scheduler.stop_reasons, session_began, lease),
             scheduler=scheduler,
             num_samples=-1,
             max_concurrent_trials=allocation.slots,

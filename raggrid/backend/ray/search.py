@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from raggrid.backend.ray.cluster import Allocation, connected
+from raggrid.backend.ray.nodes import check_run_is_seen
 from raggrid.backend.ray.run_trials import run_trials
 from raggrid.data.checked import prepared_inputs
 from raggrid.display_names import told_precision, told_prompt
@@ -15,10 +16,12 @@ from raggrid.errors import StudyError, StudyInterrupted
 from raggrid.evaluation.prompt_fit import prompt_fit
 from raggrid.records import Closing, LedgerRecord, Status
 from raggrid.space.search_space import SearchSpace
+from raggrid.store.fence import Fenced
 from raggrid.store.files import Location, files_at
+from raggrid.store.lease import Lease, claimed
 from raggrid.store.run_directory import RunDirectory
-from raggrid.store.sessions import Session, claimed, forget_session, killed_session, session
-from raggrid.store.storage import is_full_disk
+from raggrid.store.sessions import Session, forget_session, killed_session, session
+from raggrid.store.storage import ends_study
 from raggrid.store.tables import check_free
 from raggrid.study import ledger
 from raggrid.study.budget import BudgetClock
@@ -71,20 +74,22 @@ def search(
         fresh = not storage.is_begun()
         fit = prompt_fit(space, data) if fresh else None
         if not fresh:
-            held.enter_context(claimed(storage.files))  # before a cluster is started for nothing
+            lease = held.enter_context(claimed(storage.files, say))  # before a cluster is started for nothing
         allocation = held.enter_context(connected(address, space.resources, say))
         if fresh:
             if not storage.is_begun():  # another search may have begun it meanwhile
                 noted = environment(space, data, allocation.device_types, fit)
                 say(f"{told_prompt(noted['prompt'])}\n{told_precision(noted['precision'])}")
                 begin(storage, space, data, noted)
-            held.enter_context(claimed(storage.files))
+            lease = held.enter_context(claimed(storage.files, say))
+        check_run_is_seen(storage.files, lease.file)
+        storage.files = Fenced(storage.files, lease.name)
         state = opened(storage, space, data, extend=extend)
         write_identity(storage, state, data)
         controller = Controller(state, storage, space.resources.workers, observers)
         controller.begin()
         try:
-            _carry_out(controller, storage, allocation)
+            _carry_out(controller, storage, allocation, lease)
         finally:
             controller.close()
         if not controller.broken:
@@ -95,19 +100,19 @@ def search(
     _raise_outcome(controller, storage)
 
 
-def _carry_out(controller: Controller, run: RunDirectory, allocation: Allocation) -> None:
+def _carry_out(controller: Controller, run: RunDirectory, allocation: Allocation, lease: Lease) -> None:
     """Run what is left, then close the ledger."""
     try:
         _close_books_of_killed_session(controller, run)
         with session(run.files, allocation.devices, allocation.workers) as now:
             controller.clock = _budget_clock(controller, now)
-            run_trials(controller, run, allocation, now.began)
+            run_trials(controller, run, allocation, now.began, lease.name)
             controller.renew_costs()
             controller.charge_idle(now.began, allocation.devices)
     except KeyboardInterrupt:
         return  # the second Ctrl-C: `_raise_outcome` says what is kept
     except OSError as error:
-        if not is_full_disk(error):
+        if not ends_study(error):
             raise
         controller.broken = controller.broken or str(error)
 

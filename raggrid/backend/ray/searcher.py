@@ -16,10 +16,15 @@ class StudySearcher(Searcher):
     """Tune asks it for the next trial and reports results to it; the `Controller` decides and keeps the state."""
 
     def __init__(
-        self, controller: Controller, run_dir: str, stop_reasons: Mapping[str, Status], session_began: float = 0.0
+        self,
+        controller: Controller,
+        run_dir: str,
+        stop_reasons: Mapping[str, Status],
+        session_began: float = 0.0,
+        lease: str = "",
     ) -> None:
         super().__init__()  # no metric: not every task has an objective
-        self.controller, self.run_dir = controller, run_dir
+        self.controller, self.run_dir, self.lease = controller, run_dir, lease
         self.stop_reasons, self.session_began = stop_reasons, session_began
         self.keys: dict[str, str] = {}
 
@@ -36,8 +41,8 @@ class StudySearcher(Searcher):
         controller = self.controller
         at, released_at = controller.started_at[task.key], controller.released_at.get(task.key, 0.0)
         return to_config(Dispatch(
-            task=task, run_dir=self.run_dir, workers=controller.workers, at=at, released_at=released_at,
-            session_began=self.session_began,
+            task=task, run_dir=self.run_dir, lease=self.lease, workers=controller.workers, at=at,
+            released_at=released_at, session_began=self.session_began,
         ))  # fmt: skip
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
