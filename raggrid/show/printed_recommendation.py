@@ -11,7 +11,7 @@ from rich.text import Text
 
 from raggrid.analysis.judging.answer_sentences import share
 from raggrid.analysis.recommend import Recommendation, TableRow
-from raggrid.analysis.standings import MoreData
+from raggrid.analysis.standings import LineStanding, MoreData
 from raggrid.analysis.units import Unit, unit_for
 from raggrid.display_names import display_name, label, recall_label
 from raggrid.show.layout import new_table, percent, show_table
@@ -44,7 +44,7 @@ def show_recommendation(result: Recommendation, out: Console) -> None:
     if len(result.standings) > 1:
         show_table(_difference_table(result), out)
     grounds = result.grounds.sentences if result.grounds else ()
-    for line in (*_legend(result), *grounds, *_settled(result)):
+    for line in (*_legend(result), *_columns_explained(result), *grounds):
         _indented(out, line)
     _prices(result, out)
     for line in (*_controls(result), *_labels(result), *result.notes):
@@ -126,25 +126,44 @@ def _legend(result: Recommendation) -> Iterator[str]:
 
 
 def _difference_table(result: Recommendation) -> Table:
-    level = f"{100 * result.confidence:g}% interval"
-    table = new_table(
-        f"Points of {label(result.metric)} against the best of the others; margin {100 * result.margin:g}"
-    )
+    margin = f"{100 * result.margin:g}"
+    table = new_table(f"Points of {label(result.metric)} against the best of the others; margin {margin}")
     table.add_column("strategy", no_wrap=True)
-    for name in ("difference", level, "within margin", "expected loss"):
+    names = ("points", f"{100 * result.confidence:g}% interval", f"within {margin}", "loss")
+    for name in names:
         table.add_column(name, justify="right", no_wrap=True)
+    settling = any(row.settled_by for row in result.standings)
+    if settling:
+        table.add_column("settled by", no_wrap=True)
     for row in result.standings:
         table.add_row(
             display_name(row.strategy, row.loss), f"{100 * row.difference:+.1f}",
             f"{100 * row.low:+.1f} to {100 * row.high:+.1f}", share(row.probability), f"{100 * row.expected_loss:.1f}",
+            *([_settling(row)] if settling else []),
         )  # fmt: skip
     return table
 
 
-def _settled(result: Recommendation) -> Iterator[str]:
-    for row in result.standings:
-        for plan in row.settled_by[:1]:
-            yield f"{display_name(row.strategy, row.loss)}: {plan.sentence[0].lower()}{plan.sentence[1:]}"
+def _settling(row: LineStanding) -> str:
+    if not row.settled_by:
+        return "-"
+    plan = row.settled_by[0]
+    kind = "" if plan.kind == "questions" else f" {plan.kind}"
+    return f"{compact(plan.low)}-{compact(plan.high)}{kind}: {'worse' if plan.call == 'worse' else 'as good'}"
+
+
+def compact(count: int) -> str:
+    """A number of questions in few characters: 950, 1.2k, 63k."""
+    return str(count) if count < 1_000 else f"{count / 1_000:.1f}k" if count < 10_000 else f"{count / 1_000:,.0f}k"
+
+
+def _columns_explained(result: Recommendation) -> Iterator[str]:
+    if len(result.standings) < 2:
+        return
+    yield f"within {100 * result.margin:g}: probability of being at most that far below the best."
+    yield "loss: points below the best, in expectation."
+    if any(row.settled_by for row in result.standings):
+        yield "settled by: with how many questions half to four fifths of such studies settle it, and which way."
 
 
 def _prices(result: Recommendation, out: Console) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from raggrid.analysis.inference.decision import LIKELY, Grade
-from raggrid.analysis.inference.simultaneous import Standing
+from raggrid.analysis.inference.simultaneous import Call, Standing
 from raggrid.analysis.judging.findings import Findings
 from raggrid.analysis.judging.judgement import Judgement
 from raggrid.analysis.judging.next_steps import more_seeds
 from raggrid.analysis.recommendation import Recommended
-from raggrid.analysis.standings import Deployed, Grounds
+from raggrid.analysis.standings import Deployed, Grounds, NetBenefit
 from raggrid.analysis.units import told
 from raggrid.display_names import display_name
 
@@ -43,11 +43,20 @@ def deploy_answer(found: Findings) -> Deployed | None:
         reason = "It is the only trained pipeline."
     else:
         reason += f" It is within {points(how.margin)} of the best with a probability of {share(own.probability)}."
+        reason += _more_questions(found) if own.grade is Grade.OPEN else ""
     return Deployed(
         strategy=own.line.strategy, loss=own.line.loss, seed=own.seed, pipeline_id=own.pipeline_id,
         grade=own.grade.value, reason=reason, score=own.score, probability=own.probability,
         expected_loss=own.expected_loss,
     )  # fmt: skip
+
+
+def _more_questions(found: Findings) -> str:
+    if found.prices.question is None or found.judged is None:
+        return " More questions would tell them apart."
+    seconds = found.judged.num_questions * found.prices.question
+    cost = told(seconds, seconds, found.studies.devices)
+    return f" More questions would tell them apart; as many again cost {cost} of answering."
 
 
 def next_time_answer(found: Findings) -> Recommended | None:
@@ -128,14 +137,26 @@ def _next_step(found: Findings, judged: Judgement, place: int) -> Iterator[str]:
     if len(judged.lines) == 1:
         yield "Next: measure a second strategy."
         return
+    if found.worth:
+        yield _best_offer(found.worth)
     missing = more_seeds(judged.evidence)
     if missing:
         seeds = "one further seed" if missing == 1 else f"{missing} further seeds"
         yield f"Next: train the winners with {seeds}{_price_of_seeds(found, missing)} (raggrid search --extend)."
-    elif found.settled_by[place]:
-        yield f"Next: {found.settled_by[place][0].sentence[0].lower()}{found.settled_by[place][0].sentence[1:]}"
-    elif judged.found.standings[place].call == "unresolved":
-        yield "No number of further questions within reach would settle it."
+    if found.settled_by[place]:
+        yield found.settled_by[place][0].sentence
+    elif judged.found.standings[place].call is Call.UNRESOLVED:
+        yield "No number of further questions within reach would settle its difference to the best."
+
+
+def _best_offer(worth: NetBenefit) -> str:
+    """Whether to buy more data before deciding."""
+    best = max(worth.more_data, key=lambda own: own.expected_gain - own.dollars, default=None)
+    if best is None:
+        return "What more data would cost is not recorded."
+    if best.expected_gain <= best.dollars:
+        return "Deciding now is worth more than further questions or seeds."
+    return f"Before deciding: {best.sentence}"
 
 
 def _price_of_seeds(found: Findings, missing: int) -> str:
