@@ -41,8 +41,7 @@ def _step(
     ratio = float(judged.costs[other] / judged.costs[one]) if judged.costs[one] else None
     low, high = interval(100 * (judged.draws[:, other] - judged.draws[:, one]), confidence)
     names = [display_name(*judged.lines[place].key) for place in (one, other)]
-    more = f"{100 * (ratio - 1):.0f}% more" if ratio and ratio < 3 else f"{ratio:.1f} times the" if ratio else "more"
-    cost = f"for {more} {basis} cost than {names[0]} ({told(extra, extra, devices)} more)"
+    cost = f"for {told(extra, extra, devices)} more {basis} cost than {names[0]}{_relative(ratio)}"
     dollars = None if price is None else extra / SECONDS * price / points
     money = "" if dollars is None else f"; {dollars:.2g} dollars per point"
     sentence = f"{names[1]}: {points:+.1f} points ({low:+.1f} to {high:+.1f}) {cost}{money}."
@@ -51,6 +50,13 @@ def _step(
         than_loss=judged.lines[one].loss, points=points, low=low, high=high, extra_device_seconds=extra,
         cost_ratio=ratio, device_seconds_per_point=extra / points, dollars_per_point=dollars, sentence=sentence,
     )  # fmt: skip
+
+
+def _relative(ratio: float | None) -> str:
+    if ratio is None:
+        return ""
+    more = 100 * (ratio - 1)
+    return f" ({ratio:.1f} times)" if ratio >= 3 else f" ({more:.0f}% more)" if more >= 1 else " (under 1% more)"
 
 
 def worth_of(judged: Judgement, dollars_per_point: float, price: float, prices: Prices, margin: float) -> NetBenefit:
