@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from raggrid.backend.ray.search import asked
 from raggrid.data.checked import checked_data
 from raggrid.data.folder import read_folder
 from raggrid.demo import make_world, write_world
 from raggrid.errors import DataError
+from raggrid.worker.opening import asked
 from tests.records import made_space
 
 PASSAGES: list[dict[str, Any]] = [
