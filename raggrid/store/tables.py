@@ -185,8 +185,7 @@ def read_unseen(run: Location, record: type[R], seen: set[str]) -> list[R]:
 
 def _records(files: Files, table: pa.Table, record: type[R]) -> list[R]:
     """The rows as records. Raises `RecordError` for a word that this release does not know."""
-    hints = {name: typing.get_origin(hint) or hint for name, hint in typing.get_type_hints(record).items()}
-    made = {name: make for name, make in hints.items() if make is tuple or _is_enum(make)}
+    made = {name: make for name, hint in typing.get_type_hints(record).items() if (make := _made_by(hint))}
     for name, words in made.items():
         unknown = set() if words is tuple else set(table[name].unique().to_pylist()) - {str(word) for word in words}
         if unknown:
@@ -194,7 +193,16 @@ def _records(files: Files, table: pa.Table, record: type[R]) -> list[R]:
                 f"{files}/{TABLES[record]}: column {name}: got '{min(unknown)}'; expected one of {', '.join(words)}. A "
                 "newer raggrid wrote this: update raggrid."
             )
-    return [record(**{**row, **{name: make(row[name]) for name, make in made.items()}}) for row in table.to_pylist()]
+    return [
+        record(**{**row, **{name: make(row[name]) for name, make in made.items() if row[name] is not None}})
+        for row in table.to_pylist()
+    ]
+
+
+def _made_by(hint: Any) -> Any:
+    """What makes a value of a column from Arrow's plain one; None where that is the value."""
+    options = [hint, *typing.get_args(hint)]
+    return tuple if any(typing.get_origin(option) is tuple for option in options) else hint if _is_enum(hint) else None
 
 
 def read_space(run: Location) -> SearchSpace:

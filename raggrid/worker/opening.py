@@ -24,14 +24,17 @@ def begin(run: RunDirectory, space: SearchSpace, data: Dataset, noted: Mapping[s
         RecordError: the folder is not empty, or cannot be written.
     """
     create_run(run.files, space, noted)
-    run.append(list(_asked(data)))
+    run.append(list(asked(data)))
 
 
-def _asked(data: Dataset) -> Iterator[QuestionRecord]:
+def asked(data: Dataset) -> Iterator[QuestionRecord]:
     for split, questions in data.splits.items():
         if split != "train":
             for row in questions:
-                yield QuestionRecord(split=split, question_id=row.id, question=row.question, answers=row.answers)
+                yield QuestionRecord(
+                    split=split, question_id=row.id, question=row.question, answers=row.answers,
+                    context_ids=row.context_ids, group=row.group,
+                )  # fmt: skip
 
 
 def opened(run: RunDirectory, space: SearchSpace, data: Dataset, *, extend: bool) -> StudyState:
