@@ -184,6 +184,11 @@ class PipelineRecord:
     marginal_device_seconds: float
     contains_answer: float | None = None
     rouge_l: float | None = None
+    recall_at_1: float | None = None
+    recall_at_2: float | None = None
+    recall_at_5: float | None = None
+    recall_at_10: float | None = None
+    recall_at_20: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -203,6 +208,11 @@ class PredictionRecord:
     retrieved_ids: tuple[str, ...]
     contains_answer: float | None = None
     rouge_l: float | None = None
+    recall_at_1: float | None = None
+    recall_at_2: float | None = None
+    recall_at_5: float | None = None
+    recall_at_10: float | None = None
+    recall_at_20: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from raggrid.analysis.results import Results, StrategyResult
+from raggrid.analysis.results import Results, StrategyResult, pooled_controls
 from raggrid.display_names import label
 from raggrid.evaluation.metrics import METRICS
+from raggrid.strategies import STRATEGIES
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,11 @@ class Controls:
     closed_book: ClosedBook | None
 
 
-def controls_of(results: Sequence[Results], closed_book: StrategyResult | None) -> Controls:
+def controls_of(results: Sequence[Results]) -> Controls:
     """The controls of one or more studies, weighted by their questions."""
-    scores = closed_book.means() if closed_book else {}
-    book = ClosedBook(scores["exact_match"], scores["f1"], scores) if closed_book else None
+    found = next((line for line in pooled_controls(results) if not STRATEGIES[line.strategy].reads_passages), None)
+    scores = found.means() if found else {}
+    book = ClosedBook(scores["exact_match"], scores["f1"], scores) if found else None
     return Controls(_constant(results), book)
 
 

@@ -19,7 +19,6 @@ from raggrid.analysis.warnings import warnings_of
 from raggrid.errors import InputError
 from raggrid.evaluation.metrics import MetricName
 from raggrid.store.files import Location
-from raggrid.strategies import STRATEGIES
 
 __all__ = ["Compared", "CostBasis", "Recommendation", "Recommended", "TableRow", "recommend"]
 
@@ -66,7 +65,7 @@ def recommend(
     """
     _check(margin, confidence, max_device_hours, max_dollars, price)
     results = [without_in_hand(result, have) for result in load_all(run_dirs)]
-    lines, closed_book = _split_off_control(pooled(results))
+    lines = _in_common(pooled(results))
     price = device_price(results, price)
     basis = cost_basis(lines, cost, known_learning_rates=known_learning_rates)
     judged, size = judge(lines, metric, margin=margin, confidence=confidence, resamples=resamples, seed=seed)
@@ -77,7 +76,7 @@ def recommend(
     chosen = cheapest_not_worse(allowed, basis)
     labels_used = have is not None and phase_in_hand(have).needs_labels
     rule = paper_rule(labels=has_labels, known_learning_rates=known_learning_rates, have=have)
-    controls = controls_of(results, closed_book)
+    controls = controls_of(results)
     unit = unit_for([limit or 0.0, *(cost_of(line, basis) for line in lines)], _devices(results))
     return Recommendation(
         recommended=recommended(chosen, allowed, judged, basis, metric, size) if chosen else None,
@@ -134,15 +133,12 @@ def _limit(max_device_hours: float | None, max_dollars: float | None, price: flo
     return min(limits, default=None)
 
 
-def _split_off_control(lines: Sequence[StrategyResult]) -> tuple[list[StrategyResult], StrategyResult | None]:
-    """The strategies to choose from, and the control that reads no passages, which is not one of them."""
-    control = next((line for line in lines if not STRATEGIES[line.strategy].reads_passages), None)
-    rest = [line for line in lines if line is not control]
-    if not rest:
+def _in_common(lines: Sequence[StrategyResult]) -> Sequence[StrategyResult]:
+    if not lines:
         raise InputError(
             "recommend: the runs have no strategy in common; expected at least one. Give one run at a time."
         )
-    return rest, control
+    return lines
 
 
 def _compared(judged: Sequence[Judged], grade: str) -> tuple[Compared, ...]:

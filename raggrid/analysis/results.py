@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
 from typing import Any
@@ -18,6 +18,7 @@ from raggrid.records import PipelineRecord, TrialRecord
 from raggrid.space.search_space import SearchSpace
 from raggrid.store.files import Files, Location, files_at
 from raggrid.store.tables import read, read_environment, read_space
+from raggrid.strategies import STRATEGIES
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,8 @@ class StrategyResult:
 
 @dataclass(frozen=True)
 class Results:
-    """What a study has found so far. ``missing``: planned strategies without a measured pipeline; ``answers``: all
-    rows of `pipelines`."""
+    """What a study has found so far. ``measured``: the strategies to choose from; ``controls``: what they are read
+    against. ``missing``: planned strategies without a measured pipeline; ``answers``: all rows of `pipelines`."""
 
     run: Files
     space: SearchSpace
@@ -80,6 +81,7 @@ class Results:
     measured: tuple[StrategyResult, ...]
     missing: tuple[PlanKey, ...] = field(default=())
     answers: tuple[PipelineRecord, ...] = field(default=())
+    controls: tuple[StrategyResult, ...] = field(default=())
 
     @cached_property
     def trials_by_search(self) -> Mapping[str, list[TrialRecord]]:
@@ -145,15 +147,17 @@ def load_results(run_dir: Location) -> Results:
         )
     split = "test" if any(row.split == "test" for row in rows) else "validation"
     if environment.get("imported"):
-        measured = tuple(_imported(row) for row in rows if row.split == split)
+        lines = tuple(_imported(row) for row in rows if row.split == split)
     else:
         winners = _winners(graph, rows, trials, space.selection.metric)
-        measured = tuple(_strategy_results(winners, rows, read_answers(run, split), split))
-    done = {line.key for line in measured}
+        lines = tuple(_strategy_results(winners, rows, read_answers(run, split), split))
+    done = {line.key for line in lines}
     missing = tuple(plan.key for plan in graph.pipelines if plan.key not in done)
+    controls = tuple(line for line in lines if STRATEGIES[line.strategy].is_control)
+    measured = tuple(line for line in lines if not STRATEGIES[line.strategy].is_control)
     if not measured:
         raise RecordError(f"{run}: no strategy is answered on {split} yet. Let the search continue.")
-    return Results(run, space, graph, environment, tuple(trials), measured, missing, tuple(rows))
+    return Results(run, space, graph, environment, tuple(trials), measured, missing, tuple(rows), controls)
 
 
 def _winners(
@@ -240,9 +244,19 @@ def pooled(results: Sequence[Results]) -> tuple[StrategyResult, ...]:
         raise InputError(
             "got imported tables and studies; expected one kind, since they cannot be pooled. Give them separately."
         )
-    tables = [{line.key: line for line in result.measured} for result in results]
+    return _pooled([result.measured for result in results], _averaged if results[0].imported else _side_by_side)
+
+
+def pooled_controls(results: Sequence[Results]) -> tuple[StrategyResult, ...]:
+    """As `pooled` for the controls that all studies have; of imported tables none."""
+    return () if any(result.imported for result in results) else _pooled([r.controls for r in results], _side_by_side)
+
+
+def _pooled(
+    studies: Sequence[Sequence[StrategyResult]], join: Callable[[Sequence[StrategyResult]], StrategyResult]
+) -> tuple[StrategyResult, ...]:
+    tables = [{line.key: line for line in lines} for lines in studies]
     shared = [key for key in tables[0] if all(key in table for table in tables)]
-    join = _averaged if results[0].imported else _side_by_side
     return tuple(join([table[key] for table in tables]) for key in shared)
 
 

@@ -38,7 +38,19 @@ def checked_data(space: SearchSpace) -> Dataset:
             f"strategy '{needy[0]}' needs context labels; {unlabelled} of {total} training questions have none. "
             f"Label them, or use {others}."
         )
+    _check_gold(space, data)
     return data
+
+
+def _check_gold(space: SearchSpace, data: Dataset) -> None:
+    """A control that reads labelled passages answers the questions that have some: every split needs one."""
+    reading = [name for name in space.strategies if STRATEGIES[name].given_labelled]
+    for split, rows in data.splits.items():
+        if reading and split != "train" and data.num_unlabelled(split) == len(rows):
+            raise DataError(
+                f"strategy '{reading[0]}' answers from labelled passages; none of the {len(rows)} {split} questions "
+                f"has any. Label some, or leave out {', '.join(reading)}."
+            )
 
 
 def checked_inputs(space: SearchSpace) -> tuple[SearchSpace, Dataset]:

@@ -15,7 +15,10 @@ from typing import Literal, NamedTuple, get_args
 from raggrid.records import Question
 
 AnswerMetric = Literal["f1", "exact_match", "contains_answer", "rouge_l"]
-MetricName = Literal[AnswerMetric, "recall_at_k"]
+MetricName = Literal[
+    AnswerMetric, "recall_at_k", "recall_at_1", "recall_at_2", "recall_at_5", "recall_at_10", "recall_at_20"
+]
+RECALL_DEPTHS = (1, 2, 5, 10, 20)  # beside the k of the answer: how far down an embedder has the passages
 ANSWER_METRICS: tuple[str, ...] = get_args(AnswerMetric)
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -107,6 +110,7 @@ METRICS: Mapping[str, Metric] = {
     "recall_at_k": Metric("recall@k", None),
     "contains_answer": Metric("contained answers", contains_answer),
     "rouge_l": Metric("ROUGE-L", rouge_l),
+    **{f"recall_at_{depth}": Metric(f"recall@{depth}", None) for depth in RECALL_DEPTHS},
 }
 
 

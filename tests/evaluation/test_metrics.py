@@ -19,6 +19,7 @@ from raggrid.evaluation.evaluator import score
 from raggrid.evaluation.metrics import (
     ANSWER_METRICS,
     METRICS,
+    RECALL_DEPTHS,
     AnswerMetric,
     MetricName,
     exact_match,
@@ -117,15 +118,16 @@ def test_rouge_l_sees_the_order_of_words() -> None:
 
 
 def test_a_metric_is_one_line_of_data_with_a_column_in_both_tables() -> None:
-    assert set(METRICS) == set(ANSWER_METRICS) | {"recall_at_k"}
-    assert set(get_args(MetricName)) == {*get_args(AnswerMetric), "recall_at_k"} == set(METRICS)
+    recalls = {"recall_at_k", *(f"recall_at_{depth}" for depth in RECALL_DEPTHS)}
+    assert set(METRICS) == set(ANSWER_METRICS) | recalls
+    assert set(get_args(MetricName)) == {*get_args(AnswerMetric), *recalls} == set(METRICS)
     for record in (PredictionRecord, PipelineRecord):
         assert set(METRICS) <= {field.name for field in fields(record)}
     question = Question(id="q", question="Where?", answers=("Paris",), context_ids=("p2",))
     scored = score(question, "in the Paris", ("p1", "p2"), k=2)
     assert scored.scores == {
         "f1": pytest.approx(2 / 3), "exact_match": 0.0, "recall_at_k": 1.0, "contains_answer": 1.0,
-        "rouge_l": pytest.approx(2 / 3),
+        "rouge_l": pytest.approx(2 / 3), "recall_at_1": 0.0, **{f"recall_at_{depth}": 1.0 for depth in (2, 5, 10, 20)},
     }  # fmt: skip
     unread = score(question, "Paris", (), k=2)
     assert unread.scores["recall_at_k"] is None
