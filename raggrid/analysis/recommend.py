@@ -8,6 +8,7 @@ from typing import Any
 
 from raggrid.analysis.controls import controls_of, no_better_than_controls
 from raggrid.analysis.explanations import disagreement, none_because, recommended
+from raggrid.analysis.headroom.recorded_headroom import headroom_of
 from raggrid.analysis.in_hand import without_in_hand
 from raggrid.analysis.label_price import label_value
 from raggrid.analysis.recommendation import Compared, Recommendation, Recommended, TableRow, known
@@ -108,6 +109,7 @@ def recommend(
             "means_only": bool(lines[0].aggregates),
         },
         notes=tuple(dict.fromkeys(note for result in results for note in (result.imported or {}).get("notes", ()))),
+        headroom=headroom_of(results, metric, confidence=confidence, seed=seed),
     )  # fmt: skip
 
 

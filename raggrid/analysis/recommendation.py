@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, is_dataclass
 from typing import Any
 
 from raggrid.analysis.controls import Controls
+from raggrid.analysis.headroom.decomposition import Headroom
 from raggrid.analysis.label_price import LabelValue
 from raggrid.analysis.rule import Rule
 
@@ -97,6 +98,7 @@ class Recommendation:
     num_seeds: int
     case: dict[str, Any]
     notes: tuple[str, ...]
+    headroom: Headroom | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data with every number and sentence; unknown numbers are None."""

@@ -13,6 +13,7 @@ from raggrid.analysis.recommend import Compared, Recommendation, TableRow
 from raggrid.analysis.units import Unit, unit_for
 from raggrid.display_names import display_name, label, recall_label
 from raggrid.show.layout import new_table, percent, show_table
+from raggrid.show.printed_headroom import show_headroom
 
 MARKS = {"as_good": ("as good", "green"), "worse": ("worse", "red"), "unresolved": ("unresolved", "yellow")}
 COSTS = ("final_device_seconds", "search_device_seconds", "marginal_device_seconds")
@@ -33,6 +34,7 @@ def show_recommendation(result: Recommendation, out: Console) -> None:
     show_table(_score_table(result), out)
     for line in (*_legend(result), *_pairs(result), *_controls(result), *_labels(result), *result.notes):
         _indented(out, line)
+    show_headroom(result.headroom.sentences if result.headroom else (), out)
     for warning in result.warnings:
         out.print(Text.assemble(("Warning: ", "yellow"), warning), highlight=False)
 
