@@ -122,10 +122,9 @@ def _in_letters(
                      for kind in ("person", "place"))  # fmt: skip
 
     def written(question: Question) -> Question:
-        senders = [
-            [name for key, name in named.items() if key not in question.context_ids] for named in (people, towns)
-        ]
-        return replace(question, question=as_letter(question.question, *senders, rng))
+        who, town = ([name for key, name in named.items() if key not in question.context_ids]
+                     for named in (people, towns))  # fmt: skip
+        return replace(question, question=as_letter(question.question, who, town, rng))
 
     return {split: tuple(map(written, questions)) for split, questions in splits.items()}
 
