@@ -83,6 +83,15 @@ class RecallCurve:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ControlScore:
+    """What a control scores on the same questions; ``score`` with its interval."""
+
+    strategy: str
+    loss: str | None
+    score: Gap
+
+
+@dataclass(frozen=True, kw_only=True)
 class Headroom:
     """Over ``num_questions`` that have labels and that all lines answered; ``num_unlabelled`` are left out.
 
@@ -94,6 +103,7 @@ class Headroom:
     num_questions: int
     num_unlabelled: int
     lines: tuple[LineHeadroom, ...]
+    controls: tuple[ControlScore, ...]
     answer_format: AnswerFormat
     recall_curves: tuple[RecallCurve, ...]
     sentences: tuple[str, ...] = ()
@@ -147,6 +157,7 @@ def headroom(
         num_questions=len(names),
         num_unlabelled=len(asked - {name for line in bounding for name in line.question_ids}),
         lines=tuple(_line(gaps, line.key, bounds[line.key].key, metric) for line in lines if line.key in bounds),
+        controls=tuple(_control(gaps, line.key, metric) for line in (*bounding, *shown)),
         answer_format=_answer_format(gaps, metric),
         recall_curves=tuple(curve for line in lines if (curve := _recall_curve(line))),
     )
@@ -200,6 +211,12 @@ def _line(gaps: PairedGaps, key: PlanKey, bound: PlanKey, metric: str) -> LineHe
         missing=gaps.between("all right", own), retrieval=gaps.between(gold, own),
         reading=gaps.between("all right", gold),
     )  # fmt: skip
+
+
+def _control(gaps: PairedGaps, key: PlanKey, metric: str) -> ControlScore:
+    missing = gaps.between("all right", _Row(*key, metric))
+    score = Gap(value=1 - missing.value, low=max(0.0, 1 - missing.high), high=min(1.0, 1 - missing.low))
+    return ControlScore(strategy=key.strategy, loss=key.loss, score=score)
 
 
 def _answer_format(gaps: PairedGaps, metric: str) -> AnswerFormat:

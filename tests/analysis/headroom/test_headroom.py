@@ -96,6 +96,13 @@ def test_intervals_hold_what_was_planted(studies: list[Headroom]) -> None:
     assert np.mean([covers(each.answer_format.not_equal, planted["not_equal"] * right) for each in studies]) >= 0.92  # type: ignore[arg-type]
 
 
+def test_controls_have_intervals_of_their_own(studies: list[Headroom]) -> None:
+    for place, (key, generator) in enumerate(GOLD.items()):
+        assert {(each.controls[place].strategy, each.controls[place].loss) for each in studies} == {key}
+        held = np.mean([covers(each.controls[place].score, READS[generator][0]) for each in studies])
+        assert 0.92 <= held <= 0.985, (key, held)
+
+
 def test_bounds_bracket_every_trained_line(studies: list[Headroom]) -> None:
     """What is told before tuning, of the un-tuned line alone, and what tuning the embedder then reaches."""
     for each in studies:
