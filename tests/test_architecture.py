@@ -18,7 +18,8 @@ TESTS = Path(__file__).parent
 ROOMS = (
     "errors", "records", "evaluation/metrics", "strategies", "space", "searches", "graph", "identity", "costs",
     "unit_costs", "model_size", "display_names", "store", "rag", "data", "study", "demo", "evaluation", "finetune",
-    "worker", "backend/ray", "backend/simulator", "planning", "analysis", "published", "report", "show", "cli",
+    "worker", "backend/ray", "backend/simulator", "analysis/inference", "planning", "analysis", "published", "report",
+    "show", "cli",
 )  # fmt: skip
 # Each library, and the rooms or files that may import it.
 OWNERS: Mapping[str, str] = {
@@ -49,6 +50,7 @@ FORBIDDEN: Mapping[str, tuple[str, ...]] = {
     "study": ("ray", "torch", *DISK),
     "worker": ("ray",),
     "finetune": ("ray",),
+    "analysis/inference": ("ray", "torch", *DISK),
     "analysis": ("ray", "torch", "raggrid.rag", "raggrid.finetune", "raggrid.worker", "raggrid.backend"),
 }
 # The one part of the store that a room may know, where it may not know all.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from raggrid.analysis.results import Results, StrategyResult, pooled_controls
+from raggrid.analysis.results import Results, StrategyResult
 from raggrid.display_names import label
 from raggrid.evaluation.metrics import METRICS
 from raggrid.strategies import STRATEGIES
@@ -42,9 +42,9 @@ class Controls:
     closed_book: ClosedBook | None
 
 
-def controls_of(results: Sequence[Results]) -> Controls:
-    """The controls of one or more studies, weighted by their questions."""
-    found = next((line for line in pooled_controls(results) if not STRATEGIES[line.strategy].reads_passages), None)
+def controls_of(results: Sequence[Results], lines: Sequence[StrategyResult]) -> Controls:
+    """The controls of one or more studies, weighted by their questions; ``lines``: those that are pipelines."""
+    found = next((line for line in lines if not STRATEGIES[line.strategy].reads_passages), None)
     scores = found.means() if found else {}
     book = ClosedBook(scores["exact_match"], scores["f1"], scores) if found else None
     return Controls(_constant(results), book)

@@ -5,16 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 
-from raggrid.analysis.bootstrap import resample
+from raggrid.analysis.cost_choice import CostBasis, cost_basis, cost_of
 from raggrid.analysis.cost_spread import cost_interval
+from raggrid.analysis.inference.evidence import gather, interval
+from raggrid.analysis.inference.means_only import ASSUMED_QUESTIONS
+from raggrid.analysis.judging.fair_scores import fair
+from raggrid.analysis.judging.judgement import identity_of, scores_of
+from raggrid.analysis.judging.question_links import asked_of, clusters_of
 from raggrid.analysis.results import Results, StrategyResult, load_all
 from raggrid.analysis.search_curves import SearchCurve, search_curves
-from raggrid.analysis.statistics import NORMAL, interval
-from raggrid.analysis.verdicts import ASSUMED_QUESTIONS, CostBasis, cost_basis, cost_of, score_cube
 from raggrid.errors import InputError
 from raggrid.evaluation.metrics import MetricName
 from raggrid.store.files import Location
@@ -181,12 +185,19 @@ def _study(result: Results, metric: MetricName, basis: CostBasis, resamples: int
             )
         quality = np.array(means, dtype=np.float64)
         return _Study(result, lines, costs, quality, None, min(line.num_questions for line in lines))
+    asked = asked_of(result)
+    own = {line.key: line for line in fair(result, asked, metric).results.measured}
+    lines = [own[line.key] for line in lines]
     try:
-        scores = score_cube(lines, metric)
+        common = scores_of(lines, metric)
     except InputError as error:
         raise InputError(f"{result.run}: {error}") from None
-    drawn = resample(scores, resamples=resamples, seed=seed)
-    return _Study(result, lines, costs, drawn.means, drawn.draws(), scores.shape[-1])
+    evidence = gather(
+        common.cube, clusters_of([asked], [{}], common.question_ids), same=[identity_of(line) for line in lines],
+        tuned=[bool(STRATEGIES[line.strategy].phases) for line in lines], resamples=resamples, seed=seed,
+    )  # fmt: skip
+    draws = evidence.draws(strategies=evidence.num_seeds > 1)
+    return _Study(result, lines, costs, evidence.means, draws, len(common.question_ids))
 
 
 def _points(study: _Study, basis: CostBasis, confidence: float) -> Iterator[FrontierPoint]:
@@ -214,7 +225,7 @@ def _quality_interval(study: _Study, index: int, confidence: float) -> tuple[flo
         return interval(study.draws[:, index], confidence)
     # A mean of scores in [0, 1] has no larger variance than that of right and wrong answers (Bhatia and Davis 2000).
     mean, size = float(study.quality[index]), study.num_questions or ASSUMED_QUESTIONS
-    half = NORMAL.inv_cdf(1.0 - (1.0 - confidence) / 2.0) * math.sqrt(mean * (1.0 - mean) / size)
+    half = NormalDist().inv_cdf(1.0 - (1.0 - confidence) / 2.0) * math.sqrt(mean * (1.0 - mean) / size)
     return max(0.0, mean - half), min(1.0, mean + half)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from raggrid.graph import PipelinePlan, StudyGraph, study_graph
 from raggrid.planning.pricing import Pricing
+from raggrid.planning.resolution import PlannedResolution, planned_resolution
 from raggrid.searches import PhaseSearch
 from raggrid.space.rates import rungs
 from raggrid.space.search_space import SearchSpace
@@ -47,7 +48,8 @@ class PlannedStrategy:
 
 @dataclass(frozen=True)
 class Plan:
-    """A study before it runs. ``pricing`` is None if the size of its models is unknown."""
+    """A study before it runs. ``pricing`` is None if the size of its models is unknown, ``resolution`` (what its
+    questions can show) if their number is, or if there is nothing to compare."""
 
     name: str
     searches: tuple[PlannedSearch, ...]
@@ -61,14 +63,24 @@ class Plan:
     pricing: Pricing | None = None
     unpriced_because: str | None = None
     num_trials_of_further_seeds: int = 0
+    resolution: PlannedResolution | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
         return asdict(self)
 
 
-def trial_plan(space: SearchSpace, pricing: Pricing | None = None, *, unpriced_because: str | None = None) -> Plan:
-    """The trials of a space, with its bill or the reason why there is none. Reads neither data nor models."""
+def trial_plan(
+    space: SearchSpace,
+    pricing: Pricing | None = None,
+    *,
+    unpriced_because: str | None = None,
+    reported: tuple[str, int] | None = None,
+) -> Plan:
+    """The trials of a space, with its bill or the reason why there is none. Reads neither data nor models.
+
+    ``reported``: the split that verdicts will be on, and its number of questions.
+    """
     graph = study_graph(space)
     strategies = tuple(_strategy(graph, plan) for plan in graph.pipelines)
     # A control that reads another's generator would not be run without it.
@@ -90,6 +102,7 @@ def trial_plan(space: SearchSpace, pricing: Pricing | None = None, *, unpriced_b
         pricing=pricing,
         unpriced_because=unpriced_because,
         num_trials_of_further_seeds=graph.num_trials() - num_trials,
+        resolution=planned_resolution(graph, *reported) if reported else None,
     )
 
 

@@ -80,8 +80,16 @@ def plan(
     except ModelError as error:
         if pilot or given:
             raise
-        return trial_plan(space, unpriced_because=str(error))
-    return trial_plan(space, _pricing(space, machines, given, (work, fit), *sizes))
+        return trial_plan(space, unpriced_because=str(error), reported=_reported(work))
+    pricing = _pricing(space, machines, given, (work, fit), *sizes)
+    return trial_plan(space, pricing, reported=_reported(work))
+
+
+def _reported(work: Workload) -> tuple[str, int] | None:
+    """The split that verdicts will be on, and its size; None where the data are not at hand."""
+    if work.num_passages is None:
+        return None
+    return ("test", work.num_test) if work.num_test else ("validation", work.num_validation)
 
 
 def _pricing(

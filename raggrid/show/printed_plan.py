@@ -27,6 +27,8 @@ def show_plan(result: Plan, out: Console) -> None:
         "Early stopping and reused answers reduce this.",
         highlight=False,
     )
+    for sentence in result.resolution.sentences if result.resolution else ():
+        out.print(sentence, highlight=False)
     if result.pricing:
         show_estimate(result.pricing, out)
     elif result.unpriced_because:

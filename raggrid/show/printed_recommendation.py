@@ -9,38 +9,62 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from raggrid.analysis.recommend import Compared, Recommendation, TableRow
+from raggrid.analysis.judging.answer_sentences import share
+from raggrid.analysis.recommend import Recommendation, TableRow
+from raggrid.analysis.standings import LineStanding, MoreData
 from raggrid.analysis.units import Unit, unit_for
 from raggrid.display_names import display_name, label, recall_label
 from raggrid.show.layout import new_table, percent, show_table
 from raggrid.show.printed_headroom import show_headroom
 
-MARKS = {"as_good": ("as good", "green"), "worse": ("worse", "red"), "unresolved": ("unresolved", "yellow")}
+MARKS = {
+    "as_good": ("as good", "green"), "worse": ("worse", "red"), "unresolved": ("unresolved", "yellow"),
+    "out_of_reach": ("out of reach", "dim"),
+}  # fmt: skip
 COSTS = ("final_device_seconds", "search_device_seconds", "marginal_device_seconds")
 
 
 def show_recommendation(result: Recommendation, out: Console) -> None:
-    """The answer first, then the table that it rests on, then the warnings."""
-    chosen = result.recommended
-    out.print()
+    """Both answers first, then the table and the differences that they rest on, then the warnings."""
+    chosen, now = result.recommended, result.deploy
+    if now:
+        seed = f", seed {now.seed}" if result.num_seeds > 1 else ""
+        _headline(out, "Deploy now", f"{display_name(now.strategy, now.loss)}{seed}", now.grade)
+        _indented(out, now.reason)
     if chosen:
-        out.print(Text.assemble("Recommended: ", (display_name(chosen.strategy, chosen.loss), "bold green"),
-                                f"  ({chosen.grade})"))  # fmt: skip
-        _indented(out, chosen.reason)
+        _headline(out, "Next time", display_name(chosen.strategy, chosen.loss), chosen.grade)
+        for line in (chosen.reason, chosen.caveat, chosen.next_step):
+            _indented(out, line)
     else:
-        out.print("[bold]No strategy fits your case.[/]")
+        _headline(out, "Next time", "no strategy fits your case", "")
         _indented(out, result.none_because or "")
+    for better in result.out_of_reach[:1]:
+        _indented(out, better.sentence)
     _indented(out, _rule_line(result))
     show_table(_score_table(result), out)
-    for line in (*_legend(result), *_pairs(result), *_controls(result), *_labels(result), *result.notes):
+    if len(result.standings) > 1:
+        show_table(_difference_table(result), out)
+    grounds = result.grounds.sentences if result.grounds else ()
+    for line in (*_legend(result), *_columns_explained(result), *grounds):
+        _indented(out, line)
+    _prices(result, out)
+    for line in (*_controls(result), *_labels(result), *result.notes):
         _indented(out, line)
     show_headroom(result.headroom.sentences if result.headroom else (), out)
     for warning in result.warnings:
         out.print(Text.assemble(("Warning: ", "yellow"), warning), highlight=False)
 
 
+def _headline(out: Console, question: str, answer: str, grade: str) -> None:
+    out.print()
+    out.print(
+        Text.assemble(f"{question}: ", (answer, "bold green" if grade else "bold"), f"  ({grade})" if grade else "")
+    )
+
+
 def _indented(out: Console, line: str) -> None:
-    out.print(Padding(Text(line), (0, 0, 0, 2), expand=False), highlight=False)
+    if line:
+        out.print(Padding(Text(line), (0, 0, 0, 2), expand=False), highlight=False)
 
 
 def _rule_line(result: Recommendation) -> str:
@@ -103,23 +127,58 @@ def _legend(result: Recommendation) -> Iterator[str]:
         yield "EM (has): exact match, and how often the prediction contains an accepted answer."
 
 
-def _pairs(result: Recommendation) -> Iterator[str]:
-    level = f"{100 * result.confidence:g}%"
-    for row in result.unresolved:
-        if row.difference < 0:
-            about = "at most" if result.case["means_only"] else "about"
-            needed = f"; {about} {row.questions_needed:,} questions would settle it" if row.questions_needed else ""
-            yield (
-                f"{display_name(row.strategy, row.loss)}: {_points(row)}, {level} interval {_interval(row)}{needed}."
-            )
+def _difference_table(result: Recommendation) -> Table:
+    margin = f"{100 * result.margin:g}"
+    table = new_table(f"Points of {label(result.metric)} against the best of the others; margin {margin}")
+    table.add_column("strategy", no_wrap=True)
+    names = ("points", f"{100 * result.confidence:g}% interval", f"within {margin}", "loss")
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
+    settling = any(row.settled_by for row in result.standings)
+    if settling:
+        table.add_column("settled by", no_wrap=True)
+    for row in result.standings:
+        table.add_row(
+            display_name(row.strategy, row.loss), f"{100 * row.difference:+.1f}",
+            f"{100 * row.low:+.1f} to {100 * row.high:+.1f}", share(row.probability), f"{100 * row.expected_loss:.1f}",
+            *([_settling(row)] if settling else []),
+        )  # fmt: skip
+    return table
 
 
-def _points(row: Compared) -> str:
-    return f"{100 * row.difference:+.1f} points against the best"
+def _settling(row: LineStanding) -> str:
+    if not row.settled_by:
+        return "-"
+    plan = row.settled_by[0]
+    kind = "" if plan.kind == "questions" else f" {plan.kind}"
+    return f"{compact(plan.low)}-{compact(plan.high)}{kind}: {'worse' if plan.call == 'worse' else 'as good'}"
 
 
-def _interval(row: Compared) -> str:
-    return f"{100 * row.low:+.1f} to {100 * row.high:+.1f}"
+def compact(count: int) -> str:
+    """A number of questions in few characters: 950, 1.2k, 63k."""
+    return str(count) if count < 1_000 else f"{count / 1_000:.1f}k" if count < 10_000 else f"{count / 1_000:,.0f}k"
+
+
+def _columns_explained(result: Recommendation) -> Iterator[str]:
+    if len(result.standings) < 2:
+        return
+    yield f"within {100 * result.margin:g}: probability of being at most that far below the best."
+    yield "loss: points below the best, in expectation."
+    if any(row.settled_by for row in result.standings):
+        yield "settled by: with how many questions half to four fifths of such studies settle it, and which way."
+
+
+def _prices(result: Recommendation, out: Console) -> None:
+    steps = [*(step.sentence for step in result.point_prices), *(own.sentence for own in _more_data(result))]
+    if steps:
+        out.print()
+        out.print("The price of a point", style="table.title", highlight=False)
+    for line in steps:
+        _indented(out, line)
+
+
+def _more_data(result: Recommendation) -> tuple[MoreData, ...]:
+    return result.worth.more_data if result.worth else ()
 
 
 def _controls(result: Recommendation) -> Iterator[str]:

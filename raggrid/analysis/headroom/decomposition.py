@@ -8,7 +8,7 @@ the prompt may bring without training.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -122,7 +122,7 @@ def headroom(
     controls: Sequence[MeasuredLine],
     metric: str,
     *,
-    clusters: Mapping[str, int] | None = None,
+    clusters: Callable[[Sequence[str]], Places | None] = lambda _: None,
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Headroom | None:
@@ -132,7 +132,7 @@ def headroom(
         lines: the strategies to choose from.
         controls: few_shot and gold_context, as far as they were measured.
         metric: of answers.
-        clusters: by question id; questions with one number are resampled together.
+        clusters: the cluster of each of some questions; those of one are resampled together.
         confidence: of each interval. They are over questions, for the trained models at hand.
         seed: of the bootstrap.
 
@@ -148,8 +148,7 @@ def headroom(
     rows, names = _shared_rows([*lines, *bounding, *shown], metric)
     if not names:
         return None
-    codes = None if clusters is None else _codes([clusters[name] for name in names])
-    gaps = paired_gaps(rows, codes, confidence=confidence, resamples=RESAMPLES, seed=seed)
+    gaps = paired_gaps(rows, clusters(names), confidence=confidence, resamples=RESAMPLES, seed=seed)
     asked = {name for line in lines for name in line.question_ids}
     return Headroom(
         metric=metric,
@@ -198,10 +197,6 @@ def _format_rows(line: MeasuredLine, names: Sequence[str]) -> dict[Hashable, Arr
 def _scores(line: MeasuredLine, metric: str) -> LineScores:
     trains = bool(STRATEGIES[line.key.strategy].phases)
     return LineScores(scores=line.by_seed[metric], seeds=line.seeds, question_ids=line.question_ids, tuned=trains)
-
-
-def _codes(numbers: Sequence[int]) -> Places:
-    return np.asarray(np.unique(numbers, return_inverse=True)[1].reshape(-1), dtype=np.intp)
 
 
 def _line(gaps: PairedGaps, key: PlanKey, bound: PlanKey, metric: str) -> LineHeadroom:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from raggrid.analysis.headroom.decomposition import Headroom, headroom
 from raggrid.analysis.headroom.headroom_sentences import headroom_sentences
+from raggrid.analysis.judging.judgement import Asking
+from raggrid.analysis.judging.question_links import clusters_of
 from raggrid.analysis.predictions import read_answers
-from raggrid.analysis.results import Results, pooled, pooled_controls
+from raggrid.analysis.results import StrategyResult
 from raggrid.graph import PlanKey, study_graph
 from raggrid.records import PipelineRecord
 from raggrid.store.files import Location
@@ -36,11 +39,18 @@ class _UnTuned:
         return (self.winner.seed,)
 
 
-def headroom_of(results: Sequence[Results], metric: str, *, confidence: float, seed: int = 0) -> Headroom | None:
-    """Of one or more studies with all their lines; None as `headroom`, and for imported tables."""
-    if any(result.imported for result in results):
+def headroom_of(lines: Sequence[StrategyResult], controls: Sequence[StrategyResult], how: Asking) -> Headroom | None:
+    """Of one or more studies with all their lines; None as `headroom`."""
+    if any(line.aggregates for line in lines):
         return None
-    found = headroom(pooled(results), pooled_controls(results), metric, confidence=confidence, seed=seed)
+    found = headroom(
+        lines,
+        controls,
+        how.metric,
+        clusters=partial(clusters_of, how.asked, how.names),
+        confidence=how.confidence,
+        seed=how.seed,
+    )
     return found and replace(found, sentences=headroom_sentences(found))
 
 

@@ -1,0 +1,62 @@
+"""Run directories -> the lines to compare: corrected for selection, without what is in hand, pooled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from raggrid.analysis.in_hand import without_in_hand
+from raggrid.analysis.judging.fair_scores import fair
+from raggrid.analysis.judging.pooling import pooled, renamed
+from raggrid.analysis.judging.question_links import Asked, asked_of
+from raggrid.analysis.results import Results, StrategyResult, load_all
+from raggrid.analysis.rule import InHand
+from raggrid.errors import InputError
+from raggrid.graph import PlanKey
+from raggrid.store.files import Location
+
+
+@dataclass(frozen=True, kw_only=True)
+class Studies:
+    """One or more studies that are judged as one.
+
+    ``lines``: the strategies to choose from, pooled; ``controls``: what they are read against. ``asked``: the
+    questions of each study, ``names``: what some are called beside the others. ``optimism``: by how much the choice
+    among finalists had raised each line's scores, the mean over studies; empty where nothing was corrected.
+    """
+
+    results: tuple[Results, ...]
+    lines: tuple[StrategyResult, ...]
+    controls: tuple[StrategyResult, ...]
+    asked: tuple[Asked, ...]
+    names: tuple[Mapping[str, str], ...]
+    optimism: Mapping[PlanKey, float]
+
+    @property
+    def devices(self) -> list[str]:
+        """Every type of device that a trial ran on."""
+        return sorted({device for result in self.results for device in result.device_types})
+
+
+def studies_of(run_dirs: Sequence[Location], metric: str, have: InHand | None) -> Studies:
+    """Read run directories.
+
+    Raises:
+        InputError: a run directory is missing or given twice, or they have no strategy in common.
+        RecordError: a folder is not a run directory, or has no result yet.
+    """
+    results = [without_in_hand(result, have) for result in load_all(run_dirs)]
+    asked = tuple(asked_of(result) for result in results)
+    corrected = [fair(result, own, metric) for result, own in zip(results, asked, strict=True)]
+    lines = pooled([own.results for own in corrected], asked)
+    controls = pooled([replace(own.results, measured=own.results.controls) for own in corrected], asked)
+    if not lines:
+        raise InputError(
+            "recommend: the runs have no strategy in common; expected at least one. Give one run at a time."
+        )
+    keys = {key for own in corrected for key in own.optimism}
+    return Studies(
+        results=tuple(own.results for own in corrected), lines=lines, controls=controls, asked=asked,
+        names=tuple(renamed(asked, place) for place in range(len(asked))),
+        optimism={key: sum(own.optimism.get(key, 0.0) for own in corrected) / len(corrected) for key in keys},
+    )  # fmt: skip

@@ -1,0 +1,354 @@
+"""What a sceptic found wrong with recommendations, one test per symptom, and what the two answers say instead."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from raggrid.analysis.frontier import frontier
+from raggrid.analysis.recommend import Recommendation, recommend
+from raggrid.analysis.standings import LineStanding
+from raggrid.errors import InputError
+from raggrid.records import QuestionRecord
+from raggrid.store.tables import append, create_run, read
+from tests.records import charge, made_space, pipeline
+from tests.studies import TOKEN, WINNERS, answers, finalist, prediction_rows, study
+
+LOSSES: Mapping[str, str | None] = dict(tuple(WINNERS))
+TUNED = ("embedder", "generator", "independent", "two_phase", "joint")
+Scores = Sequence[float]
+
+
+def drawn(share: float, size: int, seed: int, easy: int = 99) -> list[float]:
+    """Right on about ``share`` of the questions; easy questions are easy for all lines."""
+    shared, own = (np.random.default_rng(one).standard_normal(size) for one in (easy, seed))
+    latent = 0.8 * shared + 0.6 * own
+    return [float(value) for value in latent <= np.quantile(latent, share)]
+
+
+def run_of(folder: Path, scores: Mapping[str, Scores | Sequence[Scores]], **options: Any) -> Path:
+    """A study with the costs of `WINNERS`; scores by strategy, or by strategy and seed."""
+    lines = {
+        (name, LOSSES[name]): [values] if isinstance(values[0], float) else values for name, values in scores.items()
+    }
+    return study(folder, lines, **options)  # type: ignore[arg-type]
+
+
+def named(result: Recommendation) -> str | None:
+    return result.recommended.strategy if result.recommended else None
+
+
+def standing(result: Recommendation, strategy: str) -> LineStanding:
+    return next(row for row in result.standings if row.strategy == strategy)
+
+
+# 1: a lack of evidence became a cheap choice
+
+
+def test_a_baseline_that_answers_none_of_fourteen_is_not_recommended(tmp_path: Path) -> None:
+    half = {name: drawn(0.5, 14, seed) for seed, name in enumerate(TUNED)}
+    many = recommend([run_of(tmp_path / "six", {"baseline": [0.0] * 14, **half})])
+    two = recommend([run_of(tmp_path / "two", {"baseline": [0.0] * 14, "generator": half["generator"]})])
+    for result in (many, two):
+        assert named(result) not in (None, "baseline")
+        assert result.deploy is not None
+        assert result.deploy.strategy != "baseline"
+
+
+def test_what_is_better_by_more_than_the_margin_is_taken_though_nothing_is_shown(tmp_path: Path) -> None:
+    run = run_of(tmp_path / "r", {"generator": drawn(0.50, 200, 1), "joint": drawn(0.56, 200, 2)})
+    result = recommend([run])
+    assert standing(result, "generator").verdict == "unresolved"
+    assert named(result) == "joint"
+    assert result.recommended is not None
+    assert result.recommended.grade == "likely"
+    assert result.recommended.probability is not None
+    assert f"{100 * result.recommended.probability:.0f}%" in result.recommended.reason
+
+
+# 2: two families of tests contradicted each other
+
+
+@pytest.mark.parametrize("size", [14, 32, 300])
+def test_every_verdict_is_what_its_printed_interval_says(tmp_path: Path, size: int) -> None:
+    shares = dict(zip(WINNERS, (0.2, 0.3, 0.5, 0.55, 0.56, 0.6), strict=True))
+    lines = {name: drawn(share, size, seed) for seed, ((name, _), share) in enumerate(shares.items())}
+    result = recommend([run_of(tmp_path / "r", lines)])
+    assert len(result.standings) == 6
+    verdicts = {row.strategy: row.verdict for row in result.table}
+    for row in result.standings:
+        expected = "as_good" if row.low > -0.01 else "worse" if row.high < 0 else "unresolved"
+        assert row.verdict == verdicts[row.strategy] == expected
+    for name in ("as_good", "worse", "unresolved"):
+        listed = {(row.strategy, row.low, row.high) for row in getattr(result, name)}
+        assert listed == {(row.strategy, row.low, row.high) for row in result.standings if row.verdict == name}
+
+
+# 3: how many questions, which way, at what cost
+
+
+def test_what_would_settle_it_has_a_direction_a_range_and_a_cost(tmp_path: Path) -> None:
+    run = run_of(tmp_path / "r", {"generator": drawn(0.50, 200, 1), "joint": drawn(0.56, 200, 2)})
+    assert standing(recommend([run]), "generator").settled_by[0].high_device_seconds is None
+    # Four answerings of 200 questions, as both splits of two pipelines have them: 80 s, so 0.1 s per answer.
+    append(run, [charge("evaluate", 80.0, pipeline_id="generator-0")])
+    (plan,) = standing(recommend([run]), "generator").settled_by
+    assert (plan.kind, plan.call) == ("questions", "worse")
+    assert 200 < plan.low <= plan.likely <= plan.high
+    assert plan.low_device_seconds == pytest.approx((plan.low - 200) * 2 * 0.1)
+    assert plan.high_device_seconds == pytest.approx((plan.high - 200) * 2 * 0.1)
+    assert plan.sentence.startswith(
+        f"If the difference is real, {plan.low:,} to {plan.high:,} questions would show it "
+    )
+    assert plan.sentence.endswith("of answering.")
+
+
+def test_a_margin_of_zero_keeps_the_number_of_questions(tmp_path: Path) -> None:
+    run = run_of(tmp_path / "r", {"generator": drawn(0.50, 200, 1), "joint": drawn(0.56, 200, 2)})
+    result = recommend([run], margin=0.0)
+    assert standing(result, "generator").settled_by[0].call == "worse"
+    assert {row.strategy: row.questions_needed for row in result.unresolved}["generator"] is not None
+
+
+# 4: one seed speaks of the trained models
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 3])
+def test_no_strategy_is_shown_below_three_seeds(tmp_path: Path, seeds: int) -> None:
+    alike = {name: [answers(0.6, 20_000, 7)] * seeds for name in ("generator", "two_phase")}
+    result = recommend([run_of(tmp_path / "r", {"baseline": answers(0.1, 20_000, 7), **alike})])
+    assert result.recommended is not None
+    assert result.deploy is not None
+    assert result.deploy.grade == "shown"
+    assert (result.recommended.grade == "shown") is (seeds == 3)
+    assert result.grounds is not None
+    assert result.grounds.about == ("strategies" if seeds == 3 else "trained_models")
+    assert ("further seed" in result.recommended.next_step) is (seeds < 3)
+    assert result.grounds.seed_deviation_assumed is (seeds == 1)
+
+
+def test_equal_strategies_whose_seeds_differ_are_not_called_worse(tmp_path: Path) -> None:
+    """Three seeds, 3 points apart, over so many questions that questions alone would show any difference."""
+    shifts = {"generator": (0.00, 0.03, -0.03), "two_phase": (0.02, 0.03, -0.02), "joint": (0.04, -0.01, 0.03)}
+    lines = {name: [answers(0.6 + shift, 20_000, 7) for shift in own] for name, own in shifts.items()}
+    result = recommend([run_of(tmp_path / "r", lines)])
+    assert {row.verdict for row in result.standings} == {"unresolved"}
+    assert result.grounds is not None
+    assert result.grounds.seed_deviation == pytest.approx(0.027, abs=0.008)
+    assert any("standard deviation" in text for text in result.grounds.sentences)
+
+
+def test_the_pipeline_to_deploy_is_one_of_the_seeds(tmp_path: Path) -> None:
+    lines = {"generator": [answers(0.5, 4_000, 7), answers(0.7, 4_000, 7)], "joint": [answers(0.6, 4_000, 7)] * 2}
+    result = recommend([run_of(tmp_path / "r", lines)])
+    assert result.deploy is not None
+    assert (result.deploy.strategy, result.deploy.seed, result.deploy.pipeline_id) == ("generator", 1, "generator-1")
+    assert result.deploy.score == pytest.approx(np.mean(answers(0.7, 4_000, 7)))
+
+
+# 5: what the user cannot have
+
+
+def test_what_is_out_of_reach_does_not_make_the_rest_look_worse(tmp_path: Path) -> None:
+    """Without labels, 0.1 points are not worth more, however much better the strategy with labels is."""
+    shares = {"generator": 0.599, "two_phase": 0.6, "independent": 0.7}
+    run = run_of(tmp_path / "r", {name: answers(share, 20_000, 7) for name, share in shares.items()})
+    for case in ({"labels": False}, {"max_device_hours": 60 / 3600}):
+        result = recommend([run], **case)  # type: ignore[arg-type]
+        assert named(result) == "generator"
+        assert standing(result, "generator").verdict == "as_good"
+        assert result.out_of_reach[0].strategy == "independent"
+        assert result.out_of_reach[0].difference == pytest.approx(0.1, abs=0.005)
+        assert result.out_of_reach[0].low > 0.09  # type: ignore[operator]
+        assert result.deploy is not None
+        assert result.deploy.strategy == "independent"  # it is trained already
+
+
+# 6: handling of data
+
+
+def test_table_and_verdict_are_over_the_seeds_that_all_have(tmp_path: Path) -> None:
+    lines = {"generator": [answers(0.5, 400), answers(0.9, 400)], "joint": [answers(0.6, 400)]}
+    result = recommend([run_of(tmp_path / "r", lines, seeds=[0, 1])])
+    assert result.grounds is not None
+    assert result.grounds.seeds == (0,)
+    for row in result.table:
+        assert row.f1 == pytest.approx(standing(result, row.strategy).score)
+        assert row.num_seeds == 1
+    assert standing(result, "generator").score == pytest.approx(np.mean(answers(0.5, 400)))
+    assert any("from 1 to 2 seeds" in text for text in result.warnings)
+
+
+def test_the_same_questions_of_two_runs_count_once(tmp_path: Path) -> None:
+    lines = {"generator": drawn(0.50, 200, 1), "joint": drawn(0.56, 200, 2)}
+    one, other = (run_of(tmp_path / name, lines) for name in ("one", "other"))
+    alone, both = recommend([one]), recommend([one, other])
+    assert both.num_questions == alone.num_questions == 200
+    for row, same in zip(both.standings, alone.standings, strict=True):
+        assert (row.low, row.high) == pytest.approx((same.low, same.high))
+
+
+def test_questions_of_two_runs_that_share_an_id_alone_are_two(tmp_path: Path) -> None:
+    lines = {"generator": drawn(0.50, 200, 1), "joint": drawn(0.56, 200, 2)}
+    runs = [run_of(tmp_path / name, lines) for name in ("one", "other")]
+    for run in runs:
+        append(run, asked(200, about=run.name))
+    assert recommend(runs).num_questions == 400
+
+
+def asked(size: int, *, about: str = "it", per_passage: int = 1, group: str | None = None) -> list[QuestionRecord]:
+    return [
+        QuestionRecord(
+            split="test", question_id=f"q{place:05d}", question=f"What of {about} {place}?", answers=("x",),
+            context_ids=(f"p{place // per_passage}",), group=group and f"{group}{place // 10}",
+        )
+        for place in range(size)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("options", "clusters"), [({}, 200), ({"per_passage": 4}, 50), ({"group": "g"}, 20)])
+def test_questions_that_share_a_passage_or_a_group_are_resampled_together(
+    tmp_path: Path, options: dict[str, Any], clusters: int
+) -> None:
+    run = run_of(tmp_path / "r", {"generator": drawn(0.50, 200, 1), "joint": drawn(0.56, 200, 2)})
+    before = recommend([run]).grounds
+    append(run, asked(200, **options))
+    after = recommend([run]).grounds
+    assert before is not None
+    assert after is not None
+    assert (before.clusters_known, after.clusters_known) == (False, True)
+    assert (before.num_clusters, after.num_clusters) == (200, clusters)
+    assert "is not recorded" in before.sentences[0]
+    assert ("clusters" in after.sentences[0]) is (clusters < 200)
+
+
+def test_a_generator_in_hand_is_used(tmp_path: Path) -> None:
+    """All lines alike: doing nothing costs as little, but the un-tuned generator is not what the user has."""
+    run = run_of(tmp_path / "r", {name: answers(0.6, 400, 7) for name, _ in WINNERS})
+    result = recommend([run], have="generator")
+    assert named(result) == "generator"
+    assert {row.strategy for row in result.table if row.verdict == "out_of_reach"} == {"baseline", "embedder"}
+
+
+def test_an_embedder_in_hand_gets_no_false_sentence(tmp_path: Path) -> None:
+    run = run_of(tmp_path / "r", {name: answers(0.6 if loss == TOKEN else 0.1, 400, 7) for name, loss in WINNERS})
+    result = recommend([run], have="embedder")
+    assert named(result) == "independent"
+    assert result.disagreement == ""
+    assert "rules it out" not in str(result.to_json())
+
+
+def test_ties_have_an_interval_and_a_chance(tmp_path: Path) -> None:
+    run = run_of(tmp_path / "r", {"generator": answers(0.6, 60, 7), "joint": answers(0.6, 60, 7)})
+    for row in recommend([run]).standings:
+        assert row.difference == 0.0
+        assert row.low < -0.02 < 0.02 < row.high
+        assert 0.2 < row.probability < 0.9
+
+
+def test_where_nothing_scores_nothing_is_said(tmp_path: Path) -> None:
+    result = recommend([run_of(tmp_path / "r", {"generator": [0.0] * 50, "joint": [0.0] * 50})])
+    assert result.recommended is not None
+    assert result.deploy is not None
+    assert (result.recommended.grade, result.deploy.grade) == ("open", "open")
+    assert result.recommended.reason == "No strategy scores on any question, so the questions say nothing."
+
+
+# 7: winners were picked on the questions that are reported
+
+
+def coin(seed: int) -> list[float]:
+    """A hundred questions, each right with a probability of one half."""
+    return [float(value) for value in np.random.default_rng(seed).random(100) < 0.5]
+
+
+def selected(folder: Path, rates: int) -> Path:
+    """A study without a test split: ``generator`` was picked from finalists that are all equally good, ``joint`` from
+    one."""
+    create_run(folder, made_space(strategies=["generator", "joint"], losses={"joint": [TOKEN]}), {})
+    rows = [
+        (finalist(("generator", TOKEN), None, f"g{seed}", float(np.mean(coin(seed)))), seed) for seed in range(rates)
+    ]
+    rows.append((pipeline("joint", TOKEN, "validation", coin(99), 900.0), 99))
+    for row, seed in rows:
+        append(folder, [replace(row, num_questions=100, f1=float(np.mean(coin(seed))))])
+        append(folder, prediction_rows(row, coin(seed), None, False))
+    return folder
+
+
+def test_a_winner_of_many_finalists_loses_what_the_choice_gave_it(tmp_path: Path) -> None:
+    many, one = (recommend([selected(tmp_path / str(rates), rates)]) for rates in (9, 1))
+    assert many.grounds is not None
+    assert one.grounds is not None
+    raw = max(float(np.mean(coin(seed))) for seed in range(9))
+    raised = many.grounds.selection_optimism["generator"]
+    assert 0.02 < raised < 0.15
+    assert standing(many, "generator").score == pytest.approx(raw - raised)
+    assert next(row for row in many.table if row.strategy == "generator").f1 == pytest.approx(raw - raised)
+    assert any("repeating the choice" in text for text in many.grounds.sentences)
+    assert one.grounds.selection_optimism == {}
+    points = {point.strategy: point.quality for point in frontier([tmp_path / "9"]).points}
+    assert points["generator"] == pytest.approx(raw - raised)
+
+
+# What it costs, and what it is worth
+
+
+def test_the_price_of_a_point_goes_up_the_frontier(tmp_path: Path) -> None:
+    shares = {"baseline": 0.1, "generator": 0.5, "two_phase": 0.45, "joint": 0.52}
+    lines = {name: answers(share, 2_000, 7) for name, share in shares.items()}
+    result = recommend([run_of(tmp_path / "r", lines)], price=3.6)
+    steps = [(step.than_strategy, step.strategy) for step in result.point_prices]
+    assert steps == [("baseline", "generator"), ("generator", "joint")]
+    last = result.point_prices[-1]
+    assert last.points == pytest.approx(2.0, abs=0.2)
+    assert last.extra_device_seconds == pytest.approx(159 - 51)
+    assert last.dollars_per_point == pytest.approx(108 / 3600 * 3.6 / last.points)
+    assert last.cost_ratio == pytest.approx(159 / 51)
+
+
+def test_what_a_point_is_worth_decides(tmp_path: Path) -> None:
+    shares = {"baseline": 0.1, "generator": 0.5, "joint": 0.52}
+    run = run_of(tmp_path / "r", {name: answers(share, 2_000, 7) for name, share in shares.items()})
+    append(run, [charge("evaluate", 60.0, pipeline_id="generator-0")])
+    picked = {worth: recommend([run], price=3.6, worth=worth) for worth in (0.0001, 0.02, 5.0)}
+    assert [named(result) for result in picked.values()] == ["baseline", "generator", "joint"]
+    rich = picked[5.0]
+    assert rich.worth is not None
+    assert rich.worth.net_benefit == pytest.approx(5.0 * 52 - 159 / 3600 * 3.6, abs=1.5)
+    assert {own.kind for own in rich.worth.more_data} == {"questions", "seeds"}
+    assert all(own.expected_gain >= 0.0 for own in rich.worth.more_data)
+    with pytest.raises(InputError, match="worth: needs a price per device-hour"):
+        recommend([run], worth=1.0)
+    with pytest.raises(InputError, match="worth: got -1"):
+        recommend([run], worth=-1.0, price=1.0)
+
+
+def test_the_price_of_further_seeds_is_that_of_the_winners(tmp_path: Path) -> None:
+    run = run_of(tmp_path / "r", {"generator": answers(0.5, 400, 7), "two_phase": answers(0.51, 400, 3)})
+    result = recommend([run], price=3.6)
+    assert result.recommended is not None
+    # g1 trained for 20 s and r1 for 30: twice for two seeds.
+    assert (
+        "train the winners with 2 further seeds, about 100 device-seconds, 0.1 dollars" in result.recommended.next_step
+    )
+
+
+def test_the_price_of_labels_says_what_it_takes_for_granted(tmp_path: Path) -> None:
+    lines = {"independent": drawn(0.55, 200, 1), "two_phase": drawn(0.55, 200, 2)}
+    value = recommend([run_of(tmp_path / "r", lines)]).label_value
+    assert value is not None
+    assert value.sentence.endswith("This takes two_phase to be as good as independent, which is not settled.")
+
+
+def test_a_question_of_an_earlier_release_has_no_labels_on_record(tmp_path: Path) -> None:
+    """Unknown is not the same as none."""
+    run = run_of(tmp_path / "r", {"generator": answers(0.5, 20)})
+    rows = asked(2)
+    append(run, [replace(rows[0], context_ids=None), replace(rows[1], context_ids=())])
+    assert [row.context_ids for row in read(run, QuestionRecord)] == [None, ()]
