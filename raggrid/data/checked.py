@@ -32,7 +32,9 @@ def checked_data(space: SearchSpace) -> Dataset:
     unlabelled, total = data.num_unlabelled("train"), len(data.splits["train"])
     if needy and unlabelled:
         others = " or ".join(
-            name for name, about in STRATEGIES.items() if about.marginalises and not about.needs_labels
+            name
+            for name, about in STRATEGIES.items()
+            if about.marginalises and not (about.needs_labels or about.is_control)
         )
         raise DataError(
             f"strategy '{needy[0]}' needs context labels; {unlabelled} of {total} training questions have none. "
