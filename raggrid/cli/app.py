@@ -10,7 +10,8 @@ app = typer.Typer(
     name="raggrid",
     help="Find the cheapest good way to fine-tune your retrieval-augmented generation (RAG) pipeline.\n\n"
     "raggrid runs the fine-tuning strategies with their learning-rate searches on Ray, measures what each costs "
-    "and how well its pipeline answers, and recommends the cheapest one that is not measurably worse.\n\n"
+    "and how well its pipeline answers, and says which pipeline to deploy and which strategy is worth its cost next "
+    "time.\n\n"
     "Start with\n\n"
     "- `raggrid demo runs/world`\n"
     "- `raggrid search search_spaces/quickstart.yaml --run runs/demo`",

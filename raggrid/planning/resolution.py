@@ -16,7 +16,7 @@ MARGIN = 0.01  # that of `recommend` by default
 class PlannedResolution:
     """Which differences ``num_questions`` of the reported ``split`` can show between ``num_lines`` strategies.
 
-    ``worse``: the smallest true gap to the best, a fraction, that four of five such studies show to be worse.
+    ``worse``: a true gap to the best, a fraction, that at least four of five such studies show to be worse.
     ``as_good_questions``: how many questions show equal strategies to be as good within ``margin``. Two strategies are
     assumed to differ on a share ``disagreement`` of the questions.
     """
@@ -42,7 +42,7 @@ def planned_resolution(graph: StudyGraph, split: str, num_questions: int) -> Pla
     enough = num_questions >= found.as_good_questions
     sentences = [
         f"{num_questions:,} {split} questions show a strategy to be worse if it is {points:.1f} points or more below "
-        "the best. Smaller gaps stay unresolved.",
+        "the best. Smaller gaps may stay unresolved.",
         f"They {'can' if enough else 'cannot'} show that equal strategies are as good within {100 * MARGIN:g} point; "
         f"that takes about {found.as_good_questions:,}.",
     ]

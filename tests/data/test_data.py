@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from raggrid.backend.ray.search import asked
 from raggrid.data.checked import checked_data
 from raggrid.data.folder import read_folder
 from raggrid.demo import make_world, write_world
@@ -51,6 +52,17 @@ def test_right_files_become_records(tmp_path: Path) -> None:
     assert data.num_unlabelled("test") == 1
     (tmp_path / "test.jsonl").unlink()
     assert set(read_folder(tmp_path).splits) == {"train", "validation"}
+
+
+def test_a_group_is_read_kept_for_the_records_and_is_no_part_of_the_content(tmp_path: Path) -> None:
+    grouped = read_folder(write(tmp_path / "a", validation=[{**QUESTION, "id": "q2", "group": 7}]))
+    assert [row.group for row in grouped.splits["validation"]] == ["7"]
+    assert [(row.question_id, row.group, row.context_ids) for row in asked(grouped)] == [
+        ("q2", "7", ("p1",)), ("q3", None, ()),
+    ]  # fmt: skip
+    assert grouped.content_hash == read_folder(write(tmp_path / "b")).content_hash
+    (problem,) = problems(write(tmp_path / "c", validation=[{**QUESTION, "id": "q2", "group": ["x"]}]))
+    assert "validation.jsonl:1: group: got ['x']; expected a string, such as a document's id." in problem
 
 
 def test_parquet_reads_as_jsonl_does(tmp_path: Path) -> None:

@@ -122,8 +122,12 @@ def _settling(reached: dict[float, tuple[int, Call]]) -> Settling | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Resolution:
-    """What a number of questions can show. ``worse``: the smallest true gap to the best, a fraction, that four of five
-    studies show to be worse; ``as_good_questions``: questions with which equal lines are shown to be as good."""
+    """What a number of questions can show.
+
+    ``worse``: a true gap to the best, a fraction, that at least four of five studies show to be worse, wherever the
+    other lines are; more do where several lines are as good as the best. ``as_good_questions``: with how many questions
+    four of five studies show equal lines to be as good.
+    """
 
     worse: float
     as_good_questions: int
