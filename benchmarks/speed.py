@@ -195,7 +195,7 @@ def answers(path: Path, settings: list[str]) -> None:
     space, data = checked_inputs(load_space(path, settings))
     places = {passage.id: place for place, passage in enumerate(data.passages)}
     asked = [question for question in data.splits["validation"] if question.context_ids][:ASKED]
-    found = np.array([[places[question.context_ids[0]]] for question in asked])
+    found = [[places[question.context_ids[0]]] for question in asked]
     generator = Generator.load(space.models.generator, space.models, CPU, chat=space.prompt.chat)
     unused: Any = None
     pipeline = Pipeline(unused, generator, data.passages, PromptWriter(space.prompt, generator.tokens.offsets))
@@ -203,7 +203,7 @@ def answers(path: Path, settings: list[str]) -> None:
     ours: list[list[str]] = []
     seconds = {"raggrid": spent(lambda: ours.append(
         pipeline.answer(texts, found, max_new_tokens=length, batch_size=space.answer.batch_size)))}  # fmt: skip
-    prompts = [pipeline.prompt(text, row.tolist()) for text, row in zip(texts, found, strict=True)]
+    prompts = [pipeline.prompt(text, row) for text, row in zip(texts, found, strict=True)]
     prompts = (
         [_rendered(generator.tokens.tokenizer, prompt) for prompt in prompts] if generator.tokens.chat else prompts
     )

@@ -104,8 +104,12 @@ class StudyGraph:
         return self.trial_of(search, pipeline) if search else None
 
     def source_of(self, plan: PipelinePlan) -> PipelinePlan | None:
-        """The pipeline with the same generator and the un-tuned embedder, whose answers may be reused; None if none."""
-        return self._untuned.get(plan.generator_search) if plan.embedder_search else None
+        """The pipeline with the same generator and the un-tuned embedder, whose answers may be reused; None if none.
+
+        Where the un-tuned embedder finds just the labelled passages, their answers are the same too.
+        """
+        differs = plan.embedder_search or STRATEGIES[plan.strategy].given_labelled
+        return self._untuned.get(plan.generator_search) if differs else None
 
     @cached_property
     def composed(self) -> tuple[PipelinePlan, ...]:
@@ -126,7 +130,8 @@ class StudyGraph:
 
     @cached_property
     def _untuned(self) -> Mapping[str | None, PipelinePlan]:
-        return {plan.generator_search: plan for plan in self._plans.values() if not plan.embedder_search}
+        plans = [plan for plan in self._plans.values() if not STRATEGIES[plan.strategy].is_control]
+        return {plan.generator_search: plan for plan in plans if not plan.embedder_search}
 
     # What needs what
 
@@ -142,8 +147,9 @@ class StudyGraph:
         return self.needed(*plan.searches)
 
     def only_needed_by(self, plan: PipelinePlan) -> tuple[str, ...]:
-        """Those of them that no other pipeline of the space needs."""
-        others = {name for other in self.pipelines if other != plan for name in self.needed_by(other)}
+        """Those of them that no other strategy of the space needs; a control takes what is there."""
+        rest = [other for other in self.pipelines if other != plan and not STRATEGIES[other.strategy].is_control]
+        others = {name for other in rest for name in self.needed_by(other)}
         return tuple(name for name in self.needed_by(plan) if name not in others)
 
     def trained_once(self, plan: PipelinePlan) -> tuple[str, ...]:

@@ -209,6 +209,11 @@ class PipelineRecord:
     marginal_device_seconds: float
     contains_answer: float | None = None
     rouge_l: float | None = None
+    recall_at_1: float | None = None
+    recall_at_2: float | None = None
+    recall_at_5: float | None = None
+    recall_at_10: float | None = None
+    recall_at_20: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -228,6 +233,11 @@ class PredictionRecord:
     retrieved_ids: tuple[str, ...]
     contains_answer: float | None = None
     rouge_l: float | None = None
+    recall_at_1: float | None = None
+    recall_at_2: float | None = None
+    recall_at_5: float | None = None
+    recall_at_10: float | None = None
+    recall_at_20: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

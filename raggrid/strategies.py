@@ -58,12 +58,16 @@ class Strategy:
     """A named composition: the phase that its embedder and its generator come from (None: un-tuned).
 
     ``by_default``: whether a space that lists no strategies has it. Adding to the default would change such spaces.
+    ``given_labelled``: it reads a question's labelled passages instead of retrieved ones. ``shows_examples``: its
+    prompts hold solved training questions.
     """
 
     name: str
     embedder_phase: str | None
     generator_phase: str | None
     by_default: bool = True
+    given_labelled: bool = False
+    shows_examples: bool = False
 
     @property
     def phases(self) -> tuple[Phase, ...]:
@@ -80,8 +84,13 @@ class Strategy:
 
     @property
     def reads_passages(self) -> bool:
-        """Whether its pipeline answers from retrieved passages."""
+        """Whether its pipeline answers from passages."""
         return all(phase.reads_passages for phase in self.phases)
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it is there to read the others against: it is never recommended and on no frontier."""
+        return self.given_labelled or self.shows_examples or not self.reads_passages
 
     @property
     def tunes(self) -> frozenset[str]:
@@ -101,6 +110,8 @@ class Strategy:
 
 BASELINE = "baseline"
 
+# Controls stand last. gold_context has one name per generator, since a strategy and a loss name one line, and the
+# generators of two phases may have been trained with the same loss.
 STRATEGIES: Mapping[str, Strategy] = {
     strategy.name: strategy
     for strategy in (
@@ -111,6 +122,10 @@ STRATEGIES: Mapping[str, Strategy] = {
         Strategy("two_phase", "embedder_rag", "generator_rag"),
         Strategy("joint", "joint_rag", "joint_rag"),
         Strategy("closed_book", None, "closed_book", by_default=False),
+        Strategy("few_shot", None, None, by_default=False, shows_examples=True),
+        Strategy("gold_context", None, None, by_default=False, given_labelled=True),
+        Strategy("gold_context_generator", None, "generator_rag", by_default=False, given_labelled=True),
+        Strategy("gold_context_joint", None, "joint_rag", by_default=False, given_labelled=True),
     )
 }
 
@@ -119,7 +134,11 @@ def selected_as(phase: Phase) -> Strategy:
     """The strategy whose pipeline the finalists of a phase are answered with: what it trained, beside its upstream."""
     embedder = phase.name if phase.trains_embedder else phase.upstream
     generator = phase.name if phase.trains_generator else phase.upstream
-    return next(s for s in STRATEGIES.values() if (s.embedder_phase, s.generator_phase) == (embedder, generator))
+    return next(
+        each
+        for each in STRATEGIES.values()
+        if (each.embedder_phase, each.generator_phase) == (embedder, generator) and not each.given_labelled
+    )
 
 
 def search_name(phase: str, loss: str) -> str:

@@ -34,7 +34,7 @@ class UnitCosts:
     """Costs by phase, or by search (``joint_rag/rag_sequence``) where a phase's losses differ.
 
     ``peak_bytes`` is the device memory that a worker of a phase takes, where known. ``source`` says where the
-    numbers come from.
+    numbers come from. ``example_seconds``: what the solved examples in a prompt add to an answer.
     """
 
     phases: Mapping[str, PhaseCosts]
@@ -43,6 +43,7 @@ class UnitCosts:
     index_seconds: float
     peak_bytes: Mapping[str, float]
     source: str
+    example_seconds: float = 0.0
 
     def of(self, search: str) -> PhaseCosts:
         """The costs of a search: its own, else its phase's."""

@@ -11,6 +11,7 @@ from tests.records import made_space
 from tests.studies import WINNERS, pipeline_row
 
 ALL = ("baseline", "embedder", "generator", "independent", "two_phase", "joint", "closed_book")
+CONTROLS = ("few_shot", "gold_context", "gold_context_generator", "gold_context_joint")
 LISTS = [ALL, ALL[:6], ("two_phase",), ("baseline", "embedder"), ("generator", "independent"), ("baseline",)]
 
 
@@ -56,6 +57,10 @@ def test_the_finalist_of_a_pipeline_is_the_trial_that_its_search_trained() -> No
         (ALL, {"embedder": "baseline", "independent": "generator", "two_phase": "generator"}),
         # The finalists of generator_rag are answered, whether or not generator is listed; baseline is not.
         (("embedder", "two_phase"), {"two_phase": "generator"}),
+        (
+            ("gold_context", "baseline", "few_shot", "generator", "gold_context_generator", "joint", CONTROLS[3]),
+            {"gold_context": "baseline", "gold_context_generator": "generator"},
+        ),
     ],
 )
 def test_whose_answers_may_be_reused(strategies: Sequence[str], source: dict[str, str]) -> None:
@@ -94,3 +99,17 @@ def test_searches_that_others_wait_for_go_first() -> None:
         "generator_rag/rag_token", "embedder_rag/rag_token", "embedder_labels", "joint_rag/rag_token",
         "joint_rag/rag_sequence", "closed_book",
     ]  # fmt: skip
+
+
+def test_a_control_that_trains_nothing_of_its_own_changes_no_cost_and_no_search() -> None:
+    without, graph = graph_of(ALL), graph_of((*ALL, *CONTROLS))
+    assert graph.searches == without.searches
+    assert graph.num_trials() == without.num_trials()
+    for plan in without.pipelines:
+        assert graph.only_needed_by(plan) == without.only_needed_by(plan)
+        assert graph.source_of(plan) == without.source_of(plan)
+    own = [plan for plan in graph.pipelines if plan.strategy in CONTROLS]
+    assert len({plan.key for plan in graph.pipelines}) == len(graph.pipelines)
+    assert [graph.only_needed_by(plan) for plan in own] == [()] * len(own)
+    more = graph.num_answerings({}), without.num_answerings({})
+    assert [more[0][split] - more[1][split] for split in ("validation", "test")] == [len(own), len(own)]

@@ -36,7 +36,12 @@ FACTS = {
     "two_phase": (False, True, True, True, True, False, "rag_token"),
     "joint": (False, True, True, True, True, True, "rag_token"),
     "closed_book": (False, False, False, True, False, False, "closed_book"),
+    "few_shot": (False, True, False, False, False, False, None),
+    "gold_context": (False, True, False, False, False, False, None),
+    "gold_context_generator": (False, True, False, True, False, False, "rag_token"),
+    "gold_context_joint": (False, True, True, True, True, True, "rag_token"),
 }
+CONTROLS = ("few_shot", "gold_context", "gold_context_generator", "gold_context_joint")
 NEW = "generator_on_embedder"
 PHASE = Phase(NEW, False, True, upstream="embedder_labels")
 STRATEGY = Strategy(NEW, "embedder_labels", NEW, by_default=False)
@@ -56,8 +61,13 @@ def test_every_phase_selects_with_a_strategy_and_stands_behind_what_it_needs() -
         assert phase in selected_as(phase).phases
         assert all(order.index(name) < order.index(phase.name) for name in (*phase.rates_from, phase.upstream) if name)
     assert {name for name, each in STRATEGIES.items() if not any(selected_as(p) == each for p in PHASES.values())} == {
-        "baseline", "independent",
+        "baseline", "independent", *CONTROLS,
     }  # fmt: skip
+
+
+def test_controls_are_those_that_read_something_else() -> None:
+    assert {name for name, each in STRATEGIES.items() if each.is_control} == {"closed_book", *CONTROLS}
+    assert not any(each.is_control and each.by_default for each in STRATEGIES.values())
 
 
 @pytest.mark.parametrize("known", [False, True])

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from raggrid.analysis.results import Results, StrategyResult
 from raggrid.display_names import label
 from raggrid.evaluation.metrics import METRICS
+from raggrid.strategies import STRATEGIES
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,11 @@ class Controls:
     closed_book: ClosedBook | None
 
 
-def controls_of(results: Sequence[Results], closed_book: StrategyResult | None) -> Controls:
-    """The controls of one or more studies, weighted by their questions."""
-    scores = closed_book.means() if closed_book else {}
-    book = ClosedBook(scores["exact_match"], scores["f1"], scores) if closed_book else None
+def controls_of(results: Sequence[Results], lines: Sequence[StrategyResult]) -> Controls:
+    """The controls of one or more studies, weighted by their questions; ``lines``: those that are pipelines."""
+    found = next((line for line in lines if not STRATEGIES[line.strategy].reads_passages), None)
+    scores = found.means() if found else {}
+    book = ClosedBook(scores["exact_match"], scores["f1"], scores) if found else None
     return Controls(_constant(results), book)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from raggrid.analysis.controls import controls_of, no_better_than_controls
 from raggrid.analysis.cost_choice import CostBasis
 from raggrid.analysis.explanations import disagreement, none_because
+from raggrid.analysis.headroom.recorded_headroom import headroom_of
 from raggrid.analysis.judging.answer_sentences import deploy_answer, grounds_of, next_time_answer
 from raggrid.analysis.judging.findings import Findings, Wanted, findings_of
 from raggrid.analysis.judging.judgement import Asking
@@ -85,7 +86,7 @@ def recommend(
 def _recommendation(found: Findings, wanted: Wanted, runs: Sequence[str]) -> Recommendation:
     studies, how, judged = found.studies, found.how, found.judged
     rule = paper_rule(labels=found.case.labels, known_learning_rates=wanted.known_learning_rates, have=wanted.have)
-    chosen, controls = next_time_answer(found), controls_of(studies.results, studies.closed_book)
+    chosen, controls = next_time_answer(found), controls_of(studies.results, studies.controls)
     warned = (
         *warnings_of(studies.results, judged.lines if judged else studies.lines, how.metric),
         *(no_better_than_controls(controls, found.line, how.metric, how.margin) if found.line else ()),
@@ -120,6 +121,7 @@ def _recommendation(found: Findings, wanted: Wanted, runs: Sequence[str]) -> Rec
         if found.judged else (),
         worth=found.worth,
         out_of_reach=unreachable(found),
+        headroom=headroom_of(studies.lines, studies.controls, how),
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, is_dataclass
 from typing import Any
 
 from raggrid.analysis.controls import Controls
+from raggrid.analysis.headroom.decomposition import Headroom
 from raggrid.analysis.label_price import LabelValue
 from raggrid.analysis.rule import Rule
 from raggrid.analysis.standings import Deployed, Grounds, LineStanding, NetBenefit, PointPrice, Unreachable
@@ -115,6 +116,7 @@ class Recommendation:
     point_prices: tuple[PointPrice, ...]
     worth: NetBenefit | None
     out_of_reach: tuple[Unreachable, ...]
+    headroom: Headroom | None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data with every number and sentence; unknown numbers are None."""

@@ -18,6 +18,7 @@ from raggrid.records import PipelineRecord, TrialRecord
 from raggrid.space.search_space import SearchSpace
 from raggrid.store.files import Files, Location, files_at
 from raggrid.store.tables import read, read_environment, read_space
+from raggrid.strategies import STRATEGIES
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,9 @@ class Finalists:
 
 @dataclass(frozen=True)
 class Results:
-    """What a study has found so far. ``missing``: planned strategies without a measured pipeline; ``answers``: all
-    rows of `pipelines`. ``finalists``: by strategy and seed what its finalists scored, where the questions that picked
+    """What a study has found so far. ``measured``: the strategies to choose from; ``controls``: what they are read
+    against. ``missing``: planned strategies without a measured pipeline; ``answers``: all rows of `pipelines`.
+    ``finalists``: by strategy and seed what its finalists scored, where the questions that picked
     the winner are those that are reported."""
 
     run: Files
@@ -91,6 +93,7 @@ class Results:
     missing: tuple[PlanKey, ...] = field(default=())
     answers: tuple[PipelineRecord, ...] = field(default=())
     finalists: Mapping[PlanKey, Mapping[int, Finalists]] = field(default_factory=dict)
+    controls: tuple[StrategyResult, ...] = field(default=())
 
     @cached_property
     def trials_by_search(self) -> Mapping[str, list[TrialRecord]]:
@@ -157,18 +160,20 @@ def load_results(run_dir: Location) -> Results:
     split = "test" if any(row.split == "test" for row in rows) else "validation"
     finalists: dict[PlanKey, dict[int, Finalists]] = {}
     if environment.get("imported"):
-        measured = tuple(_imported(row) for row in rows if row.split == split)
+        lines = tuple(_imported(row) for row in rows if row.split == split)
     else:
         candidates, answers = _candidates(graph, rows, trials, space.selection.metric), read_answers(run, split)
         winners = {key: [found[0] for found in by_seed.values()] for key, by_seed in candidates.items()}
-        measured = tuple(_strategy_results(winners, rows, answers, split))
+        lines = tuple(_strategy_results(winners, rows, answers, split))
         if split == "validation":
             finalists = {key: dict(_finalists(by_seed, answers)) for key, by_seed in candidates.items()}
-    done = {line.key for line in measured}
+    done = {line.key for line in lines}
     missing = tuple(plan.key for plan in graph.pipelines if plan.key not in done)
+    controls = tuple(line for line in lines if STRATEGIES[line.strategy].is_control)
+    measured = tuple(line for line in lines if not STRATEGIES[line.strategy].is_control)
     if not measured:
         raise RecordError(f"{run}: no strategy is answered on {split} yet. Let the search continue.")
-    return Results(run, space, graph, environment, tuple(trials), measured, missing, tuple(rows), finalists)
+    return Results(run, space, graph, environment, tuple(trials), measured, missing, tuple(rows), finalists, controls)
 
 
 def _candidates(

@@ -19,6 +19,9 @@ def demo(
     entities: Annotated[
         int, typer.Option(metavar="N", help="People, places, works and creatures, 20 to 600; one passage each.")
     ] = 240,
+    letters: Annotated[
+        bool, typer.Option(help="Questions as letters, with the name and the town of who asks: what tuning can learn.")
+    ] = True,
 ) -> None:
     """Write a small fictional world to try a search on: passages, questions, answers, labels.
 
@@ -26,7 +29,7 @@ def demo(
     overwritten.
     """
     try:
-        world = raggrid.make_world(seed, num_entities=entities)
+        world = raggrid.make_world(seed, num_entities=entities, letters=letters)
         raggrid.write_world(world, folder)
     except ValueError as error:
         raise InputError(str(error).replace("num_entities", "--entities")) from None

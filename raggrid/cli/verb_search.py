@@ -11,6 +11,7 @@ import typer
 import raggrid
 from raggrid.cli.app import app
 from raggrid.cli.options import DeviceHours, Dollars, Json, Override, Space, WallHours, budget_options, print_json
+from raggrid.study.events import Observer
 
 
 @app.command()
@@ -52,12 +53,13 @@ def search(
     from raggrid.show.layout import console
     from raggrid.show.live import screen_of
     from raggrid.show.printed_bill import show_bill
+    from raggrid.show.printed_headroom import EarlyHeadroom
     from raggrid.show.printed_recommendation import show_recommendation
 
     out = Console(quiet=as_json)
-    observers = [] if as_json else [screen_of(out, plain=plain or not sys.stdout.isatty())]
+    observers: list[Observer] = [screen_of(out, plain=plain or not sys.stdout.isatty()), EarlyHeadroom(run, out)]
     say = partial(out.print, highlight=False)
-    raggrid.search(checked, run, address=address, extend=extend, observers=observers, say=say)
+    raggrid.search(checked, run, address=address, extend=extend, observers=() if as_json else observers, say=say)
     decision, spent = raggrid.recommend([run]), raggrid.bill(run)
     if as_json:
         print_json({**decision.to_json(), "bill": spent.to_json()})

@@ -33,12 +33,15 @@ def checked_data(space: SearchSpace) -> Dataset:
     unlabelled, total = data.num_unlabelled("train"), len(data.splits["train"])
     if needy and unlabelled:
         others = " or ".join(
-            name for name, about in STRATEGIES.items() if about.marginalises and not about.needs_labels
+            name
+            for name, about in STRATEGIES.items()
+            if about.marginalises and not (about.needs_labels or about.is_control)
         )
         raise DataError(
             f"strategy '{needy[0]}' needs context labels; {unlabelled} of {total} training questions have none. "
             f"Label them, or use {others}."
         )
+    _check_gold(space, data)
     return data
 
 
@@ -63,6 +66,17 @@ def with_lengths(space: SearchSpace, data: Dataset | None = None) -> SearchSpace
     limit = space.data.limits.get("train")
     assumed = Rows(labels=limit, rag=limit) if limit else None  # with one gold passage per question
     return with_steps(space, training_rows(space, data) if data else assumed)
+
+
+def _check_gold(space: SearchSpace, data: Dataset) -> None:
+    """A control that reads labelled passages answers the questions that have some: every split needs one."""
+    reading = [name for name in space.strategies if STRATEGIES[name].given_labelled]
+    for split, rows in data.splits.items():
+        if reading and split != "train" and data.num_unlabelled(split) == len(rows):
+            raise DataError(
+                f"strategy '{reading[0]}' answers from labelled passages; none of the {len(rows)} {split} questions "
+                f"has any. Label some, or leave out {', '.join(reading)}."
+            )
 
 
 def checked_inputs(space: SearchSpace) -> tuple[SearchSpace, Dataset]:

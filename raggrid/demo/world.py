@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
 
 from raggrid.demo.entities import Entity, Sources, make_entities
+from raggrid.demo.letters import as_letter
 from raggrid.demo.prose import write_passage
 from raggrid.demo.questions import ask, descriptions_of, name_of
 from raggrid.errors import InputError
@@ -43,12 +44,14 @@ class _Page:
     stated: tuple[str, ...]
 
 
-def make_world(seed: int = 0, *, num_entities: int = 240) -> World:
+def make_world(seed: int = 0, *, num_entities: int = 240, letters: bool = False) -> World:
     """A world of ``num_entities`` passages and twice as many questions, the same for the same arguments.
 
     40% of the entities are people, and 20% each places, works and creatures; nearly all come in pairs of
     near-namesakes.
     Each question is answered by exactly one passage, which contains its first answer word for word.
+    With ``letters`` each question comes with the name and the town of who asks, somebody of this world other than its
+    subject; all else is the same.
 
     Raises:
         ValueError: ``num_entities`` is not in `MIN_ENTITIES` to `MAX_ENTITIES`.
@@ -59,7 +62,8 @@ def make_world(seed: int = 0, *, num_entities: int = 240) -> World:
     rng = Random(seed)
     entities, sources = make_entities(num_entities, rng)
     pages = _write_pages(entities, sources, rng)
-    return World(tuple(page.passage for page in pages), _ask_all(pages, rng))
+    splits = _ask_all(pages, rng)
+    return World(tuple(page.passage for page in pages), _in_letters(splits, pages, Random(seed)) if letters else splits)
 
 
 def write_world(world: World, folder: Path | str) -> None:
@@ -110,6 +114,20 @@ def _ask_all(pages: list[_Page], rng: Random) -> dict[str, tuple[Question, ...]]
         splits[split] = tuple(question for page in pages[start:end] for question in _ask(page, uses, rng))
         start = end
     return splits
+
+
+def _in_letters(
+    splits: Mapping[str, tuple[Question, ...]], pages: list[_Page], rng: Random
+) -> dict[str, tuple[Question, ...]]:
+    people, towns = ({page.passage.id: page.entity.name for page in pages if page.entity.kind == kind}
+                     for kind in ("person", "place"))  # fmt: skip
+
+    def written(question: Question) -> Question:
+        who, town = ([name for key, name in named.items() if key not in question.context_ids]
+                     for named in (people, towns))  # fmt: skip
+        return replace(question, question=as_letter(question.question, who, town, rng))
+
+    return {split: tuple(map(written, questions)) for split, questions in splits.items()}
 
 
 def _all_descriptions(page: _Page) -> Iterator[str]:

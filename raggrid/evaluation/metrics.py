@@ -1,5 +1,8 @@
 """What answers are measured in, as data: exact match and F1 as the official SQuAD 1.1 evaluation, ROUGE-L, recall@k.
 
+Chinese and Japanese are cut into characters, as MLQA's evaluation cuts Chinese; texts without such characters score as
+they do in SQuAD's.
+
 A further metric is a function, its name and its line of `METRICS` here, and a column in the two tables of records.py.
 """
 
@@ -7,6 +10,7 @@ from __future__ import annotations
 
 import re
 import string
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
@@ -15,17 +19,28 @@ from typing import Literal, NamedTuple, get_args
 from raggrid.records import Question
 
 AnswerMetric = Literal["f1", "exact_match", "contains_answer", "rouge_l"]
-MetricName = Literal[AnswerMetric, "recall_at_k"]
+MetricName = Literal[
+    AnswerMetric, "recall_at_k", "recall_at_1", "recall_at_2", "recall_at_5", "recall_at_10", "recall_at_20"
+]
+RECALL_DEPTHS = (1, 2, 5, 10, 20)  # beside the k of the answer: how far down an embedder has the passages
 ANSWER_METRICS: tuple[str, ...] = get_args(AnswerMetric)
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
+# Hiragana and Katakana, Han with its extensions A and B to H, compatibility ideographs: scripts without spaces.
+_UNSPACED = re.compile("([\u3040-\u30fa\u30fc-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af])")
 
 
 def normalize_answer(text: str) -> str:
-    """Lower case, no ASCII punctuation, no English articles, single spaces.
+    """Lower case, no ASCII punctuation, no English articles, single spaces between tokens.
 
-    Source: Rajpurkar et al. 2016, arXiv:1606.05250, evaluate-v1.1.
+    In a text with Chinese or Japanese characters each of these is a token, and all punctuation of Unicode goes.
+
+    Source: Rajpurkar et al. 2016, arXiv:1606.05250, evaluate-v1.1; for Chinese Lewis et al. 2020, arXiv:1910.07475,
+    mlqa_evaluation_v1.
     """
+    if _UNSPACED.search(text):
+        text = "".join(each for each in text if not unicodedata.category(each).startswith("P"))
+        text = _UNSPACED.sub(r" \1 ", text)
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
 
 
@@ -107,6 +122,7 @@ METRICS: Mapping[str, Metric] = {
     "recall_at_k": Metric("recall@k", None),
     "contains_answer": Metric("contained answers", contains_answer),
     "rouge_l": Metric("ROUGE-L", rouge_l),
+    **{f"recall_at_{depth}": Metric(f"recall@{depth}", None) for depth in RECALL_DEPTHS},
 }
 
 

@@ -8,11 +8,13 @@ from statistics import fmean
 from raggrid.data.folder import Dataset
 from raggrid.data.sampling import sampled
 from raggrid.errors import InputError
+from raggrid.evaluation.few_shot import examples_of
 from raggrid.evaluation.metrics import contains_answer
 from raggrid.rag.chat import PromptTokens, load_tokens
 from raggrid.rag.prompt import PromptWriter, passage_text
 from raggrid.records import Question
 from raggrid.space.search_space import SearchSpace
+from raggrid.strategies import STRATEGIES
 
 SAMPLE = 10_000  # passages, and questions; shares are then good to a percent
 LONGEST = 100  # texts with the most characters: the one with the most tokens is among them
@@ -24,9 +26,10 @@ class PromptFit:
 
     ``share_cut``: passages longer than the prompt takes. ``share_answers_lost``: of the gold passages that contain an
     accepted answer, those whose part in the prompt does not; None where no gold passage contains any.
-    ``longest_prompt_tokens``: the longest question with the longest passages and room for its answer; None for
-    ``context_window`` where the architecture sets no limit. Mean tokens: of questions, of the answers that are
-    trained on (with their stop token), of passages as they are shown, and of all else in a prompt.
+    ``longest_prompt_tokens``: the longest question with the longest passages and room for its answer, behind the
+    examples where the study shows some; None for ``context_window`` where the architecture sets no limit. Mean tokens:
+    of questions, of the answers that are trained on (with their stop token), of passages as they are shown, and of all
+    else in a prompt. ``example_tokens``: what the solved examples of ``few_shot`` add to a prompt, 0 without them.
     """
 
     chat: bool
@@ -39,6 +42,7 @@ class PromptFit:
     mean_answer_tokens: float
     mean_passage_tokens: float
     template_tokens: int
+    example_tokens: int = 0
 
 
 def prompt_fit(space: SearchSpace, data: Dataset) -> PromptFit:
@@ -60,23 +64,26 @@ def prompt_fit(space: SearchSpace, data: Dataset) -> PromptFit:
     passages = [len(tokens.offsets(passage_text(passage))) for passage in sampled(data.passages, SAMPLE)]
     asked = [len(tokens.offsets(question.question)) for question in _sample(data)]
     answers = [question.answers[0] for question in sampled(data.splits["train"], SAMPLE)]
+    shown = _example_tokens(space, data, tokens, writer)
     fit = PromptFit(
         chat=tokens.chat,
         passage_tokens=limit,
         share_cut=fmean(length > limit for length in passages),
         share_answers_lost=_share_lost(data, writer),
-        longest_prompt_tokens=_longest(space, data, tokens, writer, min(limit, max(passages))),
+        longest_prompt_tokens=_longest(space, data, tokens, writer, min(limit, max(passages)), shown),
         context_window=window,
         mean_question_tokens=fmean(asked),
         mean_answer_tokens=fmean(len(tail) for _, tail in tokens.pairs([""] * len(answers), answers)),
         mean_passage_tokens=fmean(min(limit, length) for length in passages),
         template_tokens=len(tokens.prompts([writer("", [])])[0]),
+        example_tokens=shown,
     )
     if window and fit.longest_prompt_tokens > window:
         raise InputError(
             f"prompt: got up to {fit.longest_prompt_tokens:,} tokens (the longest question, {space.answer_top_k} "
-            f"passages of up to {min(limit, max(passages))}, the answer); expected at most {window:,}, the context "
-            f"window of '{reference}'. Lower prompt.passage_tokens or answer.top_k."
+            f"passages of up to {min(limit, max(passages))}, the answer{_told_examples(space, shown)}); expected at "
+            f"most {window:,}, the context window of '{reference}'. Lower prompt.passage_tokens or answer.top_k"
+            f"{', lower answer.examples, or leave out few_shot' if shown else ''}."
         )
     return fit
 
@@ -93,12 +100,26 @@ def _share_lost(data: Dataset, writer: PromptWriter) -> float | None:
     return fmean(lost) if lost else None
 
 
-def _longest(space: SearchSpace, data: Dataset, tokens: PromptTokens, writer: PromptWriter, passage: int) -> int:
-    """The most tokens that a prompt can have with its answer, in training or in answering."""
+def _example_tokens(space: SearchSpace, data: Dataset, tokens: PromptTokens, writer: PromptWriter) -> int:
+    """What the examples add to a prompt; 0 where no strategy shows any."""
+    if not any(STRATEGIES[name].shows_examples for name in space.strategies):
+        return 0
+    examples, empty = examples_of(space, data.splits["train"], data.passages, writer), [writer("", [])]
+    return len(tokens.prompts(empty, examples)[0]) - len(tokens.prompts(empty)[0])
+
+
+def _told_examples(space: SearchSpace, tokens: int) -> str:
+    return f", {space.answer.examples} solved examples of {tokens:,} tokens in all" if tokens else ""
+
+
+def _longest(
+    space: SearchSpace, data: Dataset, tokens: PromptTokens, writer: PromptWriter, passage: int, shown: int
+) -> int:
+    """The most tokens that a prompt can have with its answer, in training or in answering behind ``shown`` tokens."""
     every = [question for rows in data.splits.values() for question in rows]
     asked = sorted((question.question for question in every), key=len)[-LONGEST:]
     empty = max(map(len, tokens.prompts([writer(question, []) for question in asked])))
-    read = space.answer_top_k * (passage + 1)  # and a line break
+    read = space.answer_top_k * (passage + 1) + shown  # and a line break
     if tokens.decoder_start is not None:  # which reads the answer elsewhere
         return empty + read
     trained = sorted((question.answers[0] for question in data.splits["train"]), key=len)[-LONGEST:]

@@ -93,6 +93,7 @@ def unit_costs(setting: Setting) -> UnitCosts:
         ),
         {name: peak_bytes(setting, phase) for name, phase in PHASES.items()},
         f"cost model, {device.name}",
+        _seconds(device, FORWARD * setting.generator.body * setting.workload.example_tokens),
     )
 
 

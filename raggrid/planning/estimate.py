@@ -11,6 +11,7 @@ from raggrid.planning.makespan import Batch, wall_seconds
 from raggrid.searches import PhaseSearch
 from raggrid.space.rates import rungs
 from raggrid.space.search_space import SearchSpace
+from raggrid.strategies import STRATEGIES
 from raggrid.unit_costs import PhaseCosts, UnitCosts
 
 SCENARIOS = ("low", "expected", "high")
@@ -113,6 +114,7 @@ def make_estimate(space: SearchSpace, units: UnitCosts, sizes: Sizes) -> Estimat
     reusing = graph.num_reusing(low)
     written = {split: replace(count, low=count.low - reusing[split]) for split, count in rounds.items()}
     answering = total([written[split].times(count * units.answer_seconds) for split, count in sizes.questions.items()])
+    answering += certain(_example_seconds(graph, units, sizes))
     loading = total(rounds.values()).times(units.answer_startup_seconds)
     starting = [bill.all_trials.times(workers * units.of(name).startup_seconds) for name, bill in searches.items()]
     startup = loading + total(starting)
@@ -129,6 +131,12 @@ def answering_rounds(space: SearchSpace, graph: StudyGraph, searches: Mapping[st
     """How often the whole validation split and the whole test split are answered."""
     counts = [graph.num_answerings(_finalists(space, searches, scenario)) for scenario in SCENARIOS]
     return {split: Range(*(float(count[split]) for count in counts)) for split in counts[0]}
+
+
+def _example_seconds(graph: StudyGraph, units: UnitCosts, sizes: Sizes) -> float:
+    """What longer prompts add to answering: those of a control that trains nothing, which answers each split once."""
+    showing = [plan for plan in graph.pipelines if STRATEGIES[plan.strategy].shows_examples]
+    return len(showing) * sum(sizes.questions.values()) * units.example_seconds
 
 
 def _finalists(space: SearchSpace, searches: Mapping[str, SearchEstimate], scenario: str) -> dict[str, float]:
@@ -239,4 +247,5 @@ def _batches(
         for split, count in rounds.items()
         for place in range(round(count))
     ]
+    finals.append(_example_seconds(graph, units, sizes))
     yield Batch("winners answered", finals, [f"{name} answered" for name in graph.searches] or ["index"])

@@ -11,6 +11,7 @@ from raggrid.planning.resolution import PlannedResolution, planned_resolution
 from raggrid.searches import PhaseSearch
 from raggrid.space.rates import rungs
 from raggrid.space.search_space import SearchSpace
+from raggrid.strategies import STRATEGIES
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,8 @@ def trial_plan(
     """
     graph = study_graph(space)
     strategies = tuple(_strategy(graph, plan) for plan in graph.pipelines)
+    # A control that reads another's generator would not be run without it.
+    unshared = [row for row in strategies if not STRATEGIES[row.strategy].given_labelled]
     searches = tuple(_search(space, graph, search) for search in graph.searches.values())
     num_trials = sum(search.num_trials for search in searches)
     finalists = sum(min(search.num_trials, space.selection.finalists) for search in searches)
@@ -90,9 +93,9 @@ def trial_plan(
         searches=searches,
         strategies=strategies,
         num_trials=num_trials,
-        num_trials_unshared=sum(strategy.num_trials_alone for strategy in strategies),
+        num_trials_unshared=sum(strategy.num_trials_alone for strategy in unshared),
         num_steps=sum(search.num_trials * search.steps for search in searches),
-        num_steps_unshared=sum(strategy.num_steps_alone for strategy in strategies),
+        num_steps_unshared=sum(strategy.num_steps_alone for strategy in unshared),
         # Finalists and composed pipelines on validation; all winners on test.
         num_answerings_at_most=finalists + len(graph.composed) + len(graph.pipelines),
         workers=max(1, space.resources.workers),

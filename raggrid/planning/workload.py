@@ -15,7 +15,10 @@ ASSUMED_QUESTION_TOKENS, ASSUMED_ANSWER_TOKENS = 20, 5
 
 @dataclass(frozen=True)
 class Workload:
-    """Sizes of corpus and splits (None: unknown), and mean lengths in tokens; answers with their end token."""
+    """Sizes of corpus and splits (None: unknown), and mean lengths in tokens; answers with their end token.
+
+    ``example_tokens``: the solved examples in a prompt of ``few_shot``, together.
+    """
 
     num_passages: int | None
     num_validation: int
@@ -25,6 +28,7 @@ class Workload:
     passage_tokens: float
     template_tokens: float
     source: str
+    example_tokens: float = 0.0
 
 
 def workload_of(
@@ -48,33 +52,38 @@ def workload_of(
     sizes = (len(passages), split_sizes.get("validation", 0), split_sizes.get("test", 0))
     if fit:
         means = (fit.mean_question_tokens, fit.mean_answer_tokens, fit.mean_passage_tokens)
-        return Workload(*sizes, *means, fit.template_tokens, "lengths from the data, in the generator's tokens")
+        source = "lengths from the data, in the generator's tokens"
+        return Workload(*sizes, *means, fit.template_tokens, source, fit.example_tokens)
     cut = space.prompt.passage_tokens
-    return Workload(
-        *sizes,
+    lengths = (
         fmean(map(_tokens, questions)),
         fmean(map(_tokens, answers)) + 1,
         fmean(min(cut, _tokens(text)) for text in passages),
-        _template_tokens(space),
-        f"lengths from the data, at {CHARACTERS_PER_TOKEN} characters per token",
     )
+    source = f"lengths from the data, at {CHARACTERS_PER_TOKEN} characters per token"
+    return Workload(*sizes, *lengths, _template_tokens(space), source, _example_tokens(space, *lengths))
 
 
 def assumed_workload(space: SearchSpace) -> Workload:
     """The workload without data: passages have full length, splits are as large as the space's limits say."""
     limits = {str(split): count for split, count in space.data.limits.items()}
+    lengths = (ASSUMED_QUESTION_TOKENS, ASSUMED_ANSWER_TOKENS + 1, space.prompt.passage_tokens)
     return Workload(
         None,
         limits.get("validation", space.training.validation_questions),
         limits.get("test", 0),
-        ASSUMED_QUESTION_TOKENS,
-        ASSUMED_ANSWER_TOKENS + 1,
-        space.prompt.passage_tokens,
+        *lengths,
         _template_tokens(space),
         f"no data found (data.folder: {space.data.folder} is not a folder here): "
         f"questions of {ASSUMED_QUESTION_TOKENS} tokens, answers of {ASSUMED_ANSWER_TOKENS}, passages of full length "
         "and as many validation questions as the objective looks at are assumed; embedding the corpus is not counted",
+        _example_tokens(space, *lengths),
     )
+
+
+def _example_tokens(space: SearchSpace, question: float, answer: float, passage: float) -> float:
+    """Of examples that show one passage each."""
+    return space.answer.examples * (_template_tokens(space) + question + answer + passage)
 
 
 def _tokens(text: str) -> float:

@@ -11,6 +11,8 @@ from raggrid.rag.references import locate
 
 Chat = Literal["auto", "on", "off"]
 Ids = list[int]
+Example = tuple[str, str]
+"""A prompt and its answer, shown before another prompt."""
 
 
 class PromptTokens:
@@ -51,9 +53,9 @@ class PromptTokens:
         begins = self.tokenizer.bos_token_id is not None and target[:1] == [self.tokenizer.bos_token_id]
         return [*([] if self.decoder_start is None else [self.decoder_start]), *(target[:1] if begins else [])]
 
-    def prompts(self, texts: Sequence[str]) -> list[Ids]:
-        """The ids of each prompt, up to where the answer begins."""
-        return self._encoded([self._open(text) for text in texts])
+    def prompts(self, texts: Sequence[str], examples: Sequence[Example] = ()) -> list[Ids]:
+        """The ids of each prompt, up to where the answer begins; ``examples`` are the turns before it."""
+        return self._encoded([self._open(text, examples) for text in texts])
 
     def pairs(self, texts: Sequence[str], answers: Sequence[str]) -> list[tuple[Ids, Ids]]:
         """The ids of each prompt and of its answer, the stop token included.
@@ -85,9 +87,13 @@ class PromptTokens:
         texts: list[str] = self.tokenizer.batch_decode(ended, skip_special_tokens=True)
         return texts
 
-    def _open(self, text: str) -> str:
+    def _open(self, text: str, examples: Sequence[Example] = ()) -> str:
         # A space at the end belongs to the answer's first token.
-        return (_rendered(self.tokenizer, text) if self.chat else text).rstrip(" ")
+        if self.chat:
+            return _rendered(self.tokenizer, text, examples=examples).rstrip(" ")
+        before = [(prompt.rstrip(" "), answer) for prompt, answer in examples]
+        solved = [f"{prompt}{self._gap(prompt)}{answer}\n\n" for prompt, answer in before]
+        return "".join([*solved, text]).rstrip(" ")
 
     def _gap(self, prompt: str) -> str:
         return self.lead if self.chat else "" if prompt.endswith("\n") else " "
@@ -144,9 +150,9 @@ def _from_files(library: Any, reference: str) -> Any:
         raise ModelError(f"model '{reference}': cannot be read here: {said} Download it, or name a folder.") from None
 
 
-def _rendered(tokenizer: Any, text: str, answer: str | None = None) -> str:
-    turns = [{"role": "user", "content": text}]
-    turns += [] if answer is None else [{"role": "assistant", "content": answer}]
+def _rendered(tokenizer: Any, text: str, answer: str | None = None, examples: Sequence[Example] = ()) -> str:
+    said = [*(turn for example in examples for turn in example), text, *([] if answer is None else [answer])]
+    turns = [{"role": ("user", "assistant")[place % 2], "content": each} for place, each in enumerate(said)]
     # Templates of models that think aloud first close that part at once; others ignore the switch.
     rendered: str = tokenizer.apply_chat_template(
         turns, tokenize=False, add_generation_prompt=answer is None, enable_thinking=False

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from raggrid.errors import ModelError
-from raggrid.rag.chat import Chat, Ids, PromptTokens
+from raggrid.rag.chat import Chat, Example, Ids, PromptTokens
 from raggrid.rag.loading import loadable
 from raggrid.rag.precision import resolved
 from raggrid.space.settings import Models
@@ -109,9 +109,12 @@ class Generator:
             return self._score_decoded(pairs)
         return self._score_continued(pairs, with_context)
 
-    def generate(self, prompts: Sequence[str], *, max_new_tokens: int) -> list[str]:
-        """Greedy answers: the text up to the first stop token or line break, stripped."""
-        ids, attention = self._padded(self.tokens.prompts(prompts), left=not self.is_encoder_decoder)
+    def generate(self, prompts: Sequence[str], *, max_new_tokens: int, examples: Sequence[Example] = ()) -> list[str]:
+        """Greedy answers: the text up to the first stop token or line break, stripped.
+
+        ``examples``: the turns before every prompt.
+        """
+        ids, attention = self._padded(self.tokens.prompts(prompts, examples), left=not self.is_encoder_decoder)
         prefix: dict[str, Tensor] = {}
         if self.is_encoder_decoder:
             prefix = {"decoder_input_ids": torch.tensor([self.tokens.decoder_prefix] * len(ids), device=self.device)}

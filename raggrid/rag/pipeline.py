@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from raggrid.rag.chat import Example
 from raggrid.rag.embedder import Embedder
 from raggrid.rag.generator import Generator
 from raggrid.rag.index import Index
@@ -67,15 +68,26 @@ class Pipeline:
         return self.write_prompt(question, [self.passages[position] for position in positions])
 
     def answer(
-        self, questions: Sequence[str], positions: npt.NDArray[np.int64], *, max_new_tokens: int, batch_size: int
+        self,
+        questions: Sequence[str],
+        positions: Sequence[Sequence[int]],
+        *,
+        max_new_tokens: int,
+        batch_size: int,
+        examples: Sequence[Example] = (),
     ) -> list[str]:
-        """One greedy answer a question from its passages. Prompts of like length share a batch."""
-        prompts = [self.prompt(q, row.tolist()) for q, row in zip(questions, positions, strict=True)]
+        """One greedy answer per question from its passages. Prompts of like length share a batch.
+
+        ``examples``: solved questions that every prompt shows first.
+        """
+        prompts = [self.prompt(q, row) for q, row in zip(questions, positions, strict=True)]
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
         answers = [""] * len(prompts)
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
-            texts = self.required_generator.generate([prompts[i] for i in chosen], max_new_tokens=max_new_tokens)
+            texts = self.required_generator.generate(
+                [prompts[i] for i in chosen], max_new_tokens=max_new_tokens, examples=examples
+            )
             for i, text in zip(chosen, texts, strict=True):
                 answers[i] = text
         return answers

@@ -15,6 +15,7 @@ from raggrid.analysis.standings import LineStanding, MoreData
 from raggrid.analysis.units import Unit, unit_for
 from raggrid.display_names import display_name, label, recall_label
 from raggrid.show.layout import new_table, percent, show_table
+from raggrid.show.printed_headroom import show_headroom
 
 MARKS = {
     "as_good": ("as good", "green"), "worse": ("worse", "red"), "unresolved": ("unresolved", "yellow"),
@@ -49,6 +50,7 @@ def show_recommendation(result: Recommendation, out: Console) -> None:
     _prices(result, out)
     for line in (*_controls(result), *_labels(result), *result.notes):
         _indented(out, line)
+    show_headroom(result.headroom.sentences if result.headroom else (), out)
     for warning in result.warnings:
         out.print(Text.assemble(("Warning: ", "yellow"), warning), highlight=False)
 

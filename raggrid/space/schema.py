@@ -27,6 +27,7 @@ CURRENT = 2
 FIRST: Mapping[str, object] = json.loads(Path(__file__).with_name("schema_1.json").read_text(encoding="utf-8"))
 """Version 1: every setting that has a default, and the default."""
 ADDED: Mapping[str, object] = {
+    "answer.examples": 3,
     "data.sample": "first",
     "models.question_prompt": None,
     "models.passage_prompt": None,

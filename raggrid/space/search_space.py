@@ -46,7 +46,7 @@ class SearchSpace(Section):
     data: Data
     models: Models
     strategies: tuple[StrategyName, ...] = tuple(name for name, about in STRATEGIES.items() if about.by_default)
-    """The strategies to compare, each once; ``closed_book`` is a control."""
+    """The strategies to compare, each once. ``closed_book``, ``few_shot`` and ``gold_context`` are controls."""
     losses: Losses = Losses()
     learning_rates: LearningRates = LearningRates()
     retrieval: Retrieval = Retrieval()

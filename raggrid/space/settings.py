@@ -56,8 +56,7 @@ class Models(Section):
     """Of the generator's arithmetic, and of its weights unless all of them train. ``auto``: bfloat16 on GPUs that
     have it and on CPUs with AVX-512 BF16 or AMX, else float32. What trains is always kept in float32."""
     attention: Literal["auto", "eager", "sdpa"] = "auto"
-    """Attention of the generator. ``auto``: sdpa on GPUs; eager on CPUs, where it trains up to 1.2 times faster in
-    bfloat16."""
+    """Attention of the generator. ``auto``: sdpa on GPUs; eager on CPUs, up to 1.2 times faster in bfloat16."""
 
 
 class Losses(Section):
@@ -136,6 +135,8 @@ class Answer(Section):
     """Longest answer, in tokens. Raise it if correct answers are longer."""
     batch_size: Count = 16
     """Questions that are answered at once. Lower it if memory runs out."""
+    examples: Count = 3
+    """Solved training questions in the prompts of the control ``few_shot``."""
 
 
 class Prompt(Section):

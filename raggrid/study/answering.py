@@ -66,8 +66,8 @@ class AnswerQueue:
 
     def queue(self, outcomes: Mapping[SearchKey, Outcome], facts: Facts, failed: Container[str]) -> None:
         """Queue what is due and can be answered by now; what awaits another is due again when that has ended."""
-        # Those with the un-tuned embedder first: others wait for them if they are known to come.
-        due = sorted(self.due, key=lambda number: (self.plans[number][0].embedder_search is not None, number))
+        # Those whose answers others may reuse first: the others wait for them if they are known to come.
+        due = sorted(self.due, key=lambda n: (facts.graph.source_of(self.plans[n][0]) is not None, n))
         self.due.clear()
         for number in due:
             for task in tasks(*self.plans[number], outcomes, facts, self.splits):

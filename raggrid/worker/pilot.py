@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.synchronize import Barrier
 from statistics import fmean
 
@@ -31,7 +31,7 @@ from raggrid.rag.retrievers import LiveRetriever
 from raggrid.space.search_space import SearchSpace
 from raggrid.store.files import Files, files_at
 from raggrid.store.tables import create_run
-from raggrid.strategies import PHASES
+from raggrid.strategies import BASELINE, PHASES, STRATEGIES
 from raggrid.study.tasks import Dispatch, IndexTask, PhaseTask
 from raggrid.unit_costs import PhaseCosts, UnitCosts
 from raggrid.worker.build import embedder_of, generator_of, inputs, passage_index, pipeline_of, train_task
@@ -62,10 +62,11 @@ class Sample:
 
 @dataclass(frozen=True)
 class Answering:
-    """What one process measured of answering: seconds per question, and of loading."""
+    """What one process measured of answering: seconds per question, of loading, and what examples add per question."""
 
     answer_seconds: float
     startup_seconds: float
+    example_seconds: float
 
 
 def pilot(space: SearchSpace) -> UnitCosts:
@@ -94,6 +95,7 @@ def pilot(space: SearchSpace) -> UnitCosts:
         index_seconds,
         {phase: max(row.peak_bytes for row in rows) for phase, rows in samples.items()},
         f"measured here, {slots} trial{'s' if slots > 1 else ''} at once{_note_on_others(samples)}",
+        fmean(row.example_seconds for row in answers),
     )
 
 
@@ -215,7 +217,7 @@ def _peak_bytes(worker: Worker) -> float:
 
 
 def _answer(run: Files) -> Answering:
-    """The un-tuned pipeline on a batch of validation questions."""
+    """The un-tuned pipeline on a batch of validation questions, without and with what `Strategy.shows_examples`."""
     _together[0].wait(WAIT_SECONDS)
     space, data = inputs(run)
     worker, clock = _worker(space), _clock(space)
@@ -223,6 +225,10 @@ def _answer(run: Files) -> Answering:
     retriever = LiveRetriever(embedder_of(run, space, worker, None), passage_index(run))
     pipeline = pipeline_of(space, data, retriever, generator_of(run, space, worker, None))
     startup, questions = clock() - began, data.splits["validation"][:NUM_ANSWERED]
-    began = clock()
-    answer_questions(pipeline, questions, space)
-    return Answering((clock() - began) / len(questions), startup)
+    seconds = []
+    for shows in (False, True) if any(STRATEGIES[name].shows_examples for name in space.strategies) else (False,):
+        strategy = replace(STRATEGIES[BASELINE], shows_examples=shows)
+        began = clock()
+        answer_questions(pipeline, questions, space, strategy=strategy, train=data.splits["train"])
+        seconds.append((clock() - began) / len(questions))
+    return Answering(seconds[0], startup, max(0.0, seconds[-1] - seconds[0]))

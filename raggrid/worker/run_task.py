@@ -233,9 +233,9 @@ def _answer_split(run: Files, task: AnswerTask, worker: Worker, clock: Clock) ->
     with clock.during(Category.EVALUATE):
         questions = data.splits[task.split]
         mine = [questions[position] for position in shard(list(range(len(questions))), worker.rank, worker.world_size)]
-        reads = STRATEGIES[task.strategy].reads_passages
         known = _answers_of(run, task.same_generator, task.split, space.answer_top_k) if task.same_generator else {}
-        parts = worker.gather(answer_questions(pipeline, mine, space, with_passages=reads, known=known))
+        about, train = STRATEGIES[task.strategy], data.splits["train"]
+        parts = worker.gather(answer_questions(pipeline, mine, space, strategy=about, train=train, known=known))
     order = {question.id: position for position, question in enumerate(questions)}
     scored = sorted((row for part in parts for row in part), key=lambda row: order[row.question_id])
     if worker.is_first:

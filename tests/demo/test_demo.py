@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,22 @@ def test_splits_share_no_entity() -> None:
 def test_same_seed_same_world_other_seed_other_world() -> None:
     assert make_world(3, num_entities=40) == make_world(3, num_entities=40)
     assert make_world(3, num_entities=40) != make_world(4, num_entities=40)
+
+
+def test_letters_add_a_sender_and_change_nothing_else() -> None:
+    plain, world = make_world(3, num_entities=60), make_world(3, num_entities=60, letters=True)
+    assert world == make_world(3, num_entities=60, letters=True)
+    assert world.passages == plain.passages
+    titles = {passage.id: passage.title for passage in plain.passages}
+    for split, questions in plain.splits.items():
+        for question, letter in zip(questions, world.splits[split], strict=True):
+            assert (letter.id, letter.answers, letter.context_ids) == (
+                question.id, question.answers, question.context_ids,
+            )  # fmt: skip
+            assert question.question[1:] in letter.question
+            rest = letter.question.replace(question.question[1:], "")
+            assert sum(title in rest for title in titles.values()) >= 2
+            assert not re.search(rf"\b{titles[letter.context_ids[0]]}\b", rest)
 
 
 @pytest.mark.parametrize("size", [19, 601])

@@ -19,8 +19,10 @@ from raggrid.evaluation.evaluator import score
 from raggrid.evaluation.metrics import (
     ANSWER_METRICS,
     METRICS,
+    RECALL_DEPTHS,
     AnswerMetric,
     MetricName,
+    contains_answer,
     exact_match,
     f1,
     means,
@@ -52,7 +54,6 @@ AWKWARD = [
     ("actor  and\tsinger\n", ["singer and actor"]),
     ("big big dog", ["big dog dog"]),
     ("Björk Guðmundsdóttir", ["Bjork Gudmundsdottir", "Björk"]),
-    ("北京", ["北京 市"]),
     ("the 4th of July, 1776", ["July 4, 1776"]),
     ("U.S.", ["US", "United States"]),
     ("it's", ["its"]),
@@ -82,6 +83,34 @@ def test_random_pairs_equal_the_official_script() -> None:
         prediction, *answers = (" ".join(rng.choices(words, k=rng.randrange(5))) for _ in range(3))
         ours = exact_match(prediction, answers), f1(prediction, answers)
         assert ours == pytest.approx(official(prediction, answers), abs=1e-6), (prediction, answers)
+
+
+# (prediction, answer, exact match, F1) by MLQA's own script for Chinese, mlqa_evaluation_v1 at commit 5ef5c73.
+MLQA = [
+    ("北京", "北京 市", 0.0, 0.8),
+    ("北京市。", "北京市", 1.0, 1.0),
+    ("在1949年10月1日成立", "1949年10月1日", 0.0, 0.8),
+    ("“孔子”——中国的哲学家", "孔子", 0.0, 0.4),
+    ("他在 Apple Inc. 工作", "Apple Inc", 0.0, 0.5),
+    ("上海", "北京", 0.0, 0.0),
+    ("《红楼梦》的作者曹雪芹", "曹雪芹", 0.0, 0.5),
+]
+
+
+@pytest.mark.parametrize(("prediction", "answer", "exact", "shared"), MLQA)
+def test_chinese_scores_as_in_mlqas_evaluation(prediction: str, answer: str, exact: float, shared: float) -> None:
+    assert exact_match(prediction, [answer]) == exact
+    assert f1(prediction, [answer]) == pytest.approx(shared, abs=1e-6)
+
+
+def test_japanese_is_cut_into_characters_in_every_metric() -> None:
+    assert normalize_answer("「東京タワー」です。") == "東 京 タ ワ ー で す"
+    assert f1("東京です", ["東京"]) == pytest.approx(2 / 3)
+    assert contains_answer("答えは東京です。", ["東京"]) == 1.0
+    assert contains_answer("京都です", ["東京"]) == 0.0
+    assert f1("京東", ["東京"]) == 1.0
+    assert rouge_l("京東", ["東京"]) == 0.5
+    assert normalize_answer("re – elected") == "re – elected"  # without such characters as in SQuAD
 
 
 def stock_rouge_l(prediction: str, answers: list[str], **tokens: Any) -> float:
@@ -117,15 +146,16 @@ def test_rouge_l_sees_the_order_of_words() -> None:
 
 
 def test_a_metric_is_one_line_of_data_with_a_column_in_both_tables() -> None:
-    assert set(METRICS) == set(ANSWER_METRICS) | {"recall_at_k"}
-    assert set(get_args(MetricName)) == {*get_args(AnswerMetric), "recall_at_k"} == set(METRICS)
+    recalls = {"recall_at_k", *(f"recall_at_{depth}" for depth in RECALL_DEPTHS)}
+    assert set(METRICS) == set(ANSWER_METRICS) | recalls
+    assert set(get_args(MetricName)) == {*get_args(AnswerMetric), *recalls} == set(METRICS)
     for record in (PredictionRecord, PipelineRecord):
         assert set(METRICS) <= {field.name for field in fields(record)}
     question = Question(id="q", question="Where?", answers=("Paris",), context_ids=("p2",))
     scored = score(question, "in the Paris", ("p1", "p2"), k=2)
     assert scored.scores == {
         "f1": pytest.approx(2 / 3), "exact_match": 0.0, "recall_at_k": 1.0, "contains_answer": 1.0,
-        "rouge_l": pytest.approx(2 / 3),
+        "rouge_l": pytest.approx(2 / 3), "recall_at_1": 0.0, **{f"recall_at_{depth}": 1.0 for depth in (2, 5, 10, 20)},
     }  # fmt: skip
     unread = score(question, "Paris", (), k=2)
     assert unread.scores["recall_at_k"] is None

@@ -219,6 +219,23 @@ def test_bills_fit_eighty_columns(dollars: float | None) -> None:
     assert json.loads(json.dumps(results[0].to_json()))["pricing"]["bill"]["num_trials"] == 11
 
 
+def test_controls_are_counted_and_priced_and_change_no_other_number() -> None:
+    six = made_space().strategies
+    space, more = made_space(), made_space(strategies=[*six, "few_shot", "gold_context", "gold_context_generator"])
+    before, after = trial_plan(space), trial_plan(more)
+    assert (after.num_trials, after.num_trials_unshared) == (before.num_trials, before.num_trials_unshared)
+    assert after.num_answerings_at_most == before.num_answerings_at_most + 6
+    added = {row.strategy: row.num_trials_added for row in after.strategies}
+    assert {row.strategy: row.num_trials_added for row in before.strategies}.items() <= added.items()
+    assert [added[name] for name in more.strategies[6:]] == [0, 0, 0]
+    units = replace(UNITS, example_seconds=0.5)
+    bills = make_estimate(space, units, SIZES), make_estimate(more, units, SIZES)
+    extra = bills[1].answering_device_seconds.high - bills[0].answering_device_seconds.high
+    assert extra == pytest.approx(3 * (40 + 100) * 0.25 + (40 + 100) * 0.5)
+    assert bills[1].answering_device_seconds.low - bills[0].answering_device_seconds.low < extra
+    assert bills[1].training_device_seconds == bills[0].training_device_seconds
+
+
 # What the questions can show
 
 

@@ -108,3 +108,19 @@ def test_tokens_are_read_without_weights(tiny_models: tuple[Path, Path], tmp_pat
     assert (tokens.chat, window) == (False, 512)
     with pytest.raises(ModelError, match="cannot be read here"):
         load_tokens(str(tmp_path), "auto")
+
+
+@pytest.mark.parametrize("template", [None, CHATML, INST])
+def test_examples_are_turns_before_the_prompt(tokenizer: PreTrainedTokenizerFast, template: str | None) -> None:
+    """The reference is the tokenizer's own rendering of the whole conversation."""
+    tokens = PromptTokens(with_template(tokenizer, template) if template else tokenizer)
+    examples = [("Bo lives in Oslo.\nWhere does Bo live?\nAnswer: ", "Oslo"), ("Who?\nAnswer:", "Cid")]
+    (found,) = tokens.prompts([PROMPT], examples)
+    if template:
+        said = [text for example in examples for text in example]
+        turns = [{"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate([*said, PROMPT])]
+        whole = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True).rstrip(" ")
+    else:
+        whole = f"{examples[0][0].rstrip()} Oslo\n\n{examples[1][0]} Cid\n\n{PROMPT}"
+    assert found == tokenizer(whole, add_special_tokens=not template)["input_ids"]
+    assert tokens.prompts([PROMPT], []) == tokens.prompts([PROMPT])

@@ -139,7 +139,7 @@ def test_training_validation_and_answering_see_the_same_ids(
     trainer.measure()
     for question in (trainer.task.train[0], trainer.task.validation[0]):
         found = pipeline.retrieve([question.question], 1)
-        pipeline.answer([question.question], found, max_new_tokens=1, batch_size=1)
+        pipeline.answer([question.question], found.tolist(), max_new_tokens=1, batch_size=1)
         prompt = pipeline.prompt(question.question, found[0].tolist())
         ((head, tail),) = generator.tokens.pairs([prompt], [question.answers[0]])
         scored, answered = entered.pop(0), entered.pop()

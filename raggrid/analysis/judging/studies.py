@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from raggrid.analysis.in_hand import without_in_hand
 from raggrid.analysis.judging.fair_scores import fair
@@ -14,21 +14,20 @@ from raggrid.analysis.rule import InHand
 from raggrid.errors import InputError
 from raggrid.graph import PlanKey
 from raggrid.store.files import Location
-from raggrid.strategies import STRATEGIES
 
 
 @dataclass(frozen=True, kw_only=True)
 class Studies:
     """One or more studies that are judged as one.
 
-    ``lines``: the strategies to choose from, pooled; ``closed_book``: the control that reads no passages. ``asked``:
-    the questions of each study, ``names``: what some are called beside the others. ``optimism``: by how much the choice
+    ``lines``: the strategies to choose from, pooled; ``controls``: what they are read against. ``asked``: the
+    questions of each study, ``names``: what some are called beside the others. ``optimism``: by how much the choice
     among finalists had raised each line's scores, the mean over studies; empty where nothing was corrected.
     """
 
     results: tuple[Results, ...]
     lines: tuple[StrategyResult, ...]
-    closed_book: StrategyResult | None
+    controls: tuple[StrategyResult, ...]
     asked: tuple[Asked, ...]
     names: tuple[Mapping[str, str], ...]
     optimism: Mapping[PlanKey, float]
@@ -49,16 +48,15 @@ def studies_of(run_dirs: Sequence[Location], metric: str, have: InHand | None) -
     results = [without_in_hand(result, have) for result in load_all(run_dirs)]
     asked = tuple(asked_of(result) for result in results)
     corrected = [fair(result, own, metric) for result, own in zip(results, asked, strict=True)]
-    every = pooled([own.results for own in corrected], asked)
-    control = next((line for line in every if not STRATEGIES[line.strategy].reads_passages), None)
-    lines = tuple(line for line in every if line is not control)
+    lines = pooled([own.results for own in corrected], asked)
+    controls = pooled([replace(own.results, measured=own.results.controls) for own in corrected], asked)
     if not lines:
         raise InputError(
             "recommend: the runs have no strategy in common; expected at least one. Give one run at a time."
         )
     keys = {key for own in corrected for key in own.optimism}
     return Studies(
-        results=tuple(own.results for own in corrected), lines=lines, closed_book=control, asked=asked,
+        results=tuple(own.results for own in corrected), lines=lines, controls=controls, asked=asked,
         names=tuple(renamed(asked, place) for place in range(len(asked))),
         optimism={key: sum(own.optimism.get(key, 0.0) for own in corrected) / len(corrected) for key in keys},
     )  # fmt: skip
