@@ -11,6 +11,7 @@ import numpy as np
 
 from raggrid.analysis.bootstrap import resample
 from raggrid.analysis.cost_spread import cost_interval
+from raggrid.analysis.hypervolume import BEYOND, Hypervolume, hypervolume
 from raggrid.analysis.results import Results, StrategyResult, load_all
 from raggrid.analysis.search_curves import SearchCurve, search_curves
 from raggrid.analysis.statistics import NORMAL, interval
@@ -48,19 +49,6 @@ class FrontierPoint:
     cost_high: float
     cost_interval: str
     num_seeds: int
-
-
-@dataclass(frozen=True)
-class Hypervolume:
-    """The area under a study's frontier, as a share of the rectangle up to the most expensive point of all studies and
-    up to quality 1: the quality that a budget buys, averaged over budgets from 0 to ``reference_device_seconds``. In
-    [0, 1]; low and high are its bootstrap interval, None for a table."""
-
-    run: str
-    value: float
-    low: float | None
-    high: float | None
-    reference_device_seconds: float
 
 
 @dataclass(frozen=True)
@@ -118,7 +106,7 @@ def frontier(
     kept = [replace(result, measured=tuple(_choices(result))) for result in results]
     basis = cost_basis([line for result in kept for line in result.measured], cost, known_learning_rates=False)
     studies = [_study(result, metric, basis, resamples, seed) for result in kept]
-    reference = max(float(study.costs.max()) for study in studies)
+    reference = BEYOND * max(float(study.costs[undominated(study.costs, study.quality)].max()) for study in studies)
     return Frontier(
         points=tuple(point for study in studies for point in _points(study, basis, confidence)),
         metric=metric,
@@ -154,20 +142,6 @@ def undominated(costs: np.ndarray[Any, Any], quality: np.ndarray[Any, Any]) -> n
     as_good = quality[..., :, None] >= quality[..., None, :]
     beaten = (as_cheap & better) | (cheaper & as_good)
     return np.logical_not(beaten.any(-2))
-
-
-def hypervolume(costs: np.ndarray[Any, Any], quality: np.ndarray[Any, Any], reference: float) -> np.ndarray[Any, Any]:
-    """The best quality that a budget buys, averaged over budgets from 0 to ``reference``; 0 where it buys nothing.
-
-    Args:
-        costs: (S,) in increasing order, none above ``reference``.
-        quality: (..., S) in [0, 1].
-        reference: the largest budget; with 0 everything is free and only the best quality counts.
-    """
-    best = np.maximum.accumulate(quality, axis=-1)
-    if reference <= 0.0:
-        return np.asarray(best[..., -1])
-    return np.asarray((best * np.diff([*costs, reference])).sum(-1) / reference)
 
 
 def _study(result: Results, metric: MetricName, basis: CostBasis, resamples: int, seed: int) -> _Study:
