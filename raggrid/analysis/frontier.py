@@ -29,7 +29,7 @@ class FrontierPoint:
     Quality is a fraction, with its bootstrap interval over questions (and seeds); for an imported table, with the
     bound that holds for a score in [0, 1] whatever the questions were. ``frontier_probability``: the share of resamples
     in which no other beats it, None for a table. ``cost_low`` and ``cost_high`` are device-seconds, and
-    ``cost_interval`` says what they rest on: ``seeds``, ``trials`` or ``unknown``.
+    ``cost_interval`` says what they rest on: ``seeds``, ``trials`` or ``unknown``. ``device_types``: of the study.
     """
 
     run: str
@@ -49,6 +49,7 @@ class FrontierPoint:
     cost_high: float
     cost_interval: str
     num_seeds: int
+    device_types: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -173,6 +174,7 @@ def _points(study: _Study, basis: CostBasis, confidence: float) -> Iterator[Fron
             str(study.result.run), line.strategy, line.loss, line.split, study.num_questions, float(study.costs[index]),
             float(study.quality[index]), low, high, bool(best[index]), chances[index], line.winner.embedder_lr,
             line.winner.generator_lr, price.low, price.high, price.source, len(line.seeds),
+            study.result.device_types,
         )  # fmt: skip
 
 

@@ -29,6 +29,7 @@ DeviceHours = Annotated[
 ]
 WallHours = Annotated[float | None, typer.Option(metavar="HOURS", help="Budget in hours of wall time.")]
 Dollars = Annotated[float | None, typer.Option(metavar="DOLLARS", help="Budget in dollars; needs a price, see above.")]
+LogCost = Annotated[bool, typer.Option("--log-cost", help="Draw costs on a logarithmic axis.")]
 MetricOption = Annotated[MetricName, typer.Option(metavar="METRIC", help=f"Metric of quality: {', '.join(METRICS)}.")]
 
 

@@ -9,7 +9,7 @@ import typer
 
 import raggrid
 from raggrid.cli.app import app
-from raggrid.cli.options import Cost, Json, MetricOption, Runs, print_json, said_as_options
+from raggrid.cli.options import Cost, Json, LogCost, MetricOption, Runs, print_json, said_as_options
 
 
 @app.command()
@@ -28,6 +28,7 @@ def frontier(
             "has no other.",
         ),
     ] = None,
+    log_cost: LogCost = False,
     as_json: Json = False,
 ) -> None:
     """Compare cost and quality: show the strategies that no other strategy beats on both.
@@ -37,7 +38,7 @@ def frontier(
     """
     with said_as_options("metric", "cost"):
         result = raggrid.frontier(runs, metric=metric, cost=cost)
-    written = [path for name in output or [] for path in raggrid.save_frontier(result, name)]
+    written = [path for name in output or [] for path in raggrid.save_frontier(result, name, log_cost=log_cost)]
     if as_json:
         print_json(result.to_json())
         return

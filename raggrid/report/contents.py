@@ -26,6 +26,7 @@ class Study:
     curves: tuple[CurveRecord, ...]
     ledger: tuple[LedgerRecord, ...]
     pipelines: tuple[PipelineRecord, ...]
+    log_cost: bool = False
 
     @property
     def unit(self) -> Unit:

@@ -9,18 +9,21 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from raggrid.display_names import display_name
+from raggrid.display_names import display_name, label
 from raggrid.errors import InputError
 from raggrid.report import sections
 from raggrid.report.contents import Study, read_study
+from raggrid.report.drawing import Figure
 from raggrid.report.figures import (
-    Figure,
     curve_figures,
+    difference_figure,
     drawing_library,
-    frontier_figure,
+    frontier_figures,
     ledger_figure,
     response_figures,
+    search_figures,
 )
+from raggrid.report.search_chart import notes as search_notes
 from raggrid.space.yaml_io import dump_space
 from raggrid.store.files import Location
 from raggrid.store.local import LocalFiles
@@ -69,9 +72,11 @@ def _view(study: Study) -> dict[str, Any]:
     chosen = verdict.recommended
     strategy_head, strategy_rows = sections.strategy_rows(study)
     trial_head, trial_rows = sections.trial_rows(study)
-    ledger = ledger_figure(study)
+    ledger, difference = ledger_figure(study), difference_figure(study)
     groups: dict[str, list[Figure]] = {
-        "frontier": [frontier_figure(study)],
+        "differences": [difference] if difference else [],
+        "frontier": list(frontier_figures(study)),
+        "searching": list(search_figures(study)),
         "curves": list(curve_figures(study)),
         "responses": list(response_figures(study)),
         "ledger": [ledger] if ledger else [],
@@ -81,6 +86,7 @@ def _view(study: Study) -> dict[str, Any]:
         "facts": sections.facts(study),
         "chosen": display_name(chosen.strategy, chosen.loss) if chosen else None,
         "verdict": verdict,
+        "metric_label": label(verdict.metric),
         "unit": study.unit,
         "device_seconds": sum(row.device_seconds for row in study.ledger),
         "strategy_head": strategy_head,
@@ -91,6 +97,7 @@ def _view(study: Study) -> dict[str, Any]:
         "space_yaml": dump_space(results.space),
         "environment": list(sections.environment_rows(results.environment)),
         "groups": groups,
+        "search_notes": search_notes(study.frontier),
     }
 
 

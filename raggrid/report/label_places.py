@@ -1,0 +1,95 @@
+"""Where the labels of a chart's points go, so that they overlap neither each other nor the plot's frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+
+CHARACTER, LINE = 6.9, 14.0  # pixels of a letter and of a line of the charts' 12-pixel font, generously
+DOT = 7.0  # pixels from the middle of a point to where its label may begin
+# Pixels downwards from a point to the middle of its label, the nearest first; beside the point a line may run.
+SHIFTS = (-10, 11, -24, 25, -38, 39, -52, 53)
+OVERLAP, COVERED, CROSSED = 1000.0, 100.0, 10.0  # what a label costs that lies on a label, on a point, on a bar
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A point in the unit square, y upwards, with its text and the ends of its vertical bar."""
+
+    x: float
+    y: float
+    text: str
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Place:
+    """Offsets in pixels from the point, dy downwards; ``align``: which end of the text lies there."""
+
+    dx: float
+    dy: float
+    align: str
+
+
+@dataclass(frozen=True)
+class Box:
+    """Pixels from the upper left corner of the plot."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def overlaps(self, other: Box) -> bool:
+        """Whether the two share more than an edge."""
+        return (
+            self.left < other.right and other.left < self.right and self.top < other.bottom and other.top < self.bottom
+        )
+
+    def within(self, width: float, height: float) -> bool:
+        """Whether it lies in the plot."""
+        return self.left >= 0 and self.right <= width and self.top >= 0 and self.bottom <= height
+
+
+def label_places(points: Sequence[Labelled], *, width: float, height: float) -> list[Place]:
+    """A place for each label, from left to right: the nearest one that is free, on either side of its point.
+
+    What is free in a plot of this width is free in a wider one.
+
+    Args:
+        points: in the unit square.
+        width: of the plot in pixels.
+        height: of the plot in pixels.
+    """
+    placed: dict[int, tuple[Place, Box]] = {}
+    for index in sorted(range(len(points)), key=lambda index: points[index].x):
+        taken = [box for _, box in placed.values()]
+        choices = [(place, label_box(points[index], place, width, height)) for place in _candidates()]
+        costs = [_cost(box, taken, points, index, width, height) + order for order, (place, box) in enumerate(choices)]
+        placed[index] = choices[costs.index(min(costs))]
+    return [placed[index][0] for index in range(len(points))]
+
+
+def _candidates() -> list[Place]:
+    return [Place(DOT if side == "left" else -DOT, dy, side) for dy, side in product(SHIFTS, ("left", "right"))]
+
+
+def label_box(point: Labelled, place: Place, width: float, height: float) -> Box:
+    """Where a label lies in a plot of this size."""
+    x, y, size = point.x * width + place.dx, (1.0 - point.y) * height + place.dy, len(point.text) * CHARACTER
+    left = x if place.align == "left" else x - size
+    return Box(left, y - LINE / 2, left + size, y + LINE / 2)
+
+
+def _cost(box: Box, taken: Sequence[Box], points: Sequence[Labelled], own: int, width: float, height: float) -> float:
+    others = [point for index, point in enumerate(points) if index != own]
+    covered = sum(box.overlaps(_around(p.x * width, (1 - p.y) * height, (1 - p.y) * height, DOT)) for p in others)
+    crossed = sum(box.overlaps(_around(p.x * width, (1 - p.high) * height, (1 - p.low) * height, 1)) for p in others)
+    wrong = sum(box.overlaps(other) for other in taken) + (not box.within(width, height))
+    return OVERLAP * wrong + COVERED * covered + CROSSED * crossed
+
+
+def _around(x: float, top: float, bottom: float, reach: float) -> Box:
+    return Box(x - reach, top - reach, x + reach, bottom + reach)
