@@ -21,7 +21,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raggrid.analysis.statistics import compare
 from raggrid.records import PipelineRecord, PredictionRecord
 from raggrid.space.search_space import SearchSpace
 from raggrid.space.settings import StrategyName
@@ -122,10 +121,6 @@ def main() -> None:
             for verb in ("recommend", "frontier"):
                 seconds, megabytes = measure(verb, run)
                 print(f"{verb:10} {rows:>9,} predictions  {seconds:5.2f} s  {megabytes:5.0f} MB", flush=True)
-    scores = np.random.default_rng(0).choice([0.0, 0.5, 1.0], (12, 3, 100_000))
-    started = time.perf_counter()
-    compare(scores)
-    print(f"compare    12 strategies x 3 seeds x 100,000 questions  {time.perf_counter() - started:5.2f} s")
 
 
 if __name__ == "__main__":

@@ -1,139 +1,87 @@
-"""How often raggrid's statements hold, on simulated studies whose truth is known.
+"""How often the statements of a recommendation hold, on simulated studies whose truth is known.
 
-    python -m benchmarks.coverage            # the table: 500 repetitions at 10,000 and 20,000 questions, 6 minutes
-    python -m benchmarks.coverage 50         # fewer repetitions
+    python -m benchmarks.coverage            # all rows, 400 studies each: about half an hour on one core
+    python -m benchmarks.coverage 200 0 8    # 200 studies each, rows 0 to 7
 
-A study: several equally good strategies, each more expensive than the last, and a cheaper one that is 3 points worse.
-Whether a strategy answers a question is a threshold on a latent normal ability; the abilities of two correlate at 0.64:
-easy questions are easy for all. With several seeds, each seed of a strategy has a shift of its own. Margin: 0.02.
+Margin 0.01, confidence 0.95; percent of studies. *All intervals hold*: the simultaneous intervals of all lines (93 to
+97 wanted). *False as good*: some line that is worse by more than the margin is called as good (at most 5 wanted).
+*False worse*: some line that is the best is called worse (at most 5). *Contradictions*: a verdict that its interval
+does not say (0). *Settled*: verdicts that are not unresolved.
 """
 
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
-from scipy.special import ndtr, ndtri
 
-from raggrid.analysis.bootstrap import resampled_means
-from raggrid.analysis.statistics import Verdict, compare, holm, interval
+from benchmarks.known_truth import CHEAP_WORSE, EIGHT, EQUAL, HOTPOTQA, LADDER, POPQA, THREE, Array, Truth, simulate
+from raggrid.analysis.inference.evidence import gather
+from raggrid.analysis.inference.simultaneous import Call, family
 
-CORRELATION = 0.64
-LEVEL = 0.45  # the share of questions that the equal ones answer: PopQA's, in the paper
-WORSE_BY = 0.03
-MARGIN = 0.02
-
-
-@dataclass(frozen=True)
-class Truth:
-    """Strategies by cost: the worse one, then ``num_equal`` equal ones. ``seed_points``: standard deviation of a
-    seed's shift in points of score."""
-
-    num_questions: int
-    num_equal: int = 5
-    num_seeds: int = 1
-    seed_points: float = 0.0
-
-    @property
-    def means(self) -> np.ndarray[Any, Any]:
-        """(S,) what every strategy's score is in truth."""
-        return np.array([LEVEL - WORSE_BY, *[LEVEL] * self.num_equal])
-
-
-@dataclass(frozen=True)
-class Held:
-    """What came true in one study, or how often over several."""
-
-    all_intervals: float
-    own_interval: float
-    worse_called_as_good: float
-    equal_called_worse: float
-    cheapest_equal_shown: float
-    plain_intervals: float
-    normal_shows: float
-
-
-TRUTHS = (
-    Truth(10_000), Truth(20_000), Truth(10_000, num_equal=3), Truth(20_000, num_equal=3),
-    Truth(10_000, num_seeds=3), Truth(10_000, num_seeds=3, seed_points=0.5), Truth(2_000, num_seeds=3, seed_points=2),
+MARGIN = 0.01
+STATED = (
+    *(CHEAP_WORSE.with_(num_questions=size) for size in (32, 200, 2_000, 20_000)),
+    CHEAP_WORSE.with_(num_questions=32, icc=0.5, cluster=4), CHEAP_WORSE.with_(num_questions=1_000, icc=0.5, cluster=5),
+    CHEAP_WORSE.with_(num_questions=5_000, icc=0.2, cluster=20),
+    CHEAP_WORSE.with_(num_questions=500, num_seeds=1, seed_points=2.0),
+    CHEAP_WORSE.with_(num_questions=500, num_seeds=2, seed_points=2.0),
+    CHEAP_WORSE.with_(num_questions=500, num_seeds=3), CHEAP_WORSE.with_(num_questions=500, num_seeds=3, seed_points=1),
+    CHEAP_WORSE.with_(num_questions=2_000, num_seeds=3, seed_points=2.0),
+    CHEAP_WORSE.with_(num_questions=2_000, num_seeds=5, seed_points=2.0, icc=0.3, cluster=4),
+    EQUAL, EQUAL.with_(num_questions=20_000), THREE, THREE.with_(num_questions=2_000, num_seeds=3, seed_points=1.0),
+    POPQA, POPQA.with_(num_questions=1_000), LADDER, EIGHT, EIGHT.with_(num_questions=20_000),
+    HOTPOTQA,
 )  # fmt: skip
 
 
-def simulate(truth: Truth, rng: np.random.Generator) -> np.ndarray[Any, Any]:
-    """(S, seeds, Q) exact-match scores."""
-    shape = (len(truth.means), truth.num_seeds, truth.num_questions)
-    latent = np.sqrt(CORRELATION) * rng.standard_normal(shape[2]) + np.sqrt(1 - CORRELATION) * rng.standard_normal(
-        shape
-    )
-    shift = rng.standard_normal((*shape[:2], 1)) * truth.seed_points / 100
-    answered: np.ndarray[Any, Any] = (latent < ndtri(truth.means[:, None, None] + shift)).astype(float)
-    return answered
+def coverage_table(studies: int, rows: tuple[Truth, ...] = STATED, seed: int = 5) -> Iterator[str]:
+    """The table, row by row."""
+    yield "| study | all intervals hold | false as good | false worse | contradictions | verdicts settled |"
+    yield "|---|---|---|---|---|---|"
+    for truth in rows:
+        number = studies if truth.num_questions * truth.num_seeds <= 2_000 else max(20, studies // 2)
+        shares = 100 * np.array(list(held(truth, number, seed))).mean(0)
+        yield f"| {name_of(truth)} | {' | '.join(f'{value:.1f}' for value in shares)} |"
 
 
-def check(truth: Truth, seed: int, *, resamples: int = 10_000) -> Held:
-    """Simulate one study and see which statements hold."""
-    scores = simulate(truth, np.random.default_rng(seed))
-    verdicts = compare(scores, margin=MARGIN, resamples=resamples, seed=seed)
-    best = int(scores.mean((1, 2)).argmax())
-    gaps = truth.means - truth.means[best]
-    own = interval(resampled_means(scores[1:2], resamples=resamples, seed=seed)[:, 0], 0.95)
-    standing = [place for place, verdict in enumerate(verdicts) if verdict.grade != "worse"]
-    cheapest = min(standing, default=0)
-    return Held(
-        all(v.low <= gap <= v.high for v, gap in zip(verdicts, gaps, strict=True)),
-        own[0] <= LEVEL <= own[1],
-        verdicts[0].grade == "as_good",
-        any(verdict.grade == "worse" for verdict in verdicts[1:]),
-        cheapest == 1 and verdicts[1].grade == "as_good",
-        _plain(verdicts, gaps),
-        _normal_shows(scores),
-    )
+def held(truth: Truth, studies: int, seed: int = 5) -> Iterator[tuple[float, ...]]:
+    """Of each study whether all intervals hold, two false verdicts, a contradiction; the share of settled lines."""
+    rng = np.random.default_rng(seed)
+    for _ in range(studies):
+        study = simulate(truth, rng)
+        evidence = gather(study.scores, study.clusters, resamples=1_000, seed=int(rng.integers(1 << 30)))
+        found = family(evidence, margin=MARGIN)
+        true = to_best(truth.means if found.about_strategies else study.trained)
+        lows, highs = (np.array([getattr(line, end) for line in found.standings]) for end in ("low", "high"))
+        calls = np.array([line.call for line in found.standings])
+        good, worse = calls == Call.AS_GOOD, calls == Call.WORSE
+        read = np.where(lows > -MARGIN, Call.AS_GOOD, np.where(highs < 0, Call.WORSE, Call.UNRESOLVED))
+        yield (
+            bool(((lows <= true + 1e-9) & (true <= highs + 1e-9)).all()), bool((good & (true < -MARGIN - 1e-9)).any()),
+            bool((worse & (true >= -1e-9)).any()), bool((read != calls).any()), float((good | worse).mean()),
+        )  # fmt: skip
 
 
-def _plain(verdicts: list[Verdict], gaps: np.ndarray[Any, Any]) -> bool:
-    """Whether the intervals of single pairs all cover: why simultaneous ones are needed."""
-    return all(v.alone_low <= gap <= v.alone_high for v, gap in zip(verdicts, gaps, strict=True))
+def to_best(means: Array) -> Array:
+    """(S,) true difference of each line to the best of the others."""
+    return np.array([mean - np.delete(means, line).max() for line, mean in enumerate(means)])
 
 
-def repeat(truth: Truth, repetitions: int, *, resamples: int = 10_000) -> Held:
-    """Shares of repetitions."""
-    held = [check(truth, seed, resamples=resamples) for seed in range(repetitions)]
-    return Held(*(float(np.mean([getattr(one, field.name) for one in held])) for field in fields(Held)))
-
-
-def _normal_shows(scores: np.ndarray[Any, Any]) -> bool:
-    """Whether plain z tests against the observed best, Holm-corrected, show the cheapest equal one: for scale."""
-    gaps = scores.mean(1) - scores.mean(1)[int(scores.mean((1, 2)).argmax())]
-    errors = np.maximum(gaps.std(1), 1e-9) / np.sqrt(scores.shape[2])
-    return bool(holm([float(p) for p in ndtr(-(gaps.mean(1) + MARGIN) / errors)])[1] < 0.05)
-
-
-COLUMNS = {
-    "all hold": "the 95% intervals of all differences to the best are simultaneous (93 to 97 wanted)",
-    "own holds": "the 95% interval of one strategy's own score holds (93 to 97 wanted)",
-    "good!": "the worse strategy is called as good (at most 5 wanted)",
-    "worse!": "some equal strategy is called worse (at most 5 wanted)",
-    "shown": "the cheapest of the equals is recommended, and shown (85 at 10,000, 95 at 20,000 wanted; one seed)",
-    "(plain)": "for scale: intervals that look at one pair alone all hold",
-    "(normal)": "for scale: plain z tests against the observed best, Holm-corrected, show the cheapest equal one",
-}
+def name_of(truth: Truth) -> str:
+    """The first cell of a row."""
+    clusters = f", ICC {truth.icc:g}" if truth.icc else ""
+    seeds = f", {truth.num_seeds} seeds {truth.seed_points:g} points apart" if truth.num_seeds > 1 else ""
+    return f"{truth.name}, {truth.num_questions:,}{clusters}{seeds}"
 
 
 def main() -> None:
-    """Print the table."""
-    repetitions = int(sys.argv[1]) if len(sys.argv) > 1 else 500
-    print(f"{repetitions} repetitions, margin {MARGIN}, latent correlation {CORRELATION}; percent of repetitions\n")
-    print(f"{'study':42}" + "".join(f"{name:>10}" for name in COLUMNS))
-    for truth in TRUTHS:
-        held = repeat(truth, repetitions)
-        seeds = f", {truth.num_seeds} seeds apart by {truth.seed_points:g}" if truth.num_seeds > 1 else ""
-        study = f"{truth.num_questions:,} questions, {truth.num_equal}+1{seeds}"
-        print(f"{study:42}" + "".join(f"{100 * getattr(held, f.name):10.1f}" for f in fields(Held)), flush=True)
-    print()
-    for name, meaning in COLUMNS.items():
-        print(f"{name:10}{meaning}")
+    """Print the rows that were asked for."""
+    studies, first, last = (*map(int, sys.argv[1:4]), *(400, 0, len(STATED))[len(sys.argv) - 1 :])
+    print(f"{studies} studies per row, rows {first} to {last - 1} of {len(STATED)}\n")
+    for line in coverage_table(studies, STATED[first:last], seed=2_026):
+        print(line, flush=True)
 
 
 if __name__ == "__main__":

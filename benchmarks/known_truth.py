@@ -31,6 +31,7 @@ class Truth:
     cluster: int = 1
     num_seeds: int = 1
     seed_points: float = 0.0
+    correlation: float = CORRELATION
 
     def with_(self, **changes: Any) -> Truth:
         """The same lines in another study."""
@@ -64,8 +65,8 @@ def simulate(truth: Truth, rng: np.random.Generator) -> Simulated:
             own = np.sqrt(truth.icc) * group + np.sqrt(1 - truth.icc) * own
         return np.asarray(np.sqrt(share) * own)
 
-    rest = 1 - CORRELATION
-    latent = part(CORRELATION) + part(rest * OF_THE_LINE, shape[0])[:, None]
+    rest = 1 - truth.correlation
+    latent = part(truth.correlation) + part(rest * OF_THE_LINE, shape[0])[:, None]
     latent = latent + part(rest * (1 - OF_THE_LINE), *shape)
     shifts = rng.standard_normal(shape) * truth.seed_points / 100
     means = np.clip(truth.means[:, None] + shifts, 1e-4, 1 - 1e-4)
@@ -95,4 +96,32 @@ THREE = Truth(name="three, cheapest 5 worse", percent=(40.0, 45.0, 45.0), costs=
 EIGHT = Truth(
     name="eight, 0-10 points apart", percent=(36.0, 38.0, 40.0, 42.0, 43.0, 44.0, 45.5, 46.0),
     costs=(1.0, 1.5, 2.0, 3.0, 5.0, 8.0, 13.0, 21.0), num_questions=200,
+)  # fmt: skip
+
+# Cases that chose no constant of the rule: other gaps, other ladders of cost, other correlations, other levels.
+FRESH = (
+    POPQA.with_(num_questions=100), POPQA.with_(num_questions=500), POPQA.with_(num_questions=2_500),
+    Truth(name="high scores", percent=(71.0, 86.5, 88.0, 89.5, 88.5), costs=(0.0, 2.0, 5.0, 20.0, 40.0),
+          num_questions=300),
+    Truth(name="best costs 20 times", percent=(38.0, 38.6, 41.5), costs=(1.0, 2.0, 20.0), num_questions=250),
+    Truth(name="best costs 20 times", percent=(38.0, 38.6, 41.5), costs=(1.0, 2.0, 20.0), num_questions=1_500),
+    Truth(name="expensive lines worse", percent=(52.0, 51.0, 49.5, 48.0), costs=(2.0, 5.0, 9.0, 30.0),
+          num_questions=150),
+    Truth(name="three equal, 100-fold costs", percent=(33.0,) * 3, costs=(1.0, 10.0, 100.0), num_questions=400),
+    Truth(name="cheapest 1.5 worse", percent=(28.5, 30.0, 30.0, 30.0), costs=(2.0, 3.0, 8.0, 12.0), num_questions=300),
+    Truth(name="cheapest 6 worse", percent=(54.0, 60.0, 59.0, 60.0), costs=(2.0, 3.0, 8.0, 12.0), num_questions=120),
+    Truth(name="half a point per tripling", percent=(45.0, 45.5, 46.0, 46.5, 47.0), costs=(1.0, 3.0, 9.0, 27.0, 81.0),
+          num_questions=800),
+    Truth(name="3 points per doubling", percent=(20.0, 23.0, 26.0, 29.0), costs=(1.0, 2.0, 4.0, 8.0),
+          num_questions=400),
+    Truth(name="middle one best, uncorrelated", percent=(40.0, 41.0, 44.0, 42.5, 42.0, 43.0),
+          costs=(1.0, 2.5, 3.0, 6.0, 7.0, 15.0), num_questions=600, correlation=0.2),
+    Truth(name="closely correlated", percent=(44.0, 45.0, 46.2, 46.0), costs=(1.0, 4.0, 6.0, 9.0), num_questions=300,
+          correlation=0.9),
+    Truth(name="eight at random", percent=(31.2, 37.7, 35.4, 36.9, 33.8, 38.4, 36.1, 38.0),
+          costs=(0.5, 3.1, 3.3, 4.8, 7.9, 8.2, 14.5, 22.0), num_questions=350),
+    Truth(name="clustered", percent=(40.0, 43.0, 43.5, 44.5), costs=(1.0, 2.0, 5.0, 6.0), num_questions=480, icc=0.3,
+          cluster=6),
+    Truth(name="seeds", percent=(40.0, 42.0, 43.0, 43.0), costs=(1.0, 2.0, 5.0, 9.0), num_questions=700, num_seeds=3,
+          seed_points=1.0),
 )  # fmt: skip

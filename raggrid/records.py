@@ -111,12 +111,16 @@ class Passage:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Question:
-    """One question with every string that counts as right, and the ids of its gold passages (may be empty)."""
+    """One question with every string that counts as right, and the ids of its gold passages (may be empty).
+
+    Questions of one ``group`` say less than as many independent ones: they are resampled together.
+    """
 
     id: str
     question: str
     answers: tuple[str, ...]
     context_ids: tuple[str, ...] = ()
+    group: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -207,12 +211,17 @@ class PredictionRecord:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QuestionRecord:
-    """One question that pipelines answer, as it was asked: reports show it long after the data has moved."""
+    """One question that pipelines answer, as it was asked: reports show it long after the data has moved.
+
+    ``context_ids`` is None where the study is older than this column.
+    """
 
     split: str
     question_id: str
     question: str
     answers: tuple[str, ...]
+    context_ids: tuple[str, ...] | None = None
+    group: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

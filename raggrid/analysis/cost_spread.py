@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from raggrid.analysis.cost_choice import CostBasis, cost_of
 from raggrid.analysis.results import Results, StrategyResult
-from raggrid.analysis.verdicts import CostBasis, cost_of
 from raggrid.costs import spent
 from raggrid.records import TrialRecord
 

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from raggrid.analysis.results import Results
+from raggrid.analysis.cost_choice import CostBasis, cost_of
+from raggrid.analysis.inference.decision import decide
+from raggrid.analysis.inference.simultaneous import Call
+from raggrid.analysis.judging.findings import Findings
+from raggrid.analysis.judging.judgement import Judgement, judge
+from raggrid.analysis.results import Results, StrategyResult
+from raggrid.analysis.rule import phase_in_hand
 from raggrid.analysis.units import unit_for
-from raggrid.analysis.verdicts import CostBasis, Judged, cheapest_not_worse, cost_of
 from raggrid.display_names import display_name
 
 
@@ -17,7 +22,8 @@ class LabelValue:
 
     ``device_seconds_saved``: cost of the best strategy without labels minus that of the best with labels;
     ``..._per_label`` divides it by the ``num_labels`` labelled training questions. None where a number is unknown, or
-    where no strategy without labels is as good, so that no price is too high. Dollars need a price per device-hour.
+    where the choice without labels is shown to be worse, so that no price is too high. Dollars need a
+    price per device-hour.
     """
 
     with_labels: str
@@ -29,37 +35,48 @@ class LabelValue:
     sentence: str
 
 
-def label_value(
-    judged: Sequence[Judged], results: Sequence[Results], basis: CostBasis, price: float | None
-) -> LabelValue | None:
-    """Compare the best choice among the strategies that need labels with the best choice among the others.
-
-    Args:
-        judged: all strategies; those whose embedder is tuned on labels count as needing them.
-        basis: the cost that is saved.
-        price: dollars per device-hour.
+def label_value(found: Findings) -> LabelValue | None:
+    """Compare the choice among the strategies that need labels with the choice among the others.
 
     Returns:
-        None if one of the two kinds was not measured.
+        None if the case allows only one of the two kinds, or has no labels, or has used them already.
     """
-    with_ = cheapest_not_worse([pair for pair in judged if pair[0].needs_labels], basis)
-    without = cheapest_not_worse([pair for pair in judged if not pair[0].needs_labels], basis)
-    if with_ is None or without is None:
+    judged, have = found.judged, found.case.have
+    if judged is None or not found.case.labels or (have is not None and phase_in_hand(have).needs_labels):
         return None
-    number = _num_labels(results)
-    names = display_name(*with_[0].key), display_name(*without[0].key)
-    if without[1].grade == "worse" and with_[1].grade != "worse":
-        sentence = f"No strategy without labels is as good as {names[0]}, so by cost alone no label is too expensive."
+    groups = [
+        [place for place, line in enumerate(judged.lines) if line.needs_labels is needs] for needs in (True, False)
+    ]
+    if not all(groups):
+        return None
+    with_, without = (judged.lines[_choice(judged, group, found.how.margin)] for group in groups)
+    pair = judge([without, with_], found.case.basis, found.how).found.standings
+    return _value(found, with_, without, pair[0].call, pair[1].call)
+
+
+def _choice(judged: Judgement, places: list[int], margin: float) -> int:
+    return places[decide(judged.draws[:, places], judged.costs[places], margin=margin).place]
+
+
+def _value(found: Findings, with_: StrategyResult, without: StrategyResult, call: Call, call_with: Call) -> LabelValue:
+    """``call``: the verdict on the strategy without labels beside the one with them; ``call_with``: the reverse."""
+    basis, price, number = found.case.basis, found.price, _num_labels(found.studies.results)
+    names = display_name(*with_.key), display_name(*without.key)
+    if call is Call.WORSE:
+        sentence = (
+            f"{names[1]}, the choice without labels, is shown to be worse than {names[0]}: no label is too expensive."
+        )
         return LabelValue(*names, None, number, None, None, sentence)
-    if with_[1].grade == "worse" and without[1].grade != "worse":
-        sentence = f"Labels are worth nothing here: every strategy that needs them is worse than {names[1]}."
+    if call_with is Call.WORSE:
+        sentence = f"Labels are worth nothing here: {names[0]}, the choice that needs them, is worse than {names[1]}."
         return LabelValue(*names, None, number, 0.0, 0.0 if price is not None else None, sentence)
-    saved = cost_of(without[0], basis) - cost_of(with_[0], basis)
+    saved = cost_of(without, basis) - cost_of(with_, basis)
     each = max(0.0, saved) / number if number else None
     dollars = each * price / 3600 if each is not None and price is not None else None
-    return LabelValue(
-        *names, saved, number, each, dollars, _sentence(names, saved, number, each, dollars, results, basis)
-    )
+    sentence = _sentence(names, saved, number, each, dollars, found.studies.results, basis)
+    if call is not Call.AS_GOOD:
+        sentence += f" This takes {names[1]} to be as good as {names[0]}, which is not settled."
+    return LabelValue(*names, saved, number, each, dollars, sentence)
 
 
 def _num_labels(results: Sequence[Results]) -> int | None:

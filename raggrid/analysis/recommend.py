@@ -1,25 +1,26 @@
-"""The cheapest strategy that is not measurably worse than the best, with the evidence."""
+"""Two answers from the records of studies: which trained pipeline to deploy, and which strategy to use next time."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 from raggrid.analysis.controls import controls_of, no_better_than_controls
-from raggrid.analysis.explanations import disagreement, none_because, recommended
-from raggrid.analysis.in_hand import without_in_hand
+from raggrid.analysis.cost_choice import CostBasis
+from raggrid.analysis.explanations import disagreement, none_because
+from raggrid.analysis.judging.answer_sentences import deploy_answer, grounds_of, next_time_answer
+from raggrid.analysis.judging.findings import Findings, Wanted, findings_of
+from raggrid.analysis.judging.judgement import Asking
+from raggrid.analysis.judging.point_price import point_prices
+from raggrid.analysis.judging.studies import studies_of
+from raggrid.analysis.judging.tabulated import compared, costs_of, standings_of, table_of, unreachable
 from raggrid.analysis.label_price import label_value
-from raggrid.analysis.recommendation import Compared, Recommendation, Recommended, TableRow, known
-from raggrid.analysis.results import Results, StrategyResult, load_all, pooled
-from raggrid.analysis.rule import InHand, needs_labels, paper_rule, phase_in_hand
-from raggrid.analysis.units import unit_for
-from raggrid.analysis.verdicts import CostBasis, Judged, cheapest_not_worse, cost_basis, cost_of, device_price, judge
+from raggrid.analysis.recommendation import Compared, Recommendation, Recommended, TableRow
+from raggrid.analysis.rule import InHand, paper_rule
 from raggrid.analysis.warnings import warnings_of
 from raggrid.errors import InputError
 from raggrid.evaluation.metrics import MetricName
 from raggrid.store.files import Location
-from raggrid.strategies import STRATEGIES
 
 __all__ = ["Compared", "CostBasis", "Recommendation", "Recommended", "TableRow", "recommend"]
 
@@ -37,26 +38,30 @@ def recommend(
     max_device_hours: float | None = None,
     max_dollars: float | None = None,
     price: float | None = None,
+    worth: float | None = None,
     resamples: int = 10_000,
     seed: int = 0,
 ) -> Recommendation:
-    """Recommend a strategy from the records of one or more studies.
+    """Which trained pipeline to deploy, and which strategy to use next time, from the records of studies.
 
     Args:
-        run_dirs: run directories; several are pooled: their questions side by side, their costs summed, over the
-            strategies that all of them have.
+        run_dirs: run directories; several are pooled over the strategies that all of them have: costs are summed, and
+            a question that two of them ask counts once.
         metric: the metric in which strategies are compared.
-        cost: the cost that decides which strategy is cheapest; by default ``search``, or ``final`` with
-            ``known_learning_rates`` and for an imported table without search costs.
+        cost: the cost that counts for next time; by default ``search``, or ``final`` with ``known_learning_rates`` and
+            for an imported table without search costs.
         margin: a difference in the metric that does not matter, in [0, 1].
-        confidence: of every verdict, in [0.5, 1).
+        confidence: of all intervals at once, in [0.5, 1).
         labels: whether context labels are available; by default read from the records. Without them the strategies
-            that need labels are not recommended.
+            that need labels are out of reach.
         known_learning_rates: the user would not search again.
-        have: a model that is tuned already; its phase is left out of the costs and of the paper's rule.
-        max_device_hours: limit of the cost that decides; strategies that cost more are not recommended.
+        have: a model that is tuned already: its phase is left out of the costs and of the paper's rule, and strategies
+            that would not use it are out of reach.
+        max_device_hours: limit of the cost that counts; strategies that cost more are out of reach.
         max_dollars: the same in money; needs a price.
         price: dollars per device-hour; by default ``resources.dollars_per_device_hour`` of the search space.
+        worth: dollars that a point of the metric (0.01) is worth. The strategy with the highest expected net benefit is
+            then recommended; needs a price.
         resamples: of the paired bootstrap.
         seed: of the bootstrap.
 
@@ -64,125 +69,73 @@ def recommend(
         InputError: an option is out of range or lacks what it needs, or a run directory is missing or given twice.
         RecordError: a folder is not a run directory, or has no result yet.
     """
-    _check(margin, confidence, max_device_hours, max_dollars, price)
-    results = [without_in_hand(result, have) for result in load_all(run_dirs)]
-    lines, closed_book = _split_off_control(pooled(results))
-    price = device_price(results, price)
-    basis = cost_basis(lines, cost, known_learning_rates=known_learning_rates)
-    judged, size = judge(lines, metric, margin=margin, confidence=confidence, resamples=resamples, seed=seed)
-    has_labels = all(result.has_labels for result in results) if labels is None else labels
-    able = [pair for pair in judged if has_labels or not needs_labels(pair[0].strategy, have)]
-    limit = _limit(max_device_hours, max_dollars, price)
-    allowed = [pair for pair in able if limit is None or cost_of(pair[0], basis) <= limit]
-    chosen = cheapest_not_worse(allowed, basis)
-    labels_used = have is not None and phase_in_hand(have).needs_labels
-    rule = paper_rule(labels=has_labels, known_learning_rates=known_learning_rates, have=have)
-    controls = controls_of(results, closed_book)
-    unit = unit_for([limit or 0.0, *(cost_of(line, basis) for line in lines)], _devices(results))
+    _check(margin, confidence, max_device_hours=max_device_hours, max_dollars=max_dollars, price=price, worth=worth)
+    studies = studies_of(run_dirs, metric, have)
+    wanted = Wanted(
+        cost=cost, labels=labels, known_learning_rates=known_learning_rates, have=have,
+        max_device_hours=max_device_hours, max_dollars=max_dollars, price=price, worth=worth,
+    )  # fmt: skip
+    how = Asking(
+        metric=metric, margin=margin, confidence=confidence, resamples=resamples, seed=seed, asked=studies.asked,
+        names=studies.names,
+    )  # fmt: skip
+    return _recommendation(findings_of(studies, wanted, how), wanted, [str(run) for run in run_dirs])
+
+
+def _recommendation(found: Findings, wanted: Wanted, runs: Sequence[str]) -> Recommendation:
+    studies, how, judged = found.studies, found.how, found.judged
+    rule = paper_rule(labels=found.case.labels, known_learning_rates=wanted.known_learning_rates, have=wanted.have)
+    chosen, controls = next_time_answer(found), controls_of(studies.results, studies.closed_book)
+    warned = (
+        *warnings_of(studies.results, judged.lines if judged else studies.lines, how.metric),
+        *(no_better_than_controls(controls, found.line, how.metric, how.margin) if found.line else ()),
+    )
     return Recommendation(
-        recommended=recommended(chosen, allowed, judged, basis, metric, size) if chosen else None,
-        as_good=_compared(judged, "as_good"),
-        worse=_compared(judged, "worse"),
-        unresolved=_compared(judged, "unresolved"),
+        recommended=chosen,
+        as_good=compared(found, "as_good"),
+        worse=compared(found, "worse"),
+        unresolved=compared(found, "unresolved"),
         rule=rule,
-        agrees=chosen is not None and chosen[0].strategy == rule.strategy,
-        costs=_costs(lines, results, basis, have, price),
-        warnings=(
-            *warnings_of(results, lines, metric),
-            *(no_better_than_controls(controls, chosen[0], metric, margin) if chosen else ()),
-        ),
-        table=tuple(_row(line, verdict.grade) for line, verdict in judged),
-        metric=metric,
-        margin=margin,
-        confidence=confidence,
-        split=lines[0].split,
-        num_questions=size,
-        runs=tuple(str(run) for run in run_dirs),
-        none_because=None if chosen else none_because(judged, able, limit, basis, unit),
-        disagreement=disagreement(rule, chosen, judged, basis, have),
-        label_value=label_value(judged, results, basis, price) if has_labels and not labels_used else None,
+        agrees=chosen is not None and chosen.strategy == rule.strategy,
+        costs=costs_of(found),
+        warnings=warned,
+        table=table_of(found),
+        metric=how.metric,
+        margin=how.margin,
+        confidence=how.confidence,
+        split=studies.lines[0].split,
+        num_questions=judged.num_questions if judged else studies.lines[0].num_questions,
+        runs=tuple(runs),
+        none_because=none_because(found),
+        disagreement=disagreement(rule, found),
+        label_value=label_value(found),
         controls=controls,
-        num_seeds=max(len(line.seeds) for line in lines),
-        case={
-            "labels": has_labels, "known_learning_rates": known_learning_rates, "have": have,
-            "max_device_hours": max_device_hours, "max_dollars": max_dollars,
-            "means_only": bool(lines[0].aggregates),
-        },
-        notes=tuple(dict.fromkeys(note for result in results for note in (result.imported or {}).get("notes", ()))),
+        num_seeds=judged.evidence.num_seeds if judged and judged.evidence else 1,
+        case=_case(found, wanted),
+        notes=tuple(dict.fromkeys(note for own in studies.results for note in (own.imported or {}).get("notes", ()))),
+        deploy=deploy_answer(found),
+        standings=standings_of(found),
+        grounds=grounds_of(found),
+        point_prices=point_prices(found.judged, found.case.basis, found.price, studies.devices, how.confidence)
+        if found.judged else (),
+        worth=found.worth,
+        out_of_reach=unreachable(found),
     )  # fmt: skip
 
 
-def _check(margin: float, confidence: float, hours: float | None, dollars: float | None, price: float | None) -> None:
+def _case(found: Findings, wanted: Wanted) -> dict[str, Any]:
+    return {
+        "labels": found.case.labels, "known_learning_rates": wanted.known_learning_rates, "have": wanted.have,
+        "max_device_hours": wanted.max_device_hours, "max_dollars": wanted.max_dollars,
+        "means_only": bool(found.studies.lines[0].aggregates), "dollars_per_point": wanted.worth,
+    }  # fmt: skip
+
+
+def _check(margin: float, confidence: float, **amounts: float | None) -> None:
     if not 0.0 <= margin <= 1.0:
         raise InputError(f"margin: got {margin}; expected a fraction from 0 to 1, such as 0.01 for one point.")
     if not 0.5 <= confidence < 1.0:
         raise InputError(f"confidence: got {confidence}; expected a fraction from 0.5 to below 1, such as 0.95.")
-    for name, value in (("max_device_hours", hours), ("max_dollars", dollars), ("price", price)):
+    for name, value in amounts.items():
         if value is not None and not 0.0 <= value < float("inf"):
             raise InputError(f"{name}: got {value}; expected a number of at least 0.")
-
-
-def _limit(max_device_hours: float | None, max_dollars: float | None, price: float | None) -> float | None:
-    """The budget in device-seconds; None without one."""
-    limits = [] if max_device_hours is None else [max_device_hours * 3600]
-    if max_dollars is not None:
-        if price is None:
-            raise InputError(
-                "max_dollars: needs a price per device-hour. Add --price, or resources.dollars_per_device_hour."
-            )
-        limits.append(max_dollars / price * 3600 if price else float("inf"))
-    return min(limits, default=None)
-
-
-def _split_off_control(lines: Sequence[StrategyResult]) -> tuple[list[StrategyResult], StrategyResult | None]:
-    """The strategies to choose from, and the control that reads no passages, which is not one of them."""
-    control = next((line for line in lines if not STRATEGIES[line.strategy].reads_passages), None)
-    rest = [line for line in lines if line is not control]
-    if not rest:
-        raise InputError(
-            "recommend: the runs have no strategy in common; expected at least one. Give one run at a time."
-        )
-    return rest, control
-
-
-def _compared(judged: Sequence[Judged], grade: str) -> tuple[Compared, ...]:
-    same = sorted((pair for pair in judged if pair[1].grade == grade), key=lambda pair: -pair[1].difference)
-    return tuple(
-        Compared(line.strategy, line.loss, v.difference, v.low, v.high, v.questions_needed, v.alone_low, v.alone_high)
-        for line, v in same
-    )
-
-
-def _devices(results: Sequence[Results]) -> list[str]:
-    return sorted({device for result in results for device in result.device_types})
-
-
-def _costs(
-    lines: Sequence[StrategyResult],
-    results: Sequence[Results],
-    basis: CostBasis,
-    have: InHand | None,
-    price: float | None,
-) -> dict[str, Any]:
-    rows = [
-        {
-            "strategy": line.strategy,
-            "loss": line.loss,
-            **{f"{k}_device_seconds": known(v) for k, v in asdict(line.costs).items()},
-            "dollars": None if price is None else known(cost_of(line, basis) / 3600 * price),
-        }
-        for line in lines
-    ]
-    return {
-        "decided_by": basis, "device_types": _devices(results), "strategies": rows, "in_hand": have,
-        "dollars_per_device_hour": price,
-    }  # fmt: skip
-
-
-def _row(line: StrategyResult, grade: str) -> TableRow:
-    costs, winner, scores = line.costs, line.winner, line.means()
-    return TableRow(
-        line.strategy, line.loss, winner.embedder_lr, winner.generator_lr, scores["exact_match"], scores["f1"],
-        scores["recall_at_k"], winner.k, known(costs.final), known(costs.search), known(costs.marginal), grade,
-        scores["contains_answer"], len(line.seeds), scores,
-    )  # fmt: skip

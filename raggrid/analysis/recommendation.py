@@ -10,26 +10,35 @@ from typing import Any
 from raggrid.analysis.controls import Controls
 from raggrid.analysis.label_price import LabelValue
 from raggrid.analysis.rule import Rule
+from raggrid.analysis.standings import Deployed, Grounds, LineStanding, NetBenefit, PointPrice, Unreachable
 
 
 @dataclass(frozen=True)
 class Recommended:
-    """``grade``: ``shown`` when the strategy is shown to be as good as the best, ``leaning`` while that is unresolved,
-    ``limited`` when it is worse and labels or a budget leave nothing better.
+    """The strategy to use next time, for which its cost counts.
+
+    ``grade``: ``shown`` where it is shown to be within the margin of the best, which takes three seeds; ``likely``
+    where that is more likely than not; else ``open``. ``reason``: sentences; ``caveat`` is the one that decides how far
+    they reach, ``next_step`` what would settle more and what it costs; both may be empty. ``probability`` of being
+    within the margin of the best, ``expected_loss`` against it: over other questions and other seeds.
     """
 
     strategy: str
     loss: str | None
     grade: str
     reason: str
+    probability: float | None = None
+    expected_loss: float | None = None
+    caveat: str = ""
+    next_step: str = ""
 
 
 @dataclass(frozen=True)
 class Compared:
-    """A strategy compared with the best on these questions: the difference in the metric, and its interval.
+    """A strategy beside the best of the others: the difference in the metric, and its interval.
 
-    ``low`` and ``high`` are simultaneous over all strategies, whichever came out best; ``alone_low`` and
-    ``alone_high`` are the plain paired bootstrap interval of this pair.
+    ``low`` and ``high`` are simultaneous over all strategies; ``alone_low`` and ``alone_high`` are the percentile
+    interval of this pair alone. ``questions_needed``: with which two of three studies settle it.
     """
 
     strategy: str
@@ -46,8 +55,9 @@ class Compared:
 class TableRow:
     """One strategy as measured. Scores are fractions in [0, 1], costs device-seconds; None where a table lacks it.
 
-    ``contains_answer``: the share of predictions that contain an accepted answer; ``num_seeds`` behind the scores;
-    ``scores``: all of them by metric.
+    Scores are over the questions and seeds that are compared. ``verdict``: see `LineStanding`; ``out_of_reach`` for a
+    strategy that the case rules out. ``contains_answer``: the share of predictions that contain an accepted answer;
+    ``num_seeds`` behind the scores; ``scores``: all of them by metric.
     """
 
     strategy: str
@@ -73,6 +83,8 @@ class Recommendation:
 
     ``recommended`` is None if no strategy fits the case; ``none_because`` then says why. ``disagreement`` says why the
     rule and the measurement differ; empty if they agree. ``notes`` are what an imported table says about itself.
+    ``deploy`` is None for imported tables, which have no pipelines. ``standings``: of all strategies that the case
+    allows, by decreasing score. ``out_of_reach``: better ones that it rules out. ``worth`` is None unless it was asked.
     """
 
     recommended: Recommended | None
@@ -97,6 +109,12 @@ class Recommendation:
     num_seeds: int
     case: dict[str, Any]
     notes: tuple[str, ...]
+    deploy: Deployed | None
+    standings: tuple[LineStanding, ...]
+    grounds: Grounds | None
+    point_prices: tuple[PointPrice, ...]
+    worth: NetBenefit | None
+    out_of_reach: tuple[Unreachable, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Plain data with every number and sentence; unknown numbers are None."""

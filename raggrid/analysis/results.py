@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property, reduce
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ class StrategyResult:
     ``scores`` holds the metrics by question, averaged over seeds: (num_questions,) float arrays, nan where a question
     has no value. ``by_seed`` holds them by seed: (seeds, num_questions). Both are empty for a line of an imported
     table, which has ``aggregates`` instead. ``winner`` and ``validation`` are rows of the first seed; ``costs.final``
-    is the mean of ``final_by_seed``. Costs are nan where a table does not say them.
+    is the mean of ``final_by_seed``, ``pipeline_ids`` are theirs. Costs are nan where a table does not say them.
     """
 
     strategy: str
@@ -43,6 +43,7 @@ class StrategyResult:
     by_seed: dict[str, np.ndarray[Any, Any]] = field(default_factory=dict)
     final_by_seed: tuple[float, ...] = ()
     aggregates: dict[str, float | None] = field(default_factory=dict)
+    pipeline_ids: tuple[str, ...] = ()
 
     @property
     def key(self) -> PlanKey:
@@ -67,10 +68,19 @@ class StrategyResult:
         return {metric: self.mean(metric) for metric in METRICS}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Finalists:
+    """The pipelines that one was picked from under a seed: (F, questions) scores by metric, the winner first."""
+
+    question_ids: tuple[str, ...]
+    scores: Mapping[str, np.ndarray[Any, Any]]
+
+
 @dataclass(frozen=True)
 class Results:
     """What a study has found so far. ``missing``: planned strategies without a measured pipeline; ``answers``: all
-    rows of `pipelines`."""
+    rows of `pipelines`. ``finalists``: by strategy and seed what its finalists scored, where the questions that picked
+    the winner are those that are reported."""
 
     run: Files
     space: SearchSpace
@@ -80,6 +90,7 @@ class Results:
     measured: tuple[StrategyResult, ...]
     missing: tuple[PlanKey, ...] = field(default=())
     answers: tuple[PipelineRecord, ...] = field(default=())
+    finalists: Mapping[PlanKey, Mapping[int, Finalists]] = field(default_factory=dict)
 
     @cached_property
     def trials_by_search(self) -> Mapping[str, list[TrialRecord]]:
@@ -144,31 +155,55 @@ def load_results(run_dir: Location) -> Results:
             f"{run}: no pipeline is answered yet. Let the search continue, or give another run directory."
         )
     split = "test" if any(row.split == "test" for row in rows) else "validation"
+    finalists: dict[PlanKey, dict[int, Finalists]] = {}
     if environment.get("imported"):
         measured = tuple(_imported(row) for row in rows if row.split == split)
     else:
-        winners = _winners(graph, rows, trials, space.selection.metric)
-        measured = tuple(_strategy_results(winners, rows, read_answers(run, split), split))
+        candidates, answers = _candidates(graph, rows, trials, space.selection.metric), read_answers(run, split)
+        winners = {key: [found[0] for found in by_seed.values()] for key, by_seed in candidates.items()}
+        measured = tuple(_strategy_results(winners, rows, answers, split))
+        if split == "validation":
+            finalists = {key: dict(_finalists(by_seed, answers)) for key, by_seed in candidates.items()}
     done = {line.key for line in measured}
     missing = tuple(plan.key for plan in graph.pipelines if plan.key not in done)
     if not measured:
         raise RecordError(f"{run}: no strategy is answered on {split} yet. Let the search continue.")
-    return Results(run, space, graph, environment, tuple(trials), measured, missing, tuple(rows))
+    return Results(run, space, graph, environment, tuple(trials), measured, missing, tuple(rows), finalists)
 
 
-def _winners(
+def _candidates(
     graph: StudyGraph, rows: Sequence[PipelineRecord], trials: Sequence[TrialRecord], metric: str
-) -> dict[PlanKey, list[PipelineRecord]]:
-    """The validation rows of each planned strategy, one per seed, as the study itself picked them."""
+) -> dict[PlanKey, dict[int, list[PipelineRecord]]]:
+    """The validation rows of each planned strategy by seed, the winner first, as the study itself picked it."""
     objectives = {trial.trial_id: trial.objective for trial in trials}
-    found: dict[PlanKey, list[PipelineRecord]] = {}
-    for plan in graph.pipelines:
-        validated = [r for r in rows if (r.strategy, r.loss, r.split) == (*plan.key, "validation")]
-        for seed in sorted({row.seed for row in validated}, key=[row.seed for row in validated].index):
-            of_seed = [row for row in validated if row.seed == seed]
-            best = min(of_seed, key=lambda row: selection_order(row, metric, _objective(graph, row, objectives)))
-            found.setdefault(plan.key, []).append(best)
-    return found
+    found: dict[PlanKey, dict[int, list[PipelineRecord]]] = {}
+    for row in rows:
+        if row.split == "validation":
+            found.setdefault(PlanKey(row.strategy, row.loss), {}).setdefault(row.seed, []).append(row)
+
+    def order(row: PipelineRecord) -> tuple[float, float, float, str]:
+        return selection_order(row, metric, _objective(graph, row, objectives))
+
+    planned = [plan.key for plan in graph.pipelines if plan.key in found]
+    return {key: {seed: sorted(own, key=order) for seed, own in found[key].items()} for key in planned}
+
+
+def _finalists(
+    by_seed: Mapping[int, Sequence[PipelineRecord]], answers: Predictions
+) -> Iterator[tuple[int, Finalists]]:
+    """Of each seed with a choice, those that were answered."""
+    for seed, rows in by_seed.items():
+        places = [answers.rows[row.pipeline_id, seed] for row in rows if (row.pipeline_id, seed) in answers.rows]
+        if len(places) > 1 and (rows[0].pipeline_id, seed) in answers.rows:
+            kept = np.flatnonzero(answers.answered[places].all(0))
+            names = tuple(answers.question_ids[place] for place in kept)
+            yield (
+                seed,
+                Finalists(
+                    question_ids=names,
+                    scores={name: values[places][:, kept] for name, values in answers.scores.items()},
+                ),
+            )
 
 
 def _objective(graph: StudyGraph, row: PipelineRecord, objectives: dict[str, float | None]) -> float:
@@ -214,6 +249,7 @@ def _measured(
         seeds=tuple(row.seed for row in rows),
         by_seed=by_seed,
         final_by_seed=final,
+        pipeline_ids=tuple(row.pipeline_id for row in rows),
     )
 
 
@@ -226,59 +262,3 @@ def _imported(row: PipelineRecord) -> StrategyResult:
         Costs(row.final_device_seconds, row.search_device_seconds, row.marginal_device_seconds), row, None,
         (row.seed,), nothing, (row.final_device_seconds,), means,
     )  # fmt: skip
-
-
-def pooled(results: Sequence[Results]) -> tuple[StrategyResult, ...]:
-    """One line per strategy over several studies: questions side by side, costs summed.
-
-    Strategies that some study lacks are left out: their questions and costs would not be comparable.
-
-    Raises:
-        InputError: some runs are imported tables and some are not.
-    """
-    if len({result.imported is None for result in results}) > 1:
-        raise InputError(
-            "got imported tables and studies; expected one kind, since they cannot be pooled. Give them separately."
-        )
-    tables = [{line.key: line for line in result.measured} for result in results]
-    shared = [key for key in tables[0] if all(key in table for table in tables)]
-    join = _averaged if results[0].imported else _side_by_side
-    return tuple(join([table[key] for table in tables]) for key in shared)
-
-
-def _averaged(lines: Sequence[StrategyResult]) -> StrategyResult:
-    """For imported lines: means weighted by their questions (equally if some do not say), costs summed."""
-    sizes = [line.num_questions for line in lines]
-    weights = sizes if all(sizes) else [1] * len(lines)
-    means = {}
-    for name in lines[0].aggregates:
-        values = [line.aggregates[name] for line in lines]
-        known = [value for value in values if value is not None]
-        means[name] = float(np.average(known, weights=weights)) if len(known) == len(values) else None
-    costs = [line.costs for line in lines]
-    total = Costs(*(sum(getattr(cost, basis) for cost in costs) for basis in ("final", "search", "marginal")))
-    winner = replace(lines[0].winner, num_questions=sum(sizes) if all(sizes) else 0)
-    return replace(lines[0], aggregates=means, costs=total, winner=winner, final_by_seed=(total.final,))
-
-
-def _side_by_side(lines: Sequence[StrategyResult]) -> StrategyResult:
-    return reduce(_joined, lines)
-
-
-def _joined(one: StrategyResult, other: StrategyResult) -> StrategyResult:
-    a, b = one.costs, other.costs
-    seeds = min(len(one.seeds), len(other.seeds))
-    return StrategyResult(
-        one.strategy,
-        one.loss,
-        one.needs_labels or other.needs_labels,
-        one.split if one.split == other.split else "validation",
-        one.question_ids + other.question_ids,
-        {name: np.concatenate([one.scores[name], other.scores[name]]) for name in one.scores},
-        Costs(a.final + b.final, a.search + b.search, a.marginal + b.marginal),
-        one.winner,
-        one.validation,
-        one.seeds[:seeds],
-        {name: np.concatenate([one.by_seed[name][:seeds], other.by_seed[name][:seeds]], 1) for name in one.by_seed},
-        tuple(x + y for x, y in zip(one.final_by_seed, other.final_by_seed, strict=False)),
-    )

@@ -27,3 +27,10 @@ def unit_for(device_seconds: Iterable[float], device_types: Iterable[str]) -> Un
         if largest >= 3 * seconds:
             return Unit(f"{device}-{name}", seconds)
     return Unit(f"{device}-seconds", 1.0)
+
+
+def told(low: float, high: float, device_types: Iterable[str]) -> str:
+    """A range of device-seconds in words, such as ``3.0 to 5.2 device-minutes``."""
+    unit = unit_for([high], device_types)
+    ends = unit.text(low), unit.text(high)
+    return f"{ends[0] if ends[0] == ends[1] else ' to '.join(ends)} {unit.name}"

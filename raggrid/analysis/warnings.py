@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from raggrid.analysis.inference.means_only import ASSUMED_QUESTIONS
 from raggrid.analysis.predictions import distinct_passages
 from raggrid.analysis.results import Results, StrategyResult
-from raggrid.analysis.verdicts import ASSUMED_QUESTIONS
 from raggrid.display_names import display_name
 from raggrid.records import Status
 from raggrid.space.rates import rate_text
@@ -35,8 +35,7 @@ def warnings_of(results: Sequence[Results], lines: Sequence[StrategyResult], met
     devices = sorted({device for result in results for device in result.device_types})
     if len(devices) > 1:
         yield f"Costs mix different devices ({', '.join(devices)}): their seconds are not comparable."
-    if not any(line.aggregates for line in lines):
-        yield from _few_seeds(lines)
+    yield from _unequal_seeds(results, lines)
 
 
 def _of_study(result: Results, metric: str) -> Iterator[str]:
@@ -61,15 +60,17 @@ def _of_table(result: Results) -> Iterator[str]:
         )
 
 
-def _few_seeds(lines: Sequence[StrategyResult]) -> Iterator[str]:
-    tuned = [len(line.seeds) for line in lines if line.winner.embedder_trial_id or line.winner.generator_trial_id]
-    number = min(tuned, default=1)
-    if number == 1:
-        yield "One seed: how far another seed would move these numbers was not measured."
-    elif number == 2:
-        yield "Two seeds: they say little about how far a third would move these numbers. Use three or more."
-    if len(set(tuned)) > 1:
-        yield f"Strategies have from {number} to {max(tuned)} seeds; they are compared over the seeds that all have."
+def _unequal_seeds(results: Sequence[Results], lines: Sequence[StrategyResult]) -> Iterator[str]:
+    """Seeds that some strategy lacks: the others' results under them are not used."""
+    for result in results:
+        tuned = [line for line in result.measured if line.winner.embedder_trial_id or line.winner.generator_trial_id]
+        numbers = sorted({len(line.seeds) for line in tuned})
+        if len(numbers) > 1:
+            used = max(len(line.seeds) for line in lines)
+            yield (
+                f"Strategies have from {numbers[0]} to {numbers[-1]} seeds. Scores and verdicts are over the {used} "
+                "that all of them have."
+            )
 
 
 def _collapsed(result: Results) -> Iterator[str]:
@@ -91,10 +92,8 @@ def _collapsed(result: Results) -> Iterator[str]:
 
 def _selected_on_reported(result: Results, metric: str) -> Iterator[str]:
     if result.split == "validation":
-        yield (
-            "There is no test split: winners were selected on the same validation questions that are reported, "
-            "so their scores are too high."
-        )
+        corrected = "The scores are corrected for that." if result.finalists else "The scores are too high for that."
+        yield f"There is no test split: winners were picked on the same validation questions. {corrected}"
         return
     gap, noise = _optimism(result, metric)
     if gap > 2 * noise:

@@ -1,4 +1,4 @@
-"""The verb that recommends a strategy from the records of a study: recommend."""
+"""The verb that says what to deploy and what to use next time, from the records of a study: recommend."""
 
 from __future__ import annotations
 
@@ -55,17 +55,26 @@ def recommend(
         float | None,
         typer.Option(metavar="DOLLARS", help="Price of one device-hour in dollars. Default: the space's, see above."),
     ] = None,
+    worth: Annotated[
+        float | None,
+        typer.Option(
+            metavar="DOLLARS",
+            help="What a point of the metric is worth: recommend the highest expected net benefit, and whether "
+            "more questions or seeds pay. Needs a price.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Recommend a strategy from the records of a study, finished or not.
+    """Say which trained pipeline to deploy and which strategy to use next time, from the records of a study.
 
-    Prints the cheapest strategy that is not measurably worse than the best, the paper's rule for your case, and the
-    measured table: exact match, F1, recall, and the three costs. Verdicts come from a paired bootstrap over questions
-    (and seeds). Several run directories are pooled.
+    To deploy: the smallest expected loss, since all costs are spent. Next time: the cheapest strategy that is likely
+    enough to be within the margin of the best. Each comes with a grade: shown, likely or open. Then the measured table,
+    the differences with their intervals (a paired bootstrap over questions and seeds), what would settle them, and the
+    price of a point. Studies need not be finished; several run directories are pooled.
 
     Money is computed at --price; the default is ``resources.dollars_per_device_hour`` of the space.
     """
-    with said_as_options("metric", "cost", "margin", "confidence", "max_device_hours", "max_dollars", "price"):
+    with said_as_options("metric", "cost", "margin", "confidence", "max_device_hours", "max_dollars", "price", "worth"):
         result = raggrid.recommend(
             runs,
             metric=metric,
@@ -78,6 +87,7 @@ def recommend(
             max_device_hours=max_device_hours,
             max_dollars=max_dollars,
             price=price,
+            worth=worth,
         )
     if as_json:
         print_json(result.to_json())

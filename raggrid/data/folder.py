@@ -73,7 +73,7 @@ def read_folder(
 ) -> Dataset:
     """Read ``corpus`` and the splits of a folder, each as .jsonl or .parquet; ``test`` may be missing.
 
-    Rows are ``{id, title?, text}`` and ``{id, question, answers, context_ids?}``; other fields are ignored.
+    Rows are ``{id, title?, text}`` and ``{id, question, answers, context_ids?, group?}``; other fields are ignored.
     ``limits`` keeps this many questions of a split, after the whole split was checked; ``sample`` says which.
 
     Raises:
@@ -191,8 +191,17 @@ def _questions(
                 problems.note(place, lost, label, corpus_path.name)
         if identity and question and answers:
             yield Question(
-                id=identity, question=question, answers=answers, context_ids=tuple(dict.fromkeys(labels or ()))
-            )
+                id=identity, question=question, answers=answers, context_ids=tuple(dict.fromkeys(labels or ())),
+                group=_group(row, place, problems),
+            )  # fmt: skip
+
+
+def _group(row: Mapping[str, Any], place: Place, problems: _Problems) -> str | None:
+    value = row.get("group")
+    if value is None or (isinstance(value, (str, int)) and not isinstance(value, bool)):
+        return None if value is None or not str(value).strip() else str(value)
+    problems.note(place, "group: got {}; expected a string, such as a document's id. Correct it.", _shown(value))
+    return None
 
 
 def _identity(row: Mapping[str, Any], place: Place, problems: _Problems) -> str:

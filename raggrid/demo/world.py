@@ -83,7 +83,8 @@ def write_world(world: World, folder: Path | str) -> None:
 
 
 def _lines(rows: Iterable[Passage | Question]) -> bytes:
-    return "".join(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows).encode()
+    known = ({name: value for name, value in asdict(row).items() if value is not None} for row in rows)
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in known).encode()
 
 
 def _holds_other(path: Path, content: bytes) -> bool:

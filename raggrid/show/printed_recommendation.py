@@ -9,36 +9,60 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from raggrid.analysis.recommend import Compared, Recommendation, TableRow
+from raggrid.analysis.judging.answer_sentences import share
+from raggrid.analysis.recommend import Recommendation, TableRow
+from raggrid.analysis.standings import MoreData
 from raggrid.analysis.units import Unit, unit_for
 from raggrid.display_names import display_name, label, recall_label
 from raggrid.show.layout import new_table, percent, show_table
 
-MARKS = {"as_good": ("as good", "green"), "worse": ("worse", "red"), "unresolved": ("unresolved", "yellow")}
+MARKS = {
+    "as_good": ("as good", "green"), "worse": ("worse", "red"), "unresolved": ("unresolved", "yellow"),
+    "out_of_reach": ("out of reach", "dim"),
+}  # fmt: skip
 COSTS = ("final_device_seconds", "search_device_seconds", "marginal_device_seconds")
 
 
 def show_recommendation(result: Recommendation, out: Console) -> None:
-    """The answer first, then the table that it rests on, then the warnings."""
-    chosen = result.recommended
-    out.print()
+    """Both answers first, then the table and the differences that they rest on, then the warnings."""
+    chosen, now = result.recommended, result.deploy
+    if now:
+        seed = f", seed {now.seed}" if result.num_seeds > 1 else ""
+        _headline(out, "Deploy now", f"{display_name(now.strategy, now.loss)}{seed}", now.grade)
+        _indented(out, now.reason)
     if chosen:
-        out.print(Text.assemble("Recommended: ", (display_name(chosen.strategy, chosen.loss), "bold green"),
-                                f"  ({chosen.grade})"))  # fmt: skip
-        _indented(out, chosen.reason)
+        _headline(out, "Next time", display_name(chosen.strategy, chosen.loss), chosen.grade)
+        for line in (chosen.reason, chosen.caveat, chosen.next_step):
+            _indented(out, line)
     else:
-        out.print("[bold]No strategy fits your case.[/]")
+        _headline(out, "Next time", "no strategy fits your case", "")
         _indented(out, result.none_because or "")
+    for better in result.out_of_reach[:1]:
+        _indented(out, better.sentence)
     _indented(out, _rule_line(result))
     show_table(_score_table(result), out)
-    for line in (*_legend(result), *_pairs(result), *_controls(result), *_labels(result), *result.notes):
+    if len(result.standings) > 1:
+        show_table(_difference_table(result), out)
+    grounds = result.grounds.sentences if result.grounds else ()
+    for line in (*_legend(result), *grounds, *_settled(result)):
+        _indented(out, line)
+    _prices(result, out)
+    for line in (*_controls(result), *_labels(result), *result.notes):
         _indented(out, line)
     for warning in result.warnings:
         out.print(Text.assemble(("Warning: ", "yellow"), warning), highlight=False)
 
 
+def _headline(out: Console, question: str, answer: str, grade: str) -> None:
+    out.print()
+    out.print(
+        Text.assemble(f"{question}: ", (answer, "bold green" if grade else "bold"), f"  ({grade})" if grade else "")
+    )
+
+
 def _indented(out: Console, line: str) -> None:
-    out.print(Padding(Text(line), (0, 0, 0, 2), expand=False), highlight=False)
+    if line:
+        out.print(Padding(Text(line), (0, 0, 0, 2), expand=False), highlight=False)
 
 
 def _rule_line(result: Recommendation) -> str:
@@ -101,23 +125,39 @@ def _legend(result: Recommendation) -> Iterator[str]:
         yield "EM (has): exact match, and how often the prediction contains an accepted answer."
 
 
-def _pairs(result: Recommendation) -> Iterator[str]:
-    level = f"{100 * result.confidence:g}%"
-    for row in result.unresolved:
-        if row.difference < 0:
-            about = "at most" if result.case["means_only"] else "about"
-            needed = f"; {about} {row.questions_needed:,} questions would settle it" if row.questions_needed else ""
-            yield (
-                f"{display_name(row.strategy, row.loss)}: {_points(row)}, {level} interval {_interval(row)}{needed}."
-            )
+def _difference_table(result: Recommendation) -> Table:
+    level = f"{100 * result.confidence:g}% interval"
+    table = new_table(
+        f"Points of {label(result.metric)} against the best of the others; margin {100 * result.margin:g}"
+    )
+    table.add_column("strategy", no_wrap=True)
+    for name in ("difference", level, "within margin", "expected loss"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in result.standings:
+        table.add_row(
+            display_name(row.strategy, row.loss), f"{100 * row.difference:+.1f}",
+            f"{100 * row.low:+.1f} to {100 * row.high:+.1f}", share(row.probability), f"{100 * row.expected_loss:.1f}",
+        )  # fmt: skip
+    return table
 
 
-def _points(row: Compared) -> str:
-    return f"{100 * row.difference:+.1f} points against the best"
+def _settled(result: Recommendation) -> Iterator[str]:
+    for row in result.standings:
+        for plan in row.settled_by[:1]:
+            yield f"{display_name(row.strategy, row.loss)}: {plan.sentence[0].lower()}{plan.sentence[1:]}"
 
 
-def _interval(row: Compared) -> str:
-    return f"{100 * row.low:+.1f} to {100 * row.high:+.1f}"
+def _prices(result: Recommendation, out: Console) -> None:
+    steps = [*(step.sentence for step in result.point_prices), *(own.sentence for own in _more_data(result))]
+    if steps:
+        out.print()
+        out.print("The price of a point", style="table.title", highlight=False)
+    for line in steps:
+        _indented(out, line)
+
+
+def _more_data(result: Recommendation) -> tuple[MoreData, ...]:
+    return result.worth.more_data if result.worth else ()
 
 
 def _controls(result: Recommendation) -> Iterator[str]:

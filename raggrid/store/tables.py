@@ -170,9 +170,17 @@ def read_unseen(run: Location, record: type[R], seen: set[str]) -> list[R]:
 
 
 def _records(table: pa.Table, record: type[R]) -> list[R]:
-    hints = {name: typing.get_origin(hint) or hint for name, hint in typing.get_type_hints(record).items()}
-    made = {name: make for name, make in hints.items() if make is tuple or _is_enum(make)}
-    return [record(**{**row, **{name: make(row[name]) for name, make in made.items()}}) for row in table.to_pylist()]
+    made = {name: make for name, hint in typing.get_type_hints(record).items() if (make := _made_by(hint))}
+    return [
+        record(**{**row, **{name: make(row[name]) for name, make in made.items() if row[name] is not None}})
+        for row in table.to_pylist()
+    ]
+
+
+def _made_by(hint: Any) -> Callable[[Any], Any] | None:
+    """What makes a value of a column from Arrow's plain one; None where that is the value."""
+    options = [hint, *typing.get_args(hint)]
+    return tuple if any(typing.get_origin(option) is tuple for option in options) else hint if _is_enum(hint) else None
 
 
 def read_space(run: Location) -> SearchSpace:

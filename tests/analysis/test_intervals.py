@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks.decisions import to_best
+from benchmarks.coverage import to_best
 from benchmarks.known_truth import CHEAP_WORSE, EQUAL, POPQA, THREE, Truth, simulate
 from raggrid.analysis.inference import question_level
 from raggrid.analysis.inference.clusters import cluster_codes

@@ -53,9 +53,9 @@ def test_a_generator_in_hand_turns_two_phase_and_joint_round(tmp_path: Path) -> 
     lines = {key: EQUAL[key] for key in WINNERS if key[0] in ("baseline", "two_phase", "joint")}
     run = study(tmp_path / "r", lines)
     case: dict[str, Any] = {"labels": False, "known_learning_rates": True}
-    assert chosen(recommend([run], **case)) == ("joint", "shown")
+    assert chosen(recommend([run], **case)) == ("joint", "likely")
     turned = recommend([run], **case, have="generator")
-    assert chosen(turned) == ("two_phase", "shown")
+    assert chosen(turned) == ("two_phase", "likely")
     assert turned.rule.strategy == "two_phase"
     assert turned.agrees
     assert turned.disagreement == ""
@@ -63,15 +63,17 @@ def test_a_generator_in_hand_turns_two_phase_and_joint_round(tmp_path: Path) -> 
 
 def test_an_embedder_in_hand_needs_no_labels_any_more(equal: Path) -> None:
     assert paper_rule(labels=False, known_learning_rates=False, have="embedder").strategy == "independent"
-    lines = recommend([equal], labels=False, have="embedder")
-    assert lines.agrees is False  # the generator alone is as good here, and costs no more
-    assert lines.label_value is None
+    result = recommend([equal], labels=False, have="embedder")
+    assert chosen(result) == ("independent", "likely")
+    assert result.agrees
+    assert result.label_value is None
+    assert {row.strategy: row.verdict for row in result.table}["generator"] == "out_of_reach"
 
 
 def test_disagreement_over_two_phase_and_joint_tells_how_the_paper_counts(tmp_path: Path) -> None:
     lines = {key: EQUAL[key] for key in WINNERS if key[0] in ("two_phase", "joint")}
     result = recommend([study(tmp_path / "r", lines)], labels=False, known_learning_rates=False, cost="final")
-    assert (result.rule.strategy, chosen(result)) == ("two_phase", ("joint", "shown"))
+    assert (result.rule.strategy, chosen(result)) == ("two_phase", ("joint", "likely"))
     assert "costs more than joint (token) (1.11 times the final cost)" in result.disagreement
     for number in ("61.0", "37.2", "23.8", "--have generator"):
         assert number in result.disagreement
@@ -79,36 +81,20 @@ def test_disagreement_over_two_phase_and_joint_tells_how_the_paper_counts(tmp_pa
 
 def test_budgets_rule_out_what_costs_more_and_say_when_nothing_is_left(tmp_path: Path, equal: Path) -> None:
     whole = recommend([equal], max_device_hours=60 / 3600)
-    assert chosen(whole) == ("generator", "shown")
-    assert chosen(recommend([equal], max_device_hours=40 / 3600)) == ("baseline", "limited")
+    assert chosen(whole) == ("generator", "likely")
+    assert {chosen(recommend([equal], max_device_hours=hours / 3600)) for hours in (5, 40)} <= {
+        ("baseline", "open"), ("baseline", "likely"), ("embedder", "likely"),
+    }  # fmt: skip
     dear = study(tmp_path / "r", {("joint", TOKEN): EQUAL["joint", TOKEN]})
     none = recommend([dear], max_dollars=0.5, price=36.0)  # 50 device-seconds
     assert none.recommended is None
     assert none.none_because is not None
     assert "joint (token), has a search cost of 159 device-seconds; your limit is 50.0" in none.none_because
-    assert chosen(recommend([dear], max_dollars=2.0, price=36.0)) == ("joint", "shown")
+    assert chosen(recommend([dear], max_dollars=2.0, price=36.0)) == ("joint", "open")  # nothing is beside it
     with pytest.raises(InputError, match="needs a price per device-hour"):
         recommend([dear], max_dollars=1.0)
     with pytest.raises(InputError, match="max_device_hours: got -1"):
         recommend([dear], max_device_hours=-1)
-
-
-def test_what_would_be_surer_is_named_only_where_the_case_allows_it(tmp_path: Path) -> None:
-    lines: dict[tuple[str, str | None], list[list[float]]] = {
-        ("generator", TOKEN): [answers(0.595, SIZE, 3)],
-        ("independent", TOKEN): EQUAL["independent", TOKEN],
-        ("joint", TOKEN): EQUAL["joint", TOKEN],
-    }
-    run = study(tmp_path / "r", lines)
-
-    def reason(**case: Any) -> str:
-        result = recommend([run], **case)
-        assert chosen(result) == ("generator", "leaning")
-        return result.recommended.reason if result.recommended else ""
-
-    assert "The safe choice is independent: it is shown to be as good, at 1.24 times the cost." in reason()
-    assert "The safe choice is joint (token)" in reason(labels=False)
-    assert "The safe choice" not in reason(max_device_hours=60 / 3600)
 
 
 def test_a_study_that_a_budget_ended_early_is_called_incomplete_though_every_strategy_answered(tmp_path: Path) -> None:
@@ -205,7 +191,7 @@ def test_a_generator_without_passages_is_a_control_and_no_candidate(
     monkeypatch.setitem(WINNERS, key, (None, "c1", 1.0, 1.0, 1.0))  # type: ignore[arg-type]
     run = study(tmp_path / "r", {key: [answers(0.6, SIZE, 7)], ("joint", TOKEN): EQUAL["joint", TOKEN]})
     result = recommend([run])
-    assert chosen(result) == ("joint", "shown")
+    assert chosen(result) == ("joint", "open")  # nothing is beside it
     assert [row.strategy for row in result.table] == ["joint"]
     assert result.controls.closed_book is not None
     assert any("tuned without passages" in text for text in result.warnings)
@@ -232,10 +218,15 @@ def test_seeds_are_averaged_and_make_a_second_level(tmp_path: Path) -> None:
     result = recommend([run])
     assert result.num_seeds == 3
     assert {row.strategy for row in result.unresolved} >= {"two_phase"}
-    assert not any("One seed" in text for text in result.warnings)
-    assert any("One seed" in text for text in recommend([study(tmp_path / "one", EQUAL)]).warnings)
-    two = study(tmp_path / "two", {key: EQUAL[key] * 2 for key in WINNERS})
-    assert any("Two seeds" in text for text in recommend([two]).warnings)
+    assert result.recommended is not None
+    assert result.recommended.caveat == ""
+    one, two = (
+        recommend([study(tmp_path / str(count), {key: EQUAL[key] * count for key in WINNERS})]) for count in (1, 2)
+    )
+    for few, start in ((one, "One seed: this is about these trained models."), (two, "Two seeds: this is about")):
+        assert few.recommended is not None
+        assert few.recommended.caveat.startswith(start)
+        assert few.recommended.grade != "shown"
 
 
 def test_an_answer_given_again_supersedes_the_first(tmp_path: Path) -> None:
@@ -258,7 +249,7 @@ def test_strategies_are_compared_over_the_questions_that_all_answered(tmp_path: 
     assert result.num_questions == 30
     means = {row.strategy: row.difference for row in (*result.as_good, *result.unresolved, *result.worse)}
     gap = float(np.mean(values) - np.mean(answers(0.5, 40)[:30]))
-    assert means["joint"] - means["generator"] == pytest.approx(gap)
+    assert (means["joint"], means["generator"]) == pytest.approx((gap, -gap))
 
 
 def test_json_is_plain_and_whole(equal: Path) -> None:

@@ -108,7 +108,8 @@ def test_f1_of_the_papers_best_is_not_ranked_from_means_alone(paper: dict[str, P
         assert any("table of means" in text for text in result.warnings)
         assert any("1,000 are assumed" in text for text in result.warnings)
         assert result.recommended is not None
-        assert result.recommended.grade == "leaning"
+        assert result.recommended.grade in ("likely", "open")
+        assert result.deploy is None
         json.dumps(result.to_json(), allow_nan=False)
 
 

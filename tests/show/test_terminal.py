@@ -52,7 +52,8 @@ def test_tables_fit_eighty_columns(run: Path, tmp_path: Path) -> None:
     text = shown(out)
     assert max(map(len, text.splitlines())) <= 80
     assert "…" not in text
-    assert "Recommended: generator" in text
+    assert "Next time: generator" in text
+    assert "Deploy now: " in text
 
 
 def test_a_title_is_wider_than_its_table_where_it_must_be(run: Path) -> None:

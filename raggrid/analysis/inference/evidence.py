@@ -116,3 +116,10 @@ def _distinct_lines(cube: Array) -> tuple[Places, Places]:
     row_of = np.array([seen.setdefault(line.tobytes(), len(seen)) for line in cube], dtype=np.intp)
     firsts = np.array([int(np.flatnonzero(row_of == row)[0]) for row in range(len(seen))], dtype=np.intp)
     return row_of, firsts
+
+
+def interval(samples: Array, confidence: float) -> tuple[float, float]:
+    """The percentile interval of draws."""
+    tail = (1.0 - confidence) / 2.0
+    low, high = np.quantile(samples, [tail, 1.0 - tail])
+    return float(low), float(high)

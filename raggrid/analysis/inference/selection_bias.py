@@ -35,6 +35,7 @@ def reselected(
     clusters: Places | None = None,
     *,
     reported: Sequence[Array] | None = None,
+    selecting: Sequence[Array] | None = None,
     resamples: int = SELECTIONS,
     seed: int = 0,
 ) -> Reselected:
@@ -46,11 +47,14 @@ def reselected(
         clusters: (Q,) of these questions.
         reported: of each line (F, Q') scores of the same finalists on other questions, where these are reported: the
             selection is repeated, and nothing needs to be left out. ``scores`` is then (S, Q').
+        selecting: of each line (F, Q) scores of the same finalists on the same questions in the metric that selects,
+            where another one is reported.
         resamples: shared by all lines.
         seed: of the resamples.
     """
-    picks, left_out = _selections(finalists, clusters, resamples, seed)
-    winners = [int(scores.mean(1).argmax()) for scores in finalists]
+    selecting = finalists if selecting is None else selecting
+    picks, left_out = _selections(selecting, clusters, resamples, seed)
+    winners = [int(scores.mean(1).argmax()) for scores in selecting]
     if reported is not None:
         rows = np.stack([scores[winner] for winner, scores in zip(winners, reported, strict=True)])
         fair = np.array([pick.mean(0) @ scores.mean(1) for pick, scores in zip(picks, reported, strict=True)])

@@ -149,7 +149,10 @@ def asked(data: Dataset) -> Iterator[QuestionRecord]:
     for split, questions in data.splits.items():
         if split != "train":
             for row in questions:
-                yield QuestionRecord(split=split, question_id=row.id, question=row.question, answers=row.answers)
+                yield QuestionRecord(
+                    split=split, question_id=row.id, question=row.question, answers=row.answers,
+                    context_ids=row.context_ids, group=row.group,
+                )  # fmt: skip
 
 
 def _say_failures(state: StudyState) -> None:
