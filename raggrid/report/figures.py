@@ -8,7 +8,7 @@ from typing import Any
 
 from raggrid.records import CurveRecord, Status, TrialRecord
 from raggrid.report.contents import Study, attributed_to, distinct, rates, rates_text
-from raggrid.report.difference_chart import ROW, difference_chart, differences
+from raggrid.report.difference_chart import ROW, difference_chart
 from raggrid.report.drawing import Figure, data, figure, legend
 from raggrid.report.frontier_chart import frontier_charts, subtitle
 from raggrid.report.search_chart import search_charts
@@ -32,6 +32,8 @@ def drawing_library() -> str:
 
 def frontier_figures(study: Study) -> Iterator[Figure]:
     """Cost against quality: one chart, or one for each type of device."""
+    if study.frontier is None:
+        return
     for place, (title, first, chart) in enumerate(frontier_charts(study.frontier, log_cost=study.log_cost)):
         name = f"frontier-{place}" if place else "frontier"
         yield figure(name, title, chart, height=380, about=subtitle(study.frontier, first))
@@ -39,16 +41,16 @@ def frontier_figures(study: Study) -> Iterator[Figure]:
 
 def search_figures(study: Study) -> Iterator[Figure]:
     """What searching buys: one small chart per strategy."""
-    for place, (title, chart) in enumerate(search_charts(study.frontier)):
+    for place, (title, chart) in enumerate(search_charts(study.frontier) if study.frontier else ()):
         yield figure(f"searching-{place}", title, chart, height=150)
 
 
 def difference_figure(study: Study) -> Figure | None:
     """Every strategy's difference to the best, with its interval and the margin; None for a single strategy."""
-    rows = differences(study.verdict)
-    if len(rows) < 2:
+    standings = study.verdict.standings
+    if len(standings) < 2:
         return None
-    return figure("differences", "", difference_chart(rows, study.verdict), height=ROW * len(rows))
+    return figure("differences", "", difference_chart(study.verdict), height=ROW * len(standings))
 
 
 def curve_figures(study: Study) -> Iterator[Figure]:

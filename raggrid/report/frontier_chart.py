@@ -15,8 +15,8 @@ from raggrid.space.rates import rate_text
 
 STATES = ("on the frontier", "dominated")
 HEIGHT = 380
-# Plots are at least this wide: on a laptop or paper, and on a phone. Labels are placed for both.
-WIDE, NARROW = 560, 250
+# Pixels that plots are wide on a laptop or paper, and on a phone. Labels are placed for both.
+WIDE, NARROW = (560, 640, 720, 840, 1000), (250, 290, 340, 420, 560)
 
 
 def frontier_charts(frontier: Frontier, *, log_cost: bool = False) -> Iterator[tuple[str, FrontierPoint, Any]]:
@@ -84,8 +84,8 @@ def _rows(
         Labelled(x.place(row["x"]), y.place(row["quality"]), row["label"], y.place(row["low"]), y.place(row["high"]))
         for row in rows
     ]
-    for name, width in (("wide", WIDE), ("narrow", NARROW)):
-        places = label_places(marks, width=width, height=HEIGHT)
+    for name, widths in (("wide", WIDE), ("narrow", NARROW)):
+        places = label_places(marks, widths=widths, height=HEIGHT)
         rows = [{**row, name: vars(place)} for row, place in zip(rows, places, strict=True)]
     return rows
 
@@ -133,7 +133,7 @@ def _texts(base: Any, height: Any, y: Span) -> Iterator[Any]:
     """The labels, each over a white copy of itself that keeps lines from running through it."""
     import altair as alt
 
-    place = {name: alt.expr(f"width < {WIDE} ? datum.narrow.{name} : datum.wide.{name}") for name in vars(_NOWHERE)}
+    place = {name: alt.expr(f"width < {WIDE[0]} ? datum.narrow.{name} : datum.wide.{name}") for name in vars(_NOWHERE)}
     shared = {**place, "baseline": "middle", "fontSize": 12}
     for inside in (True, False):
         shown = base.transform_filter(alt.datum.inside if inside else ~alt.datum.inside)

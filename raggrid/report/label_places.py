@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
 CHARACTER, LINE = 6.9, 14.0  # pixels of a letter and of a line of the charts' 12-pixel font, generously
 DOT = 7.0  # pixels from the middle of a point to where its label may begin
 # Pixels downwards from a point to the middle of its label, the nearest first; beside the point a line may run.
-SHIFTS = (-10, 11, -24, 25, -38, 39, -52, 53)
+SHIFTS = tuple(shift for step in range(9) for shift in (-10 - 14 * step, 11 + 14 * step))
 OVERLAP, COVERED, CROSSED = 1000.0, 100.0, 10.0  # what a label costs that lies on a label, on a point, on a bar
 
 
@@ -53,23 +53,22 @@ class Box:
         return self.left >= 0 and self.right <= width and self.top >= 0 and self.bottom <= height
 
 
-def label_places(points: Sequence[Labelled], *, width: float, height: float) -> list[Place]:
+def label_places(points: Sequence[Labelled], *, widths: Sequence[float], height: float) -> list[Place]:
     """A place for each label, from left to right: the nearest one that is free, on either side of its point.
-
-    What is free in a plot of this width is free in a wider one.
 
     Args:
         points: in the unit square.
-        width: of the plot in pixels.
+        widths: of the plot in pixels, at all of which the place must be free.
         height: of the plot in pixels.
     """
-    placed: dict[int, tuple[Place, Box]] = {}
+    placed: dict[int, Place] = {}
     for index in sorted(range(len(points)), key=lambda index: points[index].x):
-        taken = [box for _, box in placed.values()]
-        choices = [(place, label_box(points[index], place, width, height)) for place in _candidates()]
-        costs = [_cost(box, taken, points, index, width, height) + order for order, (place, box) in enumerate(choices)]
-        placed[index] = choices[costs.index(min(costs))]
-    return [placed[index][0] for index in range(len(points))]
+        costs = [
+            max(_cost(points, placed, index, place, width, height) for width in widths) + order
+            for order, place in enumerate(_candidates())
+        ]
+        placed[index] = _candidates()[costs.index(min(costs))]
+    return [placed[index] for index in range(len(points))]
 
 
 def _candidates() -> list[Place]:
@@ -83,7 +82,11 @@ def label_box(point: Labelled, place: Place, width: float, height: float) -> Box
     return Box(left, y - LINE / 2, left + size, y + LINE / 2)
 
 
-def _cost(box: Box, taken: Sequence[Box], points: Sequence[Labelled], own: int, width: float, height: float) -> float:
+def _cost(
+    points: Sequence[Labelled], placed: Mapping[int, Place], own: int, place: Place, width: float, height: float
+) -> float:
+    box = label_box(points[own], place, width, height)
+    taken = [label_box(points[index], other, width, height) for index, other in placed.items()]
     others = [point for index, point in enumerate(points) if index != own]
     covered = sum(box.overlaps(_around(p.x * width, (1 - p.y) * height, (1 - p.y) * height, DOT)) for p in others)
     crossed = sum(box.overlaps(_around(p.x * width, (1 - p.high) * height, (1 - p.low) * height, 1)) for p in others)

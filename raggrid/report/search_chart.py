@@ -14,8 +14,8 @@ from raggrid.report.drawing import ACCENT, GREY, data
 HEIGHT = 150
 DASHED = "Dashed: still paying for the searches that it starts from. Grey: the other strategies."
 CENSORED = (
-    "Bands: trials that were stopped early or are not finalists count from worth nothing to as good as the worst "
-    "finalist."
+    "Bands: trials that were stopped early or are not finalists are censored; they count from worth nothing to as good "
+    "as the worst finalist."
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from dataclasses import replace
 from itertools import combinations, permutations
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from raggrid.analysis.hypervolume import Hypervolume, hypervolume
 from raggrid.analysis.search_curves import expected_best
 from raggrid.records import TrialRecord
 from raggrid.report.charts import save_frontier
-from raggrid.report.label_offsets import LINE, label_offsets
+from raggrid.report.frontier_chart import frontier_charts
 from raggrid.store.tables import append, read
 from tests.records import trial
 from tests.studies import TOKEN, WINNERS, answers, finalist, study
@@ -187,9 +188,29 @@ def test_every_format_carries_both_views(run: Path, tmp_path: Path) -> None:
     assert '"tooltip"' in page
 
 
-def test_names_do_not_write_over_each_other() -> None:
-    points = [(10.0, 0.5, "joint (token)"), (10.5, 0.5, "joint (sequence)"), (10.7, 0.5, "two_phase"), (0.0, 0.1, "b")]
-    offsets = label_offsets(points, width=600, height=300)
-    assert len(set(offsets[:3])) == 3
-    assert min(abs(one - other) for one in offsets[:3] for other in offsets[:3] if one != other) >= LINE
-    assert offsets[3] == offsets[0] == -9
+def test_costs_on_different_devices_share_no_axis_and_no_hypervolume(run: Path, tmp_path: Path) -> None:
+    other = study(tmp_path / "other", {("generator", TOKEN): [answers(0.5, SIZE, 3)]})
+    rewrite_devices(other, "H100")
+    result = frontier([run, other])
+    assert {point.run: point.device_types for point in result.points} == {str(run): ("cpu",), str(other): ("H100",)}
+    assert [round(volume.reference_device_seconds, 6) for volume in result.hypervolumes] == [124.3, 56.1]
+    assert any("different types of device" in note for note in result.notes)
+    panels = [(title, chart.to_dict()) for title, _, chart in frontier_charts(result)]
+    assert [title for title, _ in panels] == ["cpu", "H100"]
+    assert "GPU-seconds" in str(panels[1][1])
+    assert "GPU" not in str(panels[0][1])
+    assert all("hours" not in note for note in frontier([run]).notes)
+    assert len(list(frontier_charts(frontier([run])))) == 1
+
+
+def test_a_study_of_two_devices_says_how_it_adds_them(run: Path) -> None:
+    append(run, [trial("x", device_type="H100")])
+    assert any("cpu are added" in note or "added as if" in note for note in frontier([run]).notes)
+
+
+def rewrite_devices(run: Path, name: str) -> None:
+    """The same trials on another type of device."""
+    rows = [replace(row, device_type=name) for row in read(run, TrialRecord)]
+    for part in (run / "trials").iterdir():
+        part.unlink()
+    append(run, rows)
