@@ -10,7 +10,7 @@ from raggrid.analysis.units import Unit, unit_for
 from raggrid.display_names import display_name, label, study_names
 from raggrid.report.axis_ranges import Span, cost_span, quality_span
 from raggrid.report.drawing import ACCENT, GREY, data, decades
-from raggrid.report.label_places import Labelled, Place, label_places
+from raggrid.report.label_places import Labelled, LabelPlace, label_places
 from raggrid.space.rates import rate_text
 
 STATES = ("on the frontier", "dominated")
@@ -109,8 +109,8 @@ def _row(point: FrontierPoint, unit: Unit, names: Mapping[str, str], x: Span, y:
 def _scale(span: Span) -> Any:
     import altair as alt
 
-    kind = {"type": "log"} if span.log else {}
-    return alt.Scale(domain=[span.low, span.high], nice=False, zero=False, **kind)
+    kind: dict[str, Any] = {"type": "log"} if span.log else {"zero": False}
+    return alt.Scale(domain=[span.low, span.high], nice=False, **kind)
 
 
 def _cost_axis(span: Span) -> Any:
@@ -143,7 +143,7 @@ def _texts(base: Any, height: Any, y: Span) -> Iterator[Any]:
         yield shown.mark_text(**shared).encode(text="label:N", **up)
 
 
-_NOWHERE = Place(0, 0, "left")
+_NOWHERE = LabelPlace(0, 0, "left")
 
 
 def _tooltip(unit: Unit) -> list[Any]:

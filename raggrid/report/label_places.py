@@ -25,7 +25,7 @@ class Labelled:
 
 
 @dataclass(frozen=True)
-class Place:
+class LabelPlace:
     """Offsets in pixels from the point, dy downwards; ``align``: which end of the text lies there."""
 
     dx: float
@@ -53,7 +53,7 @@ class Box:
         return self.left >= 0 and self.right <= width and self.top >= 0 and self.bottom <= height
 
 
-def label_places(points: Sequence[Labelled], *, widths: Sequence[float], height: float) -> list[Place]:
+def label_places(points: Sequence[Labelled], *, widths: Sequence[float], height: float) -> list[LabelPlace]:
     """A place for each label, from left to right: the nearest one that is free, on either side of its point.
 
     Args:
@@ -61,7 +61,7 @@ def label_places(points: Sequence[Labelled], *, widths: Sequence[float], height:
         widths: of the plot in pixels, at all of which the place must be free.
         height: of the plot in pixels.
     """
-    placed: dict[int, Place] = {}
+    placed: dict[int, LabelPlace] = {}
     for index in sorted(range(len(points)), key=lambda index: points[index].x):
         costs = [
             max(_cost(points, placed, index, place, width, height) for width in widths) + order
@@ -71,11 +71,11 @@ def label_places(points: Sequence[Labelled], *, widths: Sequence[float], height:
     return [placed[index] for index in range(len(points))]
 
 
-def _candidates() -> list[Place]:
-    return [Place(DOT if side == "left" else -DOT, dy, side) for dy, side in product(SHIFTS, ("left", "right"))]
+def _candidates() -> list[LabelPlace]:
+    return [LabelPlace(DOT if side == "left" else -DOT, dy, side) for dy, side in product(SHIFTS, ("left", "right"))]
 
 
-def label_box(point: Labelled, place: Place, width: float, height: float) -> Box:
+def label_box(point: Labelled, place: LabelPlace, width: float, height: float) -> Box:
     """Where a label lies in a plot of this size."""
     x, y, size = point.x * width + place.dx, (1.0 - point.y) * height + place.dy, len(point.text) * CHARACTER
     left = x if place.align == "left" else x - size
@@ -83,7 +83,12 @@ def label_box(point: Labelled, place: Place, width: float, height: float) -> Box
 
 
 def _cost(
-    points: Sequence[Labelled], placed: Mapping[int, Place], own: int, place: Place, width: float, height: float
+    points: Sequence[Labelled],
+    placed: Mapping[int, LabelPlace],
+    own: int,
+    place: LabelPlace,
+    width: float,
+    height: float,
 ) -> float:
     box = label_box(points[own], place, width, height)
     taken = [label_box(points[index], other, width, height) for index, other in placed.items()]

@@ -281,7 +281,7 @@ const done = setInterval(() => {
   }
   const root = document.documentElement;
   if (root.scrollWidth > root.clientWidth) found.push(`scrolls sideways: ${root.scrollWidth} > ${root.clientWidth}`);
-  parent.postMessage({ width: root.clientWidth, drawn: document.body.dataset.drawn, found }, "*");
+  parent.postMessage({ width: innerWidth, drawn: document.body.dataset.drawn, found }, "*");
 }, 50);
 </script>"""
 OUTER = """<!doctype html><body><iframe src="page.html" width="{width}" height="3000" style="border: 0"></iframe>
