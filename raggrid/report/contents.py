@@ -14,7 +14,7 @@ from raggrid.analysis.rule import InHand
 from raggrid.analysis.units import Unit, unit_for
 from raggrid.display_names import display_name
 from raggrid.evaluation.metrics import MetricName
-from raggrid.records import CurveRecord, LedgerRecord, PipelineRecord, TrialRecord
+from raggrid.records import CurveRecord, LedgerRecord, PipelineRecord, StepRecord, TrialRecord
 from raggrid.space.rates import rate_text
 from raggrid.store.files import Location
 from raggrid.store.tables import read
@@ -30,6 +30,7 @@ class Study:
     curves: tuple[CurveRecord, ...]
     ledger: tuple[LedgerRecord, ...]
     pipelines: tuple[PipelineRecord, ...]
+    steps: tuple[StepRecord, ...] = ()
     log_cost: bool = False
 
     @property
@@ -76,6 +77,7 @@ def read_study(run: Location, *, log_cost: bool = False, **options: Unpack[Optio
         tuple(read(run, CurveRecord)),
         tuple(read(run, LedgerRecord)),
         tuple(read(run, PipelineRecord)),
+        tuple(read(run, StepRecord)),
         log_cost,
     )
 

@@ -24,6 +24,7 @@ from raggrid.report.figures import (
     search_figures,
 )
 from raggrid.report.search_chart import notes as search_notes
+from raggrid.report.step_curves import step_figures
 from raggrid.space.yaml_io import dump_space
 from raggrid.store.files import Location
 from raggrid.store.local import LocalFiles
@@ -84,6 +85,7 @@ def _view(study: Study) -> dict[str, Any]:
         "frontier": list(frontier_figures(study)),
         "searching": list(search_figures(study)),
         "curves": list(curve_figures(study)),
+        "steps": list(step_figures(study)),
         "responses": list(response_figures(study)),
         "ledger": [ledger] if ledger else [],
     }

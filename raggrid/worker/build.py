@@ -10,7 +10,7 @@ import torch
 
 from raggrid.data.checked import data_of
 from raggrid.data.folder import Dataset
-from raggrid.finetune.trainer import TrainTask
+from raggrid.finetune.train_task import TrainTask
 from raggrid.finetune.workers import Worker
 from raggrid.rag.adapters import add_embedder_lora, add_lora, load_tuned, load_tuned_embedder
 from raggrid.rag.embedder import Embedder
@@ -77,6 +77,7 @@ def train_task(run: Files, task: PhaseTask, worker: Worker) -> TrainTask:
         files=run,
         trial_id=task.trial_id,
         pause_at=task.pause_at,
+        measure_first=task.measure_first,
         negatives=_negatives(run) if phase.needs_labels and space.training.labels.hard_negatives else {},
     )
 
