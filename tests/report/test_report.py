@@ -373,7 +373,6 @@ def test_a_browser_draws_every_chart_without_network_or_complaint(run: Path, tmp
     assert [line for line in done.stderr.splitlines() if "CONSOLE" in line] == []
     charts = re.findall(r'<div class="chart[^"]*" id="([^"]+)"[^>]*>.*?<svg[^>]*width="(\d+)"', done.stdout, re.S)
     assert len(charts) == 12
-    assert len(charts) == 12
     assert f'data-drawn="{len(charts)}"' in done.stdout
     assert all(100 < int(drawn) < 1280 for _, drawn in charts)
     assert "data-pwned" not in done.stdout
