@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 
-from raggrid.analysis.cost_choice import CostBasis, cost_basis, cost_of
+from raggrid.analysis.cost_choice import CostBasis, cost_basis, device_limit, device_price
 from raggrid.analysis.cost_spread import cost_interval
-from raggrid.analysis.inference.evidence import gather, interval
+from raggrid.analysis.hypervolume import BEYOND, Hypervolume, hypervolume
+from raggrid.analysis.inference.evidence import interval
 from raggrid.analysis.inference.means_only import ASSUMED_QUESTIONS
-from raggrid.analysis.judging.fair_scores import fair
-from raggrid.analysis.judging.judgement import identity_of, scores_of
-from raggrid.analysis.judging.question_links import asked_of, clusters_of
+from raggrid.analysis.judging.judgement import Asking, Judgement, judge
+from raggrid.analysis.judging.reach import Case, OutOfReach, reach
+from raggrid.analysis.judging.studies import Studies, studies_in
 from raggrid.analysis.results import Results, StrategyResult, load_all
+from raggrid.analysis.rule import InHand
 from raggrid.analysis.search_curves import SearchCurve, search_curves
+from raggrid.display_names import display_name
 from raggrid.errors import InputError
 from raggrid.evaluation.metrics import MetricName
 from raggrid.store.files import Location
@@ -32,7 +35,7 @@ class FrontierPoint:
     Quality is a fraction, with its bootstrap interval over questions (and seeds); for an imported table, with the
     bound that holds for a score in [0, 1] whatever the questions were. ``frontier_probability``: the share of resamples
     in which no other beats it, None for a table. ``cost_low`` and ``cost_high`` are device-seconds, and
-    ``cost_interval`` says what they rest on: ``seeds``, ``trials`` or ``unknown``.
+    ``cost_interval`` says what they rest on: ``seeds``, ``trials`` or ``unknown``. ``device_types``: of the study.
     """
 
     run: str
@@ -52,19 +55,7 @@ class FrontierPoint:
     cost_high: float
     cost_interval: str
     num_seeds: int
-
-
-@dataclass(frozen=True)
-class Hypervolume:
-    """The area under a study's frontier, as a share of the rectangle up to the most expensive point of all studies and
-    up to quality 1: the quality that a budget buys, averaged over budgets from 0 to ``reference_device_seconds``. In
-    [0, 1]; low and high are its bootstrap interval, None for a table."""
-
-    run: str
-    value: float
-    low: float | None
-    high: float | None
-    reference_device_seconds: float
+    device_types: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -79,6 +70,7 @@ class Frontier:
     search_curves: tuple[SearchCurve, ...]
     notes: tuple[str, ...]
     confidence: float
+    margin: float
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -87,7 +79,7 @@ class Frontier:
 
 @dataclass(frozen=True)
 class _Study:
-    """A study's lines by increasing cost, their qualities, and draws of these (R, S); None for a table."""
+    """A study's lines within reach by increasing cost, their qualities, and draws of these (R, S); None for a table."""
 
     result: Results
     lines: list[StrategyResult]
@@ -95,6 +87,7 @@ class _Study:
     quality: np.ndarray[Any, Any]
     draws: np.ndarray[Any, Any] | None
     num_questions: int
+    out: list[OutOfReach]
 
 
 def frontier(
@@ -102,47 +95,90 @@ def frontier(
     *,
     metric: MetricName = "f1",
     cost: CostBasis | None = None,
+    margin: float = 0.01,
     confidence: float = 0.95,
+    labels: bool | None = None,
+    known_learning_rates: bool = False,
+    have: InHand | None = None,
+    max_device_hours: float | None = None,
+    max_dollars: float | None = None,
+    price: float | None = None,
     resamples: int = 10_000,
     seed: int = 0,
 ) -> Frontier:
     """The cost-accuracy points of one or more studies, and their search curves.
 
+    The options are those of `recommend`, and so are the numbers for one study: the same lines within reach, their
+    scores and their costs. Studies on different types of device keep costs of their own: none are added or compared.
+
     Args:
         run_dirs: run directories; each keeps its own frontier, for comparison side by side.
         metric: the quality.
-        cost: which of the three costs; by default ``search``, or ``final`` if an imported table has no other.
+        cost: which of the three costs; by default ``search``, or ``final`` with ``known_learning_rates`` and if an
+            imported table has no other.
+        margin: the difference that does not matter, a fraction; a picture shows it below the best line.
         confidence: of the intervals. Resampling is over questions and seeds; costs stay as measured.
+        labels: whether context labels are available; by default read from the records.
+        known_learning_rates: the user would not search again.
+        have: a model that is tuned already: costs leave its phase out.
+        max_device_hours: limit of the cost; what costs more is out of reach.
+        max_dollars: the same in money; needs a price.
+        price: dollars per device-hour; by default ``resources.dollars_per_device_hour`` of the search space.
+        resamples: of the paired bootstrap.
+        seed: of the bootstrap.
 
     Raises:
-        InputError: a run directory is missing or given twice, or a run lacks the metric or the cost.
+        InputError: a run directory is missing or given twice, a run lacks the metric or the cost, or has no strategy
+            within reach.
         RecordError: a folder is not a run directory, or has no result yet.
     """
     results = load_all(run_dirs)
-    kept = [replace(result, measured=tuple(_choices(result))) for result in results]
-    basis = cost_basis([line for result in kept for line in result.measured], cost, known_learning_rates=False)
-    studies = [_study(result, metric, basis, resamples, seed) for result in kept]
-    reference = max(float(study.costs.max()) for study in studies)
+    for result in results:
+        _check_choice(result)
+    found = [studies_in([result], metric, have) for result in results]
+    basis = cost_basis([line for own in found for line in own.lines], cost, known_learning_rates=known_learning_rates)
+    studies = []
+    for own in found:
+        limit = device_limit(max_device_hours, max_dollars, device_price(own.results, price))
+        able = all(result.has_labels for result in own.results) if labels is None else labels
+        how = Asking(metric=metric, margin=margin, confidence=confidence, resamples=resamples, seed=seed,
+                     asked=own.asked, names=own.names)  # fmt: skip
+        studies.append(_study(own, Case(labels=able, have=have, limit=limit, basis=basis), how))
+    references = _references(studies)
     return Frontier(
         points=tuple(point for study in studies for point in _points(study, basis, confidence)),
         metric=metric,
         cost=basis,
         device_types=tuple(sorted({device for result in results for device in result.device_types})),
-        hypervolumes=tuple(_hypervolume(study, reference, confidence) for study in studies),
-        search_curves=tuple(curve for result in kept for curve in search_curves(result, metric)),
-        notes=tuple(_notes(results, cost, basis)),
+        hypervolumes=tuple(_hypervolume(study, references[study.result.device_types], confidence) for study in studies),
+        search_curves=tuple(curve for study in studies for curve in search_curves(_kept(study), metric)),
+        notes=tuple(_notes(studies, cost, basis)),
         confidence=confidence,
+        margin=margin,
     )
 
 
-def _choices(result: Results) -> Iterator[StrategyResult]:
-    """The strategies that can be chosen: not a control that reads no passages."""
-    choices = [line for line in result.measured if STRATEGIES[line.strategy].reads_passages]
-    if not choices:
+def _check_choice(result: Results) -> None:
+    if not any(STRATEGIES[line.strategy].reads_passages for line in result.measured):
         raise InputError(
             f"{result.run}: got a control alone; expected a strategy that reads passages. Let it continue."
         )
-    yield from choices
+
+
+def _kept(study: _Study) -> Results:
+    """The study with its lines within reach alone, in their order of the graph."""
+    keys = {line.key for line in study.lines}
+    return replace(study.result, measured=tuple(line for line in study.result.measured if line.key in keys))
+
+
+def _references(studies: Sequence[_Study]) -> Mapping[tuple[str, ...], float]:
+    """The reference cost of the hypervolumes by types of device: costs of different types do not compare."""
+    largest: dict[tuple[str, ...], float] = {}
+    for study in studies:
+        most = float(study.costs[undominated(study.costs, study.quality)].max())
+        devices = study.result.device_types
+        largest[devices] = max(BEYOND * most, largest.get(devices, 0.0))
+    return largest
 
 
 def undominated(costs: np.ndarray[Any, Any], quality: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -160,44 +196,27 @@ def undominated(costs: np.ndarray[Any, Any], quality: np.ndarray[Any, Any]) -> n
     return np.logical_not(beaten.any(-2))
 
 
-def hypervolume(costs: np.ndarray[Any, Any], quality: np.ndarray[Any, Any], reference: float) -> np.ndarray[Any, Any]:
-    """The best quality that a budget buys, averaged over budgets from 0 to ``reference``; 0 where it buys nothing.
-
-    Args:
-        costs: (S,) in increasing order, none above ``reference``.
-        quality: (..., S) in [0, 1].
-        reference: the largest budget; with 0 everything is free and only the best quality counts.
-    """
-    best = np.maximum.accumulate(quality, axis=-1)
-    if reference <= 0.0:
-        return np.asarray(best[..., -1])
-    return np.asarray((best * np.diff([*costs, reference])).sum(-1) / reference)
-
-
-def _study(result: Results, metric: MetricName, basis: CostBasis, resamples: int, seed: int) -> _Study:
-    lines = sorted(result.measured, key=lambda line: cost_of(line, basis))
-    costs = np.array([cost_of(line, basis) for line in lines])
-    if result.imported:
-        means = [line.mean(metric) for line in lines]
-        if any(mean is None for mean in means):
-            raise InputError(
-                f"metric: got {metric}; the table {result.run} lacks it for some strategy. Use another one."
-            )
-        quality = np.array(means, dtype=np.float64)
-        return _Study(result, lines, costs, quality, None, min(line.num_questions for line in lines))
-    asked = asked_of(result)
-    own = {line.key: line for line in fair(result, asked, metric).results.measured}
-    lines = [own[line.key] for line in lines]
+def _study(own: Studies, case: Case, how: Asking) -> _Study:
+    result = own.results[0]
+    within, out = reach(own.lines, case)
+    if not within:
+        raise InputError(f"{result.run}: no strategy is within reach; expected at least one. Relax the limits.")
     try:
-        common = scores_of(lines, metric)
+        judged = judge(within, case.basis, how)
     except InputError as error:
         raise InputError(f"{result.run}: {error}") from None
-    evidence = gather(
-        common.cube, clusters_of([asked], [{}], common.question_ids), same=[identity_of(line) for line in lines],
-        tuned=[bool(STRATEGIES[line.strategy].phases) for line in lines], resamples=resamples, seed=seed,
+    order = np.argsort(judged.costs, kind="stable")
+    draws = _draws(judged)
+    return _Study(
+        result, [judged.lines[place] for place in order], judged.costs[order], judged.means[order],
+        None if draws is None else draws[:, order], judged.num_questions, out,
     )  # fmt: skip
-    draws = evidence.draws(strategies=evidence.num_seeds > 1)
-    return _Study(result, lines, costs, evidence.means, draws, len(common.question_ids))
+
+
+def _draws(judged: Judgement) -> np.ndarray[Any, Any] | None:
+    """Of the scores over other questions, and other seeds where there are several; None for a table."""
+    evidence = judged.evidence
+    return None if evidence is None else evidence.draws(strategies=evidence.num_seeds > 1)
 
 
 def _points(study: _Study, basis: CostBasis, confidence: float) -> Iterator[FrontierPoint]:
@@ -210,6 +229,7 @@ def _points(study: _Study, basis: CostBasis, confidence: float) -> Iterator[Fron
             str(study.result.run), line.strategy, line.loss, line.split, study.num_questions, float(study.costs[index]),
             float(study.quality[index]), low, high, bool(best[index]), chances[index], line.winner.embedder_lr,
             line.winner.generator_lr, price.low, price.high, price.source, len(line.seeds),
+            study.result.device_types,
         )  # fmt: skip
 
 
@@ -222,7 +242,8 @@ def _probabilities(study: _Study) -> list[float | None]:
 
 def _quality_interval(study: _Study, index: int, confidence: float) -> tuple[float, float]:
     if study.draws is not None:
-        return interval(study.draws[:, index], confidence)
+        low, high = interval(study.draws[:, index], confidence)
+        return max(0.0, low), min(1.0, high)
     # A mean of scores in [0, 1] has no larger variance than that of right and wrong answers (Bhatia and Davis 2000).
     mean, size = float(study.quality[index]), study.num_questions or ASSUMED_QUESTIONS
     half = NormalDist().inv_cdf(1.0 - (1.0 - confidence) / 2.0) * math.sqrt(mean * (1.0 - mean) / size)
@@ -237,11 +258,23 @@ def _hypervolume(study: _Study, reference: float, confidence: float) -> Hypervol
     return Hypervolume(str(study.result.run), value, low, high, reference)
 
 
-def _notes(results: Sequence[Results], wanted: CostBasis | None, basis: CostBasis) -> Iterator[str]:
-    tables = [result for result in results if result.imported]
+def _notes(studies: Sequence[_Study], wanted: CostBasis | None, basis: CostBasis) -> Iterator[str]:
+    tables = [study for study in studies if study.result.imported]
     if tables and wanted is None and basis == "final":
         yield "The table has no search costs, so the cost is that of training the chosen configuration once."
-    for result in tables:
-        if not min(line.num_questions for line in result.measured):
-            yield f"{result.run}: intervals assume {ASSUMED_QUESTIONS:,} questions; the table does not say how many."
-        yield from (result.imported or {}).get("notes", ())
+    for study in tables:
+        if not study.num_questions:
+            size = f"{ASSUMED_QUESTIONS:,} questions"
+            yield f"{study.result.run}: intervals assume {size}; the table does not say how many."
+        yield from (study.result.imported or {}).get("notes", ())
+    for study in studies:
+        devices = study.result.device_types
+        if len(devices) > 1:
+            yield (
+                f"{study.result.run}: trials ran on {' and '.join(devices)}; their seconds are added as if these "
+                "devices cost the same."
+            )
+        for line in study.out:
+            yield f"Out of reach: {display_name(*line.line.key)}, which {line.because}."
+    if len({study.result.device_types for study in studies}) > 1:
+        yield "The studies ran on different types of device: their costs are not on one axis and do not compare."

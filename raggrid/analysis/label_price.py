@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from raggrid.analysis.cost_choice import CostBasis, cost_of
 from raggrid.analysis.inference.decision import decide
-from raggrid.analysis.inference.simultaneous import Call
+from raggrid.analysis.inference.simultaneous import Call, Standing
 from raggrid.analysis.judging.findings import Findings
 from raggrid.analysis.judging.judgement import Judgement, judge
 from raggrid.analysis.results import Results, StrategyResult
@@ -51,15 +51,18 @@ def label_value(found: Findings) -> LabelValue | None:
         return None
     with_, without = (judged.lines[_choice(judged, group, found.how.margin)] for group in groups)
     pair = judge([without, with_], found.case.basis, found.how).found.standings
-    return _value(found, with_, without, pair[0].call, pair[1].call)
+    return _value(found, with_, without, pair[0], pair[1].call)
 
 
 def _choice(judged: Judgement, places: list[int], margin: float) -> int:
     return places[decide(judged.draws[:, places], judged.costs[places], margin=margin).place]
 
 
-def _value(found: Findings, with_: StrategyResult, without: StrategyResult, call: Call, call_with: Call) -> LabelValue:
-    """``call``: the verdict on the strategy without labels beside the one with them; ``call_with``: the reverse."""
+def _value(
+    found: Findings, with_: StrategyResult, without: StrategyResult, standing: Standing, call_with: Call
+) -> LabelValue:
+    """``standing``: of the strategy without labels beside the one with them; ``call_with``: the reverse verdict."""
+    call = standing.call
     basis, price, number = found.case.basis, found.price, _num_labels(found.studies.results)
     names = display_name(*with_.key), display_name(*without.key)
     if call is Call.WORSE:
@@ -75,7 +78,11 @@ def _value(found: Findings, with_: StrategyResult, without: StrategyResult, call
     dollars = each * price / 3600 if each is not None and price is not None else None
     sentence = _sentence(names, saved, number, each, dollars, found.studies.results, basis)
     if call is not Call.AS_GOOD:
-        sentence += f" This takes {names[1]} to be as good as {names[0]}, which is not settled."
+        between = f"{100 * standing.difference:+.1f} points, {100 * standing.low:+.1f} to {100 * standing.high:+.1f}"
+        sentence = (
+            f"Whether {names[1]}, which needs no labels, is as good as {names[0]} is not settled ({between}). "
+            f"If it is: {sentence[0].lower()}{sentence[1:]}"
+        )
     return LabelValue(*names, saved, number, each, dollars, sentence)
 
 

@@ -4,6 +4,9 @@ If the trials of a grid are tried in random order, the best of the first k is a 
 orders is exact (Dodge, Gururangan, Card, Schwartz and Smith, EMNLP 2019; without replacement as in Tang, Lee, Xin, Liu,
 Yu and Lin, ACL 2020). Quality is measured on validation, since a search sees nothing else.
 
+A strategy has a quality of its own from its last search on. The searches before it cost, and leave it where the
+un-tuned pipeline is: what they find is another strategy's.
+
 Not every trial of a grid has a quality. Only finalists, those with the best objectives, are answered end to end; trials
 that were stopped early or are not finalists are censored. Each curve is therefore a band. Its lower edge counts a
 censored trial as worth nothing, its upper edge as good as the worst finalist, since its objective was no better. Both
@@ -29,18 +32,21 @@ WORTHLESS = (Status.DIVERGED, Status.FAILED)
 @dataclass(frozen=True)
 class SearchStep:
     """After ``num_trials`` trials of the current ``search``, and all those of the searches before it: device-seconds
-    spent in expectation, and the expected best quality so far, a fraction, between ``low`` and ``high``."""
+    spent in expectation, and the expected best quality so far, a fraction, between ``low`` and ``high``: of the
+    strategy's own pipelines and the un-tuned one. ``is_own``: these trials make its own pipelines."""
 
     search: str
     num_trials: int
     device_seconds: float
     low: float
     high: float
+    is_own: bool = False
 
 
 @dataclass(frozen=True)
 class SearchCurve:
-    """One strategy's searches, one after another. ``num_censored`` of ``num_trials`` have no measured quality."""
+    """One strategy's searches, one after another, of ``num_trials`` in all. ``num_censored`` trials of the last search
+    have no measured quality."""
 
     run: str
     strategy: str
@@ -78,20 +84,22 @@ def search_curves(result: Results, metric: str) -> Iterator[SearchCurve]:
 
 
 def _curve(result: Results, line: StrategyResult, searches: Sequence[str], metric: str) -> SearchCurve | None:
-    floor, spent_before = _untuned(result, metric), 0.0
-    steps = [SearchStep("", 0, 0.0, floor, floor)]
-    total = censored = 0
-    for name in searches:
-        rows = [row for row in result.trials_by_search[name] if row.seed == line.seeds[0]]
-        known = _qualities(result, line, name, metric, is_last=name == searches[-1])
-        if not rows or not known:
-            return None
-        unknown = [row for row in rows if row.trial_id not in known]
-        total, censored = total + len(rows), censored + sum(row.status not in WORTHLESS for row in unknown)
-        steps += _steps(name, rows, known, floor, spent_before)
-        floor, spent_before = max(floor, *known.values()), spent_before + sum(spent(row) for row in rows)
-    sentence = _sentence(line, total, censored)
-    return SearchCurve(str(result.run), line.strategy, line.loss, metric, tuple(steps), total, censored, sentence)
+    untuned, before = _untuned(result, metric), 0.0
+    steps, trials = [SearchStep("", 0, 0.0, untuned, untuned)], 0
+    known = _qualities(result, line, searches[-1], metric)
+    by_search = {name: [row for row in result.trials_by_search[name] if row.seed == line.seeds[0]] for name in searches}
+    if not known or not all(by_search.values()):
+        return None
+    for name, rows in by_search.items():
+        own = name == searches[-1]
+        edges = _edges(rows, known, untuned) if own else [(untuned, untuned)] * len(rows)
+        total = sum(spent(row) for row in rows)
+        for count, (low, high) in enumerate(edges, 1):
+            steps.append(SearchStep(name, count, before + count * total / len(rows), low, high, own))
+        before, trials = before + total, trials + len(rows)
+    censored = sum(row.trial_id not in known and row.status not in WORTHLESS for row in by_search[searches[-1]])
+    sentence = _sentence(line, trials, censored)
+    return SearchCurve(str(result.run), line.strategy, line.loss, metric, tuple(steps), trials, censored, sentence)
 
 
 def _in_order(graph: StudyGraph, line: StrategyResult) -> list[str]:
@@ -102,21 +110,20 @@ def _in_order(graph: StudyGraph, line: StrategyResult) -> list[str]:
     )
 
 
-def _steps(
-    name: str, rows: Sequence[TrialRecord], known: Mapping[str, float], floor: float, before: float
-) -> Iterator[SearchStep]:
-    """The band during one search; ``floor`` is the quality that was reached before it."""
-    worst = min(known.values())
+def _edges(rows: Sequence[TrialRecord], known: Mapping[str, float], untuned: float) -> list[tuple[float, float]]:
+    """The band after each trial of a strategy's last search."""
     edges = []
-    for censored in (floor, max(floor, worst)):
+    for censored in (untuned, max(untuned, min(known.values()))):
         values = [
-            max(floor, known[row.trial_id]) if row.trial_id in known else floor if row.status in WORTHLESS else censored
+            max(untuned, known[row.trial_id])
+            if row.trial_id in known
+            else untuned
+            if row.status in WORTHLESS
+            else censored
             for row in rows
         ]
         edges.append(expected_best(values))
-    mean = sum(spent(row) for row in rows) / len(rows)
-    for count, (low, high) in enumerate(zip(*edges, strict=True), 1):
-        yield SearchStep(name, count, before + count * mean, low, high)
+    return list(zip(*edges, strict=True))
 
 
 def _untuned(result: Results, metric: str) -> float:
@@ -125,14 +132,12 @@ def _untuned(result: Results, metric: str) -> float:
     return next((value for row in rows if (value := getattr(row, metric)) is not None), 0.0)
 
 
-def _qualities(result: Results, line: StrategyResult, search: str, metric: str, *, is_last: bool) -> dict[str, float]:
-    """Validation quality by trial of a search: of the strategy's own pipelines if the search is the last that it
-    needs, else of those that the search's finalists were answered with."""
-    wanted = line.key if is_last else result.graph.selection_plan(search).key
+def _qualities(result: Results, line: StrategyResult, search: str, metric: str) -> dict[str, float]:
+    """Validation quality by trial of the strategy's last search: that of its own pipelines."""
     return {
         name: float(value)
         for row in result.answers
-        if (row.strategy, row.loss, row.split, row.seed) == (*wanted, "validation", line.seeds[0])
+        if (row.strategy, row.loss, row.split, row.seed) == (*line.key, "validation", line.seeds[0])
         and (name := result.graph.trial_of(search, row)) is not None
         and (value := getattr(row, metric)) is not None
     }

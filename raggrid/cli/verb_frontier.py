@@ -9,7 +9,24 @@ import typer
 
 import raggrid
 from raggrid.cli.app import app
-from raggrid.cli.options import Cost, Json, MetricOption, Runs, print_json, said_as_options
+from raggrid.cli.options import (
+    JUDGING,
+    Confidence,
+    CostOption,
+    Have,
+    Json,
+    KnownLearningRates,
+    Labels,
+    LogCost,
+    Margin,
+    MaxDeviceHours,
+    MaxDollars,
+    MetricOption,
+    Price,
+    Runs,
+    print_json,
+    said_as_options,
+)
 
 
 @app.command()
@@ -20,24 +37,42 @@ def frontier(
         typer.Option("--output", "-o", metavar="FILE", help="Write .html, .png, .svg, .csv or .json. Repeatable."),
     ] = None,
     metric: MetricOption = "f1",
-    cost: Annotated[
-        Cost | None,
-        typer.Option(
-            metavar="COST",
-            help="Cost on the axis: search, final or marginal. Default: search, or final for an imported table that "
-            "has no other.",
-        ),
-    ] = None,
+    cost: CostOption = None,
+    margin: Margin = 0.01,
+    confidence: Confidence = 0.95,
+    labels: Labels = None,
+    known_learning_rates: KnownLearningRates = False,
+    have: Have = None,
+    max_device_hours: MaxDeviceHours = None,
+    max_dollars: MaxDollars = None,
+    price: Price = None,
+    log_cost: LogCost = False,
     as_json: Json = False,
 ) -> None:
     """Compare cost and quality: show the strategies that no other strategy beats on both.
 
-    Several run directories are shown side by side. A second view shows what searching buys: the expected best quality
-    against the device time spent on trials. The HTML page is self-contained and opens without a network.
+    The options, and for one study the numbers, are those of recommend. Several run directories are shown side by side;
+    studies on different types of device keep cost axes of their own. A second view shows what searching buys: the
+    expected best quality against the device time spent on trials. The HTML page is self-contained and opens without a
+    network.
+
+    Money is computed at --price; the default is ``resources.dollars_per_device_hour`` of the space.
     """
-    with said_as_options("metric", "cost"):
-        result = raggrid.frontier(runs, metric=metric, cost=cost)
-    written = [path for name in output or [] for path in raggrid.save_frontier(result, name)]
+    with said_as_options(*JUDGING):
+        result = raggrid.frontier(
+            runs,
+            metric=metric,
+            cost=cost,
+            margin=margin,
+            confidence=confidence,
+            labels=labels,
+            known_learning_rates=known_learning_rates,
+            have=have,
+            max_device_hours=max_device_hours,
+            max_dollars=max_dollars,
+            price=price,
+        )
+    written = [path for name in output or [] for path in raggrid.save_frontier(result, name, log_cost=log_cost)]
     if as_json:
         print_json(result.to_json())
         return

@@ -2,67 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
 import raggrid
 from raggrid.cli.app import app
-from raggrid.cli.options import Cost, Json, MetricOption, Model, Runs, print_json, said_as_options
+from raggrid.cli.options import (
+    JUDGING,
+    Confidence,
+    CostOption,
+    Have,
+    Json,
+    KnownLearningRates,
+    Labels,
+    Margin,
+    MaxDeviceHours,
+    MaxDollars,
+    MetricOption,
+    Price,
+    Runs,
+    Worth,
+    print_json,
+    said_as_options,
+)
 
 
 @app.command()
 def recommend(
     runs: Runs,
     metric: MetricOption = "f1",
-    cost: Annotated[
-        Cost | None,
-        typer.Option(
-            metavar="COST",
-            help="Cost that decides which strategy is cheapest: search (the whole learning-rate search), final "
-            "(training the chosen configuration once) or marginal (what it adds to a study that runs the others "
-            "anyway). Default: search, or final with --known-learning-rates.",
-        ),
-    ] = None,
-    margin: Annotated[
-        float, typer.Option(metavar="FRACTION", help="Largest difference that does not matter, as a fraction.")
-    ] = 0.01,
-    confidence: Annotated[float, typer.Option(metavar="FRACTION", help="Confidence of every verdict.")] = 0.95,
-    labels: Annotated[
-        bool | None,
-        typer.Option(
-            "--labels/--no-labels",
-            help="Whether you have context labels. Default: as recorded; for an imported table, that you have them.",
-        ),
-    ] = None,
-    known_learning_rates: Annotated[
-        bool, typer.Option("--known-learning-rates", help="You know good learning rates and would not search.")
-    ] = False,
-    have: Annotated[
-        Model | None,
-        typer.Option(
-            metavar="MODEL",
-            help="Model that is already tuned, generator or embedder: costs and the paper's rule leave its phase out.",
-        ),
-    ] = None,
-    max_device_hours: Annotated[
-        float | None, typer.Option(metavar="HOURS", help="Recommend nothing that costs more device-hours.")
-    ] = None,
-    max_dollars: Annotated[
-        float | None, typer.Option(metavar="DOLLARS", help="Recommend nothing that costs more; needs a price.")
-    ] = None,
-    price: Annotated[
-        float | None,
-        typer.Option(metavar="DOLLARS", help="Price of one device-hour in dollars. Default: the space's, see above."),
-    ] = None,
-    worth: Annotated[
-        float | None,
-        typer.Option(
-            metavar="DOLLARS",
-            help="What a point of the metric is worth: recommend the highest expected net benefit, and whether "
-            "more questions or seeds pay. Needs a price.",
-        ),
-    ] = None,
+    cost: CostOption = None,
+    margin: Margin = 0.01,
+    confidence: Confidence = 0.95,
+    labels: Labels = None,
+    known_learning_rates: KnownLearningRates = False,
+    have: Have = None,
+    max_device_hours: MaxDeviceHours = None,
+    max_dollars: MaxDollars = None,
+    price: Price = None,
+    worth: Worth = None,
     as_json: Json = False,
 ) -> None:
     """Say which trained pipeline to deploy and which strategy to use next time, from the records of a study.
@@ -74,7 +49,7 @@ def recommend(
 
     Money is computed at --price; the default is ``resources.dollars_per_device_hour`` of the space.
     """
-    with said_as_options("metric", "cost", "margin", "confidence", "max_device_hours", "max_dollars", "price", "worth"):
+    with said_as_options(*JUDGING):
         result = raggrid.recommend(
             runs,
             metric=metric,

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, TypedDict, Unpack
 
+from raggrid.analysis.cost_choice import CostBasis
 from raggrid.analysis.frontier import Frontier, frontier
 from raggrid.analysis.recommend import Recommendation, recommend
 from raggrid.analysis.results import Results, load_results
+from raggrid.analysis.rule import InHand
 from raggrid.analysis.units import Unit, unit_for
 from raggrid.display_names import display_name
+from raggrid.evaluation.metrics import MetricName
 from raggrid.records import CurveRecord, LedgerRecord, PipelineRecord, StepRecord, TrialRecord
 from raggrid.space.rates import rate_text
 from raggrid.store.files import Location
@@ -18,15 +22,16 @@ from raggrid.store.tables import read
 
 @dataclass(frozen=True)
 class Study:
-    """One study as recorded, with the verdict on it."""
+    """One study as recorded, with the verdict on it. ``frontier`` is None where no strategy is within reach."""
 
     results: Results
     verdict: Recommendation
-    frontier: Frontier
+    frontier: Frontier | None
     curves: tuple[CurveRecord, ...]
     ledger: tuple[LedgerRecord, ...]
     pipelines: tuple[PipelineRecord, ...]
     steps: tuple[StepRecord, ...] = ()
+    log_cost: bool = False
 
     @property
     def unit(self) -> Unit:
@@ -35,20 +40,45 @@ class Study:
         return unit_for([cost for cost in costs if cost is not None], self.results.device_types)
 
 
-def read_study(run: Location) -> Study:
+class Options(TypedDict, total=False):
+    """The options of `recommend` that a report takes."""
+
+    metric: MetricName
+    cost: CostBasis | None
+    margin: float
+    confidence: float
+    labels: bool | None
+    known_learning_rates: bool
+    have: InHand | None
+    max_device_hours: float | None
+    max_dollars: float | None
+    price: float | None
+    worth: float | None
+
+
+def read_study(run: Location, *, log_cost: bool = False, **options: Unpack[Options]) -> Study:
     """Read and judge a study, finished or not.
 
+    Args:
+        run: its run directory.
+        log_cost: draw costs on a logarithmic axis.
+        options: those of `recommend`; the frontier gets the same.
+
     Raises:
+        InputError: an option is out of range or lacks what it needs.
         RecordError: not a run directory, or one without a single answered pipeline.
     """
+    verdict = recommend([run], **options)
+    shared: dict[str, Any] = {name: value for name, value in options.items() if name != "worth"}
     return Study(
         load_results(run),
-        recommend([run]),
-        frontier([run]),
+        verdict,
+        frontier([run], **shared) if verdict.standings else None,
         tuple(read(run, CurveRecord)),
         tuple(read(run, LedgerRecord)),
         tuple(read(run, PipelineRecord)),
         tuple(read(run, StepRecord)),
+        log_cost,
     )
 
 

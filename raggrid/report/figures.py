@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from raggrid.display_names import display_name, label
 from raggrid.records import CurveRecord, Status, TrialRecord
 from raggrid.report.contents import Study, attributed_to, distinct, rates, rates_text
+from raggrid.report.difference_chart import ROW, difference_chart
+from raggrid.report.drawing import Figure, data, figure, legend
+from raggrid.report.frontier_chart import frontier_charts, subtitle
+from raggrid.report.search_chart import search_charts
 from raggrid.searches import PhaseSearch
 from raggrid.space.rates import rate_text, rungs
 
@@ -17,15 +19,6 @@ MAX_COLOURS = 10  # as many as tableau10 tells apart
 RATE = ".2~e"  # d3's way to write what rate_text writes
 ENDS = {Status.COMPLETED: "circle", Status.STOPPED: "cross", Status.DIVERGED: "triangle-up", Status.FAILED: "square",
         Status.OVER_BUDGET: "diamond"}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One chart: the id of its element on the page, the title above it, and its Vega-Lite specification."""
-
-    name: str
-    title: str
-    spec: dict[str, Any]
 
 
 def drawing_library() -> str:
@@ -37,44 +30,27 @@ def drawing_library() -> str:
     return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", version))
 
 
-def frontier_figure(study: Study) -> Figure:
-    """Cost against quality; dominated points are pale."""
-    import altair as alt
+def frontier_figures(study: Study) -> Iterator[Figure]:
+    """Cost against quality: one chart, or one for each type of device."""
+    if study.frontier is None:
+        return
+    for place, (title, first, chart) in enumerate(frontier_charts(study.frontier, log_cost=study.log_cost)):
+        name = f"frontier-{place}" if place else "frontier"
+        yield figure(name, title, chart, height=380, about=subtitle(study.frontier, first))
 
-    found, unit = study.frontier, study.unit
-    rows = [
-        {
-            "strategy": display_name(point.strategy, point.loss),
-            "cost": point.device_seconds / unit.seconds,
-            "quality": 100 * point.quality,
-            "low": 100 * point.low,
-            "high": 100 * point.high,
-            "chance": point.frontier_probability,
-            "state": "on the frontier" if point.on_frontier else "dominated",
-            "opacity": 1.0 if point.on_frontier else 0.5,
-        }
-        for point in found.points
-    ]
-    order = [row["strategy"] for row in rows]
-    base = alt.Chart(_data(rows)).encode(
-        x=alt.X("cost:Q", title=f"{found.cost} cost ({unit.name})"),
-        y=alt.Y("quality:Q", title=f"{label(found.metric)} (percent)", scale=alt.Scale(zero=False)),
-    )
-    line = base.transform_filter(alt.datum.state == "on the frontier").mark_line(
-        interpolate="step-after", strokeDash=[4, 3], color="#888"
-    )
-    points = base.encode(
-        color=alt.Color("strategy:N", sort=order, legend=_legend(), scale=alt.Scale(scheme="dark2")),
-        opacity=alt.Opacity("opacity:Q", scale=None),
-    )
-    tooltip = [
-        alt.Tooltip("strategy:N"), alt.Tooltip("quality:Q", format=".1f"), alt.Tooltip("low:Q", format=".1f"),
-        alt.Tooltip("high:Q", format=".1f"), alt.Tooltip("cost:Q", format=".2f"),
-        alt.Tooltip("state:N"), alt.Tooltip("chance:Q", format=".0%", title="chance of being on the frontier"),
-    ]  # fmt: skip
-    bars = points.mark_rule(strokeWidth=1.5).encode(y=alt.Y("low:Q"), y2="high:Q")
-    dots = points.mark_point(filled=True, size=110).encode(tooltip=tooltip)
-    return _figure("frontier", "", line + bars + dots, height=400)
+
+def search_figures(study: Study) -> Iterator[Figure]:
+    """What searching buys: one small chart per strategy."""
+    for place, (title, chart) in enumerate(search_charts(study.frontier) if study.frontier else ()):
+        yield figure(f"searching-{place}", title, chart, height=150)
+
+
+def difference_figure(study: Study) -> Figure | None:
+    """Every strategy's difference to the best, with its interval and the margin; None for a single strategy."""
+    standings = study.verdict.standings
+    if len(standings) < 2:
+        return None
+    return figure("differences", "", difference_chart(study.verdict), height=ROW * len(standings))
 
 
 def curve_figures(study: Study) -> Iterator[Figure]:
@@ -104,12 +80,12 @@ def _curve_figure(
         for row in points
     ]
     names = list(dict.fromkeys(rates_text(row) for row in sorted(trials.values(), key=rates)))
-    legend = _legend("learning rate") if len(names) <= MAX_COLOURS else None
+    key = legend("learning rate") if len(names) <= MAX_COLOURS else None
     # The y axis need not start at zero: objectives are losses, and only their order counts.
-    base = alt.Chart(_data(rows)).encode(
+    base = alt.Chart(data(rows)).encode(
         x=alt.X("step:Q", title="training step", scale=alt.Scale(domain=[0, search.max_steps]), axis=_whole()),
         y=alt.Y("objective:Q", title="validation loss (nats)", scale=alt.Scale(zero=False)),
-        color=alt.Color("rates:N", sort=names, legend=legend),
+        color=alt.Color("rates:N", sort=names, legend=key),
         tooltip=["rates:N", "step:Q", alt.Tooltip("objective:Q", format=".4f"), "status:N", "trial:N"],
     )
     marks = alt.Scale(domain=list(ENDS), range=list(ENDS.values()))
@@ -119,9 +95,9 @@ def _curve_figure(
     )
     levels = _rungs(study, search)
     if levels:
-        lines = alt.Chart(_data([{"rung": level} for level in levels]))
+        lines = alt.Chart(data([{"rung": level} for level in levels]))
         chart = lines.mark_rule(strokeDash=[3, 3], color="#999").encode(x="rung:Q") + chart
-    return _figure(f"curves-{_slug(search.name)}", search.name, chart)
+    return figure(f"curves-{_slug(search.name)}", search.name, chart)
 
 
 def response_figures(study: Study) -> Iterator[Figure]:
@@ -149,16 +125,16 @@ def _response(search: PhaseSearch, side: str, trials: dict[str, TrialRecord], po
         }
         for row in points
     ]
-    base = alt.Chart(_data(rows)).encode(
+    base = alt.Chart(data(rows)).encode(
         x=alt.X("rate:Q", title=f"{side} learning rate", axis=_rate_axis(rows),
                 scale=alt.Scale(type="log", nice=False, padding=14)),
         y=alt.Y("objective:Q", title="validation loss (nats)", scale=alt.Scale(zero=False)),
         color=alt.Color("step:O", scale=alt.Scale(range=_shades(len({row["step"] for row in rows}))),
-                        legend=_legend("after step")),
+                        legend=legend("after step")),
         detail="seed:N",
         tooltip=[alt.Tooltip("rate:Q", format=RATE), "step:Q", alt.Tooltip("objective:Q", format=".4f"), "seed:N"],
     )  # fmt: skip
-    return _figure(
+    return figure(
         f"response-{_slug(search.name)}", search.name, base.mark_line() + base.mark_point(filled=True, size=60)
     )
 
@@ -179,7 +155,7 @@ def _heat_map(search: PhaseSearch, trials: dict[str, TrialRecord], points: Seque
     ]
     orders = [[rate_text(rate) for rate in distinct(getattr(row, f"{side}_lr") for row in trials.values())]
               for side in ("embedder", "generator")]  # fmt: skip
-    base = alt.Chart(_data(rows)).encode(
+    base = alt.Chart(data(rows)).encode(
         x=alt.X("embedder:O", sort=orders[0], title="embedder learning rate", axis=alt.Axis(labelAngle=0)),
         y=alt.Y("generator:O", sort=orders[1][::-1], title="generator learning rate"),
         tooltip=["embedder:O", "generator:O", alt.Tooltip("mean(objective):Q", format=".4f"), "status:N"],
@@ -191,7 +167,7 @@ def _heat_map(search: PhaseSearch, trials: dict[str, TrialRecord], points: Seque
     text_colour = alt.condition(f"datum.mean_objective < {middle}", alt.value("white"), alt.value("black"))
     text = base.mark_text(fontSize=11).encode(text=alt.Text("mean(objective):Q", format=".3f"), color=text_colour)
     title = f"{search.name}, after step {step}"
-    return _figure(f"response-{_slug(search.name)}", title, base.mark_rect().encode(color=colour) + text)
+    return figure(f"response-{_slug(search.name)}", title, base.mark_rect().encode(color=colour) + text)
 
 
 def ledger_figure(study: Study) -> Figure | None:
@@ -206,13 +182,13 @@ def ledger_figure(study: Study) -> Figure | None:
     if not rows:
         return None
     names = list(dict.fromkeys(row["to"] for row in rows))
-    chart = alt.Chart(_data(rows)).mark_bar().encode(
+    chart = alt.Chart(data(rows)).mark_bar().encode(
         y=alt.Y("to:N", sort=names, title=None, axis=alt.Axis(labelLimit=150)),
         x=alt.X("time:Q", title=unit.name),
-        color=alt.Color("category:N", legend=_legend()),
+        color=alt.Color("category:N", legend=legend()),
         tooltip=["to:N", "category:N", alt.Tooltip("time:Q", format=".2f")],
     )  # fmt: skip
-    return _figure("ledger", "", chart, height=24 * len(names) + 20)
+    return figure("ledger", "", chart, height=24 * len(names) + 20)
 
 
 def common_step(points: Sequence[CurveRecord]) -> int:
@@ -228,18 +204,6 @@ def _rungs(study: Study, search: PhaseSearch) -> tuple[int, ...]:
     if not stopping.enabled or len(study.results.trials_by_search[search.name]) < 2:
         return ()
     return rungs(search.max_steps, stopping)
-
-
-def _data(rows: Sequence[dict[str, Any]]) -> Any:
-    import altair as alt
-
-    return alt.Data(values=list(rows))
-
-
-def _legend(title: str | None = None) -> Any:
-    import altair as alt
-
-    return alt.Legend(title=title, orient="bottom", columns=3, labelLimit=130, symbolLimit=0)
 
 
 def _whole() -> Any:
@@ -258,14 +222,6 @@ def _shades(count: int) -> list[str]:
     """Light to dark for early to late: the last one, which counts most, is the darkest."""
     levels = [0.25 + 0.75 * (index + 1) / count for index in range(count)]
     return [f"rgb({round(255 - 223 * level)},{round(255 - 152 * level)},{round(255 - 77 * level)})" for level in levels]
-
-
-def _figure(name: str, title: str, chart: Any, *, height: int = 260) -> Figure:
-    sized = chart.properties(width="container", height=height)
-    sized = sized.configure(autosize={"type": "fit", "contains": "padding"}).configure_view(stroke=None)
-    sized = sized.configure_axis(labelFontSize=12, titleFontSize=12, titleFontWeight="normal")
-    sized = sized.configure_legend(labelFontSize=12, titleFontSize=12, titleFontWeight="normal", offset=6)
-    return Figure(name, title, sized.to_dict())
 
 
 def _slug(name: str) -> str:

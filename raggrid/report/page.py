@@ -7,20 +7,23 @@ import hashlib
 import json
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
-from raggrid.display_names import display_name
+from raggrid.display_names import display_name, label
 from raggrid.errors import InputError
 from raggrid.report import sections
-from raggrid.report.contents import Study, read_study
+from raggrid.report.contents import Options, Study, read_study
+from raggrid.report.drawing import Figure
 from raggrid.report.figures import (
-    Figure,
     curve_figures,
+    difference_figure,
     drawing_library,
-    frontier_figure,
+    frontier_figures,
     ledger_figure,
     response_figures,
+    search_figures,
 )
+from raggrid.report.search_chart import notes as search_notes
 from raggrid.report.step_curves import step_figures
 from raggrid.space.yaml_io import dump_space
 from raggrid.store.files import Location
@@ -29,17 +32,23 @@ from raggrid.store.local import LocalFiles
 HERE = files("raggrid.report")
 
 
-def write_report(run: Location, path: Path | str) -> None:
+def write_report(run: Location, path: Path | str, *, log_cost: bool = False, **options: Unpack[Options]) -> None:
     """Write the report of a study, finished or not, as one HTML page.
 
+    Args:
+        run: its run directory.
+        path: of the page.
+        log_cost: draw costs on a logarithmic axis; no number changes.
+        options: those of `recommend`, and so are the answers and the numbers.
+
     Raises:
-        InputError: ``path`` is not an .html file or cannot be written.
+        InputError: ``path`` is not an .html file or cannot be written, or an option is wrong.
         RecordError: ``run`` is not a run directory, or has no answered pipeline yet.
     """
     path = Path(path)
     if path.suffix not in (".html", ".htm"):
         raise InputError(f"{path}: got '{path.suffix}'; expected .html. Change the name.")
-    text = render(read_study(run))
+    text = render(read_study(run, log_cost=log_cost, **options))
     try:
         LocalFiles(path.parent).write(path.name, text.encode())
     except OSError as error:
@@ -67,12 +76,14 @@ def json_for_script(data: Any) -> str:
 
 def _view(study: Study) -> dict[str, Any]:
     verdict, results = study.verdict, study.results
-    chosen = verdict.recommended
     strategy_head, strategy_rows = sections.strategy_rows(study)
+    standing_head, standing_rows = sections.standing_rows(study)
     trial_head, trial_rows = sections.trial_rows(study)
-    ledger = ledger_figure(study)
+    ledger, difference = ledger_figure(study), difference_figure(study)
     groups: dict[str, list[Figure]] = {
-        "frontier": [frontier_figure(study)],
+        "differences": [difference] if difference else [],
+        "frontier": list(frontier_figures(study)),
+        "searching": list(search_figures(study)),
         "curves": list(curve_figures(study)),
         "steps": list(step_figures(study)),
         "responses": list(response_figures(study)),
@@ -81,18 +92,26 @@ def _view(study: Study) -> dict[str, Any]:
     return {
         "name": results.space.name,
         "facts": sections.facts(study),
-        "chosen": display_name(chosen.strategy, chosen.loss) if chosen else None,
+        "name_of": display_name,
         "verdict": verdict,
+        "metric_label": label(verdict.metric),
         "unit": study.unit,
         "device_seconds": sum(row.device_seconds for row in study.ledger),
         "strategy_head": strategy_head,
         "strategy_rows": strategy_rows,
+        "standing_head": standing_head,
+        "standing_rows": standing_rows,
+        "standing_lines": sections.standing_lines(verdict),
+        "price_lines": sections.price_lines(verdict),
         "trial_head": trial_head,
         "trial_rows": trial_rows,
         "differing": sections.differing(study, sections.question_texts(study)),
         "space_yaml": dump_space(results.space),
         "environment": list(sections.environment_rows(results.environment)),
         "groups": groups,
+        "search_notes": search_notes(study.frontier) if study.frontier else [],
+        "controls": sections.control_rows(verdict),
+        "imported": sections.imported_rows(study),
     }
 
 

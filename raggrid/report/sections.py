@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from raggrid.analysis.recommendation import Recommendation
 from raggrid.analysis.results import StrategyResult
 from raggrid.display_names import display_name, label, recall_label, told_prompt
+from raggrid.published.importing import UNKNOWN
 from raggrid.records import PredictionRecord, QuestionRecord
 from raggrid.report.contents import Study, rates
 from raggrid.space.rates import rate_text
 from raggrid.store.tables import read, read_table
 
-VERDICTS = {"as_good": "as good", "worse": "worse", "unresolved": "unresolved"}
+VERDICTS = {"as_good": "as good", "worse": "worse", "unresolved": "unresolved", "out_of_reach": "out of reach"}
 MAX_PREDICTIONS = 20
 
 
@@ -59,8 +61,90 @@ def facts(study: Study) -> list[tuple[str, str]]:
         "Strategies": ", ".join(dict.fromkeys(display_name(p.strategy, p.loss) for p in study.results.graph.pipelines)),
         "Trials": f"{len(study.results.trials) or 'none'} recorded; device: {', '.join(study.results.device_types)}",
         "Reported on": f"{study.verdict.num_questions or 'an unknown number of'} {study.verdict.split} questions",
+        **_case(study),
     }
+    if study.results.imported:
+        rows = {name: rows[name] for name in ("Reported on", *_case(study)) if name in rows}
     return list(rows.items())
+
+
+def _case(study: Study) -> dict[str, str]:
+    """What the page assumes about the reader's case, beyond the defaults."""
+    verdict, case = study.verdict, study.verdict.case
+    said = [
+        f"{verdict.costs['decided_by']} cost counts",
+        *(["context labels are at hand"] if case["labels"] else ["no context labels"]),
+        *(["learning rates are known"] if case["known_learning_rates"] else []),
+        *([f"the {case['have']} is tuned already"] if case["have"] else []),
+        *([f"at most {case['max_device_hours']:g} device-hours"] if case["max_device_hours"] is not None else []),
+        *([f"at most {case['max_dollars']:g} dollars"] if case["max_dollars"] is not None else []),
+        *([f"a point is worth {case['dollars_per_point']:g} dollars"] if case["dollars_per_point"] else []),
+    ]
+    return {"Case": "; ".join(said)}
+
+
+def imported_rows(study: Study) -> list[tuple[str, str]]:
+    """What an imported table states about its study, as (name, text); empty for a study of raggrid's own."""
+    imported, space = study.results.imported, study.results.space
+    if not imported:
+        return []
+    rates = sorted({r for line in study.results.measured for r in (line.winner.embedder_lr, line.winner.generator_lr)
+                    if r is not None})  # fmt: skip
+    rows = {
+        "Source": imported["source"],
+        "Strategies": ", ".join(display_name(*line.key) for line in study.results.measured),
+        "Embedder": space.models.embedder,
+        "Generator": space.models.generator,
+        "Device": imported["device_type"] or UNKNOWN,
+        "Chosen learning rates": ", ".join(map(rate_text, rates)) or UNKNOWN,
+    }
+    notes = [("Note", note) for note in imported.get("notes", ())]
+    return [*rows.items(), *notes, ("Not known", imported["unknown"])]
+
+
+def standing_rows(study: Study) -> tuple[list[str], list[tuple[list[str], str]]]:
+    """Column names, and for each strategy within reach its cells and its verdict."""
+    verdict = study.verdict
+    level = f"{100 * verdict.confidence:g}% interval"
+    head = ["strategy", "difference", level, "within the margin", "expected loss", "verdict"]
+    rows = [
+        (
+            [
+                display_name(line.strategy, line.loss), f"{100 * line.difference:+.1f}",
+                f"{100 * line.low:+.1f} to {100 * line.high:+.1f}", f"{100 * line.probability:.0f}%",
+                f"{100 * line.expected_loss:.1f}", VERDICTS[line.verdict],
+            ],
+            line.verdict,
+        )
+        for line in verdict.standings
+    ]  # fmt: skip
+    return head, rows
+
+
+def standing_lines(verdict: Recommendation) -> list[str]:
+    """What the standings rest on, and what would settle those that are open."""
+    grounds = verdict.grounds.sentences if verdict.grounds else ()
+    plans = [(line, plan) for line in verdict.standings for plan in line.settled_by[:1]]
+    return [*grounds, *(f"{display_name(line.strategy, line.loss)}: {plan.sentence}" for line, plan in plans)]
+
+
+def price_lines(verdict: Recommendation) -> list[str]:
+    """The steps of the frontier, what more data is worth, and what labels are worth."""
+    more = verdict.worth.more_data if verdict.worth else ()
+    labels = [verdict.label_value.sentence] if verdict.label_value else []
+    return [*(step.sentence for step in verdict.point_prices), *(own.sentence for own in more), *labels]
+
+
+def control_rows(verdict: Recommendation) -> list[list[str]]:
+    """Each measured control with its EM and F1 in percent."""
+    constant, closed = verdict.controls.constant_answer, verdict.controls.closed_book
+    rows: list[list[str]] = []
+    if constant:
+        name = "the most frequent training answer for the question's first word"
+        rows.append([name, _percent(constant.exact_match), _percent(constant.f1)])
+    if closed:
+        rows.append(["a generator tuned without passages", _percent(closed.exact_match), _percent(closed.f1)])
+    return rows
 
 
 def strategy_rows(study: Study) -> tuple[list[str], list[tuple[list[str], str, bool]]]:

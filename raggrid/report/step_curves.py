@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from raggrid.records import StepRecord
 from raggrid.report.contents import Study, rates, rates_text
-from raggrid.report.figures import MAX_COLOURS, Figure, _data, _figure, _legend, _slug, _whole
+from raggrid.report.drawing import Figure, data, figure, legend
+from raggrid.report.figures import MAX_COLOURS, _slug, _whole
 
 MOST_POINTS = 60  # per line: more are not told apart, and a page holds many lines
 
@@ -46,13 +47,13 @@ def _step_figure(name: str, max_steps: int, by_trial: dict[str, list[StepRecord]
     ]  # fmt: skip
     names = list(dict.fromkeys(texts.values()))
     chart = (
-        alt.Chart(_data(rows))
+        alt.Chart(data(rows))
         .mark_line(point=alt.OverlayMarkDef(size=12), strokeWidth=1)
         .encode(
             x=alt.X("step:Q", title="training step", scale=alt.Scale(domain=[0, max_steps]), axis=_whole()),
             y=alt.Y("loss:Q", title="training loss (nats)", scale=alt.Scale(zero=False)),
             color=alt.Color(
-                "rates:N", sort=names, legend=_legend("learning rate") if len(names) <= MAX_COLOURS else None
+                "rates:N", sort=names, legend=legend("learning rate") if len(names) <= MAX_COLOURS else None
             ),
             detail="trial:N",
             tooltip=[
@@ -62,7 +63,7 @@ def _step_figure(name: str, max_steps: int, by_trial: dict[str, list[StepRecord]
             ],
         )
     )  # fmt: skip
-    return _figure(f"steps-{_slug(name)}", name, chart)
+    return figure(f"steps-{_slug(name)}", name, chart)
 
 
 def _pair(embedder: float | None, generator: float | None) -> str:

@@ -9,15 +9,20 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from raggrid.analysis.frontier import Frontier, FrontierPoint, Hypervolume
+from raggrid.analysis.frontier import Frontier, FrontierPoint
+from raggrid.analysis.hypervolume import Hypervolume
 from raggrid.analysis.search_curves import SearchCurve
 from raggrid.analysis.units import Unit, unit_for
 from raggrid.display_names import display_name, label, study_names
 from raggrid.show.layout import new_table, percent, show_table
 
+SEARCHED = (
+    "Best so far over the strategy's own pipelines, with trials in random order; -: none yet, since it is still in a "
+    "search that it starts from."
+)
 CENSORED = (
-    "In parentheses: trials that were stopped early or not finalists, whose quality was not measured (censored). They "
-    "count from worth nothing to as good as the worst finalist. Best so far, with trials in random order."
+    "In parentheses: trials of the last search that were stopped early or not finalists, whose quality was not "
+    "measured (censored). They count from worth nothing to as good as the worst finalist."
 )
 
 
@@ -36,6 +41,8 @@ def show_frontier(result: Frontier, out: Console) -> None:
         curves = [curve for curve in result.search_curves if curve.run == run]
         if curves:
             show_table(_searches(curves, unit, _title(about, name, studies)), out)
+    if result.search_curves:
+        _aside(out, SEARCHED)
     if any(curve.num_censored for curve in result.search_curves):
         _aside(out, CENSORED)
 
@@ -86,7 +93,10 @@ def _volume(volume: Hypervolume, studies: dict[str, str], unit: Unit) -> str:
     name = f" of {studies[volume.run]}" if len(studies) > 1 else ""
     spread = "" if volume.low is None else f" ({percent(volume.low)}-{percent(volume.high)})"
     reference = f"budgets up to {unit.text(volume.reference_device_seconds)} {unit.name}"
-    return f"Hypervolume{name}: {percent(volume.value)}%{spread}, the mean best quality over {reference}."
+    return (
+        f"Hypervolume{name}: {percent(volume.value)}%{spread}, the mean best quality over {reference} "
+        "(1.1 times the most expensive line on a frontier)."
+    )
 
 
 def _searches(curves: Sequence[SearchCurve], unit: Unit, title: str) -> Table:
@@ -108,5 +118,5 @@ def _milestones(curve: SearchCurve, unit: Unit) -> list[str]:
         # A trial that has not ended yet counts for nothing: take the last step that the budget reaches.
         step = [step for step in curve.steps if step.device_seconds <= share * whole * (1 + 1e-9)][-1]
         low, high = percent(step.low), percent(step.high)
-        cells.append(low if low == high else f"{low}-{high}")
+        cells.append("-" if not step.is_own else low if low == high else f"{low}-{high}")
     return cells

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import re
-from itertools import permutations
+from dataclasses import replace
+from itertools import combinations, permutations
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,12 @@ import pytest
 from scipy import stats
 
 from raggrid.analysis.cost_spread import relative_spread
-from raggrid.analysis.frontier import Frontier, frontier, hypervolume
+from raggrid.analysis.frontier import Frontier, frontier
+from raggrid.analysis.hypervolume import Hypervolume, hypervolume
 from raggrid.analysis.search_curves import expected_best
 from raggrid.records import TrialRecord
 from raggrid.report.charts import save_frontier
-from raggrid.report.label_offsets import LINE, label_offsets
+from raggrid.report.frontier_chart import frontier_charts
 from raggrid.store.tables import append, read
 from tests.records import trial
 from tests.studies import TOKEN, WINNERS, answers, finalist, study
@@ -61,16 +63,28 @@ def test_censored_trials_make_a_band_that_closes_with_the_grid(run: Path) -> Non
     assert steps[-1][3] == steps[-1][4] == pytest.approx(won)
 
 
-def test_a_strategy_pays_for_its_first_phase_before_its_second_begins(run: Path) -> None:
-    """Of embedder_rag, one trial has a quality and one diverged: worth nothing on both edges."""
-    won, best = (float(np.mean(answers(share, SIZE, 3))) for share in (0.5, 0.7))
+def test_a_strategy_has_nothing_of_its_own_before_its_last_search(run: Path) -> None:
+    """It pays for its first phase, and what that phase found is the first phase's. Of embedder_rag, one trial has a
+    quality and one diverged: worth nothing on both edges."""
+    base, best = (float(np.mean(answers(share, SIZE, 3))) for share in (0.1, 0.7))
     steps = curve(frontier([run]), "two_phase")
     assert [step[0] for step in steps] == ["", *["generator_rag"] * 3, *["embedder_rag"] * 2]
-    assert list(steps[4][1:]) == pytest.approx([1, 51 + 31, (won + best) / 2, (won + best) / 2])
+    assert [step[2:] for step in steps[:4]] == [pytest.approx((17.0 * n, base, base)) for n in range(4)]
+    assert list(steps[4][1:]) == pytest.approx([1, 51 + 31, (base + best) / 2, (base + best) / 2])
     assert list(steps[5][1:]) == pytest.approx([2, 113.0, best, best])
+
+
+def test_a_strategy_worse_than_its_first_phase_ends_at_its_own_best(tmp_path: Path) -> None:
+    shares = {"baseline": 0.1, "generator": 0.6, "two_phase": 0.4}
+    lines = {key: [answers(shares[key[0]], SIZE, 3)] for key in WINNERS if key[0] in shares}
+    steps = curve(frontier([study(tmp_path / "run", lines)]), "two_phase")
+    assert steps[-1][3:] == pytest.approx((np.mean(answers(0.4, SIZE, 3)),) * 2)
+
+
+def test_trials_without_a_measured_quality_are_counted(run: Path) -> None:
     found = {curve.strategy: (curve.num_trials, curve.num_censored) for curve in frontier([run]).search_curves}
     assert found == {
-        "embedder": (2, 0), "generator": (3, 1), "independent": (5, 2), "two_phase": (5, 1), "joint": (6, 1),
+        "embedder": (2, 0), "generator": (3, 1), "independent": (5, 1), "two_phase": (5, 0), "joint": (6, 0),
     }  # fmt: skip
 
 
@@ -100,21 +114,53 @@ def test_final_costs_of_several_seeds_have_students_interval(tmp_path: Path) -> 
     assert (point.device_seconds, point.cost_interval, point.num_seeds) == (46.0, "seeds", 3)
 
 
-def test_hypervolume_is_the_quality_averaged_over_budgets() -> None:
+def area(points: list[tuple[float, float]], reference: float) -> float:
+    """The area under a frontier by the textbook's inclusion-exclusion over its boxes, none of them ordered."""
+    total = 0.0
+    for size in range(1, len(points) + 1):
+        for chosen in combinations(points, size):
+            wide = max(0.0, min(reference - cost for cost, _ in chosen))
+            total += (-1) ** (size + 1) * wide * min(quality for _, quality in chosen)
+    return total / reference
+
+
+def test_hypervolume_is_the_area_of_the_boxes_that_the_points_span() -> None:
     rng = np.random.default_rng(0)
     costs, quality = np.sort(rng.random(6)), rng.random((4, 6))
-    budgets = np.linspace(0, 1.2, 400_001)
-    for row, value in zip(quality, hypervolume(costs, quality, 1.2), strict=True):
-        bought = np.array([0.0, *np.maximum.accumulate(row)])[np.searchsorted(costs, budgets, side="right")]
-        assert value == pytest.approx(bought.mean(), abs=1e-4)
+    for row, value in zip(quality, hypervolume(costs, quality, 0.8), strict=True):
+        assert value == pytest.approx(area(list(zip(costs, row, strict=True)), 0.8))
     assert hypervolume(np.zeros(2), np.array([0.3, 0.2]), 0.0) == 0.3
+
+
+def test_every_line_on_the_frontier_weighs_and_no_dominated_one_does(tmp_path: Path) -> None:
+    """Dropping the most expensive line of the frontier lowers the hypervolume; a dominated line, however expensive,
+    leaves it and its reference as they are."""
+
+    def volume(name: str, *strategies: str) -> Hypervolume:
+        kept = {key: [answers(SHARES[key[0]], SIZE, 3)] for key in WINNERS if key[0] in strategies}
+        return frontier([study(tmp_path / name, kept)]).hypervolumes[0]
+
+    whole = volume("whole", "baseline", "generator", "independent", "two_phase")
+    with_dominated = volume("dominated", "baseline", "generator", "independent", "two_phase", "joint")
+    assert (with_dominated.value, with_dominated.reference_device_seconds) == (
+        whole.value, whole.reference_device_seconds,
+    )  # fmt: skip
+    assert whole.reference_device_seconds == pytest.approx(1.1 * 113.0)
+    reference = whole.reference_device_seconds
+    lines = [(0.0, 0.1), (51.0, 0.5), (63.0, 0.6), (113.0, 0.7)]
+    points = [(cost, float(np.mean(answers(share, SIZE, 3)))) for cost, share in lines]
+    assert whole.value == pytest.approx(area(points, reference))
+    for left_out in range(4):
+        assert area(points[:left_out] + points[left_out + 1 :], reference) < whole.value
 
 
 def test_hypervolumes_of_overlaid_studies_share_their_reference(run: Path, tmp_path: Path) -> None:
     cheap = study(tmp_path / "cheap", {("generator", TOKEN): [answers(0.5, SIZE, 3)]})
     result = frontier([run, cheap])
-    assert {volume.reference_device_seconds for volume in result.hypervolumes} == {159.0}
-    assert result.hypervolumes[1].value == pytest.approx(np.mean(answers(0.5, SIZE, 3)) * (159 - 51) / 159)
+    reference = 1.1 * 113.0  # of two_phase; joint, which costs 159, is dominated by it
+    assert [volume.reference_device_seconds for volume in result.hypervolumes] == pytest.approx([reference] * 2)
+    expected = np.mean(answers(0.5, SIZE, 3)) * (reference - 51) / reference
+    assert result.hypervolumes[1].value == pytest.approx(expected)
     for volume in result.hypervolumes:
         assert volume.low is not None
         assert volume.high is not None
@@ -142,9 +188,29 @@ def test_every_format_carries_both_views(run: Path, tmp_path: Path) -> None:
     assert '"tooltip"' in page
 
 
-def test_names_do_not_write_over_each_other() -> None:
-    points = [(10.0, 0.5, "joint (token)"), (10.5, 0.5, "joint (sequence)"), (10.7, 0.5, "two_phase"), (0.0, 0.1, "b")]
-    offsets = label_offsets(points, width=600, height=300)
-    assert len(set(offsets[:3])) == 3
-    assert min(abs(one - other) for one in offsets[:3] for other in offsets[:3] if one != other) >= LINE
-    assert offsets[3] == offsets[0] == -9
+def test_costs_on_different_devices_share_no_axis_and_no_hypervolume(run: Path, tmp_path: Path) -> None:
+    other = study(tmp_path / "other", {("generator", TOKEN): [answers(0.5, SIZE, 3)]})
+    rewrite_devices(other, "H100")
+    result = frontier([run, other])
+    assert {point.run: point.device_types for point in result.points} == {str(run): ("cpu",), str(other): ("H100",)}
+    assert [round(volume.reference_device_seconds, 6) for volume in result.hypervolumes] == [124.3, 56.1]
+    assert any("different types of device" in note for note in result.notes)
+    panels = [(title, chart.to_dict()) for title, _, chart in frontier_charts(result)]
+    assert [title for title, _ in panels] == ["cpu", "H100"]
+    assert "GPU-seconds" in str(panels[1][1])
+    assert "GPU" not in str(panels[0][1])
+    assert all("hours" not in note for note in frontier([run]).notes)
+    assert len(list(frontier_charts(frontier([run])))) == 1
+
+
+def test_a_study_of_two_devices_says_how_it_adds_them(run: Path) -> None:
+    append(run, [trial("x", device_type="H100")])
+    assert any("cpu are added" in note or "added as if" in note for note in frontier([run]).notes)
+
+
+def rewrite_devices(run: Path, name: str) -> None:
+    """The same trials on another type of device."""
+    rows = [replace(row, device_type=name) for row in read(run, TrialRecord)]
+    for part in (run / "trials").iterdir():
+        part.unlink()
+    append(run, rows)

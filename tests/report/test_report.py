@@ -7,21 +7,27 @@ import re
 import shutil
 import subprocess
 from dataclasses import replace
+from html import escape, unescape
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from raggrid.analysis.frontier import frontier
+from raggrid.analysis.recommend import recommend
+from raggrid.display_names import display_name
 from raggrid.errors import InputError, RecordError
 from raggrid.published.importing import import_results
 from raggrid.records import QuestionRecord, StepRecord, TrialRecord
 from raggrid.report.contents import attributed_to, read_study
 from raggrid.report.figures import common_step, response_figures
 from raggrid.report.page import json_for_script, render, write_report
-from raggrid.report.sections import differing, question_texts, strategy_rows
+from raggrid.report.sections import differing, question_texts, standing_rows, strategy_rows
 from raggrid.report.step_curves import step_figures, thinned
 from raggrid.store.tables import append, create_run
 from tests.records import charge, curve, made_space, pipeline, predictions, trial
+from tests.studies import TOKEN, WINNERS, answers, study
 
 EVIL = "</script><script>document.body.dataset.pwned='yes'</script><img src=x onerror=alert(1)>"
 CHROMIUM = next(
@@ -138,14 +144,15 @@ def test_json_cannot_leave_its_script() -> None:
 
 def test_every_part_is_on_the_page(run: Path) -> None:
     text = render(read_study(run))
-    for title in ("Recommendation", "What was studied", "Strategies", "Cost against quality", "Learning curves",
-                  "Training loss", "Response to the learning rate",
+    for title in ("Recommendation", "What was studied", "Strategies", "How far from the best", "Cost against quality",
+                  "Learning curves", "Training loss", "Response to the learning rate",
                   "Where the time went", "Where the strategies differ", "All trials",
                   "The exact search space", "Environment"):  # fmt: skip
         assert f"<h2>{title}</h2>" in text
     charts = re.findall(r'data-chart="([^"]+)"', text)
     assert charts == [
-        "frontier", "curves-embedder-labels", "curves-generator-rag-rag-token", "curves-joint-rag-rag-token",
+        "differences", "frontier",
+        "curves-embedder-labels", "curves-generator-rag-rag-token", "curves-joint-rag-rag-token",
         "steps-embedder-labels", "steps-generator-rag-rag-token", "steps-joint-rag-rag-token",
         "response-embedder-labels", "response-generator-rag-rag-token", "response-joint-rag-rag-token", "ledger",
     ]  # fmt: skip
@@ -222,21 +229,150 @@ def test_what_cannot_be_reported_is_refused(run: Path, tmp_path: Path) -> None:
         write_report(run, tmp_path / "file" / "r.html")
 
 
-@pytest.mark.skipif(not CHROMIUM, reason="no chromium on this machine to open the page in")
-@pytest.mark.parametrize("width", [1280, 390])
-def test_a_browser_draws_every_chart_without_network_or_complaint(run: Path, tmp_path: Path, width: int) -> None:
-    path = tmp_path / "page" / "report.html"
-    write_report(run, path)
-    done = subprocess.run(
-        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",
-         f"--window-size={width},2000", "--virtual-time-budget=20000", "--enable-logging=stderr", "--v=0",
+OPTIONS: list[dict[str, Any]] = [
+    {},
+    {"metric": "exact_match", "confidence": 0.8, "margin": 0.05},
+    {"labels": False, "cost": "final"},
+    {"have": "generator", "price": 2.0},
+    {"known_learning_rates": True, "max_device_hours": 46 / 3600},
+    {"max_dollars": 0.05, "price": 3.6, "worth": 0.01},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_the_same_options_give_the_same_numbers_everywhere(tmp_path: Path, options: dict[str, Any]) -> None:
+    run = study(tmp_path / "run", {key: [answers(0.4 + n / 20, 100, n)] for n, key in enumerate(WINNERS)})
+    verdict = recommend([run], **options)
+    points = frontier([run], **{name: value for name, value in options.items() if name != "worth"}).points
+    own = {(line.strategy, line.loss): (line.score, line.cost_device_seconds) for line in verdict.standings}
+    assert {(p.strategy, p.loss): (p.quality, p.device_seconds) for p in points} == own
+    page = read_study(run, **options)
+    assert page.verdict == verdict
+    assert page.frontier is not None
+    assert page.frontier.points == points
+    _, rows = standing_rows(page)
+    assert [cells[0] for cells, _ in rows] == [display_name(line.strategy, line.loss) for line in verdict.standings]
+    assert [cells[1] for cells, _ in rows] == [f"{100 * line.difference:+.1f}" for line in verdict.standings]
+
+
+def test_a_page_has_the_intervals_the_controls_and_what_labels_are_worth(tmp_path: Path) -> None:
+    constant = {"answers": {"who": "Paris"}, "exact_match": 0.0, "f1": 0.031}
+    environment = {"data": {"constant_answer": {"test": constant}, "num_questions": {"train": 100}}}
+    lines = {key: [answers(0.4 + n / 20, 100, n)] for n, key in enumerate(WINNERS)}
+    run = study(tmp_path / "run", lines, environment=environment)
+    study_, text = read_study(run), render(read_study(run))
+    assert study_.verdict.label_value is not None
+    for sentence in (study_.verdict.label_value.sentence, *(step.sentence for step in study_.verdict.point_prices)):
+        assert escape(sentence, quote=False) in text.replace("&#39;", "'")
+    assert "<td>3.1</td>" in text
+    for line in study_.verdict.standings:
+        assert f"<td>{100 * line.low:+.1f} to {100 * line.high:+.1f}</td>" in text
+
+
+def test_a_case_without_a_strategy_within_reach_still_has_a_page(tmp_path: Path) -> None:
+    run = study(tmp_path / "run", {("generator", TOKEN): [answers(0.5, 50)]})
+    text = render(read_study(run, max_device_hours=0.0))
+    assert "No strategy fits the case" in text
+    assert 'data-chart="frontier"' not in text
+
+
+def test_the_page_of_a_table_shows_what_the_table_states_and_no_default(tmp_path: Path) -> None:
+    rows = "strategy,f1,device_hours,embedder_lr\nbaseline,0.2,0,\nembedder,0.3,1,2e-5\n"
+    (tmp_path / "t.csv").write_text(rows)
+    import_results(str(tmp_path / "t.csv"), tmp_path / "table")
+    text = render(read_study(tmp_path / "table"))
+    assert "<h2>What the table states</h2>" in text
+    assert "<dt>Chosen learning rates</dt><dd>2e-5</dd>" in text
+    for default in ("reduction_factor", "The exact search space", "lora_rank", "early_stopping", "num_workers"):
+        assert default not in text, default
+
+
+MEASURE = """<script>
+const done = setInterval(() => {
+  if (!document.body.dataset.drawn) return;
+  clearInterval(done);
+  const found = [];
+  for (const svg of document.querySelectorAll(".chart svg")) {
+    const name = svg.closest(".chart").id, frame = svg.getBoundingClientRect();
+    const texts = [...svg.querySelectorAll("g.role-mark text, g.role-axis-label text, g.role-axis-title text")]
+      .filter((text) => text.textContent && text.getAttribute("opacity") !== "0" && !text.getAttribute("stroke"))
+      .map((text) => [text.textContent, text.getBoundingClientRect()]);
+    for (const [text, box] of texts)
+      if (box.left < frame.left - 1 || box.right > frame.right + 1
+          || box.top < frame.top - 1 || box.bottom > frame.bottom + 1)
+        found.push(`${name}: '${text}' leaves the frame`);
+    texts.forEach(([text, box], place) => texts.slice(place + 1).forEach(([other, next]) => {
+      if (box.left < next.right - 1 && next.left < box.right - 1
+          && box.top < next.bottom - 2 && next.top < box.bottom - 2)
+        found.push(`${name}: '${text}' lies on '${other}'`);
+    }));
+  }
+  const root = document.documentElement;
+  if (root.scrollWidth > root.clientWidth) found.push(`scrolls sideways: ${root.scrollWidth} > ${root.clientWidth}`);
+  parent.postMessage({ width: innerWidth, drawn: document.body.dataset.drawn, found }, "*");
+}, 50);
+</script>"""
+OUTER = """<!doctype html><body><iframe src="page.html" width="{width}" height="3000" style="border: 0"></iframe>
+<script>addEventListener("message", (event) => {{
+  const told = document.createElement("pre"); told.id = "told"; told.textContent = JSON.stringify(event.data);
+  document.body.append(told); }});</script></body>"""
+
+
+def browse(path: Path, scratch: Path, *, size: int) -> subprocess.CompletedProcess[str]:
+    """Chromium's view of a page: its DOM and its complaints; without a network."""
+    return subprocess.run(
+        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={scratch / 'profile'}",
+         f"--window-size={size},2000", "--virtual-time-budget=20000", "--enable-logging=stderr", "--v=0",
          "--host-resolver-rules=MAP * ~NOTFOUND", "--dump-dom", path.as_uri()],
         capture_output=True, text=True, check=True, timeout=120,
     )  # fmt: skip
+
+
+def measured(page: str, folder: Path, width: int) -> dict[str, Any]:
+    """What a browser finds wrong with a page that is ``width`` pixels wide, which no headless window can be."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)
+    (folder / "page.html").write_text(f"{text}{MEASURE}")
+    (folder / "outer.html").write_text(OUTER.format(width=width))
+    done = browse(folder / "outer.html", folder, size=max(width, 600))
+    assert [line for line in done.stderr.splitlines() if "CONSOLE" in line] == []
+    told = re.search(r'<pre id="told">(.*?)</pre>', done.stdout, re.S)
+    assert told, "the page never finished drawing"
+    found: dict[str, Any] = json.loads(unescape(told[1]))
+    return found
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="no chromium on this machine to open the page in")
+@pytest.mark.parametrize("width", [1280, 390])
+def test_labels_collide_neither_with_each_other_nor_with_the_frame(tmp_path: Path, width: int) -> None:
+    shares = (0.02, 0.05, 0.55, 0.6, 0.65, 0.62)
+    run = study(tmp_path / "run", {key: [answers(s, 200, 3)] for key, s in zip(WINNERS, shares, strict=True)})
+    import_results("paper", tmp_path / "paper", dataset="hotpotqa")
+    for name, page in (("study", read_study(run)), ("log", read_study(run, log_cost=True)),
+                       ("paper", read_study(tmp_path / "paper"))):  # fmt: skip
+        told = measured(render(page), tmp_path / name, width)
+        assert (told["width"], told["found"]) == (width, []), name
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="no chromium on this machine to open the page in")
+def test_a_page_that_is_too_wide_or_has_colliding_labels_is_found_out(tmp_path: Path) -> None:
+    svg = '<svg width="200" height="40"><g class="role-mark">{}</g></svg>'
+    texts = "".join(f'<text x="{x}" y="20">label</text>' for x in (10, 20, 190))
+    chart = f'<div class="chart" id="c">{svg.format(texts)}</div>'
+    page = f'<!doctype html><body data-drawn="1" style="margin: 0"><div style="width: 500px">wide</div>{chart}</body>'
+    assert measured(page, tmp_path, 390)["found"] == [
+        "c: 'label' leaves the frame", "c: 'label' lies on 'label'", "scrolls sideways: 500 > 390",
+    ]  # fmt: skip
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="no chromium on this machine to open the page in")
+def test_a_browser_draws_every_chart_without_network_or_complaint(run: Path, tmp_path: Path) -> None:
+    path = tmp_path / "page" / "report.html"
+    write_report(run, path)
+    done = browse(path, tmp_path, size=1280)
     assert [line for line in done.stderr.splitlines() if "CONSOLE" in line] == []
     charts = re.findall(r'<div class="chart[^"]*" id="([^"]+)"[^>]*>.*?<svg[^>]*width="(\d+)"', done.stdout, re.S)
-    assert len(charts) == 11
+    assert len(charts) == 12
     assert f'data-drawn="{len(charts)}"' in done.stdout
-    # A headless window is never narrower than 500 pixels: the phone's layout, not its width.
-    assert all(100 < int(drawn) < max(width, 500) for _, drawn in charts)
+    assert all(100 < int(drawn) < 1280 for _, drawn in charts)
     assert "data-pwned" not in done.stdout

@@ -89,4 +89,4 @@ def test_the_widest_numbers_of_any_metric_fit_eighty_columns(tmp_path: Path, met
 
 
 def _wide(step: SearchStep) -> SearchStep:
-    return replace(step, device_seconds=123_456 * 3600.0 * (step.num_trials > 0), low=0.999, high=1.0)
+    return replace(step, device_seconds=123_456 * 3600.0 * (step.num_trials > 0), low=0.999, high=1.0, is_own=True)

@@ -45,7 +45,12 @@ def studies_of(run_dirs: Sequence[Location], metric: str, have: InHand | None) -
         InputError: a run directory is missing or given twice, or they have no strategy in common.
         RecordError: a folder is not a run directory, or has no result yet.
     """
-    results = [without_in_hand(result, have) for result in load_all(run_dirs)]
+    return studies_in(load_all(run_dirs), metric, have)
+
+
+def studies_in(found: Sequence[Results], metric: str, have: InHand | None) -> Studies:
+    """The same of run directories that are read already."""
+    results = [without_in_hand(result, have) for result in found]
     asked = tuple(asked_of(result) for result in results)
     corrected = [fair(result, own, metric) for result, own in zip(results, asked, strict=True)]
     lines = pooled([own.results for own in corrected], asked)
