@@ -121,7 +121,7 @@ def joint(path: Path, settings: list[str]) -> None:
 
 def full_logits_step(trainer: Trainer, step: int) -> None:
     """The same step with RAG-Token's loss of transformers: logits and marginal of every position of every prompt."""
-    pipeline, settings, batch = trainer.task.pipeline, trainer.task.space.retrieval, trainer.batch_size
+    pipeline, settings, batch = trainer.task.pipeline, trainer.task.space.retrieval, trainer.task.batch_size
     asked = trainer.task.train[step * batch : (step + 1) * batch]
     generator = pipeline.required_generator
     scores, positions = pipeline.retriever.score([question.question for question in asked], settings.top_k)
@@ -138,7 +138,9 @@ def full_logits_step(trainer: Trainer, step: int) -> None:
     logits = generator.model(input_ids=ids, attention_mask=attention).logits
     loss = RagTokenForGeneration.get_nll(holder, logits, scores / settings.temperature, target)
     loss.mean().backward()
-    trainer._update(step)
+    trainer._clip(step)
+    trainer.optimizer.step()
+    trainer.optimizer.zero_grad(set_to_none=True)
 
 
 def peak(path: Path, settings: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""The pages that are made from the code: every setting, and the architecture with its picture.
+"""The pages that are made from the code: every setting, the columns of records, the architecture with its picture.
 
     python -m docs.generate
 
@@ -8,8 +8,9 @@ writes them anew; a test holds that they are up to date.
 from __future__ import annotations
 
 import ast
+import dataclasses
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -17,7 +18,10 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from docs.picture import picture
+from raggrid.records import Category, Status
 from raggrid.space import search_space, settings
+from raggrid.store.tables import TABLES
+from raggrid.strategies import PHASES, RAG_LOSSES
 from tests.test_architecture import FORBIDDEN, OWNERS, ROOMS, ROOT, imports, module_of, modules, room
 
 FOLDER = Path(__file__).parent
@@ -152,8 +156,33 @@ def one_line(name: str) -> str:
     return (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
 
 
+# The run directory
+
+COLUMNS = "<!-- The columns, made from the code by `python -m docs.generate`. -->"
+ENDS = list(Status)[list(Status).index(Status.COMPLETED) : list(Status).index(Status.OVER_BUDGET) + 1]
+WORDS: Mapping[str, Sequence[str]] = {
+    "trials.loss": (*dict.fromkeys(phase.loss for phase in PHASES.values() if phase.loss), *RAG_LOSSES),
+    "trials.status": ENDS,
+    "ledger.category": list(Category),
+}
+
+
+def run_directory_page() -> str:
+    """The page as it is, with the columns of today between its two marks."""
+    before, _, after = (FOLDER / "run-directory.md").read_text(encoding="utf-8").split(COLUMNS)
+    rows = [f"| `{table}` | {', '.join(_columns(table, record))} |" for record, table in TABLES.items()]
+    return COLUMNS.join([before, "\n".join(["", "", "| table | columns |", "|---|---|", *rows, "", ""]), after])
+
+
+def _columns(table: str, record: type) -> Iterator[str]:
+    for column in dataclasses.fields(record):
+        words = WORDS.get(f"{table}.{column.name}")
+        yield f"`{column.name}`" + (f" ({', '.join(f'`{word}`' for word in words)})" if words else "")
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "settings.md": settings_page,
+    "run-directory.md": run_directory_page,
     "architecture.md": architecture_page,
     "architecture.svg": lambda: picture(uses()),
 }

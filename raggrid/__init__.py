@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from raggrid.space.search_space import SearchSpace as SearchSpace
     from raggrid.space.yaml_io import load_space as load_space
     from raggrid.store.run import load_run as load_run
+    from raggrid.worker.train_phase import train as train
 
 _MODULES = {
     "RaggridError": "errors",
@@ -43,6 +44,7 @@ _MODULES = {
     "save_frontier": "report.charts",
     "search": "backend.ray.search",
     "simulate": "backend.simulator.simulate",
+    "train": "worker.train_phase",
     "write_report": "report.page",
     "write_world": "demo.world",
 }

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 
-from raggrid.space.schema import ADDED, CONTENT, FIRST, SECTIONS, first_keys, flat, nested
+from raggrid.space.schema import ADDED, CONTENT, FIRST, SECTIONS, WITHOUT_EFFECT, first_keys, flat, nested
 from raggrid.space.search_space import SearchSpace
 
 FIRST_FIELDS = ("phase", "loss", "seed", "embedder_lr", "generator_lr", "max_steps", "upstream_trial_id")
@@ -76,7 +76,7 @@ def study_key(space: SearchSpace, contents: Contents) -> str:
     distinct = {
         key: value
         for key, value in settings.items()
-        if key not in CONTENT and (value != known[key] if key in known else key in said)
+        if key not in (*CONTENT, *WITHOUT_EFFECT) and (value != known[key] if key in known else key in said)
     }
     models = {side: contents.models.get(side) or getattr(space.models, side) for side in ("embedder", "generator")}
     return _digest({"settings": distinct, "models": models, "data": contents.data})

@@ -80,12 +80,32 @@ class Report:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class StepRecord:
+    """One logged training step, counted from 1. Not every step is logged: see `finetune.step_log`.
+
+    ``loss``: of this step's batch, nats per question. The rates are those of this step, after the schedule; a norm is
+    that of a model's whole gradient, before clipping. Both are None for a model that does not train.
+    ``tokens_per_second``: what both models read in this step, padding aside, over all workers.
+    """
+
+    trial_id: str
+    step: int
+    loss: float
+    embedder_lr: float | None
+    generator_lr: float | None
+    embedder_grad_norm: float | None
+    generator_grad_norm: float | None
+    tokens_per_second: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingProgress:
     """How far a phase run has come. Seconds are of one worker; ``attempts`` counts starts that a fault made needed.
 
-    ``paused``: the run waits here on purpose, so that its continuation does not count as another attempt.
-    ``saved_at``: seconds since the epoch; what a worker did after it was lost with it. ``objective`` and
-    ``recall_at_k`` were measured at ``step``.
+    ``loss_sum`` and ``loss_steps`` count from the last evaluation. ``objective`` and ``recall_at_k`` were measured at
+    ``step``; None between evaluations. ``paused``: the run waits here on purpose, so that its continuation does not
+    count as another attempt. ``saved_at``: seconds since the epoch; what a worker did after it was lost with it.
+    ``log``: the steps logged so far.
     """
 
     step: int = 0
@@ -98,6 +118,7 @@ class TrainingProgress:
     recall_at_k: float | None = None
     paused: bool = False
     saved_at: float = 0.0
+    log: tuple[StepRecord, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

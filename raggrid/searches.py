@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from raggrid.space.lengths import max_steps
 from raggrid.space.rates import Pair, drawn, middle_out
 from raggrid.space.search_space import SearchSpace
 from raggrid.space.settings import Rates, Sampled
@@ -47,7 +48,7 @@ def phase_search(space: SearchSpace, name: str) -> PhaseSearch:
     """The search of this name (see `search_name`) in a space."""
     phase_name, _, loss = name.partition("/")
     phase = PHASES[phase_name]
-    steps = space.training.labels.steps if phase.needs_labels else space.training.rag.steps
+    steps = max_steps(space, phase)
     upstream = search_name(phase.upstream, space.losses.phases) if phase.upstream else None
     return _with_rates(space, phase, PhaseSearch(name, phase_name, phase.loss or loss, steps, upstream=upstream))
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
-from raggrid.backend.ray.opening import restored_from
 from raggrid.evaluation.metrics import METRICS
 from raggrid.graph import study_graph
 from raggrid.records import Report, Status
@@ -18,6 +17,7 @@ from raggrid.study.controller import Controller
 from raggrid.study.rows import curve_row
 from raggrid.study.state import StudyState
 from raggrid.study.tasks import AnswerTask, PhaseTask, Task
+from raggrid.worker.opening import restored_from
 from tests.records import made_space
 
 Outcome = Callable[[Task], Report]

@@ -44,7 +44,7 @@ def golden(folder: Path) -> dict[str, dict[str, object]]:
         run = prepared_run(folder / f"run-{tuning}", space)
         for phase, loss in PHASES:
             trainer = trainer_for(run, phase_task(phase, loss=loss, key=f"{phase}-{loss}"))
-            losses = [trainer.step(step) for step in range(STEPS)]
+            losses = [trainer.step(step).loss for step in range(STEPS)]
             trainer.measure()
             after = {"objective": trainer.progress.objective, "recall_at_k": trainer.progress.recall_at_k}
             found[f"{tuning}/{phase}/{loss}"] = {"train_loss": losses, **after}

@@ -10,8 +10,9 @@ import pytest
 from raggrid.identity import Contents, PhaseRun, pipeline_id, study_key, trial_id
 from raggrid.records import TrialRecord
 from raggrid.space import schema
+from raggrid.space.kinds import Section
 from raggrid.space.search_space import SearchSpace
-from raggrid.space.settings import Prompt, Retrieval, Section
+from raggrid.space.settings import Prompt, Retrieval
 from raggrid.store.tables import read, read_environment, read_space
 from raggrid.worker.environment import recorded_contents
 from tests.records import SPACE, made_space

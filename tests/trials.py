@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from raggrid.finetune.trainer import Trainer, TrainTask
+from raggrid.finetune.train_task import TrainTask
+from raggrid.finetune.trainer import Trainer
 from raggrid.finetune.workers import Worker
 from raggrid.identity import PhaseRun
 from raggrid.records import CurveRecord, Report

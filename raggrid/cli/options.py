@@ -18,7 +18,7 @@ Cost = Literal["search", "final", "marginal"]
 Model = Literal["generator", "embedder"]
 
 Space = Annotated[Path, typer.Argument(metavar="SPACE", help="Search space in YAML, such as search_spaces/popqa.yaml.")]
-Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories of raggrid search.")]
+Runs = Annotated[list[str], typer.Argument(metavar="RUN...", help="Run directories of raggrid search.")]
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON instead of text.")]
 Override = Annotated[
     list[str] | None,
@@ -47,10 +47,11 @@ def said_as_options(*names: str) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        start = re.match(rf"((?:.*?: )?)({'|'.join(names)})(?=: )", str(error))
-        if start is None:
+        start = re.compile(rf"^((?:.*?: )?)({'|'.join(names)})(?=: )", re.MULTILINE)
+        told, count = start.subn(lambda found: f"{found[1]}--{_dashed(found[2])}", str(error))
+        if not count:
             raise
-        raise type(error)(f"{start[1]}--{_dashed(start[2])}{str(error)[start.end() :]}") from None
+        raise type(error)(told) from None
 
 
 def _dashed(name: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,7 +17,7 @@ def import_(
         str,
         typer.Argument(metavar="TABLE", help="A .csv or .json table, or the word paper for the paper's own tables."),
     ],
-    run: Annotated[Path, typer.Option(metavar="DIR", help="New folder for the records.")],
+    run: Annotated[str, typer.Option(metavar="DIR", help="New folder for the records.")],
     dataset: Annotated[
         str | None, typer.Option(help="For the paper: hotpotqa or popqa. Default: both, in folders with these names.")
     ] = None,

@@ -13,7 +13,7 @@ from raggrid.cli.app import app
 
 @app.command()
 def report(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory of raggrid search.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Run directory of raggrid search.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="HTML page to write.")] = Path(
         "report.html"
     ),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from functools import partial
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,7 +17,7 @@ from raggrid.cli.options import DeviceHours, Dollars, Json, Override, Space, Wal
 def search(
     space: Space,
     run: Annotated[
-        Path,
+        str,
         typer.Option(
             metavar="DIR", help="Run directory: a new folder, or that of the same study; on a cluster, a shared one."
         ),

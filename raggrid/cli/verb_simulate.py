@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,7 +15,7 @@ from raggrid.cli.options import DeviceHours, Dollars, Json, Override, Space, Wal
 def simulate(
     space: Space,
     curves: Annotated[
-        Path,
+        str,
         typer.Option(
             metavar="FILE", help="Recorded curves: a run directory of raggrid search, or a table in .csv or .parquet."
         ),

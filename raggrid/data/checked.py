@@ -9,6 +9,7 @@ from raggrid.data.folder import Dataset, read_folder
 from raggrid.errors import DataError, InputError
 from raggrid.rag.loading import prepare
 from raggrid.rag.references import PREFIX, locate
+from raggrid.space.lengths import Rows, needs_rows, with_steps
 from raggrid.space.search_space import SearchSpace
 from raggrid.strategies import STRATEGIES
 
@@ -41,8 +42,31 @@ def checked_data(space: SearchSpace) -> Dataset:
     return data
 
 
+def training_rows(space: SearchSpace, data: Dataset) -> Rows:
+    """What an epoch of each kind of phase goes over."""
+    gold = [len(question.context_ids) for question in data.splits["train"]]
+    pairs = sum(gold) if space.training.labels.positives == "all" else sum(count > 0 for count in gold)
+    return Rows(labels=pairs, rag=len(gold))
+
+
+def with_lengths(space: SearchSpace, data: Dataset | None = None) -> SearchSpace:
+    """The space with steps for epochs: counted in ``data``, or where its folder is not here, by its limit of questions.
+
+    Raises:
+        SpaceError: neither is known, or steps and epochs contradict each other.
+        DataError: the data that is here is wrong.
+    """
+    if not needs_rows(space):
+        return space
+    if data is None and Path(space.data.folder).expanduser().is_dir():
+        data = data_of(space)
+    limit = space.data.limits.get("train")
+    assumed = Rows(labels=limit, rag=limit) if limit else None  # with one gold passage per question
+    return with_steps(space, training_rows(space, data) if data else assumed)
+
+
 def checked_inputs(space: SearchSpace) -> tuple[SearchSpace, Dataset]:
-    """The space with its paths made absolute, since trials run in other folders, and its data.
+    """The space with its paths made absolute, since trials run in other folders, and its lengths in steps; its data.
 
     Raises:
         InputError: with the problems of data and models, all at once.
@@ -52,6 +76,7 @@ def checked_inputs(space: SearchSpace) -> tuple[SearchSpace, Dataset]:
     space = space.model_copy(update={"data": space.data.model_copy(update={"folder": str(folder)})})
     try:
         data = checked_data(space)
+        space = with_lengths(space, data)
     except InputError as error:
         problems.append(str(error))
     for side in SIDES:

@@ -16,10 +16,12 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from raggrid.rag.pipeline import Pipeline
 from raggrid.records import TrainingProgress
 from raggrid.store.files import Files
 from raggrid.store.progress import progress_of
-from raggrid.store.run_layout import state
+from raggrid.store.run_layout import state, tuned
+from raggrid.strategies import Phase
 
 Parameters = Mapping[str, torch.nn.Parameter]
 
@@ -55,3 +57,13 @@ def load_state(
             parameter = parameters[name]
             optimizer.state[parameter][slot] = value if slot == "step" else value.to(parameter.device)
     return progress
+
+
+def save_models(files: Files, trial_id: str, phase: Phase, pipeline: Pipeline) -> None:
+    """Keep the side or sides that a phase tuned."""
+    if phase.trains_embedder:
+        with files.writing(tuned(trial_id, "embedder")) as folder:
+            pipeline.embedder.save(folder)
+    if phase.trains_generator:
+        with files.writing(tuned(trial_id, "generator")) as folder:
+            pipeline.required_generator.save(folder)

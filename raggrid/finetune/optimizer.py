@@ -33,12 +33,12 @@ def split_parameters(pipeline: Pipeline, phase: Phase) -> tuple[Parameters, Para
 
 
 def adamw(trained: Mapping[str, torch.nn.Parameter], run: PhaseRun, training: Training) -> torch.optim.AdamW:
-    """AdamW with a group per model; ``full_lr`` of a group is its rate before the schedule."""
+    """AdamW with a group per model, its ``side``; ``full_lr`` is the rate of a group before the schedule."""
     groups = []
-    for side, rate in (("embedder.", run.embedder_lr), ("generator.", run.generator_lr)):
-        parameters = [parameter for name, parameter in trained.items() if name.startswith(side)]
+    for side, rate in (("embedder", run.embedder_lr), ("generator", run.generator_lr)):
+        parameters = [parameter for name, parameter in trained.items() if name.startswith(f"{side}.")]
         if parameters:
-            groups.append({"params": parameters, "lr": rate, "full_lr": rate})
+            groups.append({"params": parameters, "lr": rate, "full_lr": rate, "side": side})
     return torch.optim.AdamW(groups, weight_decay=training.weight_decay)
 
 

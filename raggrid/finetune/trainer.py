@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -24,48 +24,17 @@ from raggrid.finetune.audit import (
     unreached,
 )
 from raggrid.finetune.batches import batch_positions, shard
-from raggrid.finetune.checkpoints import load_state, save_state
-from raggrid.finetune.known_scores import KnownScores
+from raggrid.finetune.checkpoints import load_state, save_models, save_state
 from raggrid.finetune.labels import LabelledPair, labelled_pairs
 from raggrid.finetune.objectives import labels_forward, questions_per_pass, rag_forward
 from raggrid.finetune.optimizer import adamw, schedule, split_parameters
+from raggrid.finetune.save_clock import SaveClock
+from raggrid.finetune.step_log import StepTaken, is_logged
+from raggrid.finetune.train_task import TrainTask, evaluation_steps
 from raggrid.finetune.validation import validate
 from raggrid.finetune.workers import Worker
-from raggrid.identity import PhaseRun
-from raggrid.rag.pipeline import Pipeline
 from raggrid.records import Question, Report, Status, TrainingProgress
-from raggrid.space.rates import rungs
-from raggrid.space.search_space import SearchSpace
-from raggrid.store.files import Files
-from raggrid.store.run_layout import tuned
 from raggrid.strategies import PHASES
-
-
-@dataclass(frozen=True)
-class TrainTask:
-    """All that a phase run needs.
-
-    ``files``: the run directory, where its tuned models go and what its next start needs, as ``trial_id``'s.
-    ``pause_at``: the rung at which it ends for now and waits. ``negatives``: hard ones, as positions by question id.
-    ``known``: what a frozen generator has scored before.
-    """
-
-    run: PhaseRun
-    space: SearchSpace
-    train: Sequence[Question]
-    validation: Sequence[Question]
-    pipeline: Pipeline
-    positions: dict[str, int]
-    files: Files
-    trial_id: str
-    pause_at: int | None = None
-    negatives: Mapping[str, Sequence[int]] = field(default_factory=dict)
-    known: KnownScores | None = None
-
-
-def evaluation_steps(run: PhaseRun, space: SearchSpace) -> tuple[int, ...]:
-    """The steps after which the objective is measured: every rung of early stopping, and the last."""
-    return (*rungs(run.max_steps, space.early_stopping), run.max_steps)
 
 
 class Trainer:
@@ -88,7 +57,9 @@ class Trainer:
             if not restored.paused:
                 self.progress = replace(self.progress, attempts=restored.attempts + 1)
                 self.lost_since = restored.saved_at
-        self.batch_size = _batch_size(task)
+        self.evaluated = evaluation_steps(task.run, task.space)
+        self.clock = SaveClock(task.space.training.checkpoint_minutes)
+        self.problem: str | None = None
 
     def train(self) -> Status:
         """Train to the last step and return the status: completed, paused, stopped or diverged."""
@@ -100,11 +71,15 @@ class Trainer:
             self._report(status)
             if status != Status.RUNNING or self.worker.should_stop():
                 return status if status != Status.RUNNING else Status.STOPPED
-        for step in evaluation_steps(self.task.run, self.task.space):
+        if self.task.measure_first and self.progress.step == 0:
+            self.measure()
+            self._report(Status.RUNNING)
+        for step in self.evaluated:
             if step <= self.progress.step:
                 continue
             self._train_until(step)
-            self.measure()
+            if not self.problem:
+                self.measure()
             status = self._status()
             self._keep(status)
             self._report(status)
@@ -120,35 +95,59 @@ class Trainer:
         )
 
     def _train_until(self, last: int) -> None:
-        self.progress = replace(self.progress, loss_sum=0.0, loss_steps=0)
+        """Train up to step ``last``, or to a step whose loss or gradient is not finite, which is then the `problem`."""
+        if self.progress.objective is not None:  # measured where it stands: the next mean loss starts here
+            self.progress = replace(self.progress, loss_sum=0.0, loss_steps=0, objective=None, recall_at_k=None)
         for step in range(self.progress.step, last):
             started = time.perf_counter()
-            loss = self.step(step)
-            progress = self.progress
-            self.progress = replace(
-                progress,
-                step=step + 1,
-                train_seconds=progress.train_seconds + time.perf_counter() - started,
-                loss_sum=progress.loss_sum + loss,
-                loss_steps=progress.loss_steps + 1,
-            )
+            taken = self.step(step)
+            self._advance(taken, time.perf_counter() - started)
+            self.problem = taken.problem
+            if self.problem:
+                return
+            # Only the first worker looks at its clock: all have the same numbers, and the others need not know.
+            if self.worker.is_first and step + 1 < last and self.clock.is_due():
+                self._save()
+                self.worker.saved()
 
-    def step(self, step: int) -> float:
-        """One optimizer step on the global batch; returns its mean loss."""
+    def _advance(self, taken: StepTaken, seconds: float) -> None:
+        """Count a step that took ``seconds``, and log it if it is one of those."""
+        progress = self.progress
+        logged = taken.problem or is_logged(taken.step, self.task.run.max_steps, self.evaluated)
+        rows = (taken.row(self.task.trial_id, seconds),) if logged else ()
+        self.progress = replace(
+            progress,
+            step=taken.step,
+            train_seconds=progress.train_seconds + seconds,
+            loss_sum=progress.loss_sum + taken.loss,
+            loss_steps=progress.loss_steps + 1,
+            log=(*progress.log, *rows),
+        )
+        for row in rows:
+            self.worker.logged(row)
+
+    def step(self, step: int) -> StepTaken:
+        """One optimizer step on the global batch, counted from 0; nothing is updated if it has a `problem`."""
         rows = len(self.pairs) if self.phase.needs_labels else len(self.task.train)
-        places = batch_positions(rows, self.batch_size, step, self.task.run.seed)
-        audited = step == 0
+        places = batch_positions(rows, self.task.batch_size, step, self.task.run.seed)
+        audited, tokens = step == 0, self.task.pipeline.num_tokens_read
         before = fingerprint(self.frozen.values()) if audited else ""
         loss = self._backward(places, audited)
         missing = self.worker.gather(unreached(self.trained)) if audited else []
         self.worker.sum_gradients(self.trained.values())
-        loss = self.worker.sum(loss)
+        read = torch.tensor(self.task.pipeline.num_tokens_read - tokens, dtype=loss.dtype, device=loss.device)
+        loss, read = self.worker.sum(torch.stack([loss, read]))
         if audited and bool(torch.isfinite(loss)):
             audit_gradients(self.trained, self.frozen, set.intersection(*missing))
-        self._update(step)
+        norms = self._clip(step)
+        rates = {group["side"]: group["lr"] for group in self.optimizer.param_groups}
+        taken = StepTaken(step + 1, float(loss), rates, norms, round(float(read)))
+        if taken.problem is None:
+            self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
         if audited:
             audit_frozen(before, fingerprint(self.frozen.values()))
-        return float(loss)
+        return taken
 
     def _backward(self, places: Sequence[int], audited: bool) -> Tensor:
         mine = shard(list(range(len(places))), self.worker.rank, self.worker.world_size)
@@ -176,7 +175,8 @@ class Trainer:
 
     def _rag_backward(self, mine: Sequence[Question], batch_size: int, audited: bool) -> Tensor:
         """The loss, summed over passes of a few questions each; so are their gradients."""
-        size = questions_per_pass(self.task.pipeline, self.phase, self.task.space, len(mine))
+        trains = self.phase.trains_generator
+        size = questions_per_pass(self.task.pipeline, self.phase, self.task.space, len(mine)) if trains else len(mine)
         parts = (mine[start : start + size] for start in range(0, len(mine), size))
         return torch.stack([self._pass_backward(part, batch_size, audited) for part in parts]).sum()
 
@@ -205,14 +205,15 @@ class Trainer:
                 audit_score_gradient(forward, forward.retrieval_scores.grad, task.run.loss, temperature, batch_size)
         return nll.detach()
 
-    def _update(self, step: int) -> None:
-        factor = schedule(step, self.task.run.max_steps, self.task.space.training.warmup_fraction)
+    def _clip(self, step: int) -> dict[str, float]:
+        """Set the rates of a step and clip the gradients; returns each model's norm before that."""
+        factor, norms = schedule(step, self.task.run.max_steps, self.task.space.training.warmup_fraction), {}
         for group in self.optimizer.param_groups:
             group["lr"] = group["full_lr"] * factor
             # Each side is clipped on its own: the two models' gradients differ by orders of magnitude.
-            torch.nn.utils.clip_grad_norm_(group["params"], self.task.space.training.max_grad_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+            norm = torch.nn.utils.clip_grad_norm_(group["params"], self.task.space.training.max_grad_norm)
+            norms[group["side"]] = float(norm)
+        return norms
 
     def measure(self) -> None:
         """Measure the objective where the run stands."""
@@ -237,9 +238,11 @@ class Trainer:
         )
 
     def _status(self) -> Status:
-        """What the step that was just measured means for the run."""
+        """What the step that was reached means for the run."""
         progress = self.progress
-        if not math.isfinite(progress.objective or 0.0) or not math.isfinite(progress.loss_sum):
+        if not self.problem and not math.isfinite(progress.objective or 0.0):
+            self.problem = f"diverged at step {progress.step}: got objective {progress.objective:g}; expected a number."
+        if self.problem:
             return Status.DIVERGED
         if progress.step >= self.task.run.max_steps:
             return Status.COMPLETED
@@ -253,35 +256,20 @@ class Trainer:
             self.progress = replace(self.progress, paused=status == Status.PAUSED)
             self._save()
         elif status == Status.COMPLETED:
-            save_models(self.task)
+            save_models(self.task.files, self.task.trial_id, self.phase, self.task.pipeline)
 
     def _save(self) -> None:
         if self.worker.is_first:
             save_state(self.task.files, self.task.trial_id, self.trained, self.optimizer, self.progress)
+            self.clock.restart()
 
     def _report(self, status: Status) -> None:
         progress = self.progress
-        levels = evaluation_steps(self.task.run, self.task.space)[:-1]
+        levels = self.evaluated[:-1]
         self.worker.report(Report(
             status=status, step=progress.step, objective=progress.objective, recall_at_k=progress.recall_at_k,
-            train_loss=progress.loss_sum / max(1, progress.loss_steps),
+            train_loss=progress.loss_sum / progress.loss_steps if progress.loss_steps else None,
             rung=levels.index(progress.step) if progress.step in levels else None,
             train_seconds=progress.train_seconds, evaluate_seconds=progress.evaluate_seconds,
-            attempts=progress.attempts,
+            attempts=progress.attempts, error=self.problem,
         ))  # fmt: skip
-
-
-def save_models(task: TrainTask) -> None:
-    """Keep the tuned side or sides in the run directory."""
-    phase = PHASES[task.run.phase]
-    if phase.trains_embedder:
-        with task.files.writing(tuned(task.trial_id, "embedder")) as folder:
-            task.pipeline.embedder.save(folder)
-    if phase.trains_generator:
-        with task.files.writing(tuned(task.trial_id, "generator")) as folder:
-            task.pipeline.required_generator.save(folder)
-
-
-def _batch_size(task: TrainTask) -> int:
-    training = task.space.training
-    return training.labels.batch_size if PHASES[task.run.phase].needs_labels else training.rag.batch_size

@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from raggrid.records import Report
+from raggrid.records import Report, StepRecord
 
 CPU = torch.device("cpu")
 T = TypeVar("T")
@@ -18,13 +18,19 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Worker:
-    """One of ``world_size`` equal workers. ``report`` is called on every rank; ``should_stop`` after it."""
+    """One of ``world_size`` equal workers. ``report`` is called on every rank; ``should_stop`` after it.
+
+    ``saved``: called by the first worker after it has saved a state between two reports. ``logged``: called on every
+    rank with each step that is logged.
+    """
 
     report: Callable[[Report], None]
     should_stop: Callable[[], bool] = lambda: False
     rank: int = 0
     world_size: int = 1
     device: torch.device = CPU
+    saved: Callable[[], None] = lambda: None
+    logged: Callable[[StepRecord], None] = lambda _: None
 
     @property
     def is_first(self) -> bool:

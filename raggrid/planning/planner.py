@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from raggrid.data.checked import checked_data, prepared_inputs
+from raggrid.data.checked import checked_data, prepared_inputs, with_lengths
 from raggrid.display_names import told_precision, told_prompt
 from raggrid.errors import InputError, ModelError
 from raggrid.evaluation.prompt_fit import PromptFit, prompt_fit
@@ -74,6 +74,7 @@ def plan(
     given = seconds_per_step or {}
     if pilot:
         space, _ = prepared_inputs(space, say)
+    space = with_lengths(space)
     work, fit = _workload(space)
     try:
         sizes = _size(space.models.embedder), _size(space.models.generator)

@@ -33,6 +33,7 @@ class Embedder:
 
     Dropout stays off in training too: every pass is then a function of weights and text alone, which is what
     lets a resumed run equal an undisturbed one. ``adapter`` is what trains in place of the model's own weights.
+    ``num_tokens_read`` counts those of all questions that it has embedded with gradient so far, padding aside.
 
     Raises:
         ModelError: its similarity is neither cosine nor dot product.
@@ -45,6 +46,7 @@ class Embedder:
             )
         self.model = model.eval()
         self.adapter: Any = None
+        self.num_tokens_read = 0
 
     @classmethod
     def load(cls, models: Models, device: torch.device, saved: Path | None = None) -> Embedder:
@@ -102,6 +104,7 @@ class Embedder:
         prompts = self.model.prompts
         prompt = prompts.get("query", prompts.get(self.model.default_prompt_name))
         features: dict[str, Any] = self.model.preprocess(list(texts), prompt=prompt, task="query")
+        self.num_tokens_read += int(features["attention_mask"].sum()) if "attention_mask" in features else 0
         moved = {
             key: value.to(self.model.device) if isinstance(value, Tensor) else value for key, value in features.items()
         }

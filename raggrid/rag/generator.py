@@ -37,13 +37,15 @@ class AnswerScores:
 class Generator:
     """A language model with its tokens. Dropout is off throughout, as in `Embedder`.
 
-    ``autocast``: what its float32 weights compute in; None for their own type.
+    ``autocast``: what its float32 weights compute in; None for their own type. ``num_tokens_read`` counts those of all
+    prompts and answers that it has scored so far, padding aside.
     """
 
     def __init__(self, model: Any, tokens: PromptTokens, *, autocast: torch.dtype | None = None) -> None:
         self.model = model.eval()
         self.tokens = tokens
         self.autocast = autocast
+        self.num_tokens_read = 0
         model.generation_config = _greedy(tokens)
         self._accepted = inspect.signature(model.forward).parameters
 
@@ -100,6 +102,7 @@ class Generator:
             ModelError: ``with_context`` for an encoder-decoder, which predicts no prompt.
         """
         pairs = self.tokens.pairs(prompts, answers)
+        self.num_tokens_read += sum(len(head) + len(tail) for head, tail in pairs)
         if self.is_encoder_decoder:
             if with_context:
                 raise ModelError("training.context_loss: an encoder-decoder predicts no prompt. Set it to 0.")

@@ -46,6 +46,12 @@ class Pipeline:
         return self.live.index
 
     @property
+    def num_tokens_read(self) -> int:
+        """Tokens that its models have read since they were loaded; what is kept is not read again."""
+        embedder = self.retriever.embedder if isinstance(self.retriever, LiveRetriever) else None
+        return sum(model.num_tokens_read for model in (embedder, self.generator) if model)
+
+    @property
     def required_generator(self) -> Generator:
         """The generator. Raises ValueError when this pipeline was put together without one."""
         if self.generator is None:

@@ -10,7 +10,7 @@ from raggrid.analysis.recommend import Recommendation, recommend
 from raggrid.analysis.results import Results, load_results
 from raggrid.analysis.units import Unit, unit_for
 from raggrid.display_names import display_name
-from raggrid.records import CurveRecord, LedgerRecord, PipelineRecord, TrialRecord
+from raggrid.records import CurveRecord, LedgerRecord, PipelineRecord, StepRecord, TrialRecord
 from raggrid.space.rates import rate_text
 from raggrid.store.files import Location
 from raggrid.store.tables import read
@@ -26,6 +26,7 @@ class Study:
     curves: tuple[CurveRecord, ...]
     ledger: tuple[LedgerRecord, ...]
     pipelines: tuple[PipelineRecord, ...]
+    steps: tuple[StepRecord, ...] = ()
 
     @property
     def unit(self) -> Unit:
@@ -47,6 +48,7 @@ def read_study(run: Location) -> Study:
         tuple(read(run, CurveRecord)),
         tuple(read(run, LedgerRecord)),
         tuple(read(run, PipelineRecord)),
+        tuple(read(run, StepRecord)),
     )
 
 

@@ -21,6 +21,7 @@ from raggrid.report.figures import (
     ledger_figure,
     response_figures,
 )
+from raggrid.report.step_curves import step_figures
 from raggrid.space.yaml_io import dump_space
 from raggrid.store.files import Location
 from raggrid.store.local import LocalFiles
@@ -73,6 +74,7 @@ def _view(study: Study) -> dict[str, Any]:
     groups: dict[str, list[Figure]] = {
         "frontier": [frontier_figure(study)],
         "curves": list(curve_figures(study)),
+        "steps": list(step_figures(study)),
         "responses": list(response_figures(study)),
         "ledger": [ledger] if ledger else [],
     }

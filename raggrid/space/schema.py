@@ -36,6 +36,9 @@ ADDED: Mapping[str, object] = {
     "training.embedder": "full",
     "training.labels.positives": "first",
     "training.labels.hard_negatives": 0,
+    "training.labels.epochs": None,
+    "training.rag.epochs": None,
+    "training.checkpoint_minutes": 0.0,
 }
 CHANGED: Mapping[int, Mapping[str, object]] = {
     2: {
@@ -45,6 +48,7 @@ CHANGED: Mapping[int, Mapping[str, object]] = {
         "prompt.chat": "auto",
         "prompt.passage_tokens": 256,
         "training.labels.positives": "all",
+        "training.checkpoint_minutes": 10.0,
     },
 }
 RENAMED: Mapping[str, str] = {}
@@ -52,6 +56,8 @@ SECTIONS = ("models", "retrieval", "prompt", "training")
 """What the numbers of a trial follow from; the rest says which trials there are, or where they run."""
 CONTENT = ("models.embedder", "models.generator", "models.embedder_sha256", "models.generator_sha256")
 """References to models and checks of them: it is their content that counts."""
+WITHOUT_EFFECT = ("training.labels.epochs", "training.rag.epochs", "training.checkpoint_minutes")
+"""Settings of `SECTIONS` that no number follows from: of a length in epochs, it is the steps that count."""
 DRAWN = ("learning_rates.embedder.", "learning_rates.generator.")
 """Sections that a space has only where its learning rates are drawn instead of listed."""
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field, model_validator
 
+from raggrid.space.kinds import Natural, Section
 from raggrid.space.schema import CURRENT
 from raggrid.space.settings import (
     Answer,
@@ -17,13 +18,11 @@ from raggrid.space.settings import (
     LearningRates,
     Losses,
     Models,
-    Natural,
     Prompt,
     Rates,
     Resources,
     Retrieval,
     Sampled,
-    Section,
     Selection,
     StrategyName,
     Training,

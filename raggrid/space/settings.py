@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationInfo, field_validator
 
 from raggrid.evaluation.metrics import AnswerMetric
+from raggrid.space.kinds import Count, Natural, Number, Positive, Rate, Section, number, switch
 from raggrid.strategies import RAG_LOSSES, STRATEGIES
 
 if TYPE_CHECKING:
@@ -20,36 +21,6 @@ DEFAULT_PROMPT = (
     "You are a helpful general knowledge expert. Answer the question from the relevant context "
     "in as few words as possible.\n### Context:\n{context}\n### Question:\n{question}\n### Answer:"
 )
-
-
-def _number(value: object) -> object:
-    """PyYAML reads ``1e-6`` as a string, and ``True`` is an int: accept the first, refuse the second."""
-    if isinstance(value, bool):
-        raise ValueError("expected a number")
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            raise ValueError("expected a number") from None
-    return value
-
-
-def _switch(value: object) -> object:
-    """YAML reads ``on`` and ``off`` as True and False."""
-    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
-
-
-Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
-Positive = Annotated[Number, Field(gt=0.0)]
-Rate = Annotated[Number, Field(gt=0.0, le=1.0)]
-Count = Annotated[int, BeforeValidator(_number), Field(ge=1)]
-Natural = Annotated[int, BeforeValidator(_number), Field(ge=0)]
-
-
-class Section(BaseModel):
-    """One block of the space: immutable, unknown keys refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Data(Section):
@@ -172,7 +143,7 @@ class Prompt(Section):
 
     template: str = DEFAULT_PROMPT
     """Must contain ``{context}`` and ``{question}``. The default follows the paper's appendix A."""
-    chat: Annotated[Literal["auto", "on", "off"], BeforeValidator(_switch)] = "auto"
+    chat: Annotated[Literal["auto", "on", "off"], BeforeValidator(switch)] = "auto"
     """``on`` puts the prompt into the user's turn of the generator's own chat template and the answer into the
     assistant's; ``off`` is plain text; ``auto`` is on where the tokenizer has a template."""
     passage_tokens: Count = 256
@@ -186,7 +157,10 @@ class Labels(Section):
     """The contrastive phase, on context labels: cheap, so it has its own length. Batch 8 is the paper's."""
 
     steps: Count = 60
-    """Training steps per trial. One epoch (the paper's length) is training questions / ``batch_size``."""
+    """Training steps per trial."""
+    epochs: Positive | None = None
+    """Length in place of ``steps``: this many passes over the training rows, (question, gold passage) pairs. The paper
+    trains for 1."""
     batch_size: Annotated[Count, Field(ge=2)] = 8
     """Questions per step; the other questions' passages are the negatives."""
     validation_questions: Count | None = None
@@ -203,7 +177,9 @@ class Rag(Section):
     """The phases that train with a RAG loss."""
 
     steps: Count = 24
-    """Training steps per trial, as in ``training.labels``; nearly all of a study's cost is proportional to it."""
+    """Training steps per trial; nearly all of a study's cost is proportional to it."""
+    epochs: Positive | None = None
+    """Length in place of ``steps``: this many passes over the training questions. The paper trains for 1."""
     batch_size: Count = 4
     """Questions per step, each with ``retrieval.top_k`` prompts. Lower it if memory runs out."""
 
@@ -235,6 +211,8 @@ class Training(Section):
     validation_questions: Count = 64
     """The objective is measured on this many validation questions (see ``data.sample``). More cost more and rank
     better."""
+    checkpoint_minutes: Annotated[Number, Field(ge=0.0)] = 10.0
+    """A trial's state is saved this often, and at every rung: a killed worker loses no more. 0: at rungs only."""
 
 
 class EarlyStopping(Section):
@@ -245,7 +223,7 @@ class EarlyStopping(Section):
     rungs: Literal["asynchronous", "synchronous"] = "asynchronous"
     """Asynchronous: a trial is compared with those before it and never waits (ASHA, Li et al. 2020). Synchronous: a
     rung is decided once all its trials have reached it, so that a study repeats exactly."""
-    reduction_factor: Annotated[int, BeforeValidator(_number), Field(ge=2)] = 3
+    reduction_factor: Annotated[int, BeforeValidator(number), Field(ge=2)] = 3
     """Of this many trials one continues at a rung; the next rung is at this many times the steps."""
     min_fraction: Annotated[Number, Field(gt=0.0, le=1.0)] = 1 / 3
     """The first rung, as a share of a phase's steps. Smaller stops sooner, on less evidence."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from raggrid.records import TrainingProgress
+from raggrid.records import StepRecord, TrainingProgress
 from raggrid.store.files import Location, files_at
 from raggrid.store.run_layout import state
 
@@ -22,4 +22,5 @@ def saved_progress(run: Location, trial_id: str) -> TrainingProgress | None:
 
 def progress_of(metadata: Mapping[str, str]) -> TrainingProgress:
     """The progress in the metadata of a state file."""
-    return TrainingProgress(**json.loads(metadata["progress"]))
+    plain = json.loads(metadata["progress"])
+    return TrainingProgress(**{**plain, "log": tuple(StepRecord(**row) for row in plain.get("log", ()))})

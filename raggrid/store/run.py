@@ -9,7 +9,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from raggrid.records import CurveRecord, LedgerRecord, PipelineRecord, PredictionRecord, QuestionRecord, TrialRecord
+from raggrid.records import (
+    CurveRecord,
+    LedgerRecord,
+    PipelineRecord,
+    PredictionRecord,
+    QuestionRecord,
+    StepRecord,
+    TrialRecord,
+)
 from raggrid.space.search_space import SearchSpace
 from raggrid.store.files import Files, Location, files_at
 from raggrid.store.storage import KEYS
@@ -45,6 +53,11 @@ class Run:
     def curves(self) -> pa.Table:
         """One row per evaluation during training: step, losses, device-seconds by then (`CurveRecord`)."""
         return _facts(self.files, CurveRecord)
+
+    @cached_property
+    def steps(self) -> pa.Table:
+        """One row per logged training step: loss, rates, gradient norms, tokens per second (`StepRecord`)."""
+        return _facts(self.files, StepRecord)
 
     @cached_property
     def pipelines(self) -> pa.Table:

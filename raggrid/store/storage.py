@@ -16,17 +16,19 @@ from raggrid.records import (
     PipelineRecord,
     PredictionRecord,
     QuestionRecord,
+    StepRecord,
     TrainingProgress,
     TrialRecord,
 )
 
-R = TypeVar("R", TrialRecord, CurveRecord, PipelineRecord, PredictionRecord, LedgerRecord, QuestionRecord)
+R = TypeVar("R", TrialRecord, CurveRecord, PipelineRecord, PredictionRecord, LedgerRecord, QuestionRecord, StepRecord)
 Charged = TypeVar("Charged", CurveRecord, LedgerRecord)
 
 # What makes a row the same fact as an earlier one; a ledger slice is never written twice.
 KEYS: Mapping[type, tuple[str, ...]] = {
     TrialRecord: ("trial_id",),
     CurveRecord: ("trial_id", "step"),
+    StepRecord: ("trial_id", "step"),
     PipelineRecord: ("pipeline_id", "split"),
     PredictionRecord: ("pipeline_id", "split", "question_id"),
     LedgerRecord: (),

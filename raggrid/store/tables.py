@@ -21,7 +21,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raggrid.errors import RecordError
-from raggrid.records import CurveRecord, LedgerRecord, PipelineRecord, PredictionRecord, QuestionRecord, TrialRecord
+from raggrid.records import (
+    CurveRecord,
+    LedgerRecord,
+    PipelineRecord,
+    PredictionRecord,
+    QuestionRecord,
+    StepRecord,
+    TrialRecord,
+)
 from raggrid.space.search_space import SearchSpace
 from raggrid.space.yaml_io import dump_space, recorded_space
 from raggrid.store.files import Files, Location, files_at, read_bytes
@@ -33,6 +41,7 @@ T = TypeVar("T")
 TABLES: Mapping[type, str] = {
     TrialRecord: "trials",
     CurveRecord: "curves",
+    StepRecord: "steps",
     PipelineRecord: "pipelines",
     PredictionRecord: "predictions",
     LedgerRecord: "ledger",
@@ -161,21 +170,30 @@ def read(run: Location, record: type[R], **equal: str) -> list[R]:
     ``equal``: columns and their values in the wanted rows; files without such rows are hardly read.
     """
     where = [(name, "=", value) for name, value in equal.items()] or None
-    return latest(_records(_together(files_at(run), table_files(run, record), record, where), record))
+    files = files_at(run)
+    return latest(_records(files, _together(files, table_files(files, record), record, where), record))
 
 
 def read_unseen(run: Location, record: type[R], seen: set[str]) -> list[R]:
     """The rows of the files of a table that are not in ``seen``, which they are put into: for a table that grows."""
     files = files_at(run)
     parts = sorted(_parts(files, record) - seen)
-    rows = _records(_together(files, parts, record), record)
+    rows = _records(files, _together(files, parts, record), record)
     seen.update(parts)
     return rows
 
 
-def _records(table: pa.Table, record: type[R]) -> list[R]:
+def _records(files: Files, table: pa.Table, record: type[R]) -> list[R]:
+    """The rows as records. Raises `RecordError` for a word that this release does not know."""
     hints = {name: typing.get_origin(hint) or hint for name, hint in typing.get_type_hints(record).items()}
     made = {name: make for name, make in hints.items() if make is tuple or _is_enum(make)}
+    for name, words in made.items():
+        unknown = set() if words is tuple else set(table[name].unique().to_pylist()) - {str(word) for word in words}
+        if unknown:
+            raise RecordError(
+                f"{files}/{TABLES[record]}: column {name}: got '{min(unknown)}'; expected one of {', '.join(words)}. A "
+                "newer raggrid wrote this: update raggrid."
+            )
     return [record(**{**row, **{name: make(row[name]) for name, make in made.items()}}) for row in table.to_pylist()]
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from raggrid.errors import RecordError, listed
 from raggrid.identity import Contents
 from raggrid.records import CurveRecord, PipelineRecord, TrialRecord
-from raggrid.space.schema import CONTENT, flat
+from raggrid.space.schema import CONTENT, WITHOUT_EFFECT, flat
 from raggrid.space.search_space import SearchSpace
 from raggrid.study.rounds import HalvingGroup
 from raggrid.study.state import StudyState
@@ -16,8 +16,8 @@ from raggrid.study.state import StudyState
 # What does not change a single number of a study may differ from session to session. Where data and models are stored
 # is among it: their contents are compared.
 FREE = (
-    "schema_version", "data.folder", *CONTENT, "resources.max_concurrent_trials", "resources.dollars_per_device_hour",
-    "resources.wait_minutes",
+    "schema_version", "data.folder", *CONTENT, *WITHOUT_EFFECT, "resources.max_concurrent_trials",
+    "resources.dollars_per_device_hour", "resources.wait_minutes",
 )  # fmt: skip
 FREE_SECTIONS = ("budget.", "checkpoints.")
 # Lists to which ``--extend`` may add; what is new is run, and nothing else.

@@ -21,12 +21,16 @@ class IndexTask:
 
 @dataclass(frozen=True)
 class PhaseTask:
-    """Train one phase run, up to ``pause_at`` where that is given. ``search`` names the `PhaseSearch` it belongs to."""
+    """Train one phase run, up to ``pause_at`` where that is given. ``search`` names the `PhaseSearch` it belongs to.
+
+    ``measure_first``: whether the objective is measured before the first step too.
+    """
 
     key: str
     search: str
     run: PhaseRun
     pause_at: int | None = None
+    measure_first: bool = False
     kind: str = "phase"
 
     @property

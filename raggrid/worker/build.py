@@ -12,7 +12,7 @@ import torch
 from raggrid.data.checked import data_of
 from raggrid.data.folder import Dataset
 from raggrid.finetune.known_scores import KnownScores
-from raggrid.finetune.trainer import TrainTask
+from raggrid.finetune.train_task import TrainTask
 from raggrid.finetune.workers import Worker
 from raggrid.identity import scoring_key
 from raggrid.rag.adapters import add_embedder_lora, add_lora, load_tuned, load_tuned_embedder
@@ -85,6 +85,7 @@ def train_task(run: Files, task: PhaseTask, worker: Worker) -> TrainTask:
         files=run,
         trial_id=task.trial_id,
         pause_at=task.pause_at,
+        measure_first=task.measure_first,
         negatives=_negatives(run) if phase.needs_labels and space.training.labels.hard_negatives else {},
         known=KnownScores(run, scored(upstream, scoring_key(space))) if frozen_generator else None,
     )

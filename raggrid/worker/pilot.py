@@ -180,16 +180,15 @@ def _measure(run: Files, phase: str) -> Sample:
     _together[0].wait(WAIT_SECONDS)
     about, space = PHASES[phase], inputs(run)[0]
     rates = (RATE if about.trains_embedder else None, RATE if about.trains_generator else None)
-    length = space.training.labels.steps if about.needs_labels else space.training.rag.steps
     search = next(search for search in study_graph(space).searches.values() if search.phase == phase)
-    task = PhaseTask(phase, search.name, PhaseRun(phase, search.loss, 0, *rates, length))
+    task = PhaseTask(phase, search.name, PhaseRun(phase, search.loss, 0, *rates, search.max_steps))
     worker, clock = _worker(space), _clock(space)
     began = clock()
     if worker.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     trainer = Trainer(train_task(run, task, worker), worker)
     startup = clock() - began
-    count = max(2, min(length, LABEL_STEPS if about.needs_labels else RAG_STEPS))
+    count = max(2, min(search.max_steps, LABEL_STEPS if about.needs_labels else RAG_STEPS))
     ticks, on_the_wall = [clock()], time.perf_counter()
     for step in range(count):
         trainer.step(step)

@@ -181,7 +181,7 @@ def _run_phase(run: Files, given: Dispatch, task: PhaseTask, worker: Worker, clo
     try:
         trainer.train()
     finally:
-        meter.read()
+        meter.close()
 
 
 class _Meter:
@@ -189,7 +189,7 @@ class _Meter:
 
     def __init__(self, clock: Clock, trainer: Trainer) -> None:
         self.clock, self.trainer = clock, trainer
-        self.last, self.since = trainer.progress, time.time()
+        self.last, self.since, self.closed = trainer.progress, time.time(), False
 
     def read(self) -> None:
         """Write the slices since the last reading to the ledger."""
@@ -198,19 +198,26 @@ class _Meter:
         self.clock.write()
         self.last, self.since = now, time.time()
 
+    def close(self) -> None:
+        """The last reading, and the logged steps as one file: what a killed process had logged is in its state."""
+        self.read()
+        if self.clock.writes and not self.closed:
+            append(self.clock.run, self.last.log)
+            self.closed = True
+
 
 def _recording(run: Files, task: PhaseTask, worker: Worker, meter: _Meter) -> Worker:
     """The worker, its reports and its time kept as rows before anybody acts on them."""
 
     def record(made: Report) -> None:
-        meter.read()
+        meter.read() if made.status == Status.RUNNING else meter.close()
         report = meter.clock.completed(made)
         row = curve_row(task.trial_id, report)
         if worker.is_first and row:
             append(run, [row])
         worker.report(report)
 
-    return replace(worker, report=record)
+    return replace(worker, report=record, saved=meter.read)
 
 
 def _answer_split(run: Files, task: AnswerTask, worker: Worker, clock: Clock) -> None:

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from raggrid.backend.ray.opening import opened
 from raggrid.backend.ray.search import search
 from raggrid.data.checked import checked_inputs
 from raggrid.records import LedgerRecord, PipelineRecord
@@ -23,6 +22,7 @@ from raggrid.store.files import files_at
 from raggrid.store.progress import saved_progress
 from raggrid.store.run_directory import RunDirectory
 from raggrid.store.tables import read
+from raggrid.worker.opening import opened
 from tests.conftest import SpaceMaker
 from tests.processes import (
     charged,

@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from raggrid.analysis.recommend import recommend
-from raggrid.backend.ray.opening import opened, write_identity
 from raggrid.backend.ray.search import search
 from raggrid.data.checked import SIDES, checked_inputs
 from raggrid.errors import RecordError
@@ -22,6 +21,7 @@ from raggrid.space.yaml_io import load_space
 from raggrid.store.run_directory import RunDirectory
 from raggrid.store.tables import read, read_environment, read_space, table_files
 from raggrid.study.controller import Controller
+from raggrid.worker.opening import opened, write_identity
 from tests.trials import done
 
 ASSETS = Path(__file__).parents[1] / "assets"

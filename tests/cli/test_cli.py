@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from tests.records import made_run, made_space
 from tests.studies import WINNERS, answers, study
 
 RAGGRID = str(Path(sys.executable).parent / "raggrid")
-VERBS = ("search", "plan", "recommend", "frontier", "report", "import", "demo", "simulate")
+VERBS = ("search", "train", "plan", "recommend", "frontier", "report", "import", "demo", "simulate")
 LLAMA = ["--set", "models.embedder=BAAI/bge-base-en-v1.5", "--set", "models.dtype=bfloat16",
          "--set", "models.generator=meta-llama/Llama-3.1-8B-Instruct"]  # fmt: skip
 # Runs a verb; its exit code, or what it imported though it must do without.
@@ -115,6 +115,25 @@ def test_help_lists_the_verbs_and_version_prints() -> None:
 def probed(*words: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", PROBE, *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("recommend", "bucket:///x"),
+        ("frontier", "bucket:///x"),
+        ("report", "bucket:///x"),
+        ("import", "paper", "--dataset", "popqa", "--run", "bucket:///x"),
+        ("simulate", "SPACE", "--curves", "bucket:///x"),
+        ("search", "SPACE", "--run", "bucket:///x"),
+        ("train", "SPACE", "--phase", "generator_rag", "--generator-lr", "1e-4", "-o", "bucket:///x"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_an_address_keeps_all_its_slashes(words: Sequence[str], space: Path) -> None:
+    done = raggrid(*(space if word == "SPACE" else word for word in words))
+    assert done.returncode == 2
+    assert done.stderr.startswith("bucket:///x: got an address of kind 'bucket'; expected a folder.")
 
 
 def test_reading_verbs_import_nothing_heavy(run: Path, space: Path, tmp_path: Path) -> None:

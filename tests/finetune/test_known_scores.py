@@ -13,7 +13,7 @@ import torch
 from raggrid.finetune import known_scores
 from raggrid.finetune.known_scores import KnownScores
 from raggrid.finetune.objectives import RagForward, rag_forward
-from raggrid.finetune.trainer import TrainTask
+from raggrid.finetune.train_task import TrainTask
 from raggrid.identity import scoring_key
 from raggrid.rag.embedder import Embedder
 from raggrid.rag.generator import Generator

@@ -9,6 +9,7 @@ from statistics import fmean
 
 import pytest
 
+from raggrid.data.checked import with_lengths
 from raggrid.errors import InputError
 from raggrid.graph import study_graph
 from raggrid.model_size import ModelSize
@@ -120,7 +121,7 @@ FIGURE_3 = {
 
 def papers_bill(path: Path, times: dict[str, dict[str, float]]) -> dict[str, float]:
     """Node-hours of training every strategy once."""
-    space = load_space(path)
+    space = with_lengths(load_space(path))
     setting = Setting(space, _known(space.models.embedder), _known(space.models.generator), assumed_workload(space),
                       DEVICES["A10"], 4)  # fmt: skip
     units = with_step_seconds(unit_costs(setting), times[space.name], study_graph(space))
@@ -162,5 +163,6 @@ def test_the_papers_studies_differ_in_models_data_and_length_alone() -> None:
             "resources",
         }
         assert other.model_dump(include=same) == first.model_dump(include=same), path
-        assert other.training.labels.steps == other.training.rag.steps == (1427 if "popqa" in path.name else 11306)
+        training = with_lengths(other).training
+        assert training.labels.steps == training.rag.steps == (1427 if "popqa" in path.name else 11306)
         assert path.stem == other.name.removeprefix("paper-")

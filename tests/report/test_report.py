@@ -14,11 +14,12 @@ import pytest
 
 from raggrid.errors import InputError, RecordError
 from raggrid.published.importing import import_results
-from raggrid.records import QuestionRecord
+from raggrid.records import QuestionRecord, StepRecord, TrialRecord
 from raggrid.report.contents import attributed_to, read_study
 from raggrid.report.figures import common_step, response_figures
 from raggrid.report.page import json_for_script, render, write_report
 from raggrid.report.sections import differing, question_texts, strategy_rows
+from raggrid.report.step_curves import step_figures, thinned
 from raggrid.store.tables import append, create_run
 from tests.records import charge, curve, made_space, pipeline, predictions, trial
 
@@ -76,6 +77,7 @@ def run(tmp_path: Path) -> Path:
         if row.status != "stopped":
             append(folder, [curve(row.trial_id, 24, last, 10.0, train_loss=2.0, recall_at_k=0.5)])
         append(folder, [charge("train", 10.0, row.trial_id)])
+        append(folder, [logged(row, step) for step in (1, 8)])
     append(folder, [charge("idle", 3.0)])
     append(folder, [charge("evaluate", 2.0, pipeline_id="joint-rag_token")])
     for strategy, loss, scores in (("baseline", None, [0.0] * 4), ("joint", "rag_token", [1.0, 0.0, 0.5, 0.0])):
@@ -87,6 +89,31 @@ def run(tmp_path: Path) -> Path:
                 for place, row in enumerate(predictions(line, scores))
             ])  # fmt: skip
     return folder
+
+
+def logged(row: TrialRecord, step: int) -> StepRecord:
+    """A step of a trial; the loss of one that diverged is not a number at its end."""
+    embedder, generator = (None if rate is None else rate / step for rate in (row.embedder_lr, row.generator_lr))
+    return StepRecord(
+        trial_id=row.trial_id, step=step, loss=float("nan") if row.status == "diverged" and step > 1 else 3.0 / step,
+        embedder_lr=embedder, generator_lr=generator, embedder_grad_norm=embedder and 2.0,
+        generator_grad_norm=generator and 3.0, tokens_per_second=1e4,
+    )  # fmt: skip
+
+
+def test_logged_steps_are_drawn_without_what_is_not_finite(run: Path) -> None:
+    charts = {figure.name: figure.spec for figure in step_figures(read_study(run))}
+    rows = charts["steps-embedder-labels"]["data"]["values"]
+    assert [(row["trial"], row["step"], row["loss"]) for row in rows] == [
+        ("e1", 1, 3.0),
+        ("e1", 8, 0.375),
+        ("e2", 1, 3.0),
+    ]
+    joint = charts["steps-joint-rag-rag-token"]["data"]["values"][0]
+    assert (joint["norm"], joint["rate"]) == ("2 / 3", "1e-05 / 0.0001")
+    row = read_study(run).steps[0]
+    many = [replace(row, step=step) for step in range(1, 206)]
+    assert (len(thinned(many)), thinned(many)[0].step, thinned(many)[-1].step) == (52, 1, 205)
 
 
 def test_no_text_of_a_study_becomes_markup(run: Path) -> None:
@@ -112,12 +139,14 @@ def test_json_cannot_leave_its_script() -> None:
 def test_every_part_is_on_the_page(run: Path) -> None:
     text = render(read_study(run))
     for title in ("Recommendation", "What was studied", "Strategies", "Cost against quality", "Learning curves",
-                  "Response to the learning rate", "Where the time went", "Where the strategies differ", "All trials",
+                  "Training loss", "Response to the learning rate",
+                  "Where the time went", "Where the strategies differ", "All trials",
                   "The exact search space", "Environment"):  # fmt: skip
         assert f"<h2>{title}</h2>" in text
     charts = re.findall(r'data-chart="([^"]+)"', text)
     assert charts == [
         "frontier", "curves-embedder-labels", "curves-generator-rag-rag-token", "curves-joint-rag-rag-token",
+        "steps-embedder-labels", "steps-generator-rag-rag-token", "steps-joint-rag-rag-token",
         "response-embedder-labels", "response-generator-rag-rag-token", "response-joint-rag-rag-token", "ledger",
     ]  # fmt: skip
     assert all(f'id="{name}"' in text for name in charts)
@@ -206,7 +235,7 @@ def test_a_browser_draws_every_chart_without_network_or_complaint(run: Path, tmp
     )  # fmt: skip
     assert [line for line in done.stderr.splitlines() if "CONSOLE" in line] == []
     charts = re.findall(r'<div class="chart[^"]*" id="([^"]+)"[^>]*>.*?<svg[^>]*width="(\d+)"', done.stdout, re.S)
-    assert len(charts) == 8
+    assert len(charts) == 11
     assert f'data-drawn="{len(charts)}"' in done.stdout
     # A headless window is never narrower than 500 pixels: the phone's layout, not its width.
     assert all(100 < int(drawn) < max(width, 500) for _, drawn in charts)

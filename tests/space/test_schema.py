@@ -136,7 +136,7 @@ RENAMED = {**RENAMED, "retrieval.temperature": "retrieval.softness"}
 OPEN = """
 import sys
 from pathlib import Path
-from raggrid.backend.ray.opening import opened
+from raggrid.worker.opening import opened
 from raggrid.data.checked import data_of
 from raggrid.space.yaml_io import load_space
 from raggrid.store.run_directory import RunDirectory

@@ -26,6 +26,7 @@ from raggrid.records import (
     PipelineRecord,
     PredictionRecord,
     QuestionRecord,
+    StepRecord,
     TrainingProgress,
     TrialRecord,
 )
@@ -39,9 +40,14 @@ from raggrid.study.retention import apply_retention
 from tests.records import charge, curve, made_run, made_space, pipeline, predictions, record_run, trial
 
 PIPELINE = pipeline("generator", "rag_token", "test", [1.0], 1.0)
+STEP = StepRecord(
+    trial_id="t1", step=8, loss=2.5, embedder_lr=None, generator_lr=1e-4, embedder_grad_norm=None,
+    generator_grad_norm=3.0, tokens_per_second=1e4,
+)  # fmt: skip
 FACTS: Sequence[
     Sequence[TrialRecord]
     | Sequence[CurveRecord]
+    | Sequence[StepRecord]
     | Sequence[PipelineRecord]
     | Sequence[PredictionRecord]
     | Sequence[LedgerRecord]
@@ -49,6 +55,7 @@ FACTS: Sequence[
 ] = (
     [trial("t1"), trial("t2", error="no memory", objective=None)],
     [curve("t1", 8, 2.0, 3.0, rung=0)],
+    [STEP],
     [PIPELINE],
     predictions(PIPELINE, [1.0, 0.0]),
     [charge("idle", 1.0, None)],
@@ -268,7 +275,7 @@ class RunDirectoryContract(StorageContract):
         assert storage.read(TrialRecord) == RunDirectory(storage.files).read(TrialRecord) == [trial("a")]
 
     def test_a_trial_that_waits_says_how_far_it_has_come(self, storage: RunDirectory) -> None:
-        kept = TrainingProgress(step=8, attempts=3, objective=2.0, paused=True)
+        kept = TrainingProgress(step=8, attempts=3, objective=2.0, paused=True, log=(STEP,))
         leave(storage, "a", kept)
         assert storage.saved("a") == kept
         assert storage.saved("b") is None

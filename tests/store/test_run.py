@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from raggrid.errors import RecordError
-from raggrid.records import CurveRecord
+from raggrid.records import CurveRecord, TrialRecord
 from raggrid.store.run import load_run
+from raggrid.store.run_directory import RunDirectory
 from raggrid.store.tables import TABLES, append, create_run, read, table_files
 from tests.records import charge, curve, made_run, made_space, pipeline, predictions, trial
 from tests.store.memory_files import MemoryFiles
@@ -75,3 +76,16 @@ def test_where_there_is_no_run_is_said_at_once_and_a_damaged_table_later(tmp_pat
     assert len(run.predictions) == 8
     with pytest.raises(RecordError, match=r"curves/.*: unreadable"):
         _ = run.curves
+
+
+def test_a_status_of_a_newer_release_is_refused_by_name(tmp_path: Path) -> None:
+    made_run(tmp_path / "r", LINES)
+    (file,) = (tmp_path / "r" / "trials").iterdir()
+    table = pq.read_table(file)
+    column = table.schema.get_field_index("status")
+    pq.write_table(table.set_column(column, table.schema.field(column), pa.array(["merged"])), file)
+    message = r"r/trials: column status: got 'merged'; expected one of running, .* update raggrid\."
+    with pytest.raises(RecordError, match=message):
+        read(tmp_path / "r", TrialRecord)
+    with pytest.raises(RecordError, match=message):
+        RunDirectory(tmp_path / "r").read(TrialRecord)

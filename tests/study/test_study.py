@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from ray.tune.utils import flatten_dict
 
-from raggrid.backend.ray.opening import restored_from
 from raggrid.records import LedgerRecord, PipelineRecord, Report, Status, TrialRecord
 from raggrid.space.rates import middle_out, rungs
 from raggrid.space.settings import EarlyStopping
@@ -18,6 +17,7 @@ from raggrid.store.tables import append, read
 from raggrid.study.controller import Controller
 from raggrid.study.state import StudyState
 from raggrid.study.tasks import Dispatch, IndexTask, PhaseTask, Task, from_config, from_metrics, to_config, to_metrics
+from raggrid.worker.opening import restored_from
 from tests.controllers import EVALUATE, TRAIN, carry_out, new_controller, outcome
 from tests.records import charge, made_space
 

@@ -5,23 +5,21 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from raggrid.backend.ray.cluster import Allocation, connected
-from raggrid.backend.ray.opening import opened, write_identity
 from raggrid.backend.ray.run_trials import run_trials
 from raggrid.data.checked import prepared_inputs
-from raggrid.data.folder import Dataset
 from raggrid.display_names import told_precision, told_prompt
 from raggrid.errors import StudyError, StudyInterrupted
 from raggrid.evaluation.prompt_fit import prompt_fit
-from raggrid.records import Closing, LedgerRecord, QuestionRecord, Status
+from raggrid.records import Closing, LedgerRecord, Status
 from raggrid.space.search_space import SearchSpace
 from raggrid.store.files import Location, files_at
 from raggrid.store.run_directory import RunDirectory
 from raggrid.store.sessions import Session, claimed, forget_session, killed_session, session
 from raggrid.store.storage import is_full_disk
-from raggrid.store.tables import check_free, create_run
+from raggrid.store.tables import check_free
 from raggrid.study import ledger
 from raggrid.study.budget import BudgetClock
 from raggrid.study.controller import Controller
@@ -29,6 +27,7 @@ from raggrid.study.events import Observer
 from raggrid.study.ledger import Account
 from raggrid.study.state import StudyState
 from raggrid.worker.environment import environment
+from raggrid.worker.opening import begin, opened, write_identity
 
 
 def search(
@@ -78,8 +77,7 @@ def search(
             if not storage.is_begun():  # another search may have begun it meanwhile
                 noted = environment(space, data, allocation.device_types, fit)
                 say(f"{told_prompt(noted['prompt'])}\n{told_precision(noted['precision'])}")
-                create_run(storage.files, space, noted)
-                storage.append(list(asked(data)))
+                begin(storage, space, data, noted)
             held.enter_context(claimed(storage.files))
         state = opened(storage, space, data, extend=extend)
         write_identity(storage, state, data)
@@ -142,14 +140,6 @@ def _budget_clock(controller: Controller, now: Session) -> BudgetClock:
         controller.state.space.budget, now.devices, now.began, time.time, resources.dollars_per_device_hour,
         used, ledger.wall_seconds(rows, now.devices),
     )  # fmt: skip
-
-
-def asked(data: Dataset) -> Iterator[QuestionRecord]:
-    """The questions that pipelines will answer, for the records."""
-    for split, questions in data.splits.items():
-        if split != "train":
-            for row in questions:
-                yield QuestionRecord(split=split, question_id=row.id, question=row.question, answers=row.answers)
 
 
 def _say_failures(state: StudyState) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from raggrid.backend.simulator.curves import Curves
 from raggrid.backend.simulator.read_curves import read_curves
 from raggrid.backend.simulator.replay import SPLITS, Replay
+from raggrid.data.checked import with_lengths
 from raggrid.errors import DataError
 from raggrid.identity import PhaseRun
 from raggrid.records import Status
@@ -129,7 +130,9 @@ def simulate(space: SearchSpace, curves: Curves | Path | str, *, slots: int | No
 
     Raises:
         DataError: trials of the study have no curve; all that are known by then are listed.
+        SpaceError: a length in epochs, and neither the data nor a limit of its training questions is known.
     """
+    space = with_lengths(space)
     curves = curves if isinstance(curves, Curves) else read_curves(curves)
     slots = slots or space.resources.max_concurrent_trials or curves.slots or 1
     given = _carried_out(space, curves, slots)

@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 from raggrid.data.folder import Dataset
 from raggrid.graph import study_graph
 from raggrid.identity import study_key
-from raggrid.records import CurveRecord, PipelineRecord, TrialRecord
+from raggrid.records import CurveRecord, PipelineRecord, QuestionRecord, TrialRecord
 from raggrid.space.search_space import SearchSpace
 from raggrid.space.yaml_io import as_of
 from raggrid.store.run_directory import RunDirectory
-from raggrid.store.tables import check_free, read_environment, read_space, write_environment, write_space
+from raggrid.store.tables import check_free, create_run, read_environment, read_space, write_environment, write_space
 from raggrid.study.resume import StudyInputs, check_same_study, restored
 from raggrid.study.state import StudyState
 from raggrid.worker.environment import contents_of, identity_record, recorded_contents
+
+
+def begin(run: RunDirectory, space: SearchSpace, data: Dataset, noted: Mapping[str, object]) -> None:
+    """Make a run directory: its identity, its environment as ``noted``, and the questions that pipelines will answer.
+
+    Raises:
+        RecordError: the folder is not empty, or cannot be written.
+    """
+    create_run(run.files, space, noted)
+    run.append(list(_asked(data)))
+
+
+def _asked(data: Dataset) -> Iterator[QuestionRecord]:
+    for split, questions in data.splits.items():
+        if split != "train":
+            for row in questions:
+                yield QuestionRecord(split=split, question_id=row.id, question=row.question, answers=row.answers)
 
 
 def opened(run: RunDirectory, space: SearchSpace, data: Dataset, *, extend: bool) -> StudyState:

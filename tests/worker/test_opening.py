@@ -8,15 +8,15 @@ from unittest.mock import Mock
 
 import pytest
 
-from raggrid.backend.ray import opening
-from raggrid.backend.ray.opening import opened, write_identity
 from raggrid.data.folder import Dataset
 from raggrid.errors import RecordError
 from raggrid.records import Question
 from raggrid.space.yaml_io import load_space
 from raggrid.store.run_directory import RunDirectory
 from raggrid.store.tables import create_run, read_environment, read_space
+from raggrid.worker import opening
 from raggrid.worker.environment import environment
+from raggrid.worker.opening import opened, write_identity
 from tests.rag.test_references import hub_snapshot
 from tests.records import made_space
 

@@ -1,0 +1,37 @@
+"""What a setting can be: kinds of numbers, switches, and a section of settings."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+def number(value: object) -> object:
+    """PyYAML reads ``1e-6`` as a string, and ``True`` is an int: accept the first, refuse the second."""
+    if isinstance(value, bool):
+        raise ValueError("expected a number")
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            raise ValueError("expected a number") from None
+    return value
+
+
+def switch(value: object) -> object:
+    """YAML reads ``on`` and ``off`` as True and False."""
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+
+
+Number = Annotated[float, BeforeValidator(number), Field(allow_inf_nan=False)]
+Positive = Annotated[Number, Field(gt=0.0)]
+Rate = Annotated[Number, Field(gt=0.0, le=1.0)]
+Count = Annotated[int, BeforeValidator(number), Field(ge=1)]
+Natural = Annotated[int, BeforeValidator(number), Field(ge=0)]
+
+
+class Section(BaseModel):
+    """One block of the space: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
