@@ -14,11 +14,12 @@ def batch_positions(num_questions: int, batch_size: int, step: int, seed: int) -
     [0, 1, 2, 3]
     """
     first = step * batch_size
-    return [_position(num_questions, place, seed) for place in range(first, first + batch_size)]
+    return [_position(num_questions, number, seed) for number in range(first, first + batch_size)]
 
 
-def _position(num_questions: int, place: int, seed: int) -> int:
-    epoch, offset = divmod(place, num_questions)
+def _position(num_questions: int, number: int, seed: int) -> int:
+    """The position of the question that is drawn as the ``number``-th, over all epochs."""
+    epoch, offset = divmod(number, num_questions)
     # A generator per (seed, epoch): no state to save, none to restore.
     return int(np.random.default_rng((seed, epoch)).permutation(num_questions)[offset])
 

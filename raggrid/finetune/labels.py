@@ -60,10 +60,10 @@ def mined_negatives(pipeline: Pipeline, questions: Sequence[Question], count: in
     found = pipeline.retrieve([question.question for question in questions], count + SEARCHED_BEYOND)
     mined = {}
     for question, row in zip(questions, found.tolist(), strict=True):
-        near = ((place, pipeline.passages[place]) for place in row)
+        near = ((position, pipeline.passages[position]) for position in row)
         wrong = (
-            place
-            for place, passage in near
+            position
+            for position, passage in near
             if passage.id not in question.context_ids and not contains_answer(passage_text(passage), question.answers)
         )
         mined[question.id] = list(itertools.islice(wrong, count))

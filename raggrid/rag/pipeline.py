@@ -46,17 +46,17 @@ class Pipeline:
         return self.live.index
 
     @property
-    def num_tokens_read(self) -> int:
-        """Tokens that its models have read since they were loaded; what is kept is not read again."""
-        embedder = self.retriever.embedder if isinstance(self.retriever, LiveRetriever) else None
-        return sum(model.num_tokens_read for model in (embedder, self.generator) if model)
-
-    @property
     def required_generator(self) -> Generator:
         """The generator. Raises ValueError when this pipeline was put together without one."""
         if self.generator is None:
             raise ValueError("this pipeline has no generator; expected one to score or write answers.")
         return self.generator
+
+    @property
+    def num_tokens_read(self) -> int:
+        """Tokens that its models have read with gradient so far, padding aside."""
+        embedder = self.embedder.num_tokens_read if isinstance(self.retriever, LiveRetriever) else 0
+        return embedder + (self.generator.num_tokens_read if self.generator else 0)
 
     def retrieve(self, questions: Sequence[str], k: int) -> npt.NDArray[np.int64]:
         """(N, k) positions in ``passages``, best first."""

@@ -44,7 +44,7 @@ def model_size(reference: str) -> ModelSize | None:
     """The size of a model, or None where nothing on this machine tells it.
 
     Raises:
-        ModelError: a path that is not there, or a file that is no model.
+        ModelError: a path that is not there, or a file that is not a model.
     """
     path = locate(reference)
     if path is None and (snapshot := cached_snapshot(reference)) and list(snapshot.glob("*.safetensors")):

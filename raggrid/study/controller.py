@@ -18,7 +18,7 @@ from raggrid.study.state import StudyState
 from raggrid.study.tasks import AnswerTask, IndexTask, PhaseTask, Task
 
 CRASHED = "The worker process died (killed, or out of memory). See Ray's logs; lower the batch or the passages."
-UNENDED = (Status.INTERRUPTED, Status.BLOCKED, Status.PAUSED)  # no end: a later start goes on
+UNENDED = (Status.INTERRUPTED, Status.BLOCKED, Status.PAUSED)  # not an end: a later start continues
 
 
 @dataclass
@@ -183,7 +183,7 @@ class Controller:
         return self.state.space.early_stopping.rungs == "synchronous"
 
     def keep_row(self, row: TrialRecord) -> None:
-        """Write a trial's record, then drop what only its going on would have needed."""
+        """Write a trial's record, then drop what only its continuation would have needed."""
         self.records.append([row])
         self.state.add_trial(row)
         if row.status == Status.COMPLETED:
@@ -201,7 +201,7 @@ class Controller:
         return bool(names) and self.broken is None
 
     def stop_at_checkpoint(self, *trial_ids: str) -> None:
-        """Record trials that wait at their checkpoint, or were cut off there, as stopped; from curves and ledger."""
+        """Record trials that wait at their checkpoint, or were ended there, as stopped; from curves and ledger."""
         if not trial_ids:
             return
         curves = self.records.of_trials(CurveRecord, trial_ids)
@@ -220,7 +220,7 @@ class Controller:
 
     def _keep_pipeline(self, task: AnswerTask, report: Report) -> None:
         state = self.state
-        if self.clock and task.same_generator is None:  # one that takes answers over says little about others
+        if self.clock and task.same_generator is None:  # one that reuses answers says little about others
             self.clock.answer_seconds.append(self.now() - self.started_at[task.key])
         sides = (task.embedder_trial_id, task.generator_trial_id)
         embedder, generator = (state.trials[name] if name else None for name in sides)

@@ -27,13 +27,13 @@ class Facts:
     def add_trial(self, row: TrialRecord) -> None:
         """A trial's record; a later one of the same trial supersedes it."""
         earlier = self.trials.get(row.trial_id)
-        if earlier is not None and (place := _place(earlier)) is not None:
+        if earlier is not None and (entry := _entry(earlier)) is not None:
             ranked = self.ranked(earlier)
-            del ranked[bisect_left(ranked, place)]
+            del ranked[bisect_left(ranked, entry)]
         self.trials[row.trial_id] = row
         self._by_search.setdefault(self._key_of(row), {})[row.trial_id] = row
-        if (place := _place(row)) is not None:
-            insort(self.ranked(row), place)
+        if (entry := _entry(row)) is not None:
+            insort(self.ranked(row), entry)
 
     def trials_of(self, name: str, seed: int) -> list[TrialRecord]:
         """The finished trials of a search."""
@@ -50,13 +50,13 @@ class Facts:
         return self.graph.search_of(row.phase, row.loss), row.seed
 
     def ended(self, name: str) -> TrialRecord | None:
-        """The record of a trial that is not to go on; one that a used-up budget cut short is."""
+        """The record of a trial that will not continue. One that ended with the budget will: None."""
         row = self.trials.get(name)
         return None if row is None or row.status == Status.OVER_BUDGET else row
 
 
-def _place(row: TrialRecord) -> tuple[float, str] | None:
-    """Where a trial stands among those that may win; None for one that may not."""
+def _entry(row: TrialRecord) -> tuple[float, str] | None:
+    """What a trial is ranked by among those that may win; None for one that may not."""
     if row.status != Status.COMPLETED or row.objective is None or not math.isfinite(row.objective):
         return None
     return row.objective, row.trial_id

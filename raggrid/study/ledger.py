@@ -96,7 +96,7 @@ def whole_trial(report: Report, own: Sequence[LedgerRecord], wall_seconds: float
 
 
 def stopped_trial(last: CurveRecord, own: Sequence[LedgerRecord]) -> Charged:
-    """A trial that is not to go on from its checkpoint, which it saved with ``last``."""
+    """A trial that will not continue from its checkpoint, which it saved with ``last``."""
     return Charged(
         train=last.device_seconds,
         evaluate=_sum(own, Category.EVALUATE),

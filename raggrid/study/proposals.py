@@ -1,7 +1,7 @@
 """Learning rates that Optuna's TPE proposes, in batches: the one owner of optuna.
 
 Each batch depends on the outcomes of the earlier ones alone, never on the order in which trials ended, so that the
-same records propose the same rates: a study can be cut anywhere and continued.
+same records propose the same rates: a study can be stopped anywhere and continued.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ class SearchProgress:
     rejected: list[str] = field(default_factory=list)
     runs: dict[str, PhaseRun] = field(default_factory=dict)
     """The phase runs known so far, by trial id."""
-    cut: bool = False
+    settled_by_budget: bool = False
     """Whether it was settled while the budget let nothing more start."""
 
     def drop_waiting(self, *, training_only: bool) -> None:
@@ -220,7 +220,7 @@ def _known_beyond(search: PhaseSearch, facts: Facts, runs: Mapping[str, PhaseRun
 
 
 def _training(progress: SearchProgress, search: PhaseSearch, facts: Facts) -> list[Task]:
-    """The runs that have not ended, as tasks. With synchronous rungs only up to the next rung of the hindmost."""
+    """The runs that have not ended, as tasks. With synchronous rungs only up to the next rung of the lowest."""
     unfinished = [name for name in progress.runs if facts.ended(name) is None]
     stopping = facts.space.early_stopping
     levels = rungs(search.max_steps, stopping)
@@ -228,13 +228,13 @@ def _training(progress: SearchProgress, search: PhaseSearch, facts: Facts) -> li
     if not unfinished or not halving:
         return [PhaseTask(name, search.name, progress.runs[name]) for name in unfinished]
     reached = {name: max((s for s in facts.measured.get(name, {}) if s in levels), default=0) for name in unfinished}
-    hindmost = min(reached.values())
-    there = [name for name in unfinished if reached[name] == hindmost]
-    if hindmost:
-        kept = _survivors(progress, facts, hindmost)
+    lowest = min(reached.values())
+    there = [name for name in unfinished if reached[name] == lowest]
+    if lowest:
+        kept = _survivors(progress, facts, lowest)
         progress.rejected = [name for name in there if name not in kept]
         there = [name for name in there if name in kept]
-    following = next((level for level in levels if level > hindmost), None)
+    following = next((level for level in levels if level > lowest), None)
     return [PhaseTask(name, search.name, progress.runs[name], pause_at=following) for name in there]
 
 

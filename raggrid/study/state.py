@@ -46,9 +46,9 @@ class StudyState:
     def __post_init__(self) -> None:
         self.facts = Facts(self.space, self.graph, self.key)
         self._keys = self.graph.keys()
-        self._rank = {key: place for place, key in enumerate(self._keys)}
+        self._rank = {key: position for position, key in enumerate(self._keys)}
         self._urgent = self.graph.by_urgency()
-        self._urgency = {key: place for place, key in enumerate(self._urgent)}
+        self._urgency = {key: position for position, key in enumerate(self._urgent)}
         self._dependents = self.graph.dependents()
         self._answers = AnswerQueue(self.graph, self.splits)
         self.restart()
@@ -119,8 +119,8 @@ class StudyState:
     def _reopen(self) -> None:
         """There is time to train after all: what was settled for want of it is open again."""
         for key, progress in self.progress.items():
-            if progress.cut:
-                progress.outcome, progress.cut = OPEN, False
+            if progress.settled_by_budget:
+                progress.outcome, progress.settled_by_budget = OPEN, False
                 self._outcomes[key] = progress.outcome
 
     # What can be done
@@ -180,7 +180,7 @@ class StudyState:
                 continue
             next_round(progress, self.facts, self._outcomes, self.failed, closed=self.closed)
             self._outcomes[key] = progress.outcome
-            progress.cut = progress.outcome.settled and self.closed != Closing.NOTHING
+            progress.settled_by_budget = progress.outcome.settled and self.closed != Closing.NOTHING
             self._take_in(key, progress)
             if progress.outcome.settled:
                 for other in self._dependents.get(key, ()):

@@ -44,7 +44,7 @@ class AnswerTask:
     """Answer one split with one pipeline; a None trial id stands for the un-tuned model.
 
     ``same_generator``: a pipeline with the same generator that has answered this split. Where both read the same
-    passages its answers are taken over.
+    passages its answers are reused.
     """
 
     key: str

@@ -62,7 +62,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Answering:
-    """What one process measured of answering: seconds a question, and of loading."""
+    """What one process measured of answering: seconds per question, and of loading."""
 
     answer_seconds: float
     startup_seconds: float
@@ -93,11 +93,11 @@ def pilot(space: SearchSpace) -> UnitCosts:
         fmean(row.startup_seconds for row in answers),
         index_seconds,
         {phase: max(row.peak_bytes for row in rows) for phase, rows in samples.items()},
-        f"measured here, {slots} trial{'s' if slots > 1 else ''} at once{_told_of_others(samples)}",
+        f"measured here, {slots} trial{'s' if slots > 1 else ''} at once{_note_on_others(samples)}",
     )
 
 
-def _told_of_others(samples: Mapping[str, Sequence[Sample]]) -> str:
+def _note_on_others(samples: Mapping[str, Sequence[Sample]]) -> str:
     """A warning where other programs took part of the cores: a study beside them takes longer by as much."""
     shares = [sample.granted for rows in samples.values() for sample in rows]
     share = fmean(shares) if shares else 1.0

@@ -140,7 +140,7 @@ def _embed_corpus(run: Files, worker: Worker, clock: Clock) -> None:
         texts = [passage_text(passage) for passage in data.passages]
         # Texts of like length together, and the parts of all workers put back in the corpus's order.
         mine = shard(list(range(len(texts))), worker.rank, worker.world_size)
-        parts = worker.gather((mine, embedder.encode_passages([texts[place] for place in mine])))
+        parts = worker.gather((mine, embedder.encode_passages([texts[position] for position in mine])))
         if worker.is_first:
             vectors = _in_order(len(texts), parts)
             _save_negatives(run, embedder, vectors)
@@ -229,11 +229,11 @@ def _answer_split(run: Files, task: AnswerTask, worker: Worker, clock: Clock) ->
         pipeline = pipeline_of(space, data, LiveRetriever(embedder, passage_index(run)), generator)
     with clock.during(Category.EVALUATE):
         questions = data.splits[task.split]
-        mine = [questions[place] for place in shard(list(range(len(questions))), worker.rank, worker.world_size)]
+        mine = [questions[position] for position in shard(list(range(len(questions))), worker.rank, worker.world_size)]
         reads = STRATEGIES[task.strategy].reads_passages
         known = _answers_of(run, task.same_generator, task.split, space.answer_top_k) if task.same_generator else {}
         parts = worker.gather(answer_questions(pipeline, mine, space, with_passages=reads, known=known))
-    order = {question.id: place for place, question in enumerate(questions)}
+    order = {question.id: position for position, question in enumerate(questions)}
     scored = sorted((row for part in parts for row in part), key=lambda row: order[row.question_id])
     if worker.is_first:
         append(run, [_prediction_row(task, row) for row in scored])

@@ -35,6 +35,7 @@ from raggrid.finetune.step_log import is_logged
 from raggrid.finetune.trainer import Trainer
 from raggrid.finetune.workers import Worker
 from raggrid.records import LedgerRecord, Report, StepRecord, TrainingProgress
+from raggrid.space.search_space import SearchSpace
 from raggrid.store.files import files_at
 from raggrid.store.progress import saved_progress
 from raggrid.store.tables import read, table_files
@@ -346,6 +347,11 @@ def test_audit_fails_the_trial_when_a_loss_is_wrong(run: Path, monkeypatch: pyte
     assert "brute-force" in (reports[-1].error or "")
 
 
+def with_batch(space: SearchSpace, size: int) -> SearchSpace:
+    rag = space.training.rag.model_copy(update={"batch_size": size})
+    return space.model_copy(update={"training": space.training.model_copy(update={"rag": rag})})
+
+
 @pytest.mark.parametrize("phase", ["generator_rag", "joint_rag", "closed_book"])
 def test_a_batch_in_several_passes_has_the_same_loss_and_gradients(
     run: Path, phase: str, monkeypatch: pytest.MonkeyPatch
@@ -354,14 +360,14 @@ def test_a_batch_in_several_passes_has_the_same_loss_and_gradients(
 
     def first_step(pass_bytes: float) -> tuple[float, torch.Tensor, int]:
         monkeypatch.setattr(objectives, "PASS_BYTES", pass_bytes)
-        task = train_task(run, phase_task(phase, loss=loss, key="passes"))
-        rag = task.space.training.rag.model_copy(update={"batch_size": 5})
-        space = task.space.model_copy(update={"training": task.space.training.model_copy(update={"rag": rag})})
-        subject = trainer.Trainer(replace(task, space=space), Worker(report=lambda _: None))
+        subject = trainer_for(run, phase_task(phase, loss=loss, key="passes"))
+        subject.task = replace(subject.task, space=with_batch(subject.task.space, 5))
+        monkeypatch.setattr(subject.optimizer, "step", lambda: None)
+        monkeypatch.setattr(subject.optimizer, "zero_grad", lambda **_: None)
         with monkeypatch.context() as patched:
             counted = Mock(side_effect=objectives.rag_forward)
             patched.setattr(trainer, "rag_forward", counted)
-            value = float(subject._backward(range(5), audited=True))
+            value = subject.step(0).loss
         gradients = [p.grad.flatten() for p in subject.trained.values() if p.grad is not None]
         return value, torch.cat(gradients), counted.call_count
 

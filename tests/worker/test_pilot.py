@@ -8,7 +8,7 @@ import pytest
 
 from raggrid.data.checked import checked_inputs
 from raggrid.graph import study_graph
-from raggrid.worker.pilot import Sample, _told_of_others, of_one_worker, phases_of, pilot, trials_at_once
+from raggrid.worker.pilot import Sample, _note_on_others, of_one_worker, phases_of, pilot, trials_at_once
 from tests.conftest import SpaceMaker
 from tests.records import made_space
 
@@ -52,6 +52,6 @@ def test_one_of_several_workers_gets_its_share() -> None:
 
 def test_a_busy_machine_is_told() -> None:
     alone, crowded = (Sample((1.0, 1.0), 1.0, 1.0, 1e9, granted) for granted in (0.98, 0.52))
-    assert _told_of_others({"joint_rag": [alone, alone]}) == ""
-    assert "other programs left them 75% of their cores" in _told_of_others({"joint_rag": [alone, crowded]})
-    assert _told_of_others({}) == ""
+    assert _note_on_others({"joint_rag": [alone, alone]}) == ""
+    assert "other programs left them 75% of their cores" in _note_on_others({"joint_rag": [alone, crowded]})
+    assert _note_on_others({}) == ""

@@ -103,7 +103,7 @@ class GroupTrial(tune.Trainable):
             self.error = error
 
     def step(self) -> dict[str, Any]:
-        """The next report. Being asked for it means that Tune lets the trial go on after the last one."""
+        """The next report. Being asked for it means that Tune lets the trial continue after the last one."""
         from raggrid.worker.run_task import failure
 
         if self.thread is None:

@@ -59,7 +59,7 @@ class PhaseScheduler(FIFOScheduler):
             halving.on_trial_add(None, _named(task.key))
 
     def judge(self, task: Task, report: Report) -> Status | None:
-        """Why a task is to stop after this report; None where it goes on, or has ended by itself."""
+        """Why a task is to stop after this report; None where it continues, or has ended by itself."""
         if report.status != Status.RUNNING:
             return None
         if (halving := self._of(task)) and _stops(halving, task.key, report.step, report.objective):
