@@ -88,10 +88,10 @@ def _retrieved(pipeline: Pipeline, phase: Phase, questions: Sequence[Question], 
 
 
 def questions_per_pass(pipeline: Pipeline, phase: Phase, space: SearchSpace, at_most: int) -> int:
-    """How many questions to pass through a generator that trains at once: all on a GPU; on a CPU as many as keep its
-    activations within `PASS_BYTES`, since more at once are no faster there."""
+    """How many questions to pass through a generator at once: all on a GPU; on a CPU as many as keep the activations
+    within `PASS_BYTES`, since more at once are no faster there."""
     generator = pipeline.required_generator
-    if not phase.trains_generator or generator.device.type != "cpu":
+    if generator.device.type != "cpu":
         return at_most
     config = generator.model.config.get_text_config()
     per_token = ACTIVATION_BYTES * config.hidden_size * config.num_hidden_layers

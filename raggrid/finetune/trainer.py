@@ -175,7 +175,8 @@ class Trainer:
 
     def _rag_backward(self, mine: Sequence[Question], batch_size: int, audited: bool) -> Tensor:
         """The loss, summed over passes of a few questions each; so are their gradients."""
-        size = questions_per_pass(self.task.pipeline, self.phase, self.task.space, len(mine))
+        trains = self.phase.trains_generator
+        size = questions_per_pass(self.task.pipeline, self.phase, self.task.space, len(mine)) if trains else len(mine)
         parts = (mine[start : start + size] for start in range(0, len(mine), size))
         return torch.stack([self._pass_backward(part, batch_size, audited) for part in parts]).sum()
 

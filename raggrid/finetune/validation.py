@@ -12,7 +12,7 @@ from raggrid.evaluation.metrics import recall_at_k
 from raggrid.finetune.batches import shard
 from raggrid.finetune.known_scores import KnownScores
 from raggrid.finetune.labels import LabelledPair, labelled_pairs
-from raggrid.finetune.objectives import labels_forward, rag_forward
+from raggrid.finetune.objectives import labels_forward, questions_per_pass, rag_forward
 from raggrid.finetune.workers import Worker
 from raggrid.rag.pipeline import Pipeline
 from raggrid.records import Question
@@ -79,7 +79,7 @@ def _rag_total(
 ) -> torch.Tensor:
     frozen = replace(phase, trains_embedder=False, trains_generator=False)
     total = torch.zeros(2, dtype=torch.float64)
-    size = space.training.rag.batch_size
+    size = questions_per_pass(pipeline, phase, space, space.training.rag.batch_size)
     for start in range(0, len(questions), size):
         part = questions[start : start + size]
         forward = rag_forward(
