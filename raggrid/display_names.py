@@ -11,8 +11,8 @@ from raggrid.strategies import STRATEGIES
 
 
 def label(metric: str) -> str:
-    """The printed name of a metric."""
-    return METRICS[metric].label
+    """The printed name of a metric; a user's own is printed under its own."""
+    return METRICS[metric].label if metric in METRICS else metric
 
 
 def recall_label(k: int) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, Protocol
 
-from raggrid.records import PipelineRecord
+from raggrid.records import PipelineRecord, score_of
 from raggrid.searches import PhaseSearch, phase_search
 from raggrid.space.search_space import SearchSpace
 from raggrid.strategies import PHASES, STRATEGIES, Strategy, search_name, selected_as, strategy_loss
@@ -264,4 +264,4 @@ def _selection(search: PhaseSearch, rag_loss: str) -> PipelinePlan:
 def selection_order(answer: PipelineRecord, metric: str, objective: float) -> tuple[float, float, float, str]:
     """What finalists are sorted by, the winner first: validation ``metric``, the other metric, the objective."""
     other = answer.f1 if metric == "exact_match" else answer.exact_match
-    return (-(getattr(answer, metric) or 0.0), -other, objective, answer.pipeline_id)
+    return (-(score_of(answer, metric) or 0.0), -other, objective, answer.pipeline_id)

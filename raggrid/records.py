@@ -186,7 +186,8 @@ class CurveRecord:
 class PipelineRecord:
     """One evaluated pipeline on one split; a ``None`` trial id is the un-tuned model.
 
-    Scores are means over questions; None where the study is older than the metric.
+    Scores are means over questions; None where the study is older than the metric. ``custom_scores``: those of the
+    user's own metrics, by name.
     """
 
     pipeline_id: str
@@ -214,11 +215,15 @@ class PipelineRecord:
     recall_at_5: float | None = None
     recall_at_10: float | None = None
     recall_at_20: float | None = None
+    custom_scores: Mapping[str, float | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PredictionRecord:
-    """One answered question; ``recall_at_k`` is None for a question without context labels."""
+    """One answered question; ``recall_at_k`` is None for a question without context labels.
+
+    ``custom_scores``: the scores in the user's own metrics, by name.
+    """
 
     pipeline_id: str
     strategy: str
@@ -238,6 +243,12 @@ class PredictionRecord:
     recall_at_5: float | None = None
     recall_at_10: float | None = None
     recall_at_20: float | None = None
+    custom_scores: Mapping[str, float | None] = field(default_factory=dict)
+
+
+def score_of(row: PipelineRecord | PredictionRecord, metric: str) -> float | None:
+    """The score in a built-in metric or one of the user's own; None where the row has none."""
+    return row.custom_scores[metric] if metric in row.custom_scores else getattr(row, metric, None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 from raggrid.analysis.results import Results, StrategyResult
 from raggrid.display_names import label
-from raggrid.evaluation.metrics import METRICS
 from raggrid.strategies import STRATEGIES
 
 
@@ -62,8 +61,8 @@ def _constant(results: Sequence[Results]) -> ConstantAnswer | None:
     answers = tuple(dict.fromkeys(str(answer) for scored, _ in found for answer in scored["answers"].values()))
     scores = {
         name: sum(float(scored[name]) * size for scored, size in found) / total
-        for name in METRICS
-        if all(name in scored for scored, _ in found)
+        for name in found[0][0]
+        if name != "answers" and all(name in scored for scored, _ in found)
     }
     return ConstantAnswer(answers, scores["exact_match"], scores["f1"], scores)
 

@@ -23,7 +23,6 @@ from raggrid.analysis.rule import InHand
 from raggrid.analysis.search_curves import SearchCurve, search_curves
 from raggrid.display_names import display_name
 from raggrid.errors import InputError
-from raggrid.evaluation.metrics import MetricName
 from raggrid.store.files import Location
 from raggrid.strategies import STRATEGIES
 
@@ -93,7 +92,7 @@ class _Study:
 def frontier(
     run_dirs: Sequence[Location],
     *,
-    metric: MetricName = "f1",
+    metric: str = "f1",
     cost: CostBasis | None = None,
     margin: float = 0.01,
     confidence: float = 0.95,
@@ -113,7 +112,7 @@ def frontier(
 
     Args:
         run_dirs: run directories; each keeps its own frontier, for comparison side by side.
-        metric: the quality.
+        metric: the quality, as in `recommend`.
         cost: which of the three costs; by default ``search``, or ``final`` with ``known_learning_rates`` and if an
             imported table has no other.
         margin: the difference that does not matter, a fraction; a picture shows it below the best line.

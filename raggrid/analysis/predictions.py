@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,8 +31,9 @@ class Predictions:
     answered: np.ndarray[Any, Any]
 
 
-def read_answers(run: Location, split: str) -> Predictions:
-    """All scores of a split. Of a question that was answered twice, the last answer counts."""
+def read_answers(run: Location, split: str, custom: Collection[str] = ()) -> Predictions:
+    """All scores of a split, also in the ``custom`` metrics. Of a question that was answered twice, the last answer
+    counts."""
     parts = table_files(run, PredictionRecord)
     table = read_columns(run, parts, PredictionRecord, ["pipeline_id", "seed", "question_id"], split=split)
     indices, names = codes(table, "question_id")
@@ -45,12 +47,19 @@ def read_answers(run: Location, split: str) -> Predictions:
     answered[lines, columns] = True
     # One column after another, so that two are never in memory at once.
     scores = {
-        name: _spread(
-            numbers(read_columns(run, parts, PredictionRecord, [name], split=split), name), lines, columns, shape
-        )
-        for name in METRICS
+        name: _spread(_column(run, parts, split, name, custom), lines, columns, shape) for name in (*METRICS, *custom)
     }
     return Predictions(rows, tuple(names[index] for index in order), scores, answered)
+
+
+def _column(
+    run: Location, parts: Sequence[str], split: str, name: str, custom: Collection[str]
+) -> np.ndarray[Any, Any]:
+    column, key = ("custom_scores", name) if name in custom else (name, None)
+    found: np.ndarray[Any, Any] = numbers(
+        read_columns(run, parts, PredictionRecord, [column], split=split), column, key
+    )
+    return found
 
 
 def _rows(table: Any) -> tuple[np.ndarray[Any, Any], dict[tuple[str, int], int]]:

@@ -20,7 +20,6 @@ from raggrid.analysis.recommendation import Compared, Recommendation, Recommende
 from raggrid.analysis.rule import InHand, paper_rule
 from raggrid.analysis.warnings import warnings_of
 from raggrid.errors import InputError
-from raggrid.evaluation.metrics import MetricName
 from raggrid.store.files import Location
 
 __all__ = ["Compared", "CostBasis", "Recommendation", "Recommended", "TableRow", "recommend"]
@@ -29,7 +28,7 @@ __all__ = ["Compared", "CostBasis", "Recommendation", "Recommended", "TableRow",
 def recommend(
     run_dirs: Sequence[Location],
     *,
-    metric: MetricName = "f1",
+    metric: str = "f1",
     cost: CostBasis | None = None,
     margin: float = 0.01,
     confidence: float = 0.95,
@@ -48,7 +47,7 @@ def recommend(
     Args:
         run_dirs: run directories; several are pooled over the strategies that all of them have: costs are summed, and
             a question that two of them ask counts once.
-        metric: the metric in which strategies are compared.
+        metric: the metric in which strategies are compared: one of `METRICS` or of the study's own ``metrics``.
         cost: the cost that counts for next time; by default ``search``, or ``final`` with ``known_learning_rates`` and
             for an imported table without search costs.
         margin: a difference in the metric that does not matter, in [0, 1].

@@ -66,7 +66,12 @@ class StrategyResult:
 
     def means(self) -> dict[str, float | None]:
         """`mean` of every metric."""
-        return {metric: self.mean(metric) for metric in METRICS}
+        return {metric: self.mean(metric) for metric in dict.fromkeys([*METRICS, *(self.aggregates or self.scores)])}
+
+
+def metrics_of(lines: Sequence[StrategyResult]) -> list[str]:
+    """The metrics that every line has a value in."""
+    return [name for name in lines[0].means() if all(line.mean(name) is not None for line in lines)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +167,8 @@ def load_results(run_dir: Location) -> Results:
     if environment.get("imported"):
         lines = tuple(_imported(row) for row in rows if row.split == split)
     else:
-        candidates, answers = _candidates(graph, rows, trials, space.selection.metric), read_answers(run, split)
+        candidates = _candidates(graph, rows, trials, space.selection.metric)
+        answers = read_answers(run, split, space.custom_metrics)
         winners = {key: [found[0] for found in by_seed.values()] for key, by_seed in candidates.items()}
         lines = tuple(_strategy_results(winners, rows, answers, split))
         if split == "validation":

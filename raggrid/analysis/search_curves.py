@@ -23,7 +23,7 @@ from raggrid.analysis.results import Results, StrategyResult
 from raggrid.costs import spent
 from raggrid.display_names import display_name
 from raggrid.graph import StudyGraph
-from raggrid.records import Status, TrialRecord
+from raggrid.records import Status, TrialRecord, score_of
 from raggrid.strategies import BASELINE, PHASES
 
 WORTHLESS = (Status.DIVERGED, Status.FAILED)
@@ -129,7 +129,7 @@ def _edges(rows: Sequence[TrialRecord], known: Mapping[str, float], untuned: flo
 def _untuned(result: Results, metric: str) -> float:
     """The quality before anything is spent: the un-tuned pipeline's on validation; 0 if it was not answered."""
     rows = [r for r in result.answers if r.strategy == BASELINE and r.split == "validation"]
-    return next((value for row in rows if (value := getattr(row, metric)) is not None), 0.0)
+    return next((value for row in rows if (value := score_of(row, metric)) is not None), 0.0)
 
 
 def _qualities(result: Results, line: StrategyResult, search: str, metric: str) -> dict[str, float]:
@@ -139,7 +139,7 @@ def _qualities(result: Results, line: StrategyResult, search: str, metric: str) 
         for row in result.answers
         if (row.strategy, row.loss, row.split, row.seed) == (*line.key, "validation", line.seeds[0])
         and (name := result.graph.trial_of(search, row)) is not None
-        and (value := getattr(row, metric)) is not None
+        and (value := score_of(row, metric)) is not None
     }
 
 

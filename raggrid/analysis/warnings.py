@@ -12,7 +12,7 @@ from raggrid.analysis.inference.means_only import ASSUMED_QUESTIONS
 from raggrid.analysis.predictions import distinct_passages
 from raggrid.analysis.results import Results, StrategyResult
 from raggrid.display_names import display_name
-from raggrid.records import Status
+from raggrid.records import Status, score_of
 from raggrid.space.rates import rate_text
 
 COLLAPSED = 0.1  # of the passages retrieved before tuning: far fewer than any useful change would leave
@@ -108,7 +108,7 @@ def _optimism(result: Results, metric: str) -> tuple[float, float]:
     gaps, errors = [], []
     for line in result.measured:
         mean = line.mean(metric)
-        before = getattr(line.validation, metric) if line.validation else None
+        before = score_of(line.validation, metric) if line.validation else None
         if line.validation and mean is not None and before is not None:
             gaps.append(before - mean)
             sizes = 1 / line.validation.num_questions + 1 / line.num_questions

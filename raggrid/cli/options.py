@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from raggrid.errors import InputError
-from raggrid.evaluation.metrics import METRICS, MetricName
+from raggrid.evaluation.metrics import METRICS
 
 Cost = Literal["search", "final", "marginal"]
 Model = Literal["generator", "embedder"]
@@ -30,7 +30,12 @@ DeviceHours = Annotated[
 WallHours = Annotated[float | None, typer.Option(metavar="HOURS", help="Budget in hours of wall time.")]
 Dollars = Annotated[float | None, typer.Option(metavar="DOLLARS", help="Budget in dollars; needs a price, see above.")]
 LogCost = Annotated[bool, typer.Option("--log-cost", help="Draw costs on a logarithmic axis.")]
-MetricOption = Annotated[MetricName, typer.Option(metavar="METRIC", help=f"Metric of quality: {', '.join(METRICS)}.")]
+MetricOption = Annotated[
+    str,
+    typer.Option(
+        metavar="METRIC", help=f"Metric of quality: {', '.join(METRICS)}, or one of the space's own ``metrics``."
+    ),
+]
 
 CostOption = Annotated[
     Cost | None,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from raggrid.evaluation.custom_metrics import custom_metrics
 from raggrid.evaluation.few_shot import examples_of
-from raggrid.evaluation.metrics import RECALL_DEPTHS, answer_scores, recall_at_k
+from raggrid.evaluation.metrics import NO_CUSTOM, RECALL_DEPTHS, AnswerScore, answer_scores, recall_at_k
 from raggrid.rag.pipeline import Pipeline
 from raggrid.records import Question
 from raggrid.space.search_space import SearchSpace
@@ -45,7 +46,11 @@ def answer_questions(
         strategy: what reads the passages.
         train: the training questions, from which examples are taken where the strategy shows some.
         known: answers that the same generator gave before; those to equal prompts are reused.
+
+    Raises:
+        InputError: a metric of the user's own cannot be imported, or fails for an answer.
     """
+    custom = custom_metrics(space.custom_metrics)
     asked = [question for question in questions if question.context_ids or not strategy.given_labelled]
     if not asked:
         return []
@@ -65,7 +70,7 @@ def answer_questions(
     answers = [next(later) if answer is None else answer for answer in given]
     kept = max(k, space.retrieval.top_k)
     rows = zip(asked, answers, names, strict=True)
-    return [score(question, answer, ids, k, kept, strategy) for question, answer, ids in rows]
+    return [score(question, answer, ids, k, kept, strategy, custom) for question, answer, ids in rows]
 
 
 def _found(
@@ -91,6 +96,7 @@ def score(
     k: int,
     kept: int | None = None,
     strategy: Strategy = STRATEGIES[BASELINE],
+    custom: Mapping[str, AnswerScore] = NO_CUSTOM,
 ) -> Scored:
     """One prediction against its question's answers and labels.
 
@@ -101,6 +107,7 @@ def score(
         k: how many of them the prompt held.
         kept: how many of them are recorded; by default all.
         strategy: what found them. Recall at other depths is measured where something was retrieved.
+        custom: the user's own metrics by name.
     """
     recall = recall_at_k(found_ids, question.context_ids, k) if found_ids else None
     retrieved = found_ids and not strategy.given_labelled
@@ -108,5 +115,5 @@ def score(
         f"recall_at_{depth}": recall_at_k(found_ids, question.context_ids, depth) if retrieved else None
         for depth in RECALL_DEPTHS
     }
-    scores = {**answer_scores(prediction, question.answers), "recall_at_k": recall, **depths}
+    scores = {**answer_scores(prediction, question.answers, custom), "recall_at_k": recall, **depths}
     return Scored(question.id, prediction, found_ids[:kept], scores)

@@ -3,7 +3,8 @@
 Chinese and Japanese are cut into characters, as MLQA's evaluation cuts Chinese; texts without such characters score as
 they do in SQuAD's.
 
-A further metric is a function, its name and its line of `METRICS` here, and a column in the two tables of records.py.
+A further metric is a function, its name and its line of `METRICS` here, and a column in the two tables of records.py;
+a user's own is named in the space (`metrics`) and recorded in ``custom_scores``.
 """
 
 from __future__ import annotations
@@ -14,16 +15,14 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
-from typing import Literal, NamedTuple, get_args
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from raggrid.records import Question
 
-AnswerMetric = Literal["f1", "exact_match", "contains_answer", "rouge_l"]
-MetricName = Literal[
-    AnswerMetric, "recall_at_k", "recall_at_1", "recall_at_2", "recall_at_5", "recall_at_10", "recall_at_20"
-]
+AnswerScore = Callable[[str, Sequence[str]], float]
+"""A metric of answers: (prediction, accepted answers) -> a score in [0, 1]."""
 RECALL_DEPTHS = (1, 2, 5, 10, 20)  # beside the k of the answer: how far down an embedder has the passages
-ANSWER_METRICS: tuple[str, ...] = get_args(AnswerMetric)
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 # Hiragana and Katakana, Han with its extensions A and B to H, compatibility ideographs: scripts without spaces.
@@ -112,7 +111,7 @@ class Metric(NamedTuple):
     """A metric: its printed name, and its value in [0, 1] for an answer; None for one of retrieval."""
 
     label: str
-    of_answer: Callable[[str, Sequence[str]], float] | None
+    of_answer: AnswerScore | None
 
 
 # By name: the column in records, the value of options and settings, the key in JSON.
@@ -124,20 +123,33 @@ METRICS: Mapping[str, Metric] = {
     "rouge_l": Metric("ROUGE-L", rouge_l),
     **{f"recall_at_{depth}": Metric(f"recall@{depth}", None) for depth in RECALL_DEPTHS},
 }
+ANSWER_METRICS: Mapping[str, AnswerScore] = {name: each.of_answer for name, each in METRICS.items() if each.of_answer}
+NO_CUSTOM: Mapping[str, AnswerScore] = MappingProxyType({})
 
 
-def answer_scores(prediction: str, answers: Sequence[str]) -> dict[str, float | None]:
-    """Every metric of answers, by name."""
-    return {name: metric.of_answer(prediction, answers) for name, metric in METRICS.items() if metric.of_answer}
+def answer_scores(
+    prediction: str, answers: Sequence[str], custom: Mapping[str, AnswerScore] = NO_CUSTOM
+) -> dict[str, float | None]:
+    """Every metric of answers, by name: the built-in ones, then the ``custom`` ones."""
+    return {name: score(prediction, answers) for name, score in {**ANSWER_METRICS, **custom}.items()}
+
+
+def columns_of(scores: Mapping[str, float | None]) -> dict[str, Any]:
+    """Scores by metric as the fields of a record: built-in metrics have columns, the others share ``custom_scores``."""
+    custom = {name: value for name, value in scores.items() if name not in METRICS}
+    return {**{name: value for name, value in scores.items() if name in METRICS}, "custom_scores": custom}
 
 
 def means(rows: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
     """The mean of every metric over the rows that have it; None if none has."""
-    known = {name: [value for row in rows if (value := row.get(name)) is not None] for name in METRICS}
+    names = dict.fromkeys([*METRICS, *(name for row in rows for name in row)])
+    known = {name: [value for row in rows if (value := row.get(name)) is not None] for name in names}
     return {name: fmean(values) if values else None for name, values in known.items()}
 
 
-def constant_answer(train: Sequence[Question], questions: Sequence[Question]) -> dict[str, object]:
+def constant_answer(
+    train: Sequence[Question], questions: Sequence[Question], custom: Mapping[str, AnswerScore] = NO_CUSTOM
+) -> dict[str, object]:
     """What the most frequent answers of the training questions score on ``questions``, alone and taken together.
 
     ``answers``: for each first word of a question (who, where, what ...) the training answer that is most frequent
@@ -150,7 +162,7 @@ def constant_answer(train: Sequence[Question], questions: Sequence[Question]) ->
     overall = Counter(question.answers[0] for question in train)
     best = {opening: found.most_common(1)[0][0] for opening, found in counts.items()}
     given = [best.get(_opening(question), overall.most_common(1)[0][0]) for question in questions]
-    scores = means([answer_scores(answer, row.answers) for answer, row in zip(given, questions, strict=True)])
+    scores = means([answer_scores(answer, row.answers, custom) for answer, row in zip(given, questions, strict=True)])
     return {"answers": best, **{name: mean for name, mean in scores.items() if mean is not None}}
 
 

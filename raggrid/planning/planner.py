@@ -10,6 +10,7 @@ from pathlib import Path
 from raggrid.data.checked import checked_data, prepared_inputs, with_lengths
 from raggrid.display_names import told_precision, told_prompt
 from raggrid.errors import InputError, ModelError
+from raggrid.evaluation.custom_metrics import check_custom_metrics
 from raggrid.evaluation.prompt_fit import PromptFit, prompt_fit
 from raggrid.graph import study_graph
 from raggrid.model_size import ModelSize
@@ -65,13 +66,14 @@ def plan(
         The plan. Its ``pricing`` is None where the models' sizes are not known; ``unpriced_because`` then says why.
 
     Raises:
-        InputError: wrong data, an unknown device or step, a device together with a pilot, or a device that is named
-            and too small.
+        InputError: wrong data, a metric of the user's own that fails, an unknown device or step, a device together with
+            a pilot, or a device that is named and too small.
     """
     if pilot and device:
         raise InputError(f"device: got '{device}' beside a pilot, which measures this machine. Drop one of them.")
     machines = _Machines(device=device, num_devices=num_devices, price=price, pilot=pilot, weight_bits=weight_bits)
     given = seconds_per_step or {}
+    check_custom_metrics(space.custom_metrics)
     if pilot:
         space, _ = prepared_inputs(space, say)
     space = with_lengths(space)

@@ -13,7 +13,6 @@ from raggrid.analysis.results import Results, load_results
 from raggrid.analysis.rule import InHand
 from raggrid.analysis.units import Unit, unit_for
 from raggrid.display_names import display_name
-from raggrid.evaluation.metrics import MetricName
 from raggrid.records import CurveRecord, LedgerRecord, PipelineRecord, StepRecord, TrialRecord
 from raggrid.space.rates import rate_text
 from raggrid.store.files import Location
@@ -43,7 +42,7 @@ class Study:
 class Options(TypedDict, total=False):
     """The options of `recommend` that a report takes."""
 
-    metric: MetricName
+    metric: str
     cost: CostBasis | None
     margin: float
     confidence: float

@@ -29,6 +29,7 @@ FIRST: Mapping[str, object] = json.loads(Path(__file__).with_name("schema_1.json
 ADDED: Mapping[str, object] = {
     "answer.examples": 3,
     "data.sample": "first",
+    "metrics": [],
     "models.question_prompt": None,
     "models.passage_prompt": None,
     "models.truncate_dim": None,

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import fields
 from typing import Annotated, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field, model_validator
 
+from raggrid.evaluation.metrics import ANSWER_METRICS, METRICS
+from raggrid.records import PipelineRecord, PredictionRecord
 from raggrid.space.kinds import Natural, Section
 from raggrid.space.schema import CURRENT
 from raggrid.space.settings import (
@@ -36,6 +40,17 @@ def _readable(version: int) -> int:
     return version
 
 
+# What a metric's name is recorded beside: the columns of these tables.
+TAKEN = {*METRICS, *(each.name for record in (PipelineRecord, PredictionRecord) for each in fields(record))}
+_FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
+
+
+def _function(reference: str) -> str:
+    if not _FUNCTION.fullmatch(reference) or reference.startswith("__main__:"):
+        raise ValueError("expected MODULE:FUNCTION of a module that workers can import, such as my_metrics:score")
+    return reference
+
+
 class SearchSpace(Section):
     """A whole study: data, models, strategies, learning rates and how they are searched."""
 
@@ -49,6 +64,11 @@ class SearchSpace(Section):
     """The strategies to compare, each once. ``closed_book``, ``few_shot`` and ``gold_context`` are controls."""
     losses: Losses = Losses()
     learning_rates: LearningRates = LearningRates()
+    metrics: tuple[Annotated[str, AfterValidator(_function)], ...] = ()
+    """Your own metrics of answers beside F1, exact match and the others, such as ``my_metrics:score``. The function
+    takes the prediction and the list of accepted answers and returns a number from 0 to 1; its name is the metric's.
+    The module is installed, or a file beside the space or in the current folder; on a cluster every node needs it. A
+    study keeps the metrics that it began with: its answers are scored when they are made."""
     retrieval: Retrieval = Retrieval()
     answer: Answer = Answer()
     prompt: Prompt = Prompt()
@@ -74,6 +94,16 @@ class SearchSpace(Section):
     def answer_top_k(self) -> int:
         """Passages in the answering prompt; also the k of the reported recall@k."""
         return self.answer.top_k or self.retrieval.top_k
+
+    @property
+    def custom_metrics(self) -> Mapping[str, str]:
+        """The functions of ``metrics`` by the metrics' names."""
+        return {reference.partition(":")[2]: reference for reference in self.metrics}
+
+    @property
+    def answer_metrics(self) -> tuple[str, ...]:
+        """The names of the metrics of answers, the built-in ones first."""
+        return (*ANSWER_METRICS, *self.custom_metrics)
 
     @property
     def has_joint(self) -> bool:
@@ -123,10 +153,32 @@ def _contradictions(space: SearchSpace) -> Iterator[Contradiction]:
         yield Contradiction(("strategies",), "strategies: got a name twice; expected each once.")
     if len(set(space.seeds)) != len(space.seeds):
         yield Contradiction(("seeds",), f"seeds: got {list(space.seeds)}; expected each once.")
+    yield from _metric_problems(space)
     if space.budget.dollars and not space.resources.dollars_per_device_hour:
         yield Contradiction(
             ("budget.dollars", "resources.dollars_per_device_hour"),
             "budget.dollars: needs resources.dollars_per_device_hour, the price of one device-hour. Add it.",
+        )
+
+
+def _metric_problems(space: SearchSpace) -> Iterator[Contradiction]:
+    names = [reference.partition(":")[2] for reference in space.metrics]
+    for name, reference in space.custom_metrics.items():
+        if name in TAKEN:
+            yield Contradiction(
+                ("metrics",),
+                f"metrics: got '{reference}'; '{name}' is the name of a column of raggrid's. Rename the function.",
+            )
+        if names.count(name) > 1:
+            twice = ", ".join(own for own in space.metrics if own.endswith(f":{name}"))
+            yield Contradiction(
+                ("metrics",), f"metrics: got '{name}' twice ({twice}); expected each name once. Rename a function."
+            )
+    if space.selection.metric not in space.answer_metrics:
+        yield Contradiction(
+            ("metrics", "selection.metric"),
+            f"selection.metric: got '{space.selection.metric}'; expected one of {', '.join(space.answer_metrics)}. "
+            "A metric of your own is listed under metrics.",
         )
 
 

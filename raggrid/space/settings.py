@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationInfo, field_validator
 
-from raggrid.evaluation.metrics import AnswerMetric
 from raggrid.space.kinds import Count, Natural, Number, Positive, Rate, Section, number, switch
 from raggrid.strategies import RAG_LOSSES, STRATEGIES
 
@@ -235,8 +234,9 @@ class Selection(Section):
 
     finalists: Count = 2
     """More finalists find the best ``metric`` more surely and cost more answering."""
-    metric: AnswerMetric = "f1"
-    """Score on validation that picks the winner of a search."""
+    metric: str = "f1"
+    """Score on validation that picks the winner of a search: ``f1``, ``exact_match``, ``contains_answer``, ``rouge_l``
+    or the name of one of ``metrics``."""
 
 
 class Resources(Section):

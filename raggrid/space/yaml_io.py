@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,9 @@ def load_space(
 ) -> SearchSpace:
     """Read a YAML search space, apply ``KEY.SUB=VALUE`` overrides, check it.
 
+    Of a space with metrics of the user's own, modules in the file's folder and in the current one can be imported from
+    then on: both are appended to ``sys.path``.
+
     Args:
         path: the file.
         overrides: those of --set.
@@ -63,7 +67,11 @@ def load_space(
     if not path.is_file():
         raise SpaceError(f"{path}: no such file; expected a search space in YAML.{_similar_file(path)}")
     raw = _parsed(path.read_text(encoding="utf-8", errors="replace"), str(path))
-    return _checked({"name": path.stem, "schema_version": CURRENT, **raw}, str(path), overrides, options or {})
+    space = _checked({"name": path.stem, "schema_version": CURRENT, **raw}, str(path), overrides, options or {})
+    if space.metrics:
+        folders = [str(folder.resolve()) for folder in (path.parent, Path())]
+        sys.path.extend(folder for folder in dict.fromkeys(folders) if folder not in sys.path)
+    return space
 
 
 def recorded_space(text: str, where: str) -> SearchSpace:

@@ -82,10 +82,15 @@ def codes(table: pa.Table, name: str) -> tuple[Any, list[str]]:
     return np.concatenate([np.empty(0, dtype=np.int32), *places]), values
 
 
-def numbers(table: pa.Table, name: str) -> Any:
-    """A numeric column of `read_columns` as (rows,) floats; nan for null."""
-    column = table[name].cast(pa.float64())
+def numbers(table: pa.Table, name: str, key: str | None = None) -> Any:
+    """A numeric column of `read_columns`, or what its maps have under ``key``, as (rows,) floats; nan for null."""
+    column = table[name].cast(pa.float64()) if key is None else values_under(table, name, key)
     return np.concatenate([np.empty(0), *(_floats(chunk) for chunk in column.chunks)])
+
+
+def values_under(table: pa.Table, name: str, key: str) -> pa.ChunkedArray:
+    """What a column of maps has under a key, as a column; null where a row does not have the key."""
+    return pc.map_lookup(table[name], pa.scalar(key), "first")
 
 
 def _floats(chunk: pa.Array) -> Any:

@@ -19,9 +19,12 @@ from raggrid.records import (
     TrialRecord,
 )
 from raggrid.space.search_space import SearchSpace
+from raggrid.store.columns import values_under
 from raggrid.store.files import Files, Location, files_at
 from raggrid.store.storage import KEYS
 from raggrid.store.tables import read_environment, read_space, read_table
+
+CUSTOM = "custom_scores"
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,8 @@ class Run:
     """What is recorded in a run directory. Each part is read when it is first asked for, and then kept.
 
     The columns of a table are the fields of its record class in `raggrid.records`, which says what they mean. One row
-    stands for one fact: where a fact was written again, the row written last counts, in order of first writing.
+    stands for one fact: where a fact was written again, the row written last counts, in order of first writing. In
+    `pipelines` and `predictions` each of the user's own metrics has a column of its name, instead of ``custom_scores``.
     """
 
     files: Files
@@ -62,12 +66,12 @@ class Run:
     @cached_property
     def pipelines(self) -> pa.Table:
         """One row per answered pipeline and split: mean scores in [0, 1], the three costs (`PipelineRecord`)."""
-        return _facts(self.files, PipelineRecord)
+        return _with_custom_metrics(_facts(self.files, PipelineRecord), self.space)
 
     @cached_property
     def predictions(self) -> pa.Table:
         """One row per pipeline, split and question: the answer and its scores in [0, 1] (`PredictionRecord`)."""
-        return _facts(self.files, PredictionRecord)
+        return _with_custom_metrics(_facts(self.files, PredictionRecord), self.space)
 
     @cached_property
     def questions(self) -> pa.Table:
@@ -99,3 +103,10 @@ def _facts(files: Files, record: type) -> pa.Table:
     numbered = table.select(keys).append_column("row", pa.array(np.arange(len(table))))
     ends = numbered.group_by(keys).aggregate([("row", "min"), ("row", "max")])
     return table if len(ends) == len(table) else table.take(ends.sort_by("row_min")["row_max"])
+
+
+def _with_custom_metrics(table: pa.Table, space: SearchSpace) -> pa.Table:
+    found = table.drop_columns([CUSTOM])
+    for name in space.custom_metrics:
+        found = found.append_column(name, values_under(table, CUSTOM, name))
+    return found

@@ -61,6 +61,8 @@ def _field(name: str, hint: Any) -> pa.Field:
     options = [option for option in typing.get_args(hint) if option is not NoneType]
     nullable = NoneType in typing.get_args(hint)
     base = str if _is_enum(hint) else options[0] if nullable else hint
+    if typing.get_origin(hint) is Mapping:
+        return pa.field(name, pa.map_(pa.string(), pa.float64()))
     plain = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
     return pa.field(name, plain[base] if base in plain else pa.list_(pa.string()), nullable=nullable)
 
@@ -186,15 +188,14 @@ def read_unseen(run: Location, record: type[R], seen: set[str]) -> list[R]:
 def _records(files: Files, table: pa.Table, record: type[R]) -> list[R]:
     """The rows as records. Raises `RecordError` for a word that this release does not know."""
     made = {name: make for name, hint in typing.get_type_hints(record).items() if (make := _made_by(hint))}
-    for name, words in made.items():
-        unknown = set() if words is tuple else set(table[name].unique().to_pylist()) - {str(word) for word in words}
-        if unknown:
+    for name, words in ((name, make) for name, make in made.items() if _is_enum(make)):
+        if unknown := set(table[name].unique().to_pylist()) - {str(word) for word in words}:
             raise RecordError(
                 f"{files}/{TABLES[record]}: column {name}: got '{min(unknown)}'; expected one of {', '.join(words)}. A "
                 "newer raggrid wrote this: update raggrid."
             )
     return [
-        record(**{**row, **{name: make(row[name]) for name, make in made.items() if row[name] is not None}})
+        record(**{**row, **{n: make(row[n]) for n, make in made.items() if row[n] is not None or make is _mapping}})
         for row in table.to_pylist()
     ]
 
@@ -202,7 +203,14 @@ def _records(files: Files, table: pa.Table, record: type[R]) -> list[R]:
 def _made_by(hint: Any) -> Any:
     """What makes a value of a column from Arrow's plain one; None where that is the value."""
     options = [hint, *typing.get_args(hint)]
+    if typing.get_origin(hint) is Mapping:
+        return _mapping
     return tuple if any(typing.get_origin(option) is tuple for option in options) else hint if _is_enum(hint) else None
+
+
+def _mapping(pairs: list[tuple[str, float | None]] | None) -> dict[str, float | None]:
+    """A map column's value; empty in rows that were written before there was the column."""
+    return dict(pairs or ())
 
 
 def read_space(run: Location) -> SearchSpace:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from raggrid.costs import Costs
+from raggrid.evaluation.metrics import columns_of
 from raggrid.identity import PhaseRun
 from raggrid.records import CurveRecord, PipelineRecord, Report, TrialRecord
 from raggrid.strategies import STRATEGIES
@@ -43,5 +44,5 @@ def pipeline_row(
         generator_lr=generator.generator_lr if generator else None,
         k=k, num_questions=report.num_questions, needs_labels=STRATEGIES[task.strategy].needs_labels,
         final_device_seconds=costs.final, search_device_seconds=costs.search, marginal_device_seconds=costs.marginal,
-        **report.scores,  # type: ignore[arg-type]  # a metric's name is its column
+        **columns_of(report.scores),
     )  # fmt: skip

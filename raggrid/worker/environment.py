@@ -13,6 +13,7 @@ from typing import Any
 
 from raggrid.data.checked import SIDES
 from raggrid.data.folder import Dataset
+from raggrid.evaluation.custom_metrics import custom_metrics
 from raggrid.evaluation.metrics import constant_answer
 from raggrid.evaluation.prompt_fit import PromptFit
 from raggrid.identity import Contents, study_key
@@ -33,6 +34,7 @@ def environment(
     trials. ``fit``: of the study's prompts.
     """
     models, contents = resolved(space.models, device_types), contents_of(space, data)
+    custom = custom_metrics(space.custom_metrics)
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -55,7 +57,7 @@ def environment(
             "num_questions": {split: len(rows) for split, rows in data.splits.items()},
             "num_unlabelled": {split: data.num_unlabelled(split) for split in data.splits},
             "constant_answer": {
-                split: constant_answer(data.splits["train"], rows)
+                split: constant_answer(data.splits["train"], rows, custom)
                 for split, rows in data.splits.items()
                 if split != "train"
             },

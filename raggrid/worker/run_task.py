@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from raggrid.evaluation.evaluator import Read, Scored, answer_questions
-from raggrid.evaluation.metrics import means
+from raggrid.evaluation.metrics import columns_of, means
 from raggrid.finetune.batches import shard
 from raggrid.finetune.labels import mined_negatives
 from raggrid.finetune.trainer import Trainer
@@ -248,7 +248,7 @@ def _prediction_row(task: AnswerTask, row: Scored) -> PredictionRecord:
     return PredictionRecord(
         pipeline_id=task.pipeline_id, strategy=task.strategy, loss=task.loss, seed=task.seed, split=task.split,
         question_id=row.question_id, prediction=row.prediction, retrieved_ids=row.retrieved_ids,
-        **row.scores,  # type: ignore[arg-type]  # a metric's name is its column
+        **columns_of(row.scores),
     )  # fmt: skip
 
 

@@ -27,6 +27,7 @@ from raggrid.records import (
     TrialRecord,
 )
 from raggrid.space.yaml_io import dump_space
+from raggrid.store.run import load_run
 from raggrid.store.tables import TABLES, read, read_space
 from raggrid.study.events import Event, StudyEnded, StudyStarted, TaskEnded
 from tests.conftest import SpaceMaker
@@ -272,3 +273,31 @@ def interrupted_after_first_trial(command: list[str | Path], run: Path) -> str:
     assert search.returncode == 130, told
     assert not lingering(search.pid), "a process of the study is still there"
     return told
+
+
+def test_workers_find_the_users_own_metric_beside_the_space(tmp_path: Path, make_space: SpaceMaker) -> None:
+    """The command starts elsewhere, so that nothing but the space's place says where the module is."""
+    folder, elsewhere, run = tmp_path / "space", tmp_path / "elsewhere", tmp_path / "run"
+    folder.mkdir()
+    elsewhere.mkdir()
+    (folder / "my_metrics.py").write_text(
+        "def shortness(prediction, answers):\n    return 1.0 / (1.0 + len(prediction))\n"
+    )
+    space = make_space(
+        strategies=["baseline", "generator"], metrics=["my_metrics:shortness"], selection={"metric": "shortness"},
+        learning_rates={"generator": [1e-3]},
+    )  # fmt: skip
+    (folder / "space.yaml").write_text(dump_space(space))
+    command: list[str | Path] = [BIN / "raggrid", "search", folder / "space.yaml", "--run", run, "--json"]
+    done = subprocess.run(command, cwd=elsewhere, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    scored = load_run(run).predictions.select(["prediction", "shortness"]).to_pylist()
+    assert len(scored) == 2 * (12 + 8)
+    assert all(row["shortness"] == 1.0 / (1.0 + len(row["prediction"])) for row in scored)
+    assert recommend([run], metric="shortness").table[0].scores["shortness"] is not None
+    (folder / "my_metrics.py").write_text("def other(prediction, answers): return 1.0\n")
+    command[4] = tmp_path / "second"
+    done = subprocess.run(command, cwd=elsewhere, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert "my_metrics.py has no 'shortness'" in done.stderr
+    assert not (tmp_path / "second").exists()

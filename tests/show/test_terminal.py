@@ -13,7 +13,7 @@ from rich.console import Console
 from raggrid.analysis.frontier import frontier
 from raggrid.analysis.recommend import recommend
 from raggrid.analysis.search_curves import SearchStep
-from raggrid.evaluation.metrics import METRICS, MetricName
+from raggrid.evaluation.metrics import METRICS
 from raggrid.planning.plan import trial_plan
 from raggrid.published.importing import import_results
 from raggrid.show.printed_frontier import show_frontier
@@ -64,7 +64,7 @@ def test_a_title_is_wider_than_its_table_where_it_must_be(run: Path) -> None:
 
 
 @pytest.mark.parametrize("metric", ["f1", "exact_match", "recall_at_k", "rouge_l"])
-def test_the_widest_numbers_of_any_metric_fit_eighty_columns(tmp_path: Path, metric: MetricName) -> None:
+def test_the_widest_numbers_of_any_metric_fit_eighty_columns(tmp_path: Path, metric: str) -> None:
     """No column that is cut, whatever the studies are called."""
     scores = {key: [answers(0.5, 60, 3)] for key in WINNERS}
     runs = [study(tmp_path / name / ("long" * 12), scores, contains=True) for name in ("one", "two")]

@@ -141,7 +141,7 @@ def headroom(
     """
     gold = [line for line in controls if STRATEGIES[line.key.strategy].given_labelled]
     bounds = {line.key: bound for line in lines if (bound := _bound_of(line, gold))}
-    if metric not in METRICS or METRICS[metric].of_answer is None or not bounds:
+    if (metric in METRICS and METRICS[metric].of_answer is None) or not bounds:
         return None
     bounding = [line for line in gold if any(line is bound for bound in bounds.values())]
     shown = [line for line in controls if STRATEGIES[line.key.strategy].shows_examples]

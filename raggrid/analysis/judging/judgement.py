@@ -15,7 +15,7 @@ from raggrid.analysis.inference.evidence import Evidence, gather
 from raggrid.analysis.inference.means_only import ASSUMED_QUESTIONS, draws_of_means, family_of_means
 from raggrid.analysis.inference.simultaneous import Family, family
 from raggrid.analysis.judging.question_links import Asked, clusters_of
-from raggrid.analysis.results import StrategyResult
+from raggrid.analysis.results import StrategyResult, metrics_of
 from raggrid.errors import InputError
 from raggrid.strategies import STRATEGIES
 
@@ -87,7 +87,9 @@ def _by_questions(lines: Sequence[StrategyResult], costs: Array, how: Asking) ->
 def _by_means(lines: Sequence[StrategyResult], costs: Array, how: Asking) -> Judgement:
     values = [line.mean(how.metric) for line in lines]
     if any(value is None for value in values):
-        raise InputError(f"metric: got {how.metric}; the table lacks it for some strategy. Use another metric.")
+        raise InputError(
+            f"metric: got {how.metric}; the table lacks it for some strategy. Use {' or '.join(metrics_of(lines))}."
+        )
     means, size = np.array(values, dtype=np.float64), min(line.num_questions for line in lines)
     found = family_of_means(means, size or ASSUMED_QUESTIONS, margin=how.margin, confidence=how.confidence)
     draws = draws_of_means(means, size or ASSUMED_QUESTIONS, resamples=how.resamples, seed=how.seed)
@@ -115,7 +117,7 @@ def scores_of(lines: Sequence[StrategyResult], metric: str) -> CommonScores:
     if not common.question_ids:
         raise InputError(
             f"metric: got {metric}; no question has a value (recall needs context labels, and an older run lacks newer "
-            "metrics). Use f1."
+            f"metrics). Use one of {', '.join(metrics_of(lines))}."
         )
     return common
 

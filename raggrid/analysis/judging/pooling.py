@@ -77,7 +77,9 @@ def _side_by_side(lines: Sequence[StrategyResult]) -> StrategyResult:
     first, costs, seeds = lines[0], [line.costs for line in lines], min(len(line.seeds) for line in lines)
     names = tuple(dict.fromkeys(name for line in lines for name in line.question_ids))
     by_seed = {
-        metric: _merged([line.by_seed[metric][:seeds] for line in lines], lines, names) for metric in first.by_seed
+        metric: _merged([line.by_seed[metric][:seeds] for line in lines], lines, names)
+        for metric in first.by_seed
+        if all(metric in line.by_seed for line in lines)
     }
     return replace(
         first,

@@ -9,7 +9,7 @@ from raggrid.analysis.in_hand import without_in_hand
 from raggrid.analysis.judging.fair_scores import fair
 from raggrid.analysis.judging.pooling import pooled, renamed
 from raggrid.analysis.judging.question_links import Asked, asked_of
-from raggrid.analysis.results import Results, StrategyResult, load_all
+from raggrid.analysis.results import Results, StrategyResult, load_all, metrics_of
 from raggrid.analysis.rule import InHand
 from raggrid.errors import InputError
 from raggrid.graph import PlanKey
@@ -42,14 +42,18 @@ def studies_of(run_dirs: Sequence[Location], metric: str, have: InHand | None) -
     """Read run directories.
 
     Raises:
-        InputError: a run directory is missing or given twice, or they have no strategy in common.
+        InputError: a run directory is missing or given twice, lacks the metric, or they have no strategy in common.
         RecordError: a folder is not a run directory, or has no result yet.
     """
     return studies_in(load_all(run_dirs), metric, have)
 
 
 def studies_in(found: Sequence[Results], metric: str, have: InHand | None) -> Studies:
-    """The same of run directories that are read already."""
+    """The same of run directories that are read already. Raises `InputError` for a metric that one does not know."""
+    for result in found:
+        if not all(metric in line.means() for line in result.measured):
+            names = ", ".join(metrics_of(result.measured))
+            raise InputError(f"metric: got '{metric}'; {result.run} has {names}. Use one of these.")
     results = [without_in_hand(result, have) for result in found]
     asked = tuple(asked_of(result) for result in results)
     corrected = [fair(result, own, metric) for result, own in zip(results, asked, strict=True)]

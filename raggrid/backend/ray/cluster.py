@@ -8,13 +8,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from raggrid.errors import StudyError
+from raggrid.evaluation.custom_metrics import FOLDERS
 from raggrid.space.settings import Resources
 from raggrid.worker.process import WORKER_SETTINGS
 
@@ -59,7 +60,10 @@ class Allocation:
 
 @contextmanager
 def connected(
-    address: str | None, wanted: Resources, say: Callable[[str], None] = lambda _: None
+    address: str | None,
+    wanted: Resources,
+    say: Callable[[str], None] = lambda _: None,
+    metric_folders: Sequence[str] = (),
 ) -> Iterator[Allocation]:
     """A Ray session for one study: the cluster at ``address``, or one started on this machine and ended afterwards.
 
@@ -67,13 +71,16 @@ def connected(
         address: of a cluster, in Ray's form.
         wanted: what a trial holds, and how long to wait until the cluster can hold it.
         say: called with a sentence if there is something to wait for.
+        metric_folders: where workers look for the modules of the user's own metrics, where they are not installed.
 
     Raises:
         StudyError: no cluster answers at the address, or not a single trial fits on it.
     """
-    settings = {**QUIET, **TRAIN_SETTINGS, **WORKER_SETTINGS}
+    folders = {FOLDERS: os.pathsep.join(metric_folders)}
+    settings = {**QUIET, **TRAIN_SETTINGS, **WORKER_SETTINGS, **folders}
     for name, value in settings.items():
         os.environ.setdefault(name, value)
+    os.environ |= folders  # those of an earlier study in this process do not count
     if address is not None and _has_token() and os.environ.get("RAY_AUTH_MODE") != "disabled":
         # Asked for "token" too, which Ray sets by itself. Not for the workers: they take the mode of their node.
         os.environ["RAY_AUTH_MODE"] = "disabled" if _lets_in_without_token(address) else "token"

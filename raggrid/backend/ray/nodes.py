@@ -1,10 +1,12 @@
-"""Every node of a cluster is asked whether it sees the run directory, before anything is trained."""
+"""Every node of a cluster is asked for what all need, before anything is trained: the run directory, own metrics."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from raggrid.errors import RecordError, listed
+from raggrid.errors import InputError, RecordError, listed
+from raggrid.evaluation.custom_metrics import check_custom_metrics
 from raggrid.store.files import Files, files_at
 
 ANSWER_SECONDS = 120.0  # a node may have to start a process and reach a file system
@@ -16,31 +18,49 @@ def check_run_is_seen(files: Files, name: str) -> None:
     Raises:
         RecordError: with the nodes that do not see it, and why.
     """
-    import ray
-
-    here = ray.get_runtime_context().get_node_id()
-    asked = {
-        f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})": _ask(node["NodeID"], files.address, name)
-        for node in ray.nodes()
-        if node["Alive"] and node["NodeID"] != here and node["Resources"].keys() & {"CPU", "GPU"}
-    }
-    if not asked:
-        return
-    ray.wait([*asked.values()], num_returns=len(asked), timeout=ANSWER_SECONDS)
-    problems = [f"{node}: {why}" for node, answer in asked.items() if (why := _answer(answer))]
+    asked, problems = _asked(look, files.address, name)
     if problems:
         raise RecordError(listed(
-            f"{files}: not seen by {len(problems)} of {len(asked)} other nodes", problems,
+            f"{files}: not seen by {len(problems)} of {asked} other nodes", problems,
             "Expected a place that all nodes see: give --run a shared mount, or an address such as s3://BUCKET/FOLDER.",
         ))  # fmt: skip
 
 
-def _ask(node_id: str, address: str, name: str) -> Any:
+def check_metrics_everywhere(references: Mapping[str, str]) -> None:
+    """Let every other node of the connected cluster that can work import and try the user's own metrics.
+
+    Raises:
+        InputError: with the nodes that cannot, and why.
+    """
+    asked, problems = _asked(try_metrics, dict(references)) if references else (0, [])
+    if problems:
+        raise InputError(listed(
+            f"metrics: fail on {len(problems)} of {asked} other nodes", problems,
+            "Install the module on every node, or put it into a folder that all nodes see at the same path.",
+        ))  # fmt: skip
+
+
+def _asked(what: Callable[..., str], *given: object) -> tuple[int, list[str]]:
+    """How many other nodes were asked, and a line for each that has a problem."""
+    import ray
+
+    here = ray.get_runtime_context().get_node_id()
+    asked = {
+        f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})": _ask(node["NodeID"], what, *given)
+        for node in ray.nodes()
+        if node["Alive"] and node["NodeID"] != here and node["Resources"].keys() & {"CPU", "GPU"}
+    }
+    if asked:
+        ray.wait([*asked.values()], num_returns=len(asked), timeout=ANSWER_SECONDS)
+    return len(asked), [f"{node}: {why}" for node, answer in asked.items() if (why := _answer(answer))]
+
+
+def _ask(node_id: str, what: Callable[..., str], *given: object) -> Any:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     pinned = NodeAffinitySchedulingStrategy(node_id, soft=False)
-    return ray.remote(look).options(num_cpus=0, max_retries=1, scheduling_strategy=pinned).remote(address, name)
+    return ray.remote(what).options(num_cpus=0, max_retries=1, scheduling_strategy=pinned).remote(*given)
 
 
 def look(address: str, name: str) -> str:
@@ -49,6 +69,15 @@ def look(address: str, name: str) -> str:
         return "" if files_at(address).exists(name) else "the folder is missing, or another one"
     except Exception as error:
         return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def try_metrics(references: Mapping[str, str]) -> str:
+    """What is wrong with metrics on this node; "" where nothing is."""
+    try:
+        check_custom_metrics(references)
+    except InputError as error:
+        return " ".join(str(error).split())
+    return ""
 
 
 def _answer(answer: Any) -> str:

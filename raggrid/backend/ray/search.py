@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable, Sequence
 
 from raggrid.backend.ray.cluster import Allocation, connected
-from raggrid.backend.ray.nodes import check_run_is_seen
+from raggrid.backend.ray.nodes import check_metrics_everywhere, check_run_is_seen
 from raggrid.backend.ray.run_trials import run_trials
 from raggrid.data.checked import prepared_inputs
 from raggrid.display_names import told_precision, told_prompt
 from raggrid.errors import StudyError, StudyInterrupted
+from raggrid.evaluation.custom_metrics import check_custom_metrics, folders_of
 from raggrid.evaluation.prompt_fit import prompt_fit
 from raggrid.records import Closing, LedgerRecord, Status
 from raggrid.space.search_space import SearchSpace
@@ -54,12 +55,14 @@ def search(
         say: called with a sentence that a person should see.
 
     Raises:
-        InputError: wrong data or models; nothing was written.
+        InputError: wrong data, models or metrics of the user's own; nothing was written. Or a node of the cluster lacks
+            a metric's module.
         RecordError: ``run`` holds something else, another study, or a search that is still running.
         StudyError: the study could not answer a single pipeline, or the disk is full.
         StudyInterrupted: Ctrl-C or SIGTERM; everything finished is in ``run``.
     """
     storage = RunDirectory(files_at(run).address)
+    check_custom_metrics(space.custom_metrics)
     space, data = prepared_inputs(space, say)
     if not storage.is_begun():
         check_free(storage.files)
@@ -75,7 +78,7 @@ def search(
         fit = prompt_fit(space, data) if fresh else None
         if not fresh:
             lease = held.enter_context(claimed(storage.files, say))  # before a cluster is started for nothing
-        allocation = held.enter_context(connected(address, space.resources, say))
+        allocation = held.enter_context(connected(address, space.resources, say, folders_of(space.custom_metrics)))
         if fresh:
             if not storage.is_begun():  # another search may have begun it meanwhile
                 noted = environment(space, data, allocation.device_types, fit)
@@ -83,6 +86,7 @@ def search(
                 begin(storage, space, data, noted)
             lease = held.enter_context(claimed(storage.files, say))
         check_run_is_seen(storage.files, lease.file)
+        check_metrics_everywhere(space.custom_metrics)
         storage.files = Fenced(storage.files, lease.name)
         state = opened(storage, space, data, extend=extend)
         write_identity(storage, state, data)

@@ -15,7 +15,7 @@ from raggrid.backend.simulator.curves import Curve, CurveKey, CurvePoint, Curves
 from raggrid.errors import DataError, listed
 from raggrid.evaluation.metrics import ANSWER_METRICS
 from raggrid.graph import study_graph
-from raggrid.records import Category, CurveRecord, LedgerRecord, PipelineRecord, Status, TrialRecord
+from raggrid.records import Category, CurveRecord, LedgerRecord, PipelineRecord, Status, TrialRecord, score_of
 from raggrid.store.files import Files, Location, files_at
 from raggrid.store.local import LocalFiles
 from raggrid.store.tables import read, read_space
@@ -88,7 +88,8 @@ def _of_trial(trial: TrialRecord, rows: Iterable[CurveRecord], answer: PipelineR
         points.append(CurvePoint(trial.steps, math.nan, trial.train_device_seconds))
     if not points:
         return None
-    scores = {name: value for name in ANSWER_METRICS if (value := getattr(answer, name, None)) is not None}
+    names = (*ANSWER_METRICS, *answer.custom_scores) if answer else ()
+    scores = {name: value for name in names if answer and (value := score_of(answer, name)) is not None}
     return Curve(tuple(points), fault, scores)
 
 

@@ -212,5 +212,6 @@ class Replay:
         curve = self.curves.of(run)
         if curve is None or not curve.scores:
             return {}
-        known = next(curve.scores[name] for name in ANSWER_METRICS if name in curve.scores)
-        return {**dict.fromkeys(ANSWER_METRICS, known), **curve.scores}
+        names = self.space.answer_metrics
+        known = next(curve.scores[name] for name in (*names, *curve.scores) if name in curve.scores)
+        return {**dict.fromkeys(names, known), **curve.scores}
