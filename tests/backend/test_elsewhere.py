@@ -9,7 +9,7 @@ import pytest
 
 from raggrid.analysis.recommend import recommend
 from raggrid.backend.ray.search import search
-from raggrid.errors import RecordError
+from raggrid.errors import InputError, RecordError
 from raggrid.records import CurveRecord, PipelineRecord, TrialRecord
 from raggrid.store.files import Files, Location, files_at
 from raggrid.store.lease import FOLDER
@@ -22,6 +22,10 @@ from tests.ray_nodes import answers, free_port, ray_node
 from tests.store.object_store import CREDENTIALS, s3_server
 
 pytestmark = pytest.mark.slow
+takes_unshare = pytest.mark.skipif(
+    subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode != 0,
+    reason="hiding a folder from a node takes unshare",
+)
 
 
 def found(run: Location) -> set[tuple[object, ...]]:
@@ -58,10 +62,7 @@ def test_a_study_in_a_bucket_finds_what_one_on_a_disk_finds(
     assert [path.name for path in tmp_path.iterdir()] == ["r"]
 
 
-@pytest.mark.skipif(
-    subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode != 0,
-    reason="hiding a folder from a node takes unshare",
-)
+@takes_unshare
 def test_nodes_without_the_folder_are_found_before_a_study_starts_and_work_with_a_bucket(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_space: SpaceMaker
 ) -> None:
@@ -85,6 +86,33 @@ def test_nodes_without_the_folder_are_found_before_a_study_starts_and_work_with_
         assert {row.status for row in read("s3://bucket/runs/nodes", TrialRecord)} <= {"completed", "stopped"}
         assert recommend(["s3://bucket/runs/nodes"]).table
     assert list(runs.iterdir()) == [runs / "r"]
+
+
+@takes_unshare
+def test_a_node_without_the_users_own_metric_is_found_before_a_study_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_space: SpaceMaker
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    port = free_port()
+    for folder, name in (("here", "known_here"), ("everywhere", "known_everywhere")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / f"{name}.py").write_text("def sure(prediction, answers): return 1.0\n")
+        monkeypatch.syspath_prepend(tmp_path / folder)
+    address = f"127.0.0.1:{port}"
+    head = ("--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false", "--disable-usage-stats")
+    with ray_node(*head):
+        wait_until(lambda: answers(port), "the head is up")
+        with ray_node(f"--address={address}", "--num-cpus=1", without=tmp_path / "here"):
+            given = {"strategies": ["baseline"], "resources": {"wait_minutes": 2}}
+            failing = make_space(metrics=["known_here:sure"], **given)
+            with pytest.raises(InputError) as caught:
+                search(failing, tmp_path / "r", address=address)
+            told = str(caught.value)
+            assert told.startswith("metrics: fail on 1 of 1 other nodes: ")
+            assert "'known_here' cannot be imported: ModuleNotFoundError" in told
+            assert told.endswith("or put it into a folder that all nodes see at the same path.")
+            search(make_space(metrics=["known_everywhere:sure"], **given), tmp_path / "s", address=address)
+    assert set(load_run(tmp_path / "s").predictions["sure"].to_pylist()) == {1.0}
 
 
 def leases(files: Files) -> list[str]:
