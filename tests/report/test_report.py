@@ -107,6 +107,11 @@ def logged(row: TrialRecord, step: int) -> StepRecord:
     )  # fmt: skip
 
 
+def test_a_page_of_two_strategies_that_answer_alike_is_written(tmp_path: Path) -> None:
+    alike = {key: [answers(0.6, 50)] for key in WINNERS if key[0] in ("generator", "two_phase")}
+    write_report(study(tmp_path / "run", alike), tmp_path / "page.html")
+
+
 def test_logged_steps_are_drawn_without_what_is_not_finite(run: Path) -> None:
     charts = {figure.name: figure.spec for figure in step_figures(read_study(run))}
     rows = charts["steps-embedder-labels"]["data"]["values"]
