@@ -14,7 +14,7 @@ from raggrid.analysis.judging.findings import Findings, Wanted, findings_of
 from raggrid.analysis.judging.judgement import Asking
 from raggrid.analysis.judging.point_price import point_prices
 from raggrid.analysis.judging.studies import studies_of
-from raggrid.analysis.judging.tabulated import compared, costs_of, standings_of, table_of, unreachable
+from raggrid.analysis.judging.tabulated import compared, control_rows_of, costs_of, standings_of, table_of, unreachable
 from raggrid.analysis.label_price import label_value
 from raggrid.analysis.recommendation import Compared, Recommendation, Recommended, TableRow
 from raggrid.analysis.rule import InHand, paper_rule
@@ -122,6 +122,7 @@ def _recommendation(found: Findings, wanted: Wanted, runs: Sequence[str]) -> Rec
         worth=found.worth,
         out_of_reach=unreachable(found),
         headroom=headroom_of(studies.lines, studies.controls, how),
+        control_rows=control_rows_of(found),
     )  # fmt: skip
 
 

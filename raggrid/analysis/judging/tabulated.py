@@ -19,7 +19,7 @@ from raggrid.analysis.results import StrategyResult
 from raggrid.analysis.standings import LineStanding, Unreachable
 from raggrid.display_names import display_name
 
-OUT_OF_REACH = "out_of_reach"
+OUT_OF_REACH, CONTROL = "out_of_reach", "control"
 
 
 def standings_of(found: Findings) -> tuple[LineStanding, ...]:
@@ -77,6 +77,11 @@ def table_of(found: Findings) -> tuple[TableRow, ...]:
         for line, own in zip(judged.lines, judged.found.standings, strict=True)
     } if judged else {}  # fmt: skip
     return tuple(_row(*verdicts.get(line.key, (line, OUT_OF_REACH))) for line in found.studies.lines)
+
+
+def control_rows_of(found: Findings) -> tuple[TableRow, ...]:
+    """Every measured control, over the questions that it answered."""
+    return tuple(_row(line, CONTROL) for line in found.studies.controls)
 
 
 def _row(line: StrategyResult, verdict: str) -> TableRow:
