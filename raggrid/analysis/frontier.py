@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from raggrid.analysis.control_points import ControlPoint, control_points
-from raggrid.analysis.cost_choice import CostBasis, cost_basis, device_limit, device_price
+from raggrid.analysis.cost_choice import CostBasis, cost_basis, device_caveat, device_limit, device_price
 from raggrid.analysis.cost_spread import cost_interval
 from raggrid.analysis.hypervolume import BEYOND, Hypervolume, hypervolume
 from raggrid.analysis.inference.evidence import interval
@@ -272,12 +272,9 @@ def _notes(studies: Sequence[_Study], wanted: CostBasis | None, basis: CostBasis
             yield f"{study.result.run}: intervals assume {size}; the table does not say how many."
         yield from (study.result.imported or {}).get("notes", ())
     for study in studies:
-        devices = study.result.device_types
-        if len(devices) > 1:
-            yield (
-                f"{study.result.run}: trials ran on {' and '.join(devices)}; their seconds are added as if these "
-                "devices cost the same."
-            )
+        caveat = device_caveat(study.result.device_types)
+        if caveat:
+            yield f"{study.result.run}: {caveat}"
         for line in study.out:
             yield f"Out of reach: {display_name(*line.line.key)}, which {line.because}."
     if len({study.result.device_types for study in studies}) > 1:

@@ -46,8 +46,8 @@ def recommend(
     """Which trained pipeline to deploy, and which strategy to use next time, from the records of studies.
 
     Args:
-        run_dirs: run directories; several are pooled over the strategies that all of them have: costs are summed, and
-            a question that two of them ask counts once.
+        run_dirs: run directories; several are pooled over the strategies that all of them have: costs are summed (with
+            a caveat if they ran on different types of device), and a question that two of them ask counts once.
         metric: the metric in which strategies are compared.
         cost: the cost that counts for next time; by default ``search``, or ``final`` with ``known_learning_rates`` and
             for an imported table without search costs.

@@ -37,7 +37,7 @@ def frontier_figures(study: Study) -> Iterator[Figure]:
         return
     for place, (title, first, chart) in enumerate(frontier_charts(study.frontier, log_cost=study.log_cost)):
         name = f"frontier-{place}" if place else "frontier"
-        yield figure(name, title, chart, height=380, about=subtitle(study.frontier, first))
+        yield figure(name, title, chart, height=380, about=" ".join(subtitle(study.frontier, first)))
 
 
 def search_figures(study: Study) -> Iterator[Figure]:

@@ -34,22 +34,23 @@ def frontier_charts(frontier: Frontier, *, log_cost: bool = False) -> Iterator[t
         yield title, points[0], _panel(frontier, points, unit, names, log_cost)
 
 
-def subtitle(frontier: Frontier, first: FrontierPoint) -> str:
-    """How to read a panel, from its first point: questions, intervals, marks."""
+def subtitle(frontier: Frontier, first: FrontierPoint) -> list[str]:
+    """How to read a panel, from its first point: questions and intervals; marks."""
     size = f"{first.num_questions:,} {first.split} questions" if first.num_questions else f"{first.split} questions"
     kind = "over questions" if first.frontier_probability is not None else "as wide as means alone allow"
     seeds = " and seeds" if first.num_seeds > 1 else ""
-    level = f"{100 * frontier.confidence:g}%"
-    near = f"; shaded: up to {100 * frontier.margin:g} below the best" if frontier.margin else ""
-    hollow = _hollow(_controls_of(frontier, first.device_types))
-    return f"{size}; {level} intervals {kind}{seeds}; dashed: the frontier{near}{hollow}; triangles: beyond this axis"
+    return [f"{size}; {100 * frontier.confidence:g}% intervals {kind}{seeds}.", " ".join(_marks(frontier, first))]
 
 
-def _hollow(controls: Sequence[ControlPoint]) -> str:
-    if not controls:
-        return ""
-    gold = any(STRATEGIES[control.strategy].given_labelled for control in controls)
-    return f"; hollow: controls, never a choice{' (gold: given the labelled passages)' if gold else ''}"
+def _marks(frontier: Frontier, first: FrontierPoint) -> Iterator[str]:
+    yield "Dashed: the frontier."
+    if frontier.margin:
+        yield f"Shaded: up to {100 * frontier.margin:g} below the best."
+    controls = _controls_of(frontier, first.device_types)
+    if controls:
+        gold = any(STRATEGIES[control.strategy].given_labelled for control in controls)
+        yield f"Hollow: controls, never a choice{' (gold: given the labelled passages)' if gold else ''}."
+    yield "Triangles: beyond this axis."
 
 
 def _panel(
@@ -78,12 +79,7 @@ def _panel(
         dots.mark_point(filled=True, size=110, opacity=1).encode(y=height, tooltip=_tooltip(unit)),
         inside.transform_filter(is_control).mark_point(size=70, shape="diamond", strokeWidth=1.5, opacity=1)
         .encode(y=height, tooltip=_tooltip(unit)),
-        *(
-            base.transform_filter(alt.datum.side == side).mark_point(size=80, shape=shape, opacity=1, yOffset=shift)
-            .encode(y=alt.datum(end), fill=alt.condition(is_control, alt.value("white"), _colour(several)),
-                    tooltip=_tooltip(unit))
-            for side, shape, shift, end in ((BELOW, "triangle-down", -5, y.low), (ABOVE, "triangle-up", 5, y.high))
-        ),
+        *_beyond(base, unit, y),
         *_texts(base, height, y),
     ]  # fmt: skip
     return alt.layer(*layers, data=data(rows)).properties(height=HEIGHT)
@@ -107,6 +103,19 @@ def _band(frontier: Frontier, points: Sequence[FrontierPoint], y: Span) -> Itera
             .mark_rect(color="#d9e2ec", opacity=0.7)
             .encode(y=alt.Y("low:Q", scale=_scale(y)), y2="high:Q")
         )
+
+
+def _beyond(base: Any, unit: Unit, y: Span) -> Iterator[Any]:
+    """Triangles at the edge that a point lies beyond, hollow for controls."""
+    import altair as alt
+
+    for side, shape, shift, end in ((BELOW, "triangle-down", -5, y.low), (ABOVE, "triangle-up", 5, y.high)):
+        marks = base.transform_filter(alt.datum.side == side)
+        for is_control in (False, True):
+            mine = marks.transform_filter((alt.datum.state == STATES[2]) == is_control)
+            yield mine.mark_point(
+                filled=not is_control, size=80, shape=shape, strokeWidth=1.5, opacity=1, yOffset=shift
+            ).encode(y=alt.datum(end), tooltip=_tooltip(unit))
 
 
 def _spans(points: Sequence[FrontierPoint], unit: Unit, log_cost: bool) -> tuple[Span, Span]:

@@ -42,6 +42,7 @@ def show_recommendation(result: Recommendation, out: Console) -> None:
         _indented(out, better.sentence)
     _indented(out, _rule_line(result))
     show_table(_score_table(result), out)
+    _indented(out, result.costs["caveat"])
     if result.control_rows:
         show_table(_control_table(result), out)
     if len(result.standings) > 1:

@@ -18,15 +18,19 @@ from scipy import stats
 from raggrid.analysis.cost_spread import relative_spread
 from raggrid.analysis.frontier import Frontier, frontier
 from raggrid.analysis.hypervolume import Hypervolume, hypervolume
+from raggrid.analysis.recommend import recommend
 from raggrid.analysis.search_curves import expected_best
 from raggrid.records import PipelineRecord, PredictionRecord, TrialRecord
 from raggrid.report.charts import save_frontier
 from raggrid.report.frontier_chart import frontier_charts
 from raggrid.report.search_chart import notes, search_charts
 from raggrid.show.printed_frontier import show_frontier
+from raggrid.show.printed_recommendation import show_recommendation
 from raggrid.store.tables import append, read
 from tests.records import trial
 from tests.studies import CONTROLS, TOKEN, WINNERS, answers, controlled_study, finalist, study
+
+SUMMED = "Costs add the time on H100 and cpu as if these devices cost the same."
 
 SIZE = 300
 SHARES = {"baseline": 0.1, "embedder": 0.2, "generator": 0.5, "independent": 0.6, "two_phase": 0.7, "joint": 0.65}
@@ -225,7 +229,22 @@ def test_each_study_is_printed_in_the_unit_of_its_devices(run: Path, tmp_path: P
 
 def test_a_study_of_two_devices_says_how_it_adds_them(run: Path) -> None:
     append(run, [trial("x", device_type="H100")])
-    assert any("cpu are added" in note or "added as if" in note for note in frontier([run]).notes)
+    assert f"{run}: {SUMMED}" in frontier([run]).notes
+
+
+def test_pooled_costs_on_different_devices_say_how_they_are_added(run: Path, tmp_path: Path) -> None:
+    keys = [key for key in WINNERS if key[0] != "joint"]
+    other = study(tmp_path / "other", {key: [answers(0.5, SIZE, 3)] for key in keys})
+    assert recommend([run, other]).costs["caveat"] == ""
+    rewrite_devices(other, "H100")
+    result = recommend([run, other])
+    assert result.costs["caveat"] == SUMMED
+    assert result.recommended is not None
+    assert result.recommended.caveat.endswith(SUMMED)
+    out = Console(file=StringIO(), width=200, no_color=True)
+    show_recommendation(result, out)
+    below = out.file.getvalue().split("verdict on F1")[1]  # type: ignore[attr-defined]
+    assert SUMMED in below.split("Points of F1")[0], "the table of costs itself is followed by it"
 
 
 def test_controls_stand_beside_the_points_and_on_no_frontier(tmp_path: Path) -> None:

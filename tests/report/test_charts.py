@@ -100,9 +100,9 @@ def test_controls_are_hollow_marks_beside_the_strategies(tmp_path: Path) -> None
         "gold: joint (token) 78.0",
     ]
     assert [row["side"] for row in rows] == ["below", "below", "above", "above"], "they do not squeeze the contenders"
-    assert "hollow: controls, never a choice (gold:" in subtitle(found, first)
+    assert "Hollow: controls, never a choice (gold:" in subtitle(found, first)[1]
     plain = frontier([study(tmp_path / "plain", {key: [answers(0.5, 50)] for key in WINNERS})])
-    assert "hollow" not in subtitle(plain, plain.points[0])
+    assert "Hollow" not in subtitle(plain, plain.points[0])[1]
 
 
 @pytest.mark.parametrize("size", [40, 200])
@@ -133,4 +133,4 @@ def test_the_band_is_the_margin_below_the_best_line_of_each_study(run: Path, tmp
         bands = [layer["data"]["values"] for layer in chart.to_dict()["layer"] if layer["mark"]["type"] == "rect"]
         best = [max(100 * p.quality for p in found.points if p.run == str(own)) for own in runs]
         assert bands == ([[{"high": top, "low": pytest.approx(top - 2)} for top in best]] if margin else [])
-        assert ("shaded" in subtitle(found, first)) is bool(margin)
+        assert ("Shaded" in subtitle(found, first)[1]) is bool(margin)
