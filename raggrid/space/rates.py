@@ -64,8 +64,11 @@ def beyond(values: Sequence[float], end: float) -> float | None:
         return None
     # With three values the steps may alternate, as in 1, 3, 10: take the one before the last.
     ratio = outward[-2] / outward[-3] if len(outward) > 2 else outward[-1] / outward[-2]
-    following = rounded(outward[-1] * ratio, 2)
-    return following if following <= 1.0 else None
+    for digits in (2, 3, 4):  # values that lie close together need more of them to move at all
+        following = rounded(outward[-1] * ratio, digits)
+        if (following > outward[-1]) if ratio > 1.0 else (following < outward[-1]):
+            return following if following <= 1.0 else None
+    return None
 
 
 def neighbourhood(centre: Pair, embedder_rates: Iterable[float], generator_rates: Iterable[float]) -> tuple[Pair, ...]:

@@ -118,6 +118,11 @@ def ends_study(error: BaseException) -> bool:
     return isinstance(error, LeaseLost) or is_full_disk(error)
 
 
+def why_it_ends(error: BaseException) -> str:
+    """What a person should know of an error that `ends_study`."""
+    return f"nothing more can be written ({error}). Free some space" if is_full_disk(error) else str(error)
+
+
 def is_full_disk(error: BaseException) -> bool:
     """Whether an error means that there is no room left: not the fault of what was to be written.
 

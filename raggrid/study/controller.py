@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from raggrid.records import Closing, CurveRecord, LedgerRecord, Report, Status, TrialRecord
-from raggrid.store.storage import Storage, ends_study
+from raggrid.store.storage import Storage, ends_study, why_it_ends
 from raggrid.study import events, ledger
 from raggrid.study.budget import BudgetClock
 from raggrid.study.ledger import Account
@@ -159,7 +159,7 @@ class Controller:
     def _break(self, error: OSError) -> None:
         if not ends_study(error):
             raise error
-        self.broken = str(error)
+        self.broken = why_it_ends(error)
 
     def _keep_trial(self, task: PhaseTask, report: Report) -> None:
         name, since, now = task.trial_id, self.started_at[task.key], self.now()

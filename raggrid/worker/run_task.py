@@ -33,7 +33,7 @@ from raggrid.store.fence import Fenced
 from raggrid.store.files import Files, files_at
 from raggrid.store.lease import enrol_worker
 from raggrid.store.run_layout import NEGATIVES, VECTORS
-from raggrid.store.storage import ends_study
+from raggrid.store.storage import ends_study, why_it_ends
 from raggrid.store.tables import append, read
 from raggrid.strategies import STRATEGIES
 from raggrid.study import ledger
@@ -117,7 +117,7 @@ def _free_memory() -> None:
 def failure(error: BaseException) -> Report:
     """What a task reports that ended in ``error``: ``blocked`` where nothing can be written, which is not its fault."""
     if ends_study(error):
-        return Report(status=Status.BLOCKED, error=str(error))
+        return Report(status=Status.BLOCKED, error=why_it_ends(error))
     text = "".join(traceback.format_exception(error))
     if isinstance(error, torch.OutOfMemoryError) or any(words in text for words in NO_MEMORY):
         text = f"Out of device memory. {LESS_MEMORY}\n{text}"

@@ -149,6 +149,20 @@ def test_what_lies_beyond_a_grid_continues_its_pattern(
     assert beyond(values, end) == (None if following is None else pytest.approx(following))
 
 
+@pytest.mark.parametrize("values", [(1e-3, 1.01e-3), (9.99e-4, 1e-3), (1e-3, 1.0001e-3)])
+def test_a_grid_whose_values_lie_close_together_ends(values: tuple[float, ...]) -> None:
+    grid = set(values)
+    for end in (max, min):
+        for _ in range(100_000):
+            following = beyond(sorted(grid), end(grid))
+            if following is None:
+                break
+            assert following not in grid
+            grid.add(following)
+        else:
+            raise AssertionError("it goes on for ever")
+
+
 def test_a_grid_whose_end_is_best_grows_until_it_is_not(tmp_path: Path) -> None:
     space = with_rates(extend_grid=True)
     order = play(new_controller(tmp_path / "r", space), lower_is_better_further_out)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import threading
 import time
 import uuid
@@ -19,7 +20,7 @@ from ray import train, tune
 from ray.util.queue import Empty, Queue
 
 from raggrid.backend.ray.cluster import resources
-from raggrid.backend.ray.inline import run_here, set_threads
+from raggrid.backend.ray.inline import NO_CUDA, device_for, run_here, set_threads
 from raggrid.records import Report, Status
 from raggrid.study.tasks import from_config, from_metrics, to_metrics
 
@@ -39,6 +40,10 @@ def run_in_group(config: dict[str, Any]) -> None:
     set_threads(config["cpus"])
     context = train.get_context()
     rank, world, decisions = context.get_world_rank(), context.get_world_size(), config["decisions"]
+    if device_for(config["gpus"]) is None:
+        blocked = Report(status=Status.BLOCKED, error=NO_CUDA.format(host=socket.gethostname()))
+        train.report({**to_metrics(blocked), "report": uuid.uuid4().hex})
+        return
     device = get_device()
     stopped = False
 

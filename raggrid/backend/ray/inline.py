@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
-from raggrid.records import Report
+from raggrid.records import Report, Status
 from raggrid.study.tasks import from_config, to_metrics
 
 if TYPE_CHECKING:
     import torch
+
+
+NO_CUDA = (
+    "{host}: trials hold a GPU of Ray's there, and torch sees no CUDA; install a torch build for CUDA and the driver, "
+    "or set resources.gpus_per_worker to 0"
+)
 
 
 def run_inline(config: dict[str, Any]) -> None:
@@ -25,13 +32,20 @@ def run_here(config: dict[str, Any], report: Callable[[Report], None]) -> None:
     from raggrid.worker.run_task import run_task
 
     set_threads(config["cpus"])
-    run_task(from_config(config), Worker(report=report, device=_device(config["gpus"])))
+    device = device_for(config["gpus"])
+    if device is None:
+        report(Report(status=Status.BLOCKED, error=NO_CUDA.format(host=socket.gethostname())))
+        return
+    run_task(from_config(config), Worker(report=report, device=device))
 
 
-def _device(gpus: float) -> torch.device:
+def device_for(gpus: float) -> torch.device | None:
+    """What a trial computes on; None where it holds a GPU that torch cannot use: it would train on the CPU instead."""
     import torch
 
-    return torch.device("cuda" if gpus and torch.cuda.is_available() else "cpu")
+    if not gpus:
+        return torch.device("cpu")
+    return torch.device("cuda") if torch.cuda.is_available() else None
 
 
 def set_threads(cpus: int) -> None:

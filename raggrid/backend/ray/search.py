@@ -21,7 +21,7 @@ from raggrid.store.files import Location, files_at
 from raggrid.store.lease import Lease, claimed
 from raggrid.store.run_directory import RunDirectory
 from raggrid.store.sessions import Session, forget_session, killed_session, session
-from raggrid.store.storage import ends_study
+from raggrid.store.storage import ends_study, why_it_ends
 from raggrid.store.tables import check_free
 from raggrid.study import ledger
 from raggrid.study.budget import BudgetClock
@@ -114,7 +114,7 @@ def _carry_out(controller: Controller, run: RunDirectory, allocation: Allocation
     except OSError as error:
         if not ends_study(error):
             raise
-        controller.broken = controller.broken or str(error)
+        controller.broken = controller.broken or why_it_ends(error)
 
 
 def _close_books_of_killed_session(controller: Controller, run: RunDirectory) -> None:
@@ -158,10 +158,7 @@ def _raise_outcome(controller: Controller, run: RunDirectory) -> None:
     state = controller.state
     kept = f"{len(state.trials)} trials and {len(state.answered)} answered pipelines"
     if controller.broken:
-        raise StudyError(
-            f"{run}: stopped: nothing more can be written ({controller.broken}). {kept} are kept. Free some space; the "
-            "same command continues."
-        )
+        raise StudyError(f"{run}: stopped: {controller.broken}; the same command continues. {kept} are kept.")
     if not state.is_done():
         raise StudyInterrupted(
             f"{run}: interrupted after {kept}, which are kept. The same command continues; raggrid recommend shows the "
