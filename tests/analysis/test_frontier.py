@@ -266,6 +266,14 @@ def test_controls_stand_beside_the_points_and_on_no_frontier(tmp_path: Path) -> 
     ]
 
 
+def test_a_generator_in_hand_costs_its_controls_as_little_as_its_strategy(tmp_path: Path) -> None:
+    found = frontier([controlled_study(tmp_path / "run", 50)], have="generator")
+    costs = {point.strategy: point.device_seconds for point in found.points}
+    costs |= {control.strategy: control.device_seconds for control in found.controls}
+    assert costs["gold_context_generator"] == costs["generator"] == 0.0
+    assert costs["gold_context_joint"] == costs["joint"] > 0.0
+
+
 def alike(run: Path) -> dict[tuple[str, str | None], list[list[float]]]:
     """The scores of a study's lines on its test split."""
     found: dict[tuple[str, str | None], list[list[float]]] = {}
