@@ -36,6 +36,14 @@ WINNERS: Mapping[tuple[str, str | None], tuple[str | None, str | None, float, fl
     ("joint", TOKEN): ("j1", "j1", 45.0, 159.0, 46.0),
 }
 
+# The same of controls: they cost what their generator costs.
+CONTROLS: Mapping[tuple[str, str | None], tuple[str | None, str | None, float, float, float]] = {
+    ("few_shot", None): (None, None, 0.0, 0.0, 0.0),
+    ("gold_context", None): (None, None, 0.0, 0.0, 0.0),
+    ("gold_context_generator", TOKEN): (None, "g1", 20.0, 51.0, 0.0),
+    ("gold_context_joint", TOKEN): ("j1", "j1", 45.0, 159.0, 0.0),
+}
+
 
 def answers(share: float, size: int, seed: int = 0) -> list[float]:
     """Right on the first ``share`` of the questions but for a few that ``seed`` turns: strategies stay paired."""
@@ -72,6 +80,14 @@ def study(
     return run
 
 
+def controlled_study(run: Path, size: int = 200, **space: Any) -> Path:
+    """A study with all strategies and controls, whose answers hold the accepted one more often than they equal it."""
+    shares = (0.2, 0.24, 0.6, 0.66, 0.64, 0.62, 0.35, 0.42, 0.8, 0.78)
+    keys = [*WINNERS, *CONTROLS]
+    scores = {key: [answers(share, size, place)] for place, (key, share) in enumerate(zip(keys, shares, strict=True))}
+    return study(run, scores, contains=True, **space)
+
+
 def made_trials() -> list[TrialRecord]:
     return [
         trial(
@@ -83,7 +99,7 @@ def made_trials() -> list[TrialRecord]:
 
 
 def pipeline_row(key: tuple[str, str | None], seed: int, split: str, values: Sequence[float]) -> PipelineRecord:
-    embedder, generator, final, search, marginal = WINNERS[key]
+    embedder, generator, final, search, marginal = {**WINNERS, **CONTROLS}[key]
     mean = float(np.mean(values))
     return replace(
         pipeline(*key, split, values, cost=0.0), pipeline_id=f"{key[0]}-{seed}", seed=seed, embedder_trial_id=embedder,

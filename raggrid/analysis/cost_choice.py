@@ -31,6 +31,13 @@ def cost_basis(lines: Sequence[StrategyResult], wanted: CostBasis | None, *, kno
     raise InputError(f"cost: got {basis}; the imported table lacks it for some strategy. Use --cost final.")
 
 
+def device_caveat(devices: Sequence[str]) -> str:
+    """What a sum of times on several types of device hides; empty for a single type."""
+    if len(devices) < 2:
+        return ""
+    return f"Costs add the time on {' and '.join(devices)} as if these devices cost the same."
+
+
 def device_price(results: Sequence[Results], given: float | None) -> float | None:
     """Dollars per device-hour: the given price, or that of the spaces if they agree."""
     known = {result.space.resources.dollars_per_device_hour for result in results}

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from raggrid.analysis.cost_choice import CostBasis, cost_basis, device_limit, device_price
+from raggrid.analysis.control_points import ControlPoint, control_points
+from raggrid.analysis.cost_choice import CostBasis, cost_basis, device_caveat, device_limit, device_price
 from raggrid.analysis.cost_spread import cost_interval
 from raggrid.analysis.hypervolume import BEYOND, Hypervolume, hypervolume
 from raggrid.analysis.inference.evidence import interval
@@ -59,7 +60,7 @@ class FrontierPoint:
 
 @dataclass(frozen=True)
 class Frontier:
-    """The points of all studies, by study and cost. Each study has a frontier of its own."""
+    """The points of all studies, by study and cost. Each study has a frontier of its own. ``controls`` are on none."""
 
     points: tuple[FrontierPoint, ...]
     metric: str
@@ -70,6 +71,7 @@ class Frontier:
     notes: tuple[str, ...]
     confidence: float
     margin: float
+    controls: tuple[ControlPoint, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -136,13 +138,14 @@ def frontier(
         _check_choice(result)
     found = [studies_in([result], metric, have) for result in results]
     basis = cost_basis([line for own in found for line in own.lines], cost, known_learning_rates=known_learning_rates)
-    studies = []
+    studies, controls = [], list[ControlPoint]()
     for own in found:
         limit = device_limit(max_device_hours, max_dollars, device_price(own.results, price))
         able = all(result.has_labels for result in own.results) if labels is None else labels
         how = Asking(metric=metric, margin=margin, confidence=confidence, resamples=resamples, seed=seed,
                      asked=own.asked, names=own.names)  # fmt: skip
         studies.append(_study(own, Case(labels=able, have=have, limit=limit, basis=basis), how))
+        controls += control_points(own, basis, how)
     references = _references(studies)
     return Frontier(
         points=tuple(point for study in studies for point in _points(study, basis, confidence)),
@@ -154,6 +157,7 @@ def frontier(
         notes=tuple(_notes(studies, cost, basis)),
         confidence=confidence,
         margin=margin,
+        controls=tuple(controls),
     )
 
 
@@ -267,12 +271,9 @@ def _notes(studies: Sequence[_Study], wanted: CostBasis | None, basis: CostBasis
             yield f"{study.result.run}: intervals assume {size}; the table does not say how many."
         yield from (study.result.imported or {}).get("notes", ())
     for study in studies:
-        devices = study.result.device_types
-        if len(devices) > 1:
-            yield (
-                f"{study.result.run}: trials ran on {' and '.join(devices)}; their seconds are added as if these "
-                "devices cost the same."
-            )
+        caveat = device_caveat(study.result.device_types)
+        if caveat:
+            yield f"{study.result.run}: {caveat}"
         for line in study.out:
             yield f"Out of reach: {display_name(*line.line.key)}, which {line.because}."
     if len({study.result.device_types for study in studies}) > 1:

@@ -20,7 +20,8 @@ def without_in_hand(result: Results, have: InHand | None) -> Results:
     if have is None:
         return result
     take = _from_lines if result.imported else _from_trials
-    return replace(result, measured=tuple(take(result, line, have) for line in result.measured))
+    left, beside = ([take(result, line, have) for line in lines] for lines in (result.measured, result.controls))
+    return replace(result, measured=tuple(left), controls=tuple(beside))
 
 
 def _from_trials(result: Results, line: StrategyResult, have: InHand) -> StrategyResult:

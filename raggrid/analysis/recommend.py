@@ -14,7 +14,7 @@ from raggrid.analysis.judging.findings import Findings, Wanted, findings_of
 from raggrid.analysis.judging.judgement import Asking
 from raggrid.analysis.judging.point_price import point_prices
 from raggrid.analysis.judging.studies import studies_of
-from raggrid.analysis.judging.tabulated import compared, costs_of, standings_of, table_of, unreachable
+from raggrid.analysis.judging.tabulated import compared, control_rows_of, costs_of, standings_of, table_of, unreachable
 from raggrid.analysis.label_price import label_value
 from raggrid.analysis.recommendation import Compared, Recommendation, Recommended, TableRow
 from raggrid.analysis.rule import InHand, paper_rule
@@ -45,8 +45,8 @@ def recommend(
     """Which trained pipeline to deploy, and which strategy to use next time, from the records of studies.
 
     Args:
-        run_dirs: run directories; several are pooled over the strategies that all of them have: costs are summed, and
-            a question that two of them ask counts once.
+        run_dirs: run directories; several are pooled over the strategies that all of them have: costs are summed (with
+            a caveat if they ran on different types of device), and a question that two of them ask counts once.
         metric: the metric in which strategies are compared: one of `METRICS` or of the study's own ``metrics``.
         cost: the cost that counts for next time; by default ``search``, or ``final`` with ``known_learning_rates`` and
             for an imported table without search costs.
@@ -121,6 +121,7 @@ def _recommendation(found: Findings, wanted: Wanted, runs: Sequence[str]) -> Rec
         worth=found.worth,
         out_of_reach=unreachable(found),
         headroom=headroom_of(studies.lines, studies.controls, how),
+        control_rows=control_rows_of(found),
     )  # fmt: skip
 
 

@@ -57,7 +57,8 @@ class TableRow:
     """One strategy as measured. Scores are fractions in [0, 1], costs device-seconds; None where a table lacks it.
 
     Scores are over the questions and seeds that are compared. ``verdict``: see `LineStanding`; ``out_of_reach`` for a
-    strategy that the case rules out. ``contains_answer``: the share of predictions that contain an accepted answer;
+    strategy that the case rules out, ``control`` for what is never a choice. ``contains_answer``: the share of
+    predictions that contain an accepted answer;
     ``num_seeds`` behind the scores; ``scores``: all of them by metric.
     """
 
@@ -86,6 +87,7 @@ class Recommendation:
     rule and the measurement differ; empty if they agree. ``notes`` are what an imported table says about itself.
     ``deploy`` is None for imported tables, which have no pipelines. ``standings``: of all strategies that the case
     allows, by decreasing score. ``out_of_reach``: better ones that it rules out. ``worth`` is None unless it was asked.
+    ``control_rows``: what the strategies are read against, as rows of the table; never a choice.
     """
 
     recommended: Recommended | None
@@ -117,6 +119,7 @@ class Recommendation:
     worth: NetBenefit | None
     out_of_reach: tuple[Unreachable, ...]
     headroom: Headroom | None
+    control_rows: tuple[TableRow, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Plain data with every number and sentence; unknown numbers are None."""

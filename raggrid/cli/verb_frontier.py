@@ -52,9 +52,9 @@ def frontier(
     """Compare cost and quality: show the strategies that no other strategy beats on both.
 
     The options, and for one study the numbers, are those of recommend. Several run directories are shown side by side;
-    studies on different types of device keep cost axes of their own. A second view shows what searching buys: the
-    expected best quality against the device time spent on trials. The HTML page is self-contained and opens without a
-    network.
+    studies on different types of device keep cost axes of their own. Controls are marked, never as choices. A second
+    view shows what searching buys: the expected best quality against the device time spent on trials. The HTML page is
+    self-contained and opens without a network.
 
     Money is computed at --price; the default is ``resources.dollars_per_device_hour`` of the space.
     """

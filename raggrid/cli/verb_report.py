@@ -49,9 +49,9 @@ def report(
     """Write a study up as one self-contained page for a colleague who was not there.
 
     Both answers of recommend with what they rest on, under the same options: standings with their intervals, the
-    frontier, what searching buys, the controls, learning curves, the response to the learning rate, where the time
-    went, every trial, predictions where strategies differ, the exact space and environment. The page opens without a
-    network.
+    frontier and the controls beside it, where points are lost, what searching buys, learning curves, the response to
+    the learning rate, where the time went, every trial, predictions where strategies differ, the exact space and
+    environment. The page opens without a network.
 
     Money is computed at --price; the default is ``resources.dollars_per_device_hour`` of the space.
     """

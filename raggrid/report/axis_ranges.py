@@ -18,9 +18,9 @@ class Span:
     log: bool = False
 
     def place(self, value: float) -> float:
-        """Where a value lies, 0 at the low end and 1 at the high end; a value below the range lies at its low end."""
-        if value <= self.low:
-            return 0.0
+        """Where a value lies, 0 at the low end and 1 at the high end; one outside at the nearer end."""
+        if not self.low < value < self.high:
+            return 0.0 if value <= self.low else 1.0
         if self.log:
             return math.log(value / self.low) / math.log(self.high / self.low)
         return (value - self.low) / (self.high - self.low)

@@ -105,7 +105,7 @@ def frontier_chart(frontier: Frontier, *, log_cost: bool = False) -> Any:
     above = [
         chart.properties(
             width=WIDTH,
-            title=_title(f"{heading}: {devices}" if devices else heading, [subtitle(frontier, first)]),
+            title=_title(f"{heading}: {devices}" if devices else heading, subtitle(frontier, first)),
         )
         for devices, first, chart in frontier_charts(frontier, log_cost=log_cost)
     ]

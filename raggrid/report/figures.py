@@ -11,6 +11,7 @@ from raggrid.report.contents import Study, attributed_to, distinct, rates, rates
 from raggrid.report.difference_chart import ROW, difference_chart
 from raggrid.report.drawing import Figure, data, figure, legend
 from raggrid.report.frontier_chart import frontier_charts, subtitle
+from raggrid.report.headroom_chart import format_chart, loss_chart
 from raggrid.report.search_chart import search_charts
 from raggrid.searches import PhaseSearch
 from raggrid.space.rates import rate_text, rungs
@@ -36,7 +37,7 @@ def frontier_figures(study: Study) -> Iterator[Figure]:
         return
     for place, (title, first, chart) in enumerate(frontier_charts(study.frontier, log_cost=study.log_cost)):
         name = f"frontier-{place}" if place else "frontier"
-        yield figure(name, title, chart, height=380, about=subtitle(study.frontier, first))
+        yield figure(name, title, chart, height=380, about=" ".join(subtitle(study.frontier, first)))
 
 
 def search_figures(study: Study) -> Iterator[Figure]:
@@ -51,6 +52,20 @@ def difference_figure(study: Study) -> Figure | None:
     if len(standings) < 2:
         return None
     return figure("differences", "", difference_chart(study.verdict), height=ROW * len(standings))
+
+
+def headroom_figures(study: Study) -> Iterator[Figure]:
+    """Where points are lost, and what is answer format; nothing where no control bounds a line."""
+    found = study.verdict.headroom
+    if found is None:
+        return
+    charts = {
+        "headroom": ("Lost in retrieval, lost in reading", loss_chart(found)),
+        "answer-format": ("What is answer format", format_chart(found)),
+    }
+    for name, (title, chart) in charts.items():
+        if chart is not None:
+            yield figure(name, title, chart, height=chart.height)
 
 
 def curve_figures(study: Study) -> Iterator[Figure]:

@@ -19,6 +19,7 @@ from raggrid.report.figures import (
     difference_figure,
     drawing_library,
     frontier_figures,
+    headroom_figures,
     ledger_figure,
     response_figures,
     search_figures,
@@ -83,6 +84,7 @@ def _view(study: Study) -> dict[str, Any]:
     groups: dict[str, list[Figure]] = {
         "differences": [difference] if difference else [],
         "frontier": list(frontier_figures(study)),
+        "headroom": list(headroom_figures(study)),
         "searching": list(search_figures(study)),
         "curves": list(curve_figures(study)),
         "steps": list(step_figures(study)),

@@ -20,28 +20,34 @@ CENSORED = (
 
 
 def search_charts(frontier: Frontier) -> Iterator[tuple[str, Any]]:
-    """(title, chart) of each strategy of each study, all on the same axes."""
+    """(title, chart) of each strategy of each study; those on the same types of device are on the same axes."""
     names = study_names([curve.run for curve in frontier.search_curves])
-    unit = _unit(frontier)
-    end = max((s.device_seconds for curve in frontier.search_curves for s in curve.steps), default=0.0) / unit.seconds
-    rows = {place: list(_rows(curve, unit)) for place, curve in enumerate(frontier.search_curves)}
-    for place, curve in enumerate(frontier.search_curves):
-        others = [{**row, "curve": other} for other, found in rows.items() if other != place for row in found]
-        yield _title(curve, names), _panel(rows[place], others, unit, end)
+    for unit, curves in _groups(frontier):
+        end = max(step.device_seconds for curve in curves for step in curve.steps) / unit.seconds
+        rows = {place: list(_rows(curve, unit)) for place, curve in enumerate(curves)}
+        for place, curve in enumerate(curves):
+            others = [{**row, "curve": other} for other, found in rows.items() if other != place for row in found]
+            yield _title(curve, names), _panel(rows[place], others, unit, end)
 
 
 def notes(frontier: Frontier) -> list[str]:
     """The sentences that explain the panels."""
+    units = " or ".join(dict.fromkeys(unit.name for unit, _ in _groups(frontier)))
     axes = (
         f"Expected best {label(frontier.metric)} (percent, validation) of the strategy's own pipelines after so many "
-        f"{_unit(frontier).name} of searching, trials in random order."
+        f"{units} of searching, trials in random order."
     )
     return [axes, DASHED, *([CENSORED] if any(curve.num_censored for curve in frontier.search_curves) else ())]
 
 
-def _unit(frontier: Frontier) -> Unit:
-    spent = (step.device_seconds for curve in frontier.search_curves for step in curve.steps)
-    return unit_for(spent, frontier.device_types)
+def _groups(frontier: Frontier) -> Iterator[tuple[Unit, list[SearchCurve]]]:
+    """The curves by types of device, whose times do not compare, each with its unit."""
+    devices = {point.run: point.device_types for point in frontier.points}
+    groups: dict[tuple[str, ...], list[SearchCurve]] = {}
+    for curve in frontier.search_curves:
+        groups.setdefault(devices[curve.run], []).append(curve)
+    for types, curves in groups.items():
+        yield unit_for((step.device_seconds for curve in curves for step in curve.steps), types), curves
 
 
 def _title(curve: SearchCurve, names: Mapping[str, str]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from raggrid.analysis.judging.answer_sentences import share
 from raggrid.analysis.recommendation import Recommendation
 from raggrid.analysis.results import StrategyResult
 from raggrid.display_names import display_name, label, recall_label, told_prompt
@@ -17,7 +18,8 @@ from raggrid.report.contents import Study, rates
 from raggrid.space.rates import rate_text
 from raggrid.store.tables import read, read_table
 
-VERDICTS = {"as_good": "as good", "worse": "worse", "unresolved": "unresolved", "out_of_reach": "out of reach"}
+VERDICTS = {"as_good": "as good", "worse": "worse", "unresolved": "unresolved", "out_of_reach": "out of reach",
+            "control": "control"}  # fmt: skip
 MAX_PREDICTIONS = 20
 
 
@@ -111,7 +113,7 @@ def standing_rows(study: Study) -> tuple[list[str], list[tuple[list[str], str]]]
         (
             [
                 display_name(line.strategy, line.loss), f"{100 * line.difference:+.1f}",
-                f"{100 * line.low:+.1f} to {100 * line.high:+.1f}", f"{100 * line.probability:.0f}%",
+                f"{100 * line.low:+.1f} to {100 * line.high:+.1f}", share(line.probability),
                 f"{100 * line.expected_loss:.1f}", VERDICTS[line.verdict],
             ],
             line.verdict,
@@ -148,12 +150,14 @@ def control_rows(verdict: Recommendation) -> list[list[str]]:
 
 
 def strategy_rows(study: Study) -> tuple[list[str], list[tuple[list[str], str, bool]]]:
-    """Column names, and for each strategy its cells, its verdict, and whether it is recommended."""
+    """Column names, and for each strategy and below them each control its cells, its verdict, and whether it is
+    recommended."""
     verdict, unit = study.verdict, study.unit
     recall = recall_label(verdict.table[0].k)
     head = ["strategy", "EM", "F1", recall, "final", "search", "marginal", f"{label(verdict.metric)} verdict"]
     rows = []
-    for row in sorted(verdict.table, key=lambda row: row.search_device_seconds or row.final_device_seconds or 0.0):
+    by_cost = sorted(verdict.table, key=lambda row: row.search_device_seconds or row.final_device_seconds or 0.0)
+    for row in (*by_cost, *verdict.control_rows):
         costs = (row.final_device_seconds, row.search_device_seconds, row.marginal_device_seconds)
         cells = [
             display_name(row.strategy, row.loss),

@@ -9,6 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from raggrid.analysis.control_points import ControlPoint
 from raggrid.analysis.frontier import Frontier, FrontierPoint
 from raggrid.analysis.hypervolume import Hypervolume
 from raggrid.analysis.search_curves import SearchCurve
@@ -20,6 +21,7 @@ SEARCHED = (
     "Best so far over the strategy's own pipelines, with trials in random order; -: none yet, since it is still in a "
     "search that it starts from."
 )
+CONTROLS = "◇: controls, to read the strategies against; never on a frontier and never a choice."
 CENSORED = (
     "In parentheses: trials of the last search that were stopped early or not finalists, whose quality was not "
     "measured (censored). They count from worth nothing to as good as the worst finalist."
@@ -28,23 +30,34 @@ CENSORED = (
 
 def show_frontier(result: Frontier, out: Console) -> None:
     """The points by cost, a dot marking the frontier; then what searching buys. One table per study."""
-    unit = unit_for((point.device_seconds for point in result.points), result.device_types)
+    units = _units(result)
     studies = study_names([point.run for point in result.points])
     for run, name in studies.items():
+        unit = units[run]
         about = f"{label(result.metric)} (percent) against {result.cost} cost ({unit.name}); ● = on the frontier"
         points = [point for point in result.points if point.run == run]
-        show_table(_points(result, points, unit, _title(about, name, studies)), out)
-    for line in (_basis(result), *(_volume(volume, studies, unit) for volume in result.hypervolumes), *result.notes):
+        controls = [control for control in result.controls if control.run == run]
+        show_table(_points(result, points, controls, unit, _title(about, name, studies)), out)
+    volumes = (_volume(volume, studies, units[volume.run]) for volume in result.hypervolumes)
+    for line in (*([CONTROLS] if result.controls else []), _basis(result), *volumes, *result.notes):
         _aside(out, line)
     for run, name in studies.items():
-        about = f"Expected best validation {label(result.metric)} after part of the search ({unit.name})"
+        about = f"Expected best validation {label(result.metric)} after part of the search ({units[run].name})"
         curves = [curve for curve in result.search_curves if curve.run == run]
         if curves:
-            show_table(_searches(curves, unit, _title(about, name, studies)), out)
+            show_table(_searches(curves, units[run], _title(about, name, studies)), out)
     if result.search_curves:
         _aside(out, SEARCHED)
     if any(curve.num_censored for curve in result.search_curves):
         _aside(out, CENSORED)
+
+
+def _units(result: Frontier) -> dict[str, Unit]:
+    """One unit for all studies on the same types of device."""
+    spent: dict[tuple[str, ...], list[float]] = {}
+    for point in result.points:
+        spent.setdefault(point.device_types, []).append(point.device_seconds)
+    return {point.run: unit_for(spent[point.device_types], point.device_types) for point in result.points}
 
 
 def _title(about: str, study: str, studies: dict[str, str]) -> str:
@@ -55,7 +68,9 @@ def _aside(out: Console, line: str) -> None:
     out.print(Padding(Text(line, style="dim"), (0, 0, 0, 2), expand=False), highlight=False)
 
 
-def _points(result: Frontier, points: Sequence[FrontierPoint], unit: Unit, title: str) -> Table:
+def _points(
+    result: Frontier, points: Sequence[FrontierPoint], controls: Sequence[ControlPoint], unit: Unit, title: str
+) -> Table:
     level = f"{100 * result.confidence:g}%"
     table = new_table(title)
     table.add_column("", no_wrap=True)
@@ -64,7 +79,16 @@ def _points(result: Frontier, points: Sequence[FrontierPoint], unit: Unit, title
         table.add_column(name, justify="right", no_wrap=True)
     for point in points:
         table.add_row(*_cells(point, unit), style="" if point.on_frontier else "dim")
+    for control in controls:
+        table.add_row(*_control_cells(control, unit), style="dim")
     return table
+
+
+def _control_cells(control: ControlPoint, unit: Unit) -> list[str]:
+    return [
+        "◇", display_name(control.strategy, control.loss), unit.text(control.device_seconds), "",
+        percent(control.quality), f"{percent(control.low)}-{percent(control.high)}", "",
+    ]  # fmt: skip
 
 
 def _cells(point: FrontierPoint, unit: Unit) -> list[str]:

@@ -42,6 +42,9 @@ def show_recommendation(result: Recommendation, out: Console) -> None:
         _indented(out, better.sentence)
     _indented(out, _rule_line(result))
     show_table(_score_table(result), out)
+    _indented(out, result.costs["caveat"])
+    if result.control_rows:
+        show_table(_control_table(result), out)
     if len(result.standings) > 1:
         show_table(_difference_table(result), out)
     grounds = result.grounds.sentences if result.grounds else ()
@@ -78,19 +81,39 @@ def _score_table(result: Recommendation) -> Table:
     columns = [name for name in COSTS if any(getattr(row, name) is not None for row in result.table)]
     table = new_table(_title(result, unit))
     table.add_column("strategy", no_wrap=True)
-    metrics = {"exact_match": "EM", "f1": "F1", "recall_at_k": recall_label(result.table[0].k)}
-    metrics.setdefault(result.metric, label(result.metric))
+    metrics = _metrics(result)
     for name in (*metrics.values(), *(name.partition("_")[0] for name in columns)):
         table.add_column(name, justify="right", no_wrap=True)
     contains = _contains(result)
     if contains:
         table.columns[1].header = "EM (has)"
     table.add_column("verdict", no_wrap=True)
-    for row in sorted(result.table, key=lambda row: _order(row, result.costs["decided_by"])):
-        table.add_row(
-            *_cells(row, unit, list(metrics), columns, contains), style="bold" if _is_chosen(row, result) else ""
-        )
+    by_cost = sorted(result.table, key=lambda row: _order(row, result.costs["decided_by"]))
+    for row in by_cost:
+        style = "bold" if _is_chosen(row, result) else ""
+        table.add_row(*_cells(row, unit, list(metrics), columns, contains), style=style)
     return table
+
+
+def _control_table(result: Recommendation) -> Table:
+    """Their scores alone, since none of them is a choice."""
+    table = new_table("Controls, to read the strategies against; never a choice")
+    metrics, contains = _metrics(result), _contains(result)
+    table.add_column("control", no_wrap=True)
+    for name in metrics.values():
+        table.add_column(name, justify="right", no_wrap=True)
+    if contains:
+        table.columns[1].header = "EM (has)"
+    for row in result.control_rows:
+        table.add_row(display_name(row.strategy, row.loss), *_scores(row, list(metrics), contains))
+    return table
+
+
+def _metrics(result: Recommendation) -> dict[str, str]:
+    """The header of each column of scores."""
+    metrics = {"exact_match": "EM", "f1": "F1", "recall_at_k": recall_label(result.table[0].k)}
+    metrics.setdefault(result.metric, label(result.metric))
+    return metrics
 
 
 def _contains(result: Recommendation) -> bool:
@@ -111,10 +134,15 @@ def _title(result: Recommendation, unit: Unit) -> str:
 
 
 def _cells(row: TableRow, unit: Unit, metrics: list[str], columns: list[str], contains: bool) -> list[str | Text]:
+    costs = ["-" if (value := getattr(row, name)) is None else unit.text(value) for name in columns]
+    scores = _scores(row, metrics, contains)
+    return [display_name(row.strategy, row.loss), *scores, *costs, Text(*MARKS[row.verdict])]
+
+
+def _scores(row: TableRow, metrics: list[str], contains: bool) -> list[str]:
     scores = [percent(row.scores[name]) for name in metrics]
     scores[0] += f" ({percent(row.contains_answer)})" if contains else ""
-    costs = ["-" if (value := getattr(row, name)) is None else unit.text(value) for name in columns]
-    return [display_name(row.strategy, row.loss), *scores, *costs, Text(*MARKS[row.verdict])]
+    return scores
 
 
 def _is_chosen(row: TableRow, result: Recommendation) -> bool:

@@ -132,6 +132,21 @@ def test_no_strategy_is_shown_below_three_seeds(tmp_path: Path, seeds: int) -> N
     assert result.grounds.seed_deviation_assumed is (seeds == 1)
 
 
+@pytest.mark.parametrize("seeds", [2, 3])
+def test_seeds_that_do_not_differ_measurably_are_not_said_to_differ_by_nothing(tmp_path: Path, seeds: int) -> None:
+    """The turned answers differ from seed to seed, the means hardly."""
+    keys = [key for key in WINNERS if key[0] != "joint"]
+    found = recommend(
+        [study(tmp_path / "run", {key: [answers(0.6, 200, seed) for seed in range(seeds)] for key in keys})]
+    )
+    assert found.recommended is not None
+    assert found.grounds is not None
+    assert found.grounds.seed_deviation == 0.0
+    told = (found.recommended.caveat if seeds == 2 else "", *found.grounds.sentences)
+    assert sum("by no more than the choice of questions explains" in text for text in told) == 4 - seeds
+    assert not any(" 0 points" in text for text in told)
+
+
 def test_equal_strategies_whose_seeds_differ_are_not_called_worse(tmp_path: Path) -> None:
     """Three seeds, 3 points apart, over so many questions that questions alone would show any difference."""
     shifts = {"generator": (0.00, 0.03, -0.03), "two_phase": (0.02, 0.03, -0.02), "joint": (0.04, -0.01, 0.03)}

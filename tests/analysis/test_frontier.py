@@ -6,23 +6,31 @@ import csv
 import json
 import re
 from dataclasses import replace
+from io import StringIO
 from itertools import combinations, permutations
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 from scipy import stats
 
 from raggrid.analysis.cost_spread import relative_spread
 from raggrid.analysis.frontier import Frontier, frontier
 from raggrid.analysis.hypervolume import Hypervolume, hypervolume
+from raggrid.analysis.recommend import recommend
 from raggrid.analysis.search_curves import expected_best
-from raggrid.records import TrialRecord
+from raggrid.records import PipelineRecord, PredictionRecord, TrialRecord
 from raggrid.report.charts import save_frontier
 from raggrid.report.frontier_chart import frontier_charts
+from raggrid.report.search_chart import notes, search_charts
+from raggrid.show.printed_frontier import show_frontier
+from raggrid.show.printed_recommendation import show_recommendation
 from raggrid.store.tables import append, read
 from tests.records import trial
-from tests.studies import TOKEN, WINNERS, answers, finalist, study
+from tests.studies import CONTROLS, TOKEN, WINNERS, answers, controlled_study, finalist, study
+
+SUMMED = "Costs add the time on H100 and cpu as if these devices cost the same."
 
 SIZE = 300
 SHARES = {"baseline": 0.1, "embedder": 0.2, "generator": 0.5, "independent": 0.6, "two_phase": 0.7, "joint": 0.65}
@@ -201,11 +209,78 @@ def test_costs_on_different_devices_share_no_axis_and_no_hypervolume(run: Path, 
     assert "GPU" not in str(panels[0][1])
     assert all("hours" not in note for note in frontier([run]).notes)
     assert len(list(frontier_charts(frontier([run])))) == 1
+    alone = {title: chart.to_dict() for title, chart in search_charts(frontier([other]))}
+    beside = {title.removeprefix("other: "): chart.to_dict() for title, chart in search_charts(result)}
+    assert alone["generator"] == beside["generator"], "an axis is that of studies on the same device alone"
+    assert "device-seconds or GPU-seconds" in notes(result)[0]
+
+
+def test_each_study_is_printed_in_the_unit_of_its_devices(run: Path, tmp_path: Path) -> None:
+    other = study(tmp_path / "other", {("generator", TOKEN): [answers(0.5, SIZE, 3)]})
+    rewrite_devices(other, "H100")
+    out = Console(file=StringIO(), width=100, no_color=True)
+    show_frontier(frontier([run, other]), out)
+    text = " ".join(out.file.getvalue().split())  # type: ignore[attr-defined]
+    assert "run: F1 (percent) against search cost (device-seconds)" in text
+    assert "other: F1 (percent) against search cost (GPU-seconds)" in text
+    assert "other: Expected best validation F1 after part of the search (GPU-seconds)" in text
+    assert "56.1 GPU-seconds" in text
 
 
 def test_a_study_of_two_devices_says_how_it_adds_them(run: Path) -> None:
     append(run, [trial("x", device_type="H100")])
-    assert any("cpu are added" in note or "added as if" in note for note in frontier([run]).notes)
+    assert f"{run}: {SUMMED}" in frontier([run]).notes
+
+
+def test_pooled_costs_on_different_devices_say_how_they_are_added(run: Path, tmp_path: Path) -> None:
+    keys = [key for key in WINNERS if key[0] != "joint"]
+    other = study(tmp_path / "other", {key: [answers(0.5, SIZE, 3)] for key in keys})
+    assert recommend([run, other]).costs["caveat"] == ""
+    rewrite_devices(other, "H100")
+    result = recommend([run, other])
+    assert result.costs["caveat"] == SUMMED
+    assert result.recommended is not None
+    assert result.recommended.caveat.endswith(SUMMED)
+    out = Console(file=StringIO(), width=200, no_color=True)
+    show_recommendation(result, out)
+    below = out.file.getvalue().split("verdict on F1")[1]  # type: ignore[attr-defined]
+    assert SUMMED in below.split("Points of F1")[0], "the table of costs itself is followed by it"
+
+
+def test_controls_stand_beside_the_points_and_on_no_frontier(tmp_path: Path) -> None:
+    run = controlled_study(tmp_path / "run")
+    found = frontier([run])
+    assert {(point.strategy, point.loss) for point in found.points} == set(WINNERS)
+    assert [(control.strategy, control.loss) for control in found.controls] == list(CONTROLS)
+    means = {row.strategy: row.f1 for row in read(run, PipelineRecord) if row.split == "test"}
+    for control in found.controls:
+        assert control.quality == pytest.approx(means[control.strategy])
+        assert control.low < control.quality < control.high
+    half = stats.norm.ppf(0.975) * (0.36 * 0.64 / 200) ** 0.5
+    assert found.controls[0].high - found.controls[0].quality == pytest.approx(half, rel=0.1)
+    assert [control["strategy"] for control in found.to_json()["controls"]] == [name for name, _ in CONTROLS]
+    assert max(control.quality for control in found.controls) > max(point.quality for point in found.points)
+    plain = study(tmp_path / "plain", {key: scores for key, scores in alike(run).items() if key in WINNERS})
+    assert [replace(point, run="") for point in frontier([plain]).points] == [
+        replace(point, run="") for point in found.points
+    ]
+
+
+def test_a_generator_in_hand_costs_its_controls_as_little_as_its_strategy(tmp_path: Path) -> None:
+    found = frontier([controlled_study(tmp_path / "run", 50)], have="generator")
+    costs = {point.strategy: point.device_seconds for point in found.points}
+    costs |= {control.strategy: control.device_seconds for control in found.controls}
+    assert costs["gold_context_generator"] == costs["generator"] == 0.0
+    assert costs["gold_context_joint"] == costs["joint"] > 0.0
+
+
+def alike(run: Path) -> dict[tuple[str, str | None], list[list[float]]]:
+    """The scores of a study's lines on its test split."""
+    found: dict[tuple[str, str | None], list[list[float]]] = {}
+    for row in read(run, PredictionRecord):
+        if row.split == "test":
+            found.setdefault((row.strategy, row.loss), [[]])[0].append(row.f1)
+    return found
 
 
 def rewrite_devices(run: Path, name: str) -> None:

@@ -13,10 +13,10 @@ from raggrid.analysis.recommend import recommend
 from raggrid.report.axis_ranges import cost_span, quality_span
 from raggrid.report.difference_chart import difference_chart
 from raggrid.report.drawing import decades
-from raggrid.report.frontier_chart import HEIGHT, NARROW, WIDE, frontier_charts
-from raggrid.report.label_places import Labelled, label_box, label_places
+from raggrid.report.frontier_chart import HEIGHT, NARROW, WIDE, frontier_charts, subtitle
+from raggrid.report.label_places import Labelled, LabelPlace, label_box, label_places
 from raggrid.report.search_chart import search_charts
-from tests.studies import WINNERS, answers, study
+from tests.studies import CONTROLS, WINNERS, answers, controlled_study, study
 
 NAMES = ("baseline", "embedder", "generator", "independent", "two_phase", "joint (token)", "joint (sequence)")
 
@@ -64,7 +64,7 @@ def test_lines_far_below_are_named_at_the_edge_with_their_score(run: Path) -> No
     for log_cost in (False, True):
         ((_, _, chart),) = frontier_charts(frontier([run]), log_cost=log_cost)
         rows = {row["strategy"]: row for row in chart.to_dict()["data"]["values"]}
-        outside = {name for name, row in rows.items() if not row["inside"]}
+        outside = {name for name, row in rows.items() if row["side"] == "below"}
         assert outside == {"baseline", "embedder"}
         assert rows["embedder"]["label"] == f"embedder {rows['embedder']['quality']:.1f}"
         assert ("(no cost)" in rows["baseline"]["label"]) is log_cost
@@ -87,3 +87,50 @@ def test_the_forest_shows_the_numbers_of_the_standings(run: Path) -> None:
     ]
     assert {row["strategy"] for row in rows if not row["inside"]} == {"baseline", "embedder"}
     assert layers[0]["data"]["values"] == [{"from": -1.0, "to": 1.0}]
+
+
+def test_controls_are_hollow_marks_beside_the_strategies(tmp_path: Path) -> None:
+    found = frontier([controlled_study(tmp_path / "run")])
+    ((_, first, chart),) = frontier_charts(found)
+    rows = [row for row in chart.to_dict()["data"]["values"] if row["state"] == "control"]
+    assert [row["label"] for row in rows] == [
+        "few_shot 36.0",
+        "gold 44.0",
+        "gold: generator 79.0",
+        "gold: joint (token) 78.0",
+    ]
+    assert [row["side"] for row in rows] == ["below", "below", "above", "above"], "they do not squeeze the contenders"
+    assert "Hollow: controls, never a choice (gold:" in subtitle(found, first)[1]
+    plain = frontier([study(tmp_path / "plain", {key: [answers(0.5, 50)] for key in WINNERS})])
+    assert "Hollow" not in subtitle(plain, plain.points[0])[1]
+
+
+@pytest.mark.parametrize("size", [40, 200])
+def test_labels_of_controls_lie_within_the_plot_on_every_screen(tmp_path: Path, size: int) -> None:
+    ((_, _, chart),) = frontier_charts(frontier([controlled_study(tmp_path / "run", size)]))
+    spec = chart.to_dict()
+    encodings = [layer["encoding"] for layer in spec["layer"]]
+    x, y = (next(own[axis]["scale"]["domain"] for own in encodings if own.get(axis, {}).get("scale")) for axis in "xy")
+    rows = spec["data"]["values"]
+    assert len(rows) == len(WINNERS) + len(CONTROLS)
+    points = [
+        Labelled((row["x"] - x[0]) / (x[1] - x[0]), float(np.clip((row["quality"] - y[0]) / (y[1] - y[0]), 0, 1)),
+                 row["label"], 0.3, 0.9)
+        for row in rows
+    ]  # fmt: skip
+    for name, widths in (("narrow", NARROW), ("wide", WIDE)):
+        for width in widths:
+            boxes = [label_box(p, LabelPlace(**row[name]), width, HEIGHT) for p, row in zip(points, rows, strict=True)]
+            assert all(box.within(width, HEIGHT) for box in boxes), (width, boxes)
+            assert not any(one.overlaps(other) for one, other in combinations(boxes, 2)), width
+
+
+def test_the_band_is_the_margin_below_the_best_line_of_each_study(run: Path, tmp_path: Path) -> None:
+    other = study(tmp_path / "other", {key: [answers(0.5, 200)] for key in WINNERS})
+    for runs, margin in (([run], 0.02), ([run, other], 0.02), ([run], 0.0)):
+        found = frontier(runs, margin=margin)
+        ((_, first, chart),) = frontier_charts(found)
+        bands = [layer["data"]["values"] for layer in chart.to_dict()["layer"] if layer["mark"]["type"] == "rect"]
+        best = [max(100 * p.quality for p in found.points if p.run == str(own)) for own in runs]
+        assert bands == ([[{"high": top, "low": pytest.approx(top - 2)} for top in best]] if margin else [])
+        assert ("Shaded" in subtitle(found, first)[1]) is bool(margin)

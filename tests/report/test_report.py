@@ -15,11 +15,13 @@ from typing import Any
 import pytest
 
 from raggrid.analysis.frontier import frontier
+from raggrid.analysis.inference.decision import Grade
 from raggrid.analysis.recommend import recommend
 from raggrid.display_names import display_name
 from raggrid.errors import InputError, RecordError
 from raggrid.published.importing import import_results
 from raggrid.records import QuestionRecord, StepRecord, TrialRecord
+from raggrid.report import page as page_room
 from raggrid.report.contents import attributed_to, read_study
 from raggrid.report.figures import common_step, response_figures
 from raggrid.report.page import json_for_script, render, write_report
@@ -105,6 +107,18 @@ def logged(row: TrialRecord, step: int) -> StepRecord:
         embedder_lr=embedder, generator_lr=generator, embedder_grad_norm=embedder and 2.0,
         generator_grad_norm=generator and 3.0, tokens_per_second=1e4,
     )  # fmt: skip
+
+
+def test_every_grade_but_open_has_a_colour_and_no_other_name_has() -> None:
+    style = (Path(page_room.__file__).parent / "page.css").read_text()
+    coloured = set(re.findall(r"\.answer\.(\w+)", style))
+    assert coloured == {grade.value for grade in Grade} - {Grade.OPEN.value}
+    assert coloured == set(re.findall(r"\.(\w+) \.grade", style))
+
+
+def test_a_page_of_two_strategies_that_answer_alike_is_written(tmp_path: Path) -> None:
+    alike = {key: [answers(0.6, 50)] for key in WINNERS if key[0] in ("generator", "two_phase")}
+    write_report(study(tmp_path / "run", alike), tmp_path / "page.html")
 
 
 def test_logged_steps_are_drawn_without_what_is_not_finite(run: Path) -> None:

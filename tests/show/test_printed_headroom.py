@@ -17,7 +17,7 @@ from raggrid.store.tables import append
 from raggrid.study.tasks import AnswerTask, PhaseTask, Task
 from tests.controllers import carry_out, new_controller, outcome, run_of
 from tests.records import made_space
-from tests.studies import WINNERS, answers, study
+from tests.studies import WINNERS, answers, controlled_study, study
 
 UNTUNED = ("gold_context", "few_shot", "baseline")
 NAMES = [*UNTUNED, "embedder", "generator", "gold_context_generator"]
@@ -94,3 +94,20 @@ def test_a_recommendation_ends_with_the_headroom(tmp_path: Path, monkeypatch: py
     assert max(map(len, text.splitlines())) <= 80
     without = study(tmp_path / "without", {key: [answers(0.5, 60)] for key in list(WINNERS)[:2]})
     assert recommend([without]).headroom is None
+
+
+def test_controls_have_a_table_of_their_own_within_80_columns(tmp_path: Path) -> None:
+    run, out = controlled_study(tmp_path / "r"), Console(file=StringIO(), width=80, no_color=True)
+    result = recommend([run])
+    show_recommendation(result, out)
+    text = str(out.file.getvalue())  # type: ignore[attr-defined]
+    assert "…" not in text
+    table = text.split("Controls, to read the strategies against; never a choice")[1].split("\n\n")[0]
+    names = ["few_shot", "gold_context", "gold_context_generator", "gold_context_joint (token)"]
+    assert [line.split("  ")[0].strip() for line in table.strip().splitlines()[1:]] == names
+    assert "few_shot                    36.0 (52.0)  36.0  100.0" in table
+    assert {row.verdict for row in result.control_rows} == {"control"}
+    assert not {(row.strategy, row.loss) for row in result.table} & {(r.strategy, r.loss) for r in result.control_rows}
+    assert [row["strategy"] for row in result.to_json()["control_rows"]] == [
+        row.strategy for row in result.control_rows
+    ]

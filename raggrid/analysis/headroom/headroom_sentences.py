@@ -46,9 +46,13 @@ def _of_line(line: LineHeadroom) -> str:
 
 
 def _at_most(base: LineHeadroom) -> Iterator[str]:
-    """What a perfect embedder would win is known before one is tuned; what a generator would is not."""
+    """What a perfect embedder would win is known before one is tuned; what a generator would is not. A tuned generator
+    may read more from better passages."""
     most = max(0.0, base.retrieval.high)
-    yield f"So tuning the embedder alone can win at most about {_points(most)} points; the rest is up to the generator."
+    yield (
+        f"So with the un-tuned generator, tuning the embedder can win at most about {_points(most)} points; beside a "
+        "tuned generator it may win more or less."
+    )
 
 
 def _format(found: Headroom) -> Iterator[str]:

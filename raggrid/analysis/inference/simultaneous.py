@@ -10,6 +10,7 @@ Romano and Wolf 2005). No line is compared with the one that looks best alone: i
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from statistics import NormalDist
@@ -68,7 +69,7 @@ def family(evidence: Evidence, *, margin: float = 0.01, confidence: float = 0.95
     """
     means = evidence.questions.means
     bounds = step_down(means, square(evidence.pair_errors()), cube_of(evidence.pivots(), len(means)), confidence)
-    slack = bounds.critical * np.sqrt(2 * evidence.questions.floor)
+    slack = bounds.critical * math.sqrt(2 * evidence.questions.floor)
     standings = []
     for row, tied in zip(evidence.row_of, evidence.tied, strict=True):
         ends = [float(part[row]) for part in (bounds.difference, bounds.low, bounds.high)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from raggrid.analysis.cost_choice import device_caveat
 from raggrid.analysis.inference.decision import LIKELY, Grade
 from raggrid.analysis.inference.simultaneous import Call, Standing
 from raggrid.analysis.judging.findings import Findings
@@ -67,7 +68,8 @@ def next_time_answer(found: Findings) -> Recommended | None:
     line, decision = judged.lines[place], judged.decision
     return Recommended(
         line.strategy, line.loss, grade_of(found), " ".join(_reason(found, judged, place)),
-        float(decision.within[place]), float(decision.expected_loss[place]), _caveat(judged),
+        float(decision.within[place]), float(decision.expected_loss[place]),
+        " ".join(filter(None, (_caveat(judged), device_caveat(found.studies.devices)))),
         " ".join(_next_step(found, judged, place)),
     )  # fmt: skip
 
@@ -126,8 +128,15 @@ def _caveat(judged: Judgement) -> str:
             "it was not measured."
         )
     if seeds == 2:
-        return f"Two seeds: this is about these trained models. Their scores differ by about {deviation} between seeds."
+        return f"Two seeds: this is about these trained models. {_between_seeds(judged.evidence.seeds.deviation)}"
     return ""
+
+
+def _between_seeds(deviation: float) -> str:
+    """What a strategy's score does from seed to seed; an estimate of 0 does not prove that it stays the same."""
+    if deviation == 0.0:
+        return "The score of a strategy differs between seeds by no more than the choice of questions explains."
+    return f"The score of a strategy has a standard deviation of {points(deviation)} between seeds."
 
 
 def _next_step(found: Findings, judged: Judgement, place: int) -> Iterator[str]:
@@ -200,8 +209,7 @@ def _grounds(judged: Judgement, optimism: dict[str, float]) -> Iterator[str]:
     else:
         yield f"{number:,} questions, of which no two share a labelled passage or a group."
     if judged.evidence.num_seeds > 1:
-        deviation = points(judged.evidence.seeds.deviation)
-        yield f"{judged.evidence.num_seeds} seeds: their standard deviation is {deviation} per strategy."
+        yield f"{judged.evidence.num_seeds} seeds. {_between_seeds(judged.evidence.seeds.deviation)}"
     if optimism:
         low, high = (100 * end for end in (min(optimism.values()), max(optimism.values())))
         yield (

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from raggrid.analysis.cost_choice import cost_of
+from raggrid.analysis.cost_choice import cost_of, device_caveat
 from raggrid.analysis.inference.evidence import interval
 from raggrid.analysis.inference.simultaneous import Standing
 from raggrid.analysis.judging.findings import Findings
@@ -19,7 +19,7 @@ from raggrid.analysis.results import StrategyResult
 from raggrid.analysis.standings import LineStanding, Unreachable
 from raggrid.display_names import display_name
 
-OUT_OF_REACH = "out_of_reach"
+OUT_OF_REACH, CONTROL = "out_of_reach", "control"
 
 
 def standings_of(found: Findings) -> tuple[LineStanding, ...]:
@@ -79,6 +79,11 @@ def table_of(found: Findings) -> tuple[TableRow, ...]:
     return tuple(_row(*verdicts.get(line.key, (line, OUT_OF_REACH))) for line in found.studies.lines)
 
 
+def control_rows_of(found: Findings) -> tuple[TableRow, ...]:
+    """Every measured control, over the questions that it answered."""
+    return tuple(_row(line, CONTROL) for line in found.studies.controls)
+
+
 def _row(line: StrategyResult, verdict: str) -> TableRow:
     costs, winner, scores = line.costs, line.winner, line.means()
     return TableRow(
@@ -102,7 +107,7 @@ def costs_of(found: Findings) -> dict[str, Any]:
     ]
     return {
         "decided_by": basis, "device_types": found.studies.devices, "strategies": rows, "in_hand": found.case.have,
-        "dollars_per_device_hour": price,
+        "dollars_per_device_hour": price, "caveat": device_caveat(found.studies.devices),
     }  # fmt: skip
 
 
