@@ -41,8 +41,10 @@ def found(run: Location) -> set[tuple[object, ...]]:
 def test_a_study_in_a_bucket_finds_what_one_on_a_disk_finds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_space: SpaceMaker, workers: int
 ) -> None:
+    rates = {"generator": [3e-3]} if workers else {}  # each worker group takes seconds to start
     space = make_space(
-        strategies=["two_phase"], early_stopping={"rungs": "synchronous"}, resources={"workers": workers},
+        strategies=["generator"] if workers else ["two_phase"], learning_rates=rates,
+        early_stopping={"rungs": "synchronous", "enabled": not workers}, resources={"workers": workers},
     )  # fmt: skip
     run = f"s3://bucket/runs/{workers}"
     search(space, tmp_path / "r")

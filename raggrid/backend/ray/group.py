@@ -88,12 +88,17 @@ class GroupTrial(tune.Trainable):
     """
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Start the group in a thread; reports come through a queue."""
+        """Start the group in a thread; reports come through a queue, decisions go through another."""
+        self.queue: Queue | None = None
+        self._start(config)
+
+    def _start(self, config: dict[str, Any]) -> None:
         self.thread: threading.Thread | None = None
         if config["task"]["kind"] != "phase":
             return
-        self.queue = Queue(maxsize=1, actor_options={"num_cpus": 0})
-        self.decisions = Queue(actor_options={"num_cpus": 0})
+        if self.queue is None:  # each is a process of its own, kept for the next trial
+            self.queue = Queue(maxsize=1, actor_options={"num_cpus": 0})
+            self.decisions = Queue(actor_options={"num_cpus": 0})
         self.error: BaseException | None = None
         self.last: dict[str, Any] = {}
         trainer = _trainer({**config, "decisions": self.decisions}, self.trial_id, self.queue)
@@ -110,7 +115,7 @@ class GroupTrial(tune.Trainable):
         """The next report. Being asked for it means that Tune lets the trial continue after the last one."""
         from raggrid.worker.run_task import failure
 
-        if self.thread is None:
+        if self.thread is None or self.queue is None:
             reports: list[Report] = []
             run_here(self.config, reports.append)
             return {**to_metrics(reports[-1]), "done": True}
@@ -134,21 +139,36 @@ class GroupTrial(tune.Trainable):
         """Nothing: the training loop continues from the run directory by itself."""
 
     def cleanup(self) -> None:
+        """The end of this process."""
+        self._end_group()
+        self._drop_queues()
+
+    def _end_group(self) -> None:
         """Early stop, completion or error: ask the workers to end, and keep their reports flowing until they have."""
-        if self.thread is None:
+        if self.thread is None or self.queue is None:
             return
         self.decisions.put(STOP)
         deadline = time.monotonic() + STOP_SECONDS
         while self.thread.is_alive() and time.monotonic() < deadline:
             with contextlib.suppress(Empty):
                 self.queue.get(timeout=0.1)
-        self.queue.shutdown(force=True)
-        self.decisions.shutdown(force=True)
+        if self.thread.is_alive():
+            self._drop_queues()  # what this group may still say is not the next one's
+            return
+        for each in (self.queue, self.decisions):
+            while not each.empty():
+                each.get()
+
+    def _drop_queues(self) -> None:
+        if self.queue is not None:
+            self.queue.shutdown(force=True)
+            self.decisions.shutdown(force=True)
+            self.queue = None
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take the next task in the same process: saves its start and its imports."""
-        self.cleanup()
-        self.setup(new_config)
+        self._end_group()
+        self._start(new_config)
         return True
 
 
