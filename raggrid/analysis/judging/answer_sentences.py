@@ -212,7 +212,5 @@ def _grounds(judged: Judgement, optimism: dict[str, float]) -> Iterator[str]:
         yield f"{judged.evidence.num_seeds} seeds. {_between_seeds(judged.evidence.seeds.deviation)}"
     if optimism:
         low, high = (100 * end for end in (min(optimism.values()), max(optimism.values())))
-        yield (
-            f"Winners were picked on these questions: repeating the choice in every resample takes {low:.1f} to "
-            f"{high:.1f} points off their scores."
-        )
+        taken = f"{low:.1f} to {high:.1f} points" if high >= 0.05 else "nothing"
+        yield f"Winners were picked on these questions: repeating the choice in every resample takes {taken} off their scores."
