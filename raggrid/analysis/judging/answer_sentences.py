@@ -213,4 +213,7 @@ def _grounds(judged: Judgement, optimism: dict[str, float]) -> Iterator[str]:
     if optimism:
         low, high = (100 * end for end in (min(optimism.values()), max(optimism.values())))
         taken = f"{low:.1f} to {high:.1f} points" if high >= 0.05 else "nothing"
-        yield f"Winners were picked on these questions: repeating the choice in every resample takes {taken} off their scores."
+        yield (
+            f"Winners were picked on these questions: repeating the choice in every resample takes {taken} off their "
+            "scores."
+        )
