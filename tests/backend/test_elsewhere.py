@@ -9,15 +9,16 @@ import pytest
 
 from raggrid.analysis.recommend import recommend
 from raggrid.backend.ray.search import search
-from raggrid.errors import InputError, RecordError
 from raggrid.records import CurveRecord, PipelineRecord, TrialRecord
+from raggrid.space.search_space import SearchSpace
+from raggrid.space.yaml_io import dump_space
 from raggrid.store.files import Files, Location, files_at
 from raggrid.store.lease import FOLDER
 from raggrid.store.remote import file_system
 from raggrid.store.run import load_run
 from raggrid.store.tables import read
 from tests.conftest import SpaceMaker
-from tests.processes import wait_until
+from tests.processes import PATIENCE_SECONDS, RAGGRID, wait_until
 from tests.ray_nodes import answers, free_port, ray_node
 from tests.store.object_store import CREDENTIALS, s3_server
 
@@ -81,10 +82,13 @@ def test_nodes_without_the_folder_are_found_before_a_study_starts_and_work_with_
         with ray_node(*head):
             wait_until(lambda: answers(port), "the head is up")
             with ray_node(f"--address={address}", "--num-cpus=1", without=runs):
-                with pytest.raises(RecordError, match=r"not seen by 1 of 1 other nodes: .*missing.* Expected a place"):
-                    search(space, runs / "r", address=address)
+                refused = searched(space, tmp_path, runs / "r", address)
+                assert refused.returncode == 2
+                assert "r: not seen by 1 of 1 other nodes: " in refused.stderr
+                assert "the folder is missing" in refused.stderr
                 assert read(runs / "r", TrialRecord) == []
-                search(space, "s3://bucket/runs/nodes", address=address)
+                done = searched(space, tmp_path, "s3://bucket/runs/nodes", address)
+                assert done.returncode == 0, done.stderr
         assert {row.status for row in read("s3://bucket/runs/nodes", TrialRecord)} <= {"completed", "stopped"}
         assert recommend(["s3://bucket/runs/nodes"]).table
     assert list(runs.iterdir()) == [runs / "r"]
@@ -99,7 +103,6 @@ def test_a_node_without_the_users_own_metric_is_found_before_a_study_starts(
     for folder, name in (("here", "known_here"), ("everywhere", "known_everywhere")):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / f"{name}.py").write_text("def sure(prediction, answers): return 1.0\n")
-        monkeypatch.syspath_prepend(tmp_path / folder)
     address = f"127.0.0.1:{port}"
     head = ("--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false", "--disable-usage-stats")
     with ray_node(*head):
@@ -107,14 +110,22 @@ def test_a_node_without_the_users_own_metric_is_found_before_a_study_starts(
         with ray_node(f"--address={address}", "--num-cpus=1", without=tmp_path / "here"):
             given = {"strategies": ["baseline"], "resources": {"wait_minutes": 2}}
             failing = make_space(metrics=["known_here:sure"], **given)
-            with pytest.raises(InputError) as caught:
-                search(failing, tmp_path / "r", address=address)
-            told = str(caught.value)
-            assert told.startswith("metrics: fail on 1 of 1 other nodes: ")
-            assert "'known_here' cannot be imported: ModuleNotFoundError" in told
-            assert told.endswith("or put it into a folder that all nodes see at the same path.")
-            search(make_space(metrics=["known_everywhere:sure"], **given), tmp_path / "s", address=address)
+            refused = searched(failing, tmp_path / "here", tmp_path / "r", address)
+            assert refused.returncode == 2
+            assert "metrics: fail on 1 of 1 other nodes: " in refused.stderr
+            assert "'known_here' cannot be imported: ModuleNotFoundError" in refused.stderr
+            assert "or put it into a folder that all nodes see at the same path." in refused.stderr
+            working = make_space(metrics=["known_everywhere:sure"], **given)
+            done = searched(working, tmp_path / "everywhere", tmp_path / "s", address)
+            assert done.returncode == 0, done.stderr
     assert set(load_run(tmp_path / "s").predictions["sure"].to_pylist()) == {1.0}
+
+
+def searched(space: SearchSpace, folder: Path, run: Path | str, address: str) -> subprocess.CompletedProcess[str]:
+    """The command, with its space in a folder. In this process Ray takes a second cluster's driver for dead."""
+    (folder / "space.yaml").write_text(dump_space(space))
+    words = [RAGGRID, "search", folder / "space.yaml", "--run", run, "--address", address]
+    return subprocess.run(words, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS)
 
 
 def leases(files: Files) -> list[str]:
