@@ -124,7 +124,7 @@ def test_a_node_without_the_users_own_metric_is_found_before_a_study_starts(
 def searched(space: SearchSpace, folder: Path, run: Path | str, address: str) -> subprocess.CompletedProcess[str]:
     """The command, with its space in a folder. In this process Ray takes a second cluster's driver for dead."""
     (folder / "space.yaml").write_text(dump_space(space))
-    words = [RAGGRID, "search", folder / "space.yaml", "--run", run, "--address", address]
+    words: list[str | Path] = [RAGGRID, "search", folder / "space.yaml", "--run", run, "--address", address]
     return subprocess.run(words, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS)
 
 
