@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import train, tune
 from ray.util.queue import Empty, Queue
 
@@ -26,7 +27,7 @@ from raggrid.study.tasks import from_config, from_metrics, to_metrics
 
 # How long a worker group may take to reach its next report after a stop before it is killed.
 STOP_SECONDS = 30.0
-STOP = "stop"
+POLL_SECONDS = 0.05
 
 
 def run_in_group(config: dict[str, Any]) -> None:
@@ -59,14 +60,32 @@ def run_in_group(config: dict[str, Any]) -> None:
     run_task(from_config(config), worker)
 
 
-def _await_decision(decisions: Queue, name: str) -> bool:
+def _await_decision(decisions: Any, name: str) -> bool:
     """True when the trial was stopped; returns as soon as Tune has seen the report ``name`` and decided."""
     while True:
-        decided = decisions.get()
-        if decided == STOP or (decided == name and not decisions.empty()):  # then a stop came after it
-            return True
-        if decided == name:
-            return False
+        allowed, stopped = ray.get(decisions.last.remote())
+        if stopped or allowed == name:
+            return bool(stopped)
+        time.sleep(POLL_SECONDS)
+
+
+class _Decisions:
+    """What Tune has decided, as an actor. Workers ask it again and again: a queue would hand a decision to a dead one."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self.allowed, self.stopped = "", False
+
+    def allow(self, name: str) -> None:
+        self.allowed = name
+
+    def stop(self) -> None:
+        self.stopped = True
+
+    def last(self) -> tuple[str, bool]:
+        return self.allowed, self.stopped
 
 
 class _Forward(train.UserCallback):
@@ -82,13 +101,13 @@ class _Forward(train.UserCallback):
 class GroupTrial(tune.Trainable):
     """A Tune trial whose phase run trains on a Ray Train worker group.
 
-    The class form, with public interfaces only: a stop reaches the workers through a queue, so they end by
+    The class form, with public interfaces only: a stop reaches the workers through an actor, so they end by
     themselves and their placement group is freed. (Stopped from outside, it would stay and block the study.)
     Embedding the corpus and answering train nothing: they run in the trial's own process, on one device.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Start the group in a thread; reports come through a queue, decisions go through another."""
+        """Start the group in a thread; reports come through a queue, decisions are asked for."""
         self.queue: Queue | None = None
         self._start(config)
 
@@ -98,7 +117,8 @@ class GroupTrial(tune.Trainable):
             return
         if self.queue is None:  # each is a process of its own, kept for the next trial
             self.queue = Queue(maxsize=1, actor_options={"num_cpus": 0})
-            self.decisions = Queue(actor_options={"num_cpus": 0})
+            self.decisions: Any = ray.remote(num_cpus=0)(_Decisions).remote()
+        ray.get(self.decisions.reset.remote())
         self.error: BaseException | None = None
         self.last: dict[str, Any] = {}
         trainer = _trainer({**config, "decisions": self.decisions}, self.trial_id, self.queue)
@@ -120,7 +140,7 @@ class GroupTrial(tune.Trainable):
             run_here(self.config, reports.append)
             return {**to_metrics(reports[-1]), "done": True}
         if self.last:
-            self.decisions.put(self.last["report"])
+            self.decisions.allow.remote(self.last["report"])
         while True:
             try:
                 self.last = self.queue.get(timeout=0.2)
@@ -147,7 +167,7 @@ class GroupTrial(tune.Trainable):
         """Early stop, completion or error: ask the workers to end, and keep their reports flowing until they have."""
         if self.thread is None or self.queue is None:
             return
-        self.decisions.put(STOP)
+        self.decisions.stop.remote()
         deadline = time.monotonic() + STOP_SECONDS
         while self.thread.is_alive() and time.monotonic() < deadline:
             with contextlib.suppress(Empty):
@@ -155,14 +175,13 @@ class GroupTrial(tune.Trainable):
         if self.thread.is_alive():
             self._drop_queues()  # what this group may still say is not the next one's
             return
-        for each in (self.queue, self.decisions):
-            while not each.empty():
-                each.get()
+        while not self.queue.empty():
+            self.queue.get()
 
     def _drop_queues(self) -> None:
         if self.queue is not None:
             self.queue.shutdown(force=True)
-            self.decisions.shutdown(force=True)
+            ray.kill(self.decisions)
             self.queue = None
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
