@@ -70,7 +70,7 @@ def _await_decision(decisions: Any, name: str) -> bool:
 
 
 class _Decisions:
-    """What Tune has decided, as an actor. Workers ask it again and again: a queue would hand a decision to a dead one."""
+    """What Tune has decided, as an actor that is asked: a queue would hand a decision to a worker that is gone."""
 
     def __init__(self) -> None:
         self.reset()
