@@ -31,9 +31,11 @@ WallHours = Annotated[float | None, typer.Option(metavar="HOURS", help="Budget i
 Dollars = Annotated[float | None, typer.Option(metavar="DOLLARS", help="Budget in dollars; needs a price, see above.")]
 LogCost = Annotated[bool, typer.Option("--log-cost", help="Draw costs on a logarithmic axis.")]
 MetricOption = Annotated[
-    str,
+    str | None,
     typer.Option(
-        metavar="METRIC", help=f"Metric of quality: {', '.join(METRICS)}, or one of the space's own ``metrics``."
+        metavar="METRIC",
+        help=f"Metric of quality: {', '.join(METRICS)}, or one of the space's own ``metrics``. Default: the one that "
+        "picked the winners.",
     ),
 ]
 

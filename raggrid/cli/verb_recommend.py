@@ -28,7 +28,7 @@ from raggrid.cli.options import (
 @app.command()
 def recommend(
     runs: Runs,
-    metric: MetricOption = "f1",
+    metric: MetricOption = None,
     cost: CostOption = None,
     margin: Margin = 0.01,
     confidence: Confidence = 0.95,

@@ -34,7 +34,7 @@ def report(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="HTML page to write.")] = Path(
         "report.html"
     ),
-    metric: MetricOption = "f1",
+    metric: MetricOption = None,
     cost: CostOption = None,
     margin: Margin = 0.01,
     confidence: Confidence = 0.95,

@@ -43,7 +43,7 @@ class Study:
 class Options(TypedDict, total=False):
     """The options of `recommend` that a report takes."""
 
-    metric: str
+    metric: str | None
     cost: CostBasis | None
     margin: float
     confidence: float
