@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from raggrid.analysis.cost_parts import cost_parts
+from raggrid.analysis.costs.cost_parts import cost_parts
 from raggrid.analysis.results import Results, StrategyResult
 from raggrid.costs import Costs
 from raggrid.errors import InputError
@@ -64,7 +64,9 @@ def _mixed(devices: Sequence[str]) -> str:
 
 
 def _counted(costliest: str, weights: Mapping[str, float]) -> str:
-    others = [f"an hour of {device} counts as {weight:.2g}" for device, weight in weights.items() if device != costliest]
+    others = [
+        f"an hour of {device} counts as {weight:.2g}" for device, weight in weights.items() if device != costliest
+    ]
     return f"Costs are hours of {costliest}: by price, {', '.join(others)} of one." if others else ""
 
 
