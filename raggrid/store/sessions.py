@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -59,14 +59,25 @@ def scratch(run: Location) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def forward_clock(not_before: float = 0.0) -> Callable[[], float]:
+    """A session's clock: seconds since the epoch as this machine has them now, and from there only forward.
+
+    Whoever sets the machine's clock changes nothing, and a machine that sleeps lets no time pass. ``not_before``: the
+    end of earlier sessions, which a clock that was set back would otherwise put after this one.
+    """
+    began, start = max(time.time(), not_before), time.monotonic()
+    return lambda: began + time.monotonic() - start
+
+
 @contextmanager
-def session(run: Location, devices: int, workers: int) -> Iterator[Session]:
-    """A session with its sign of life. Its file stays after an error or an interrupt, for `killed_session`."""
-    files = files_at(run)
-    opened = Session(time.time(), time.time(), devices, max(1, workers))
+def session(run: Location, devices: int, workers: int, now: Callable[[], float]) -> Iterator[Session]:
+    """A session with its sign of life, by the clock ``now``. Its file stays after an error or an interrupt, for
+    `killed_session`."""
+    files, began = files_at(run), now()
+    opened = Session(began, began, devices, max(1, workers))
     _write(files, opened)
     over = threading.Event()
-    beat = threading.Thread(target=_beat, args=(files, opened, over), daemon=True)
+    beat = threading.Thread(target=_beat, args=(files, opened, over, now), daemon=True)
     beat.start()
     try:
         yield opened
@@ -76,10 +87,10 @@ def session(run: Location, devices: int, workers: int) -> Iterator[Session]:
     forget_session(files)
 
 
-def _beat(files: Files, opened: Session, over: threading.Event) -> None:
+def _beat(files: Files, opened: Session, over: threading.Event, now: Callable[[], float]) -> None:
     while not over.wait(renewal_seconds(files)):
         with contextlib.suppress(OSError):  # a full disk is met, and said, where records are written
-            _write(files, replace(opened, alive=time.time()))
+            _write(files, replace(opened, alive=now()))
 
 
 def _write(files: Files, now: Session) -> None:
