@@ -7,6 +7,7 @@ from typing import Any
 
 from raggrid.analysis.controls import controls_of, no_better_than_controls
 from raggrid.analysis.cost_choice import CostBasis
+from raggrid.analysis.device_prices import Price
 from raggrid.analysis.explanations import disagreement, none_because
 from raggrid.analysis.headroom.recorded_headroom import headroom_of
 from raggrid.analysis.judging.answer_sentences import deploy_answer, grounds_of, next_time_answer
@@ -37,7 +38,7 @@ def recommend(
     have: InHand | None = None,
     max_device_hours: float | None = None,
     max_dollars: float | None = None,
-    price: float | None = None,
+    price: Price | None = None,
     worth: float | None = None,
     resamples: int = 10_000,
     seed: int = 0,
@@ -59,7 +60,8 @@ def recommend(
             that would not use it are out of reach.
         max_device_hours: limit of the cost that counts; strategies that cost more are out of reach.
         max_dollars: the same in money; needs a price.
-        price: dollars per device-hour; by default ``resources.dollars_per_device_hour`` of the search space.
+        price: dollars per device-hour, or by type of device, such as ``{"A10": 0.75, "H100": 3}``: costs are then hours
+            of the most expensive type, by price. Default: ``resources.dollars_per_device_hour`` of the search space.
         worth: dollars that a point of the metric (0.01) is worth. The strategy with the highest expected net benefit is
             then recommended; needs a price.
         resamples: of the paired bootstrap.
@@ -69,11 +71,11 @@ def recommend(
         InputError: an option is out of range or lacks what it needs, or a run directory is missing or given twice.
         RecordError: a folder is not a run directory, or has no result yet.
     """
-    _check(margin, confidence, max_device_hours=max_device_hours, max_dollars=max_dollars, price=price, worth=worth)
-    studies = studies_of(run_dirs, metric, have)
+    _check(margin, confidence, max_device_hours=max_device_hours, max_dollars=max_dollars, worth=worth)
+    studies = studies_of(run_dirs, metric, have, price)
     wanted = Wanted(
         cost=cost, labels=labels, known_learning_rates=known_learning_rates, have=have,
-        max_device_hours=max_device_hours, max_dollars=max_dollars, price=price, worth=worth,
+        max_device_hours=max_device_hours, max_dollars=max_dollars, worth=worth,
     )  # fmt: skip
     how = Asking(
         metric=metric, margin=margin, confidence=confidence, resamples=resamples, seed=seed, asked=studies.asked,

@@ -87,7 +87,8 @@ class Results:
     """What a study has found so far. ``measured``: the strategies to choose from; ``controls``: what they are read
     against. ``missing``: planned strategies without a measured pipeline; ``answers``: all rows of `pipelines`.
     ``finalists``: by strategy and seed what its finalists scored, where the questions that picked
-    the winner are those that are reported."""
+    the winner are those that are reported. ``device_weights``: what a second of a type of device
+    counts, 1 if not given; trials and lines hold weighed seconds."""
 
     run: Files
     space: SearchSpace
@@ -99,6 +100,7 @@ class Results:
     answers: tuple[PipelineRecord, ...] = field(default=())
     finalists: Mapping[PlanKey, Mapping[int, Finalists]] = field(default_factory=dict)
     controls: tuple[StrategyResult, ...] = field(default=())
+    device_weights: Mapping[str, float] = field(default_factory=dict)
 
     @cached_property
     def trials_by_search(self) -> Mapping[str, list[TrialRecord]]:

@@ -24,6 +24,7 @@ from raggrid.cli.options import (
     MetricOption,
     Price,
     Runs,
+    prices,
     print_json,
     said_as_options,
 )
@@ -70,7 +71,7 @@ def frontier(
             have=have,
             max_device_hours=max_device_hours,
             max_dollars=max_dollars,
-            price=price,
+            price=prices(price),
         )
     written = [path for name in output or [] for path in raggrid.save_frontier(result, name, log_cost=log_cost)]
     if as_json:

@@ -23,6 +23,7 @@ from raggrid.cli.options import (
     MetricOption,
     Price,
     Worth,
+    prices,
     said_as_options,
 )
 
@@ -68,7 +69,7 @@ def report(
             have=have,
             max_device_hours=max_device_hours,
             max_dollars=max_dollars,
-            price=price,
+            price=prices(price),
             worth=worth,
             log_cost=log_cost,
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypedDict, Unpack
 
 from raggrid.analysis.cost_choice import CostBasis
+from raggrid.analysis.device_prices import Price
 from raggrid.analysis.frontier import Frontier, frontier
 from raggrid.analysis.recommend import Recommendation, recommend
 from raggrid.analysis.results import Results, load_results
@@ -51,7 +52,7 @@ class Options(TypedDict, total=False):
     have: InHand | None
     max_device_hours: float | None
     max_dollars: float | None
-    price: float | None
+    price: Price | None
     worth: float | None
 
 
