@@ -29,7 +29,7 @@ OWNERS: Mapping[str, str] = {
     "transformers": "rag/",
     "peft": "rag/adapters.py",
     "gguf": "rag/",
-    "pyarrow": "store/ backend/simulator/read_curves.py",
+    "pyarrow": "store/ data/corpus.py backend/simulator/read_curves.py",
     "datasets": "data/",
     "yaml": "space/yaml_io.py",
     "pydantic": "space/",

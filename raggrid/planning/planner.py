@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from raggrid.data.checked import checked_data, prepared_inputs, with_lengths
+from raggrid.data.sampling import sampled
 from raggrid.display_names import told_precision, told_prompt
 from raggrid.errors import InputError, ModelError
 from raggrid.evaluation.custom_metrics import check_custom_metrics
-from raggrid.evaluation.prompt_fit import PromptFit, prompt_fit
+from raggrid.evaluation.prompt_fit import SAMPLE, PromptFit, prompt_fit
 from raggrid.graph import study_graph
 from raggrid.model_size import ModelSize
 from raggrid.planning.cost_model import Setting, unit_costs
@@ -189,10 +190,10 @@ def _workload(space: SearchSpace) -> tuple[Workload, PromptFit | None]:
     train = data.splits["train"]
     work = workload_of(
         space,
-        [passage_text(passage) for passage in data.passages],
+        [passage_text(passage) for passage in sampled(data.passages, SAMPLE)],
         [question.question for question in train],
         [question.answers[0] for question in train],
         {split: len(rows) for split, rows in data.splits.items()},
         fit,
     )
-    return work, fit
+    return replace(work, num_passages=len(data.passages)), fit
