@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from raggrid.backend.ray.cluster import _allocation, _has_token, _knock
+from raggrid.backend.ray.addresses import has_token
+from raggrid.backend.ray.cluster import _allocation, _knock
 from raggrid.errors import StudyError
 from raggrid.space.settings import Resources
 
@@ -61,14 +62,14 @@ def test_a_token_is_found_where_ray_keeps_it(tmp_path: Path, monkeypatch: pytest
     for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert not _has_token()
+    assert not has_token()
     (tmp_path / ".ray").mkdir()
     (tmp_path / ".ray" / "auth_token").write_text("secret")
-    assert _has_token()
+    assert has_token()
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "elsewhere"))
-    assert not _has_token()
+    assert not has_token()
     monkeypatch.setenv("RAY_AUTH_TOKEN", "secret")
-    assert _has_token()
+    assert has_token()
 
 
 def test_only_addresses_with_a_port_are_knocked_at() -> None:
