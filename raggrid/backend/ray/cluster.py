@@ -24,13 +24,13 @@ QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
-    "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     # Tune would copy its own state into the run directory again and again; the records are the truth.
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
 }
+# On one machine nothing is preempted, and each is a process more per worker group.
+ALONE = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0", "RAY_TRAIN_METRICS_ENABLED": "0"}
 # One report is consumed per interval: at Ray's default of 2 s a short trial would mostly wait.
 TRAIN_SETTINGS = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1"}
 ACCELERATOR = "accelerator_type:"  # prefix under which Ray lists the kinds of GPU of its nodes
@@ -93,7 +93,7 @@ def session(address: str | None, metric_folders: Sequence[str] = (), *, dashboar
     """
     check_joinable(address)
     folders = {FOLDERS: os.pathsep.join(metric_folders)}
-    settings = {**QUIET, **TRAIN_SETTINGS, **WORKER_SETTINGS, **folders}
+    settings = {**QUIET, **TRAIN_SETTINGS, **WORKER_SETTINGS, **folders, **(ALONE if address is None else {})}
     for name, value in settings.items():
         os.environ.setdefault(name, value)
     os.environ |= folders  # those of an earlier study in this process do not count

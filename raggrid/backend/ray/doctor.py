@@ -53,15 +53,17 @@ def doctor(
     return Diagnosis(address=where, run=told, nodes=tuple(facts), findings=tuple(judged(facts)))
 
 
-def check_nodes(say: Callable[[str], None]) -> None:
-    """The quick half, of the connected cluster's other nodes: versions, devices, memory, clock. Warnings are said.
+def check_nodes(say: Callable[[str], None], *, gpus: bool) -> None:
+    """The quick half, of the connected cluster's other nodes: versions, memory, clock, and where trials hold ``gpus``
+    whether torch sees them. Warnings are said.
 
     Raises:
         StudyError: with the nodes on which a study cannot work, and why.
     """
-    if not _others(_alive()):
+    nodes = _alive()
+    if not _others(nodes):
         return
-    found = judged([facts for _, facts in _timed(_examined(_alive()))])
+    found = judged([facts for _, facts in _timed(_examined(nodes, gpus=gpus))])
     errors = [each for each in found if each.severity == "error"]
     for each in found:
         if each not in errors:
@@ -85,28 +87,31 @@ def _others(nodes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return [node for node in nodes[1:] if node["Resources"].keys() & {"CPU", "GPU"}]
 
 
-def _examined(nodes: Sequence[Mapping[str, Any]]) -> Nodes:
+def _examined(nodes: Sequence[Mapping[str, Any]], *, gpus: bool = True) -> Nodes:
     wanted = [*nodes[:1], *_others(nodes)]
-    asked = [_ask(node, _machine, node["Resources"].get("GPU", 0) > 0, max_calls=1) for node in wanted]
-    return [(node, _facts(node, answer)) for node, answer in zip(wanted, _answers(asked), strict=True)]
+    looks = [gpus and node["Resources"].get("GPU", 0) > 0 for node in wanted]
+    # A process that has looked at all GPUs must not be reused for a trial that holds one of them.
+    asked = [_ask(node, _machine, look, calls=int(look)) for node, look in zip(wanted, looks, strict=True)]
+    return [(node, _facts(node, answer, gpus)) for node, answer in zip(wanted, _answers(asked), strict=True)]
 
 
 def _machine(gpus: bool) -> Machine:
     return machine(gpus=gpus)
 
 
-def _facts(node: Mapping[str, Any], answer: Any) -> NodeFacts:
+def _facts(node: Mapping[str, Any], answer: Any, gpus: bool) -> NodeFacts:
     held = node["Resources"]
     facts = NodeFacts(
         name=f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})",
         cpus=held.get("CPU", 0.0),
-        gpus=held.get("GPU", 0.0),
+        gpus=held.get("GPU", 0.0) if gpus else 0.0,
     )
     return replace(facts, machine=answer) if isinstance(answer, Machine) else replace(facts, problem=str(answer))
 
 
 def _timed(nodes: Nodes) -> Nodes:
-    """Compare the clocks; the quickest of some answers knows best."""
+    """Compare the clocks; the quickest of some answers knows best. The first ones start the nodes' processes."""
+    _answers([_ask(node, _now) for node, _ in nodes])
     return [(node, _with_clock(node, facts) if facts.machine else facts) for node, facts in nodes]
 
 
@@ -186,16 +191,16 @@ def _trained(nodes: Nodes) -> Nodes:
 
 def _step(node: Mapping[str, Any], facts: NodeFacts) -> Any:
     share = min(1.0, facts.gpus)
-    return _ask(node, try_steps, share, max_calls=1, **({"num_gpus": share} if share else {}))
+    return _ask(node, try_steps, share, calls=1, **({"num_gpus": share} if share else {}))
 
 
-def _ask(node: Mapping[str, Any], what: Callable[..., object], *given: object, **options: Any) -> Any:
+def _ask(node: Mapping[str, Any], what: Callable[..., object], *given: object, calls: int = 0, **options: Any) -> Any:
+    """Start a function on a node; ``calls``: after how many its process ends, 0 for never."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     pinned = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-    calls = {"max_calls": options.pop("max_calls")} if "max_calls" in options else {}
-    made = ray.remote(num_cpus=0, max_retries=1, **calls)(what)
+    made = ray.remote(num_cpus=0, max_retries=1, max_calls=calls)(what)
     return made.options(scheduling_strategy=pinned, **options).remote(*given)
 
 
