@@ -35,6 +35,8 @@ ADDED: Mapping[str, object] = {
     "models.truncate_dim": None,
     "prompt.chat": "off",
     "prompt.window": "start",
+    "retrieval.index": "flat",
+    "retrieval.vectors": "float32",
     "training.embedder": "full",
     "training.labels.positives": "first",
     "training.labels.hard_negatives": 0,
