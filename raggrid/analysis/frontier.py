@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 
 from raggrid.analysis.control_points import ControlPoint, control_points
-from raggrid.analysis.cost_choice import CostBasis, cost_basis, device_limit
-from raggrid.analysis.cost_spread import cost_interval
-from raggrid.analysis.device_prices import Price
+from raggrid.analysis.costs.cost_choice import CostBasis, cost_basis, device_limit
+from raggrid.analysis.costs.cost_spread import cost_interval
+from raggrid.analysis.costs.device_prices import Price
 from raggrid.analysis.hypervolume import BEYOND, Hypervolume, hypervolume
 from raggrid.analysis.inference.evidence import interval
 from raggrid.analysis.inference.means_only import ASSUMED_QUESTIONS
 from raggrid.analysis.judging.judgement import Asking, Judgement, judge
 from raggrid.analysis.judging.reach import Case, OutOfReach, reach
 from raggrid.analysis.judging.studies import Studies, studies_in
-from raggrid.analysis.results import Results, StrategyResult, load_all
+from raggrid.analysis.results import Results, StrategyResult, load_all, metric_for
 from raggrid.analysis.rule import InHand
 from raggrid.analysis.search_curves import SearchCurve, search_curves
 from raggrid.display_names import display_name
@@ -96,7 +96,7 @@ class _Study:
 def frontier(
     run_dirs: Sequence[Location],
     *,
-    metric: str = "f1",
+    metric: str | None = None,
     cost: CostBasis | None = None,
     margin: float = 0.01,
     confidence: float = 0.95,
@@ -136,6 +136,7 @@ def frontier(
         RecordError: a folder is not a run directory, or has no result yet.
     """
     results = load_all(run_dirs)
+    metric = metric_for(results, metric)
     for result in results:
         _check_choice(result)
     found = [studies_in([result], metric, have, price) for result in results]

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from raggrid.analysis.controls import controls_of, no_better_than_controls
-from raggrid.analysis.cost_choice import CostBasis
-from raggrid.analysis.device_prices import Price
+from raggrid.analysis.costs.cost_choice import CostBasis
+from raggrid.analysis.costs.device_prices import Price
 from raggrid.analysis.explanations import disagreement, none_because
 from raggrid.analysis.headroom.recorded_headroom import headroom_of
 from raggrid.analysis.judging.answer_sentences import deploy_answer, grounds_of, next_time_answer
@@ -29,7 +29,7 @@ __all__ = ["Compared", "CostBasis", "Recommendation", "Recommended", "TableRow",
 def recommend(
     run_dirs: Sequence[Location],
     *,
-    metric: str = "f1",
+    metric: str | None = None,
     cost: CostBasis | None = None,
     margin: float = 0.01,
     confidence: float = 0.95,
@@ -48,7 +48,8 @@ def recommend(
     Args:
         run_dirs: run directories; several are pooled over the strategies that all of them have: costs are summed (with
             a caveat if they ran on different types of device), and a question that two of them ask counts once.
-        metric: the metric in which strategies are compared: one of `METRICS` or of the study's own ``metrics``.
+        metric: the metric in which strategies are compared: one of `METRICS` or of the study's own ``metrics``. By
+            default the one that picked the winners, ``selection.metric``.
         cost: the cost that counts for next time; by default ``search``, or ``final`` with ``known_learning_rates`` and
             for an imported table without search costs.
         margin: a difference in the metric that does not matter, in [0, 1].
@@ -78,8 +79,8 @@ def recommend(
         max_device_hours=max_device_hours, max_dollars=max_dollars, worth=worth,
     )  # fmt: skip
     how = Asking(
-        metric=metric, margin=margin, confidence=confidence, resamples=resamples, seed=seed, asked=studies.asked,
-        names=studies.names,
+        metric=studies.metric, margin=margin, confidence=confidence, resamples=resamples, seed=seed,
+        asked=studies.asked, names=studies.names,
     )  # fmt: skip
     return _recommendation(findings_of(studies, wanted, how), wanted, [str(run) for run in run_dirs])
 

@@ -74,6 +74,12 @@ def metrics_of(lines: Sequence[StrategyResult]) -> list[str]:
     return [name for name in lines[0].means() if all(line.mean(name) is not None for line in lines)]
 
 
+def metric_for(results: Sequence[Results], wanted: str | None) -> str:
+    """The metric that strategies are compared in: the wanted one, that which picked every study's winners, or F1."""
+    chosen = {result.space.selection.metric for result in results}
+    return wanted or (chosen.pop() if len(chosen) == 1 else "f1")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Finalists:
     """The pipelines that one was picked from under a seed: (F, questions) scores by metric, the winner first."""

@@ -60,7 +60,8 @@ def plan(
         price: dollars per device-hour. Default: ``resources.dollars_per_device_hour``.
         pilot: measure a few real steps of each phase on this machine.
         seconds_per_step: step times to use, by phase or by search.
-        weight_bits: bits of a frozen generator weight on the device, 4 for QLoRA. Default: as ``models.dtype``.
+        weight_bits: bits of a frozen generator weight on the device, 4 for QLoRA. Default: as ``models.dtype`` and
+            ``models.quantization`` say.
         say: called with a sentence when a pilot has something to wait for.
 
     Returns:
@@ -110,7 +111,7 @@ def _pricing(
     space = space.model_copy(update={"models": models})
     if device.name == "cpu" and models.dtype == "bfloat16":
         device = replace(device, flops=BFLOAT16_SPEEDUP * device.flops)
-    bits = machines.weight_bits or (16 if space.models.dtype == "bfloat16" else 32)
+    bits = machines.weight_bits or (4 if models.quantization == "nf4" else 16 if models.dtype == "bfloat16" else 32)
     setting = Setting(space, embedder, generator, work, device, bits)
     units = _measured(space) if machines.pilot else unit_costs(setting)
     pricing = price(

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict, Unpack
 
-from raggrid.analysis.cost_choice import CostBasis
-from raggrid.analysis.device_prices import Price
+from raggrid.analysis.costs.cost_choice import CostBasis
+from raggrid.analysis.costs.device_prices import Price
 from raggrid.analysis.frontier import Frontier, frontier
 from raggrid.analysis.recommend import Recommendation, recommend
 from raggrid.analysis.results import Results, load_results
@@ -43,7 +43,7 @@ class Study:
 class Options(TypedDict, total=False):
     """The options of `recommend` that a report takes."""
 
-    metric: str
+    metric: str | None
     cost: CostBasis | None
     margin: float
     confidence: float

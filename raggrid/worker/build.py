@@ -139,6 +139,8 @@ def _fresh_generator(space: SearchSpace, worker: Worker, seed: int) -> Generator
     )
     if not full:
         add_lora(generator, space.training, seed)
+    if space.training.activation_checkpointing:
+        generator.checkpoint_activations()
     return generator
 
 

@@ -155,6 +155,13 @@ def test_one_type_of_device_takes_its_own_price(tmp_path: Path) -> None:
     assert recommend([run], price={"cpu": 7.2, "A10": 1.0}).costs["strategies"][0]["dollars"] == pytest.approx(0.318)
 
 
+def test_strategies_are_compared_in_the_metric_that_picked_the_winners(tmp_path: Path, equal: Path) -> None:
+    run = study(tmp_path / "r", EQUAL, selection={"metric": "exact_match"})
+    assert (recommend([run]).metric, frontier([run]).metric) == ("exact_match", "exact_match")
+    assert recommend([run], metric="f1").metric == "f1"
+    assert (recommend([equal]).metric, recommend([run, equal]).metric) == ("f1", "f1")
+
+
 def test_break_even_price_of_a_label(tmp_path: Path) -> None:
     """Two_phase costs 113, independent 63, over 100 labelled questions: half a device-second a label."""
     lines = {key: EQUAL[key] for key in WINNERS if key[0] in ("independent", "two_phase", "joint")}

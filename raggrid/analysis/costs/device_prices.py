@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from raggrid.analysis.cost_parts import cost_parts
+from raggrid.analysis.costs.cost_parts import cost_parts
 from raggrid.analysis.results import Results, StrategyResult
 from raggrid.costs import Costs
 from raggrid.errors import InputError
@@ -40,10 +40,10 @@ def priced(results: Sequence[Results], price: Price | None) -> Priced:
     if not isinstance(price, Mapping):
         return Priced(results=tuple(results), dollars=_one(results, price), caveat=_mixed(devices))
     dollars = {device: _price_of(device, price) for device in devices}
-    dearest = max(devices, key=dollars.__getitem__)
-    weights = {device: dollars[device] / dollars[dearest] if dollars[dearest] else 1.0 for device in devices}
+    costliest = max(devices, key=dollars.__getitem__)
+    weights = {device: dollars[device] / dollars[costliest] if dollars[costliest] else 1.0 for device in devices}
     weighed = tuple(_weighed(result, weights) for result in results)
-    return Priced(results=weighed, dollars=dollars[dearest], caveat=_counted(dearest, weights))
+    return Priced(results=weighed, dollars=dollars[costliest], caveat=_counted(costliest, weights))
 
 
 def _check(price: Price | None) -> None:
@@ -63,9 +63,11 @@ def _mixed(devices: Sequence[str]) -> str:
     return f"Costs add the time on {' and '.join(devices)} as if these devices cost the same."
 
 
-def _counted(dearest: str, weights: Mapping[str, float]) -> str:
-    others = [f"an hour of {device} counts as {weight:.2g}" for device, weight in weights.items() if device != dearest]
-    return f"Costs are hours of {dearest}: by price, {', '.join(others)} of one." if others else ""
+def _counted(costliest: str, weights: Mapping[str, float]) -> str:
+    others = [
+        f"an hour of {device} counts as {weight:.2g}" for device, weight in weights.items() if device != costliest
+    ]
+    return f"Costs are hours of {costliest}: by price, {', '.join(others)} of one." if others else ""
 
 
 def _price_of(device: str, prices: Mapping[str, float]) -> float:
