@@ -10,7 +10,6 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 
@@ -67,7 +66,7 @@ class Parts:
         return [part_name(number, count) for number in range(count)]
 
     def places(self, number: int) -> slice:
-        """Which passages a part has."""
+        """The passages of a part."""
         return slice(number * self.rows, min((number + 1) * self.rows, self.total))
 
     def shared(self, name: str) -> str:
@@ -202,7 +201,7 @@ def _build(
     worker.wait()
 
 
-def _fill(run: Files, index: Any, vectors: Vectors, parts: Parts) -> None:
+def _fill(run: Files, index: object, vectors: Vectors, parts: Parts) -> None:
     if approximate.can_encode(index):
         filled = approximate.filled(index, (_codes(run, name) for name in parts.names))
     else:
@@ -215,7 +214,7 @@ def _codes(run: Files, name: str) -> approximate.Codes:
         return np.asarray(np.load(path))
 
 
-def _filled(run: Files, shared: str | None) -> Any:
+def _filled(run: Files, shared: str | None) -> object:
     if shared or is_on_this_machine(run):
         return approximate.load(on_this_machine(run, SEARCH, shared or ""), mapped=True)
     with run.reading(SEARCH) as path:
@@ -227,6 +226,6 @@ def _write(run: Files, name: str, values: Stored | approximate.Codes) -> None:
         np.save(file, values)
 
 
-def _write_index(run: Files, name: str, index: Any) -> None:
+def _write_index(run: Files, name: str, index: object) -> None:
     with run.writing(name) as path:
         approximate.save(index, path)
