@@ -45,7 +45,7 @@ ROOMS = (
 OWNERS: Mapping[str, str] = {
     "ray": "backend/ray/",
     "sentence_transformers": "rag/embedder.py",
-    "faiss": "rag/index.py",
+    "faiss": "rag/index.py rag/approximate.py",
     "transformers": "rag/",
     "peft": "rag/adapters.py",
     "gguf": "rag/",

@@ -36,6 +36,8 @@ ADDED: Mapping[str, object] = {
     "models.quantization": "none",
     "prompt.chat": "off",
     "prompt.window": "start",
+    "retrieval.index": "flat",
+    "retrieval.vectors": "float32",
     "training.embedder": "full",
     "training.labels.positives": "first",
     "training.labels.hard_negatives": 0,
