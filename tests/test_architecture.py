@@ -18,8 +18,8 @@ TESTS = Path(__file__).parent
 ROOMS = (
     "errors", "records", "evaluation/metrics", "strategies", "space", "searches", "graph", "identity", "costs",
     "unit_costs", "model_size", "display_names", "store", "rag", "data", "study", "demo", "evaluation", "finetune",
-    "doctor", "worker", "backend/ray", "backend/simulator", "analysis/inference", "planning", "analysis", "published",
-    "report", "show", "cli",
+    "diagnosis", "worker", "backend/ray", "backend/simulator", "analysis/inference", "planning", "analysis",
+    "published", "report", "show", "cli",
 )  # fmt: skip
 # Each library, and the rooms or files that may import it.
 OWNERS: Mapping[str, str] = {
@@ -41,7 +41,7 @@ OWNERS: Mapping[str, str] = {
     "optuna": "study/proposals.py",
     "typer": "cli/",
     "rich": "show/ cli/",
-    "torch": "rag/ finetune/ evaluation/ worker/ doctor/examination.py backend/ray/inline.py backend/ray/group.py",
+    "torch": "rag/ finetune/ evaluation/ worker/ diagnosis/examination.py backend/ray/inline.py backend/ray/group.py",
 }
 DISK = ("os", "pathlib", "shutil", "io", "tempfile", "fcntl", "glob")
 # What a room or a file must not know, neither as a library nor as a part of raggrid.
@@ -50,7 +50,7 @@ FORBIDDEN: Mapping[str, tuple[str, ...]] = {
     "study": ("ray", "torch", *DISK),
     "worker": ("ray",),
     "finetune": ("ray",),
-    "doctor": ("ray",),
+    "diagnosis": ("ray",),
     "analysis/inference": ("ray", "torch", *DISK),
     "analysis": ("ray", "torch", "raggrid.rag", "raggrid.finetune", "raggrid.worker", "raggrid.backend"),
 }
