@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from raggrid.space.search_space import SearchSpace as SearchSpace
     from raggrid.space.yaml_io import load_space as load_space
     from raggrid.store.run import load_run as load_run
+    from raggrid.watching.reader import watch as watch
     from raggrid.worker.train_phase import train as train
 
 _MODULES = {
@@ -57,6 +58,7 @@ _MODULES = {
     "stop_job": "backend.ray.jobs",
     "submit": "backend.ray.jobs",
     "train": "worker.train_phase",
+    "watch": "watching.reader",
     "write_report": "report.page",
     "write_world": "demo.world",
 }

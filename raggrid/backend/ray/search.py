@@ -22,7 +22,7 @@ from raggrid.store.fence import Fenced
 from raggrid.store.files import Location, files_at
 from raggrid.store.lease import Lease, claimed
 from raggrid.store.run_directory import RunDirectory
-from raggrid.store.sessions import Session, forget_session, killed_session, session
+from raggrid.store.sessions import Session, forget_session, open_session, session
 from raggrid.store.storage import ends_study, why_it_ends
 from raggrid.store.tables import check_free
 from raggrid.study import ledger
@@ -112,7 +112,7 @@ def _carry_out(controller: Controller, run: RunDirectory, allocation: Allocation
     """Run what is left, then close the ledger."""
     try:
         _close_books_of_killed_session(controller, run)
-        with session(run.files, allocation.devices, allocation.workers) as now:
+        with session(run.files, allocation.devices, allocation.workers, allocation.slots, controller.told) as now:
             controller.clock = _budget_clock(controller, now)
             run_trials(controller, run, allocation, now.began, lease.name)
             controller.renew_costs()
@@ -127,7 +127,7 @@ def _carry_out(controller: Controller, run: RunDirectory, allocation: Allocation
 
 def _close_books_of_killed_session(controller: Controller, run: RunDirectory) -> None:
     """Charge what a killed driver could not: its trials' work that was lost, and what was idle."""
-    dead = killed_session(run.files)
+    dead = open_session(run.files)
     if dead is None:
         return
     charged = [row for row in run.read(LedgerRecord) if row.started_at >= dead.began]
