@@ -117,7 +117,7 @@ def _pricing(
     pricing = price(
         setting,
         with_step_seconds(units, given, study_graph(space)) if given else units,
-        num_devices=machines.num_devices or max(here, space.resources.workers, 1),
+        num_devices=machines.num_devices or max(here, space.resources.workers_per_trial),
         dollars_per_device_hour=space.resources.dollars_per_device_hour if machines.price is None else machines.price,
         notes=(*([told_prompt(vars(fit))] if fit else []), told_precision(precision), *_notes(setting, machines)),
     )

@@ -70,7 +70,9 @@ def search(
     else:
         state = opened(storage, space, data, extend=extend)
         if state.is_done():
-            Controller(state, storage, space.resources.workers).renew_costs()  # an earlier session may have been killed
+            Controller(
+                state, storage, space.resources.workers_per_trial
+            ).renew_costs()  # an earlier session may have been killed
             say(f"{storage}: already complete; nothing is left to run.")
             return
         space = state.space
@@ -92,7 +94,7 @@ def search(
         storage.files = Fenced(storage.files, lease.name)
         state = opened(storage, space, data, extend=extend)
         write_identity(storage, state, data)
-        controller = Controller(state, storage, space.resources.workers, observers)
+        controller = Controller(state, storage, allocation.workers, observers)
         controller.begin()
         try:
             _carry_out(controller, storage, allocation, lease)
