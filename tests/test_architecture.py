@@ -17,9 +17,9 @@ TESTS = Path(__file__).parent
 # Low to high. A file may import from its own room and from strictly lower ones.
 ROOMS = (
     "errors", "records", "evaluation/metrics", "strategies", "space", "searches", "graph", "identity", "costs",
-    "unit_costs", "model_size", "display_names", "store", "rag", "data", "study", "watching", "demo", "evaluation",
-    "finetune", "worker", "backend/ray", "backend/simulator", "analysis/inference", "planning", "analysis", "published",
-    "report", "live_view", "show", "cli",
+    "unit_costs", "model_size", "display_names", "store", "rag", "data", "study", "watching", "tracking", "demo",
+    "evaluation", "finetune", "worker", "backend/ray", "backend/simulator", "analysis/inference", "planning",
+    "analysis", "published", "report", "live_view", "show", "cli",
 )  # fmt: skip
 # Each library, and the rooms or files that may import it.
 OWNERS: Mapping[str, str] = {
@@ -39,6 +39,10 @@ OWNERS: Mapping[str, str] = {
     "scipy": "analysis/",
     "safetensors": "finetune/checkpoints.py",
     "optuna": "study/proposals.py",
+    "tensorboardX": "tracking/tensorboard.py",
+    "mlflow": "tracking/mlflow_runs.py",
+    "wandb": "tracking/wandb_runs.py",
+    "trackio": "tracking/trackio_runs.py",
     "typer": "cli/",
     "rich": "show/ cli/",
     "torch": "rag/ finetune/ evaluation/ worker/ backend/ray/inline.py backend/ray/group.py",

@@ -6,7 +6,7 @@ import sys
 
 # They register their verbs; help lists them in this order.
 from raggrid.cli import (  # noqa: F401  # isort: skip
-    verb_demo, verb_plan, verb_train, verb_search, verb_watch, verb_recommend, verb_frontier, verb_report,
+    verb_demo, verb_plan, verb_train, verb_search, verb_watch, verb_track, verb_recommend, verb_frontier, verb_report,
     verb_simulate, verb_import,
 )  # fmt: skip
 from raggrid.cli.app import app

@@ -35,6 +35,7 @@ ADDED: Mapping[str, object] = {
     "models.truncate_dim": None,
     "prompt.chat": "off",
     "prompt.window": "start",
+    "tracking": [],
     "training.embedder": "full",
     "training.labels.positives": "first",
     "training.labels.hard_negatives": 0,
