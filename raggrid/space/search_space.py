@@ -158,6 +158,11 @@ def _contradictions(space: SearchSpace) -> Iterator[Contradiction]:
     if len(set(space.seeds)) != len(space.seeds):
         yield Contradiction(("seeds",), f"seeds: got {list(space.seeds)}; expected each once.")
     yield from _metric_problems(space)
+    if space.models.quantization != "none" and space.training.generator == "full":
+        yield Contradiction(
+            ("models.quantization", "training.generator"),
+            "training.generator: got full; weights in 4 bits (models.quantization) cannot train. Use lora.",
+        )
     if space.budget.dollars and not space.resources.dollars_per_device_hour:
         yield Contradiction(
             ("budget.dollars", "resources.dollars_per_device_hour"),

@@ -28,7 +28,7 @@ GAUGES: Mapping[str, tuple[str, tuple[str, ...]]] = {
 }
 
 
-class Reading(NamedTuple):
+class GaugeReading(NamedTuple):
     """The value of a gauge under its tags."""
 
     name: str
@@ -36,20 +36,20 @@ class Reading(NamedTuple):
     value: float
 
 
-def readings(controller: Controller, slots: int) -> Iterator[Reading]:
+def readings(controller: Controller, slots: int) -> Iterator[GaugeReading]:
     """What the gauges stand at; those that are not known are left out. May be called from another thread."""
     state, clock = controller.state, controller.clock
     running = [*state.running.values()]
     steps = {key: report.step for key, report in [*controller.latest.items()]}
     share = share_done(count_progress(state), [(task, steps.get(task.key, 0)) for task in running])
-    yield Reading("raggrid_share_done", {}, share)
+    yield GaugeReading("raggrid_share_done", {}, share)
     busy = min(len(running), slots)
-    yield Reading("raggrid_slots", {"state": "busy"}, busy)
-    yield Reading("raggrid_slots", {"state": "free"}, slots - busy)
+    yield GaugeReading("raggrid_slots", {"state": "busy"}, busy)
+    yield GaugeReading("raggrid_slots", {"state": "free"}, slots - busy)
     for status, count in trials_by_status([*state.trials.values()], running).items():
-        yield Reading("raggrid_trials", {"status": str(status)}, count)
+        yield GaugeReading("raggrid_trials", {"status": str(status)}, count)
     if not any(isinstance(task, PhaseTask) for task in running):
-        yield Reading("raggrid_trials", {"status": "running"}, 0)
+        yield GaugeReading("raggrid_trials", {"status": "running"}, 0)
     if clock:
         spent = spend(clock)
         known = {
@@ -57,11 +57,11 @@ def readings(controller: Controller, slots: int) -> Iterator[Reading]:
             "raggrid_budget_share": spent.budget_share,
             "raggrid_seconds_left": seconds_left(share, spent.wall_seconds, spent),
         }  # fmt: skip
-        yield from (Reading(name, {}, value) for name, value in known.items() if value is not None)
+        yield from (GaugeReading(name, {}, value) for name, value in known.items() if value is not None)
     metric = state.space.selection.metric
     if best := best_answer([*state.answered.values()], metric):
         tags = {"metric": metric, "strategy": display_name(best.strategy, best.loss)}
-        yield Reading("raggrid_best_score", tags, score_of(best, metric) or 0.0)
+        yield GaugeReading("raggrid_best_score", tags, score_of(best, metric) or 0.0)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from raggrid.backend.ray.cluster import Allocation, connected
+from raggrid.backend.ray.doctor import check_nodes
 from raggrid.backend.ray.gauges import exported
 from raggrid.backend.ray.nodes import check_metrics_everywhere, check_run_is_seen
 from raggrid.backend.ray.run_trials import run_trials
@@ -61,7 +62,7 @@ def search(
         InputError: wrong data, models or metrics of the user's own; nothing was written. Or a node of the cluster lacks
             a metric's module.
         RecordError: ``run`` holds something else, another study, or a search that is still running.
-        StudyError: the study could not answer a single pipeline, or the disk is full.
+        StudyError: the study could not answer a single pipeline, a node cannot work, or the disk is full.
         StudyInterrupted: Ctrl-C or SIGTERM; everything finished is in ``run``.
     """
     storage = RunDirectory(files_at(run).address)
@@ -90,6 +91,7 @@ def search(
                 begin(storage, space, data, noted)
             lease = held.enter_context(claimed(storage.files, say))
         check_run_is_seen(storage.files, lease.file)
+        check_nodes(say, gpus=allocation.gpus > 0)
         check_metrics_everywhere(space.custom_metrics)
         storage.files = Fenced(storage.files, lease.name)
         state = opened(storage, space, data, extend=extend)
