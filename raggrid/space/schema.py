@@ -39,6 +39,7 @@ ADDED: Mapping[str, object] = {
     "prompt.window": "start",
     "retrieval.index": "flat",
     "retrieval.vectors": "float32",
+    "tracking": [],
     "training.embedder": "full",
     "training.labels.positives": "first",
     "training.labels.hard_negatives": 0,
