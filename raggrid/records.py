@@ -58,7 +58,7 @@ class Report:
     ``train_seconds`` and ``evaluate_seconds`` are of one worker, from the trial's start; ``startup_seconds``,
     ``index_seconds`` and ``up_seconds``, since when it works, of this process (None: it does not say). ``scores``: an
     answering's means by metric, fractions in [0, 1]. ``rows``: what was logged or answered since the last report.
-    ``process`` names the process, ``number`` counts its reports: one that comes twice counts once. ``device_type`` is
+    ``process`` names the process, ``serial`` counts its reports: one that comes twice counts once. ``device_type`` is
     None where it is not known. ``error``: why a task failed or is blocked.
     """
 
@@ -80,7 +80,7 @@ class Report:
     index_seconds: float = 0.0
     up_seconds: float | None = None
     process: str = ""
-    number: int = 0
+    serial: int = 0
     rows: tuple[StepRecord | PredictionRecord, ...] = ()
 
     @property

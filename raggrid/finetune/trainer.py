@@ -24,7 +24,7 @@ from raggrid.finetune.audit import (
     unreached,
 )
 from raggrid.finetune.batches import batch_positions, shard
-from raggrid.finetune.checkpoints import load_state, save_models, save_state
+from raggrid.finetune.checkpoints import StateSaver, load_state, save_models
 from raggrid.finetune.labels import LabelledPair, labelled_pairs
 from raggrid.finetune.objectives import labels_forward, questions_per_pass, rag_forward
 from raggrid.finetune.optimizer import adamw, schedule, split_parameters
@@ -59,11 +59,18 @@ class Trainer:
                 self.progress = replace(self.progress, attempts=restored.attempts + 1)
                 self.follows_fault = True
         self.evaluated = evaluation_steps(task.run, task.space)
+        self.saver = StateSaver(task.files, task.trial_id)
         self.clock = SaveClock(task.space.training.checkpoint_minutes)
         self.problem: str | None = None
 
     def train(self) -> Status:
         """Train to the last step and return the status: completed, paused, stopped or diverged."""
+        try:
+            return self._train()
+        finally:
+            self.saver.wait()  # nothing is written after the end, when what the trial left may be deleted
+
+    def _train(self) -> Status:
         self.worker.wait()  # every worker has read the state that the first one now replaces
         self._save()  # this start counts, and what comes after it can be lost
         if self._owes_report():
@@ -255,12 +262,13 @@ class Trainer:
         if status in (Status.RUNNING, Status.PAUSED):
             self.progress = replace(self.progress, paused=status == Status.PAUSED)
             self._save()
+            self.saver.wait()  # who is told of a rung may end this process
         elif status == Status.COMPLETED:
             save_models(self.task.files, self.task.trial_id, self.phase, self.task.pipeline)
 
     def _save(self) -> None:
         if self.worker.is_first:
-            save_state(self.task.files, self.task.trial_id, self.trained, self.optimizer, self.progress)
+            self.saver.save(self.trained, self.optimizer, self.progress)
             self.clock.restart()
 
     def begun(self) -> Report:

@@ -18,9 +18,9 @@ from raggrid.records import (
 from raggrid.store.compaction import SMALL_FILES, merge_all, merge_small
 from raggrid.store.files import Location, files_at
 from raggrid.store.progress import saved_progress
-from raggrid.store.run_layout import CHECKPOINTS, SPACE, VECTORS, checkpoint, state_folder
+from raggrid.store.run_layout import CHECKPOINTS, PARTS_WRITTEN, SPACE, VECTORS, checkpoint, state_folder
 from raggrid.store.storage import Charged, MemoryStorage, R
-from raggrid.store.tables import TABLES, append, read_all
+from raggrid.store.tables import TABLES, append, read_after
 
 GIGABYTE = 10**9
 # What others are concluded from is written before them.
@@ -30,14 +30,18 @@ ORDER: tuple[type, ...] = (
 
 
 class RunDirectory:
-    """A `Storage` over `Files`, of the one process that writes facts there. Each table is read once, when it is first
-    asked for; what is appended later is known without reading it back."""
+    """A `Storage` over `Files`.
+
+    With ``delay_seconds`` it is that of the one process that writes facts: each table is read once, and what is
+    appended later is known without reading it back. Without, others may write: each file is read once, since all of
+    them at every look would grow with the study.
+    """
 
     def __init__(self, run: Location, *, delay_seconds: float = 0.0) -> None:
         self.files = files_at(run)
         self.delay_seconds = delay_seconds
         self._known = MemoryStorage()
-        self._read: set[type] = set()
+        self._seen: dict[type, list[str]] = {}
         self._batch: dict[type, list[Any]] = {}
         self._dropped: dict[str, None] = {}
         self._small_files: dict[type, int] = {}
@@ -56,7 +60,7 @@ class RunDirectory:
 
     def is_indexed(self) -> bool:
         """Whether the corpus is embedded."""
-        return self.files.exists(VECTORS)
+        return self.files.exists(VECTORS) or self.files.exists(PARTS_WRITTEN)
 
     # Facts
 
@@ -64,25 +68,30 @@ class RunDirectory:
         if not rows:
             return
         record = type(rows[0])
-        if self.delay_seconds:
-            self._batch.setdefault(record, []).extend(rows)
-        else:
+        if not self.delay_seconds:
             append(self.files, rows)
-        if record in self._read:
+            return
+        self._batch.setdefault(record, []).extend(rows)
+        if record in self._seen:
             self._known.append(rows)
 
     def read(self, record: type[R]) -> list[R]:
-        self._read_once(record)
+        self._catch_up(record)
         return self._known.read(record)
 
     def of_trials(self, record: type[Charged], trial_ids: Collection[str]) -> Mapping[str, list[Charged]]:
-        self._read_once(record)
+        self._catch_up(record)
         return self._known.of_trials(record, trial_ids)
 
-    def _read_once(self, record: type[R]) -> None:
-        if record not in self._read:
-            self._known.append([*read_all(self.files, record), *self._batch.get(record, [])])
-            self._read.add(record)
+    def _catch_up(self, record: type[R]) -> None:
+        seen = self._seen.get(record, [])
+        if record in self._seen and self.delay_seconds:
+            return
+        parts, new = read_after(self.files, record, seen)
+        if parts[: len(seen)] != seen:  # merged meanwhile: read anew
+            self._known.forget(record)
+        self._known.append([*new, *self._batch.get(record, [])])
+        self._seen[record] = parts
 
     def flush(self) -> None:
         for record in [record for record in ORDER if self._batch.get(record)]:
@@ -99,7 +108,7 @@ class RunDirectory:
     def compact(self) -> None:
         """Leave few files: at the end of a session."""
         self.flush()
-        for record in TABLES:
+        for record in TABLES.keys() - {QuestionRecord}:  # written once: its file marks the study for trackers
             merge_all(self.files, record)
         self._small_files.clear()
 

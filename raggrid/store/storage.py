@@ -95,6 +95,11 @@ class MemoryStorage:
             if isinstance(row, (CurveRecord, LedgerRecord)):
                 self.by_trial.setdefault((type(row), row.trial_id), []).append(row)
 
+    def forget(self, record: type) -> None:
+        """As if no row of a table had been appended."""
+        self.rows.pop(record, None)
+        self.by_trial = {key: rows for key, rows in self.by_trial.items() if key[0] is not record}
+
     def read(self, record: type[R]) -> list[R]:
         return latest(self.rows.get(record, []))
 

@@ -137,12 +137,16 @@ def read_table(run: Location, record: type) -> pa.Table:
 
 
 def _together(files: Files, record: type, where: list[tuple[str, str, str]] | None = None) -> pa.Table:
-    def read(parts: Sequence[str]) -> pa.Table:
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            tables = list(pool.map(lambda part: aligned_rows(files, part, record, where), parts))
-        return pa.concat_tables(tables) if tables else schema(record).empty_table()
+    return while_merged(files, record, lambda parts: _of_parts(files, parts, record, where))
 
-    return while_merged(files, record, read)
+
+def _of_parts(
+    files: Files, parts: Sequence[str], record: type, where: list[tuple[str, str, str]] | None = None
+) -> pa.Table:
+    if not parts:
+        return schema(record).empty_table()
+    with ThreadPoolExecutor(min(AT_ONCE, len(parts))) as pool:
+        return pa.concat_tables(pool.map(lambda part: aligned_rows(files, part, record, where), parts))
 
 
 def while_merged(run: Location, record: type, how: Callable[[Sequence[str]], T]) -> T:
@@ -194,10 +198,18 @@ def read(run: Location, record: type[R], **equal: str) -> list[R]:
     return latest(_records(files, _together(files, record, where), record))
 
 
-def read_all(run: Location, record: type[R]) -> list[R]:
-    """The rows of a table in the order written, superseded ones included."""
+def read_after(run: Location, record: type[R], seen: Sequence[str]) -> tuple[list[str], list[R]]:
+    """The files of a table, and the rows of those that came after ``seen``, superseded ones included.
+
+    Of all of them where those that were seen are there no more, since they were merged.
+    """
     files = files_at(run)
-    return _records(files, _together(files, record), record)
+
+    def read(parts: Sequence[str]) -> tuple[list[str], list[R]]:
+        new = parts[len(seen) :] if list(parts[: len(seen)]) == list(seen) else parts
+        return list(parts), _records(files, _of_parts(files, new, record), record)
+
+    return while_merged(files, record, read)
 
 
 def _records(files: Files, table: pa.Table, record: type[R]) -> list[R]:

@@ -29,7 +29,7 @@ class _Heard:
     account: Account
     earlier: Spent
     process: str | None = None
-    number: int = 0
+    serial: int = 0
 
 
 @dataclass
@@ -44,7 +44,7 @@ class Bookkeeper:
 
     def started(self, task: Task, workers: int, device_type: str) -> None:
         """A task was handed out."""
-        account = _account(task, max(1, workers) if isinstance(task, PhaseTask) else 1, device_type)
+        account = _account(task, max(1, workers), device_type)
         earlier = charged_before(self.charged_to(task.trial_id)) if isinstance(task, PhaseTask) else Spent()
         self._tasks[task.key] = _Heard(task, account, earlier)
         self._enter(Started(at=self.now(), key=task.key, account=account, earlier=earlier))
@@ -56,7 +56,7 @@ class Bookkeeper:
     def is_news(self, key: str, report: Report) -> bool:
         """Whether a report is not the one that was read last: Tune tells the last one of a trial up to three times."""
         heard = self._tasks.get(key)
-        return heard is None or not report.process or (report.process, report.number) != (heard.process, heard.number)
+        return heard is None or not report.process or (report.process, report.serial) != (heard.process, heard.serial)
 
     def reported(self, key: str, report: Report) -> None:
         """Keep the rows of a report."""
@@ -81,7 +81,7 @@ class Bookkeeper:
             self._enter(Up(at=up_at, key=key, account=heard.account, spent=begun))
         if report.status not in FAULTY:
             self._enter(Reported(at=at, key=key, spent=spent))
-        heard.process, heard.number = report.process, report.number
+        heard.process, heard.serial = report.process, report.serial
 
     def ended(self, key: str, status: Status, *, crashed: bool = False, drained: bool = False) -> None:
         """A task lets go of its devices. ``crashed``: its process died; ``drained``: it saved as its machine leaves.
@@ -91,7 +91,7 @@ class Bookkeeper:
         heard, at = self._tasks.pop(key, None), self.now()
         if heard is None:
             return
-        if crashed or drained or status == Status.INTERRUPTED:
+        if drained or status == Status.INTERRUPTED:  # it goes on from there
             self._enter_saved(heard.task)
         lost = crashed or status in (*FAULTY, Status.INTERRUPTED)
         self._enter(Drained(at=at, key=key) if drained else Lost(at=at, key=key) if lost else Ended(at=at, key=key))

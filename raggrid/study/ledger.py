@@ -12,6 +12,7 @@ that is held.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -189,7 +190,7 @@ def books_of_killed_session(
 
 def _since(books: Ledger, progress: TrainingProgress, own: Sequence[LedgerRecord]) -> float | None:
     """Until when a trial of a killed session was charged; None where it did not run in that session."""
-    last = max((row.started_at + row.wall_seconds for row in own), default=0.0)
+    last = max((row.started_at + row.wall_seconds for row in own), default=-math.inf)
     if last >= books.began:
         return last
     if progress.saved_at < books.began:

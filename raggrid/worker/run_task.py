@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import json
 import time
 import traceback
 import uuid
@@ -15,30 +14,24 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
-import numpy as np
 import torch
 
 from raggrid.evaluation.evaluator import Read, Scored, answer_questions
 from raggrid.evaluation.metrics import columns_of, means
 from raggrid.finetune.batches import shard
-from raggrid.finetune.labels import mined_negatives
 from raggrid.finetune.trainer import Trainer
 from raggrid.finetune.workers import Worker
-from raggrid.rag.embedder import Embedder, Vectors
-from raggrid.rag.index import Index
-from raggrid.rag.pipeline import Pipeline
-from raggrid.rag.prompt import PromptWriter, passage_text
 from raggrid.rag.retrievers import LiveRetriever
 from raggrid.records import Category, PredictionRecord, Report, Status, StepRecord
 from raggrid.store.fence import Fenced
 from raggrid.store.files import Files, files_at
 from raggrid.store.lease import enrol_worker
-from raggrid.store.run_layout import NEGATIVES, VECTORS
 from raggrid.store.storage import ends_study, why_it_ends
 from raggrid.store.tables import read
 from raggrid.strategies import STRATEGIES
 from raggrid.study.tasks import AnswerTask, Dispatch, IndexTask, PhaseTask, Task
 from raggrid.worker.build import embedder_of, generator_of, inputs, passage_index, pipeline_of, train_task
+from raggrid.worker.embed_corpus import embed_corpus
 
 NO_MEMORY = ("can't allocate memory", "OutOfMemoryError", "out of memory")
 LESS_MEMORY = "Lower training.rag.batch_size, retrieval.top_k or prompt.passage_tokens."
@@ -55,7 +48,7 @@ class Teller:
     up_at: float = field(default_factory=time.perf_counter)
     process: str = field(default_factory=lambda: uuid.uuid4().hex)
     seconds: dict[Category, float] = field(default_factory=dict)
-    number: int = 0
+    serial: int = 0
     log: Callable[[], Sequence[StepRecord]] = tuple
     logged: int = 0
 
@@ -73,7 +66,7 @@ class Teller:
 
         With the first report of a process goes all that an earlier one had logged.
         """
-        self.number += 1
+        self.serial += 1
         log = self.log()
         new, self.logged = log[self.logged :], len(log)
         seconds = {category: self.seconds.get(category, 0.0) for category in Category}
@@ -81,7 +74,7 @@ class Teller:
             made, num_workers=self.worker.world_size, device_type=device_type(self.worker.device),
             startup_seconds=seconds[Category.STARTUP], index_seconds=seconds[Category.INDEX],
             evaluate_seconds=made.evaluate_seconds + seconds[Category.EVALUATE],
-            up_seconds=time.perf_counter() - self.up_at, process=self.process, number=self.number,
+            up_seconds=time.perf_counter() - self.up_at, process=self.process, serial=self.serial,
             rows=(*rows, *new) if self.worker.is_first else (),
         ))  # fmt: skip
 
@@ -115,9 +108,12 @@ def _free_memory() -> None:
     """Give the system back what a task used: the process stays for the next one.
 
     Models hang in reference cycles until they are collected; glibc keeps freed memory between blocks that are in use
-    (3.6 of 4.4 GB after a step of SmolLM2). Other C libraries have no such call.
+    (3.6 of 4.4 GB after a step of SmolLM2). Other C libraries have no such call. On a GPU that trials share, torch
+    would keep from the others what it has freed.
     """
     gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
     with suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
 
@@ -146,38 +142,8 @@ def _embed_corpus(run: Files, worker: Worker, teller: Teller) -> None:
         space, data = inputs(run)
         embedder = embedder_of(run, space, worker, None)
     with teller.during(Category.INDEX):
-        texts = [passage_text(passage) for passage in data.passages]
-        # Texts of like length together, and the parts of all workers put back in the corpus's order.
-        mine = shard(list(range(len(texts))), worker.rank, worker.world_size)
-        parts = worker.gather((mine, embedder.encode_passages([texts[position] for position in mine])))
-        if worker.is_first:
-            vectors = _in_order(len(texts), parts)
-            _save_negatives(run, embedder, vectors)
-            _save_vectors(run, vectors)
-        worker.wait()
+        embed_corpus(run, space, data, embedder, worker)
     teller.tell(Report(status=Status.COMPLETED))
-
-
-def _in_order(count: int, parts: list[tuple[list[int], Vectors]]) -> Vectors:
-    vectors = np.empty((count, parts[0][1].shape[1]), dtype=np.float32)
-    for places, part in parts:
-        vectors[places] = part
-    return vectors
-
-
-def _save_negatives(run: Files, embedder: Embedder, vectors: Vectors) -> None:
-    """Mine hard negatives where the study asks for them, before the vectors, whose presence says that all is done."""
-    space, data = inputs(run)
-    if count := space.training.labels.hard_negatives:
-        retriever = LiveRetriever(embedder, Index(vectors, space.retrieval))
-        pipeline = Pipeline(retriever, None, data.passages, PromptWriter(space.prompt))
-        labelled = [question for question in data.splits["train"] if question.context_ids]
-        run.write(NEGATIVES, json.dumps(mined_negatives(pipeline, labelled, count)).encode())
-
-
-def _save_vectors(run: Files, vectors: Vectors) -> None:
-    with run.writing(VECTORS) as path, path.open("wb") as file:  # by its name alone numpy would add one of its own
-        np.save(file, vectors)
 
 
 def _run_phase(run: Files, task: PhaseTask, worker: Worker, teller: Teller) -> None:

@@ -258,18 +258,44 @@ class RunDirectoryContract(StorageContract):
             np.save(file, np.ones((2, 3)))
         assert storage.is_indexed()
 
-    def test_rows_of_earlier_sessions_are_read_once_and_its_own_not_at_all(
+    def test_rows_of_other_processes_are_seen_and_each_file_is_read_once(
         self, storage: RunDirectory, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        for seconds in (3.0, 4.0):
-            append(storage.files, [curve("a", 1, 2.0, seconds)])
         opened = Mock(side_effect=pq.ParquetFile)
         monkeypatch.setattr(pq, "ParquetFile", opened)
-        assert storage.of_trials(CurveRecord, ["a"]) == {"a": [curve("a", 1, 2.0, 4.0)]}
+        for seconds in (3.0, 4.0):
+            append(storage.files, [curve("a", 1, 2.0, seconds)])
+            assert storage.of_trials(CurveRecord, ["a"]) == {"a": [curve("a", 1, 2.0, seconds)]}
+            assert storage.read(CurveRecord) == [curve("a", 1, 2.0, seconds)]
         storage.append([curve("a", 2, 2.0, 6.0)])
         assert storage.read(CurveRecord) == [curve("a", 1, 2.0, 4.0), curve("a", 2, 2.0, 6.0)]
-        assert opened.call_count == 2
+        assert opened.call_count == len(table_files(storage.files, CurveRecord)) == 3
         assert RunDirectory(storage.files).read(CurveRecord) == storage.read(CurveRecord)
+
+    def test_who_watches_counts_no_row_twice_when_files_are_merged(self, storage: RunDirectory) -> None:
+        writer = RunDirectory(storage.files, delay_seconds=60.0)
+        for seconds in (1.0, 2.0):
+            writer.append([charge("train", seconds, "a")])
+            writer.flush()
+            assert len(storage.read(LedgerRecord)) == len(storage.of_trials(LedgerRecord, ["a"])["a"]) == seconds
+        writer.compact()
+        writer.append([charge("train", 3.0, "a")])
+        writer.flush()
+        assert [row.device_seconds for row in storage.read(LedgerRecord)] == [1.0, 2.0, 3.0]
+        assert [row.device_seconds for row in storage.of_trials(LedgerRecord, ["a"])["a"]] == [1.0, 2.0, 3.0]
+
+    def test_a_sole_writer_reads_what_was_there_once(
+        self, storage: RunDirectory, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        append(storage.files, [curve("a", 1, 2.0, 3.0)])
+        opened = Mock(side_effect=pq.ParquetFile)
+        monkeypatch.setattr(pq, "ParquetFile", opened)
+        writer = RunDirectory(storage.files, delay_seconds=60.0)
+        for step in (2, 3, 4):
+            writer.append([curve("a", step, 2.0, 6.0)])
+            writer.flush()
+            assert [row.step for row in writer.read(CurveRecord)] == list(range(1, step + 1))
+        assert opened.call_count == 2  # what was written before it was first asked
 
     def test_a_batch_is_known_at_once_and_written_together(self, storage: RunDirectory) -> None:
         batched = RunDirectory(storage.files, delay_seconds=60.0)

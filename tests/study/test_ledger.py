@@ -34,11 +34,11 @@ def test_a_trial_that_dies_for_good_is_charged_once_and_keeps_what_it_told(tmp_p
     for death in range(2):
         task = controller.take()
         assert task
-        begun = Report(status=Status.RUNNING, process=f"p{death}", number=1, up_seconds=0.0)
+        begun = Report(status=Status.RUNNING, process=f"p{death}", serial=1, up_seconds=0.0)
         controller.reported(task.key, begun)
         watch.seconds += 85.0
         if death == 0:
-            told = replace(AT_RUNG, train_seconds=80.0, evaluate_seconds=5.0, process="p0", number=2, up_seconds=85.0)
+            told = replace(AT_RUNG, train_seconds=80.0, evaluate_seconds=5.0, process="p0", serial=2, up_seconds=85.0)
             for _ in range(3):  # as Tune does
                 controller.reported(task.key, told)
         watch.seconds += 15.0
