@@ -12,7 +12,7 @@ from ray.tune.utils import flatten_dict
 from raggrid.backend.simulator.replay import VirtualClock
 from raggrid.records import LedgerRecord, PipelineRecord, Report, Status, TrialRecord
 from raggrid.space.rates import middle_out, rungs
-from raggrid.space.settings import EarlyStopping
+from raggrid.space.tuning import EarlyStopping
 from raggrid.store.run_directory import RunDirectory
 from raggrid.store.tables import read
 from raggrid.study.controller import Controller
