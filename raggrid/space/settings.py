@@ -118,6 +118,9 @@ class LearningRates(Section):
     """The most values that are added at either end of a list."""
 
 
+INDEX_KINDS = ("flat", "ivf", "ivfpq", "ivfrabitq", "hnsw")
+
+
 class Retrieval(Section):
     """How passages are found and scored."""
 
@@ -126,6 +129,12 @@ class Retrieval(Section):
     temperature: Positive = 0.05
     """Divides the score before the softmax: p(k|x), and the contrastive loss. The score is a cosine, or a dot product
     where the embedder was made for one: those are larger, and so should this be."""
+    index: str = "flat"
+    """``flat`` compares a question with every passage. For more than a few million passages: ``ivf``, ``ivfpq``,
+    ``ivfrabitq`` or ``hnsw``, or a factory string of faiss's such as ``IVF4096,PQ48``. Their candidates are scored by
+    the vectors themselves, and how many of the exact search's passages they find is measured and recorded."""
+    vectors: Literal["float32", "float16"] = "float32"
+    """Of the passage vectors on disk. ``float16`` takes half the space and changes scores by up to 0.001."""
 
 
 class Answer(Section):

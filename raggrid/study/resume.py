@@ -17,7 +17,7 @@ from raggrid.study.state import StudyState
 # is among it: their contents are compared.
 FREE = (
     "schema_version", "data.folder", *CONTENT, *WITHOUT_EFFECT, "resources.max_concurrent_trials",
-    "resources.dollars_per_device_hour", "resources.wait_minutes",
+    "resources.dollars_per_device_hour", "resources.wait_minutes", "tracking",
 )  # fmt: skip
 FREE_SECTIONS = ("budget.", "checkpoints.")
 # Lists to which ``--extend`` may add; what is new is run, and nothing else.
