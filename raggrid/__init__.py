@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from raggrid.space.search_space import SearchSpace as SearchSpace
     from raggrid.space.yaml_io import load_space as load_space
     from raggrid.store.run import load_run as load_run
+    from raggrid.tracking.following import track as track
     from raggrid.watching.reader import watch as watch
     from raggrid.worker.train_phase import train as train
 
@@ -57,6 +58,7 @@ _MODULES = {
     "simulate": "backend.simulator.simulate",
     "stop_job": "backend.ray.jobs",
     "submit": "backend.ray.jobs",
+    "track": "tracking.following",
     "train": "worker.train_phase",
     "watch": "watching.reader",
     "write_report": "report.page",

@@ -11,6 +11,7 @@ from raggrid.cli import (  # noqa: F401  # isort: skip
     verb_train,
     verb_search,
     verb_watch,
+    verb_track,
     verb_recommend,
     verb_frontier,
     verb_report,

@@ -32,6 +32,7 @@ from raggrid.space.settings import (
     StrategyName,
     Training,
 )
+from raggrid.space.tracking_targets import checked_target
 from raggrid.strategies import RAG_LOSSES, STRATEGIES
 
 
@@ -79,6 +80,9 @@ class SearchSpace(Section):
     resources: Resources = Resources()
     budget: Budget = Budget()
     checkpoints: Checkpoints = Checkpoints()
+    tracking: tuple[Annotated[str, AfterValidator(checked_target)], ...] = ()
+    """Experiment trackers that get every trial while a search runs, such as ``mlflow:http://localhost:5000``; see
+    `raggrid track`. Where they are written may change from session to session. No passwords: they would be recorded."""
     seeds: Annotated[tuple[Natural, ...], Field(min_length=1)] = (0,)
     """The first seed's search picks the winners; each further seed trains and answers the winners again."""
     seeds_for: Literal["winners", "grid"] = "winners"
