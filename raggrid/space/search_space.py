@@ -14,6 +14,7 @@ from raggrid.records import PipelineRecord, PredictionRecord
 from raggrid.space.kinds import Natural, Section
 from raggrid.space.schema import CURRENT
 from raggrid.space.settings import (
+    INDEX_KINDS,
     Answer,
     Budget,
     Checkpoints,
@@ -157,6 +158,12 @@ def _contradictions(space: SearchSpace) -> Iterator[Contradiction]:
         yield Contradiction(("strategies",), "strategies: got a name twice; expected each once.")
     if len(set(space.seeds)) != len(space.seeds):
         yield Contradiction(("seeds",), f"seeds: got {list(space.seeds)}; expected each once.")
+    if space.retrieval.index.islower() and space.retrieval.index not in INDEX_KINDS:
+        yield Contradiction(
+            ("retrieval.index",),
+            f"retrieval.index: got '{space.retrieval.index}'; expected one of {', '.join(INDEX_KINDS)}, or a factory "
+            "string of faiss's such as IVF4096,PQ48. Correct it.",
+        )
     yield from _metric_problems(space)
     if space.models.quantization != "none" and space.training.generator == "full":
         yield Contradiction(

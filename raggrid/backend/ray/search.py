@@ -75,7 +75,9 @@ def search(
     else:
         state = opened(storage, space, data, extend=extend)
         if state.is_done():
-            Controller(state, storage, space.resources.workers).renew_costs()  # an earlier session may have been killed
+            Controller(
+                state, storage, space.resources.workers_per_trial
+            ).renew_costs()  # an earlier session may have been killed
             say(f"{storage}: already complete; nothing is left to run.")
             return
         space = state.space
@@ -98,7 +100,7 @@ def search(
         state = opened(storage, space, data, extend=extend)
         write_identity(storage, state, data)
         watching = [*observers, *notebook_screens()]
-        controller = Controller(state, storage, space.resources.workers, watching)
+        controller = Controller(state, storage, allocation.workers, watching)
         controller.begin()
         try:
             with tracked(storage.address, space.tracking):
