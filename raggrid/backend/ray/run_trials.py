@@ -71,6 +71,7 @@ def _run_trials(
             name="tune",
             storage_path=folder,
             verbose=0,
+            progress_reporter=tune.CLIReporter(),  # quiet too; the one for notebooks clears the cell
             failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
         ),
     ).fit()
