@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import faiss
@@ -28,6 +29,13 @@ class Index:
         """(N, k) positions of the nearest passages, best first; k is capped at the corpus size."""
         _, positions = self._faiss.search(np.ascontiguousarray(queries, dtype=np.float32), min(k, len(self)))
         return np.asarray(positions, dtype=np.int64)
+
+
+def save_flat(index: Index, path: Path) -> None:
+    """Write the vectors as faiss's own exact index, which ``faiss.read_index`` loads."""
+    flat = faiss.IndexFlatIP(index.vectors.shape[1])
+    flat.add(index.vectors)
+    faiss.write_index(flat, str(path))
 
 
 def _empty(dimension: int, retrieval: Retrieval) -> Any:
