@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from raggrid.analysis.bill import bill as bill
     from raggrid.analysis.frontier import frontier as frontier
     from raggrid.analysis.recommend import recommend as recommend
+    from raggrid.backend.ray.doctor import doctor as doctor
+    from raggrid.backend.ray.jobs import find_job as find_job
+    from raggrid.backend.ray.jobs import job_logs as job_logs
+    from raggrid.backend.ray.jobs import jobs as jobs
+    from raggrid.backend.ray.jobs import stop_job as stop_job
+    from raggrid.backend.ray.jobs import submit as submit
     from raggrid.backend.ray.search import search as search
     from raggrid.backend.simulator.simulate import simulate as simulate
     from raggrid.demo.world import make_world as make_world
@@ -28,10 +34,12 @@ if TYPE_CHECKING:
     from raggrid.published.importing import import_results as import_results
     from raggrid.report.charts import save_frontier as save_frontier
     from raggrid.report.page import write_report as write_report
-    from raggrid.serve.server import run_server as run_server
+    from raggrid.serve.http_server import run_server as run_server
     from raggrid.space.search_space import SearchSpace as SearchSpace
     from raggrid.space.yaml_io import load_space as load_space
     from raggrid.store.run import load_run as load_run
+    from raggrid.tracking.following import track as track
+    from raggrid.watching.reader import watch as watch
     from raggrid.worker.train_phase import train as train
 
 _MODULES = {
@@ -39,8 +47,12 @@ _MODULES = {
     "SearchSpace": "space.search_space",
     "ask": "export.asking",
     "bill": "analysis.bill",
+    "doctor": "backend.ray.doctor",
+    "find_job": "backend.ray.jobs",
     "frontier": "analysis.frontier",
     "import_results": "published.importing",
+    "job_logs": "backend.ray.jobs",
+    "jobs": "backend.ray.jobs",
     "load_run": "store.run",
     "load_space": "space.yaml_io",
     "make_world": "demo.world",
@@ -48,10 +60,14 @@ _MODULES = {
     "recommend": "analysis.recommend",
     "save_frontier": "report.charts",
     "push_export": "export.uploading",
-    "run_server": "serve.server",
+    "run_server": "serve.http_server",
     "search": "backend.ray.search",
     "simulate": "backend.simulator.simulate",
+    "stop_job": "backend.ray.jobs",
+    "submit": "backend.ray.jobs",
+    "track": "tracking.following",
     "train": "worker.train_phase",
+    "watch": "watching.reader",
     "write_export": "export.write_export",
     "write_report": "report.page",
     "write_world": "demo.world",

@@ -1,4 +1,4 @@
-"""The verb that writes a study's tuned pipeline as a folder: export."""
+"""The verbs that take a study's tuned pipeline out: as a folder, and to the hub: export, push."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import typer
 
 import raggrid
 from raggrid.cli.app import app
-from raggrid.cli.options import Json, MetricOption, print_json, said_as_options
+from raggrid.cli.judging import MetricOption
+from raggrid.cli.options import Json, print_json, said_as_options
 from raggrid.errors import InputError
 
 
@@ -25,7 +26,7 @@ def export(
         str | None,
         typer.Option(metavar="NAME", help="Whose best pipeline. Default: the one that recommend says to deploy."),
     ] = None,
-    metric: MetricOption = "f1",
+    metric: MetricOption = None,
     merged: Annotated[
         bool, typer.Option("--merged", help="Write merged float32 weights also of a study in bfloat16.")
     ] = False,
@@ -64,6 +65,21 @@ def export(
         print_json(made.to_json())
         return
     print(f"Written: {output}\nNext: raggrid ask {output} 'your question', or raggrid serve {output}")
+
+
+@app.command()
+def push(
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="Folder of raggrid export.")],
+    repository: Annotated[str, typer.Argument(metavar="REPO", help="Model repository, OWNER/NAME; made if missing.")],
+    public: Annotated[bool, typer.Option("--public", help="Let everybody see it. Default: private.")] = False,
+) -> None:
+    """Upload an exported pipeline to the Hugging Face hub, as a private repository unless --public is given.
+
+    All of the folder is uploaded, the passages and the evaluated questions included. The token is the one that
+    `hf auth login` keeps, or HF_TOKEN.
+    """
+    with said_as_options("public"):
+        print(raggrid.push_export(folder, repository, public=public, say=print))
 
 
 def _without_vllm() -> str:

@@ -39,8 +39,8 @@ def serve(
     """
     from rich.console import Console
 
+    from raggrid.serve.http_server import run_server
     from raggrid.serve.limits import Limits
-    from raggrid.serve.server import run_server
     from raggrid.worker.process import WORKER_SETTINGS
 
     for name, value in WORKER_SETTINGS.items():

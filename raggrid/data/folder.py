@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from raggrid.data.corpus import Corpus, Fields, content_hash, corpus_of, repeated_ids
 from raggrid.data.sampling import sampled
 from raggrid.errors import DataError
 from raggrid.records import SPLITS, Passage, Question
@@ -59,7 +59,7 @@ class _Problems(dict[tuple[Path, str], _Mistake]):
 class Dataset:
     """A checked corpus and its questions. ``content_hash`` is equal for equal content, wherever the files are."""
 
-    passages: tuple[Passage, ...]
+    passages: Sequence[Passage]
     splits: Mapping[str, tuple[Question, ...]]
     content_hash: str
 
@@ -81,17 +81,17 @@ def read_folder(
     """
     problems = _Problems()
     files = {name: _file_of(folder, name, problems) for name in ("corpus", *SPLITS)}
-    corpus = _passages(files["corpus"], problems) if files["corpus"] else {}
-    names = set(corpus) if files["corpus"] else None
+    source = files["corpus"]
+    corpus = _corpus(source, problems) if source else None
+    rows = {split: list(_rows(file, problems)) for split in SPLITS if (file := files[split])}
+    named = corpus.places(_labels(rows.values())) if corpus is not None else None
     splits, owners = {}, dict[str, Place]()
-    for split in SPLITS:
-        file = files[split]
-        if file:
-            splits[split] = tuple(_questions(file, names, files["corpus"], owners, problems))
-    if problems:
+    for split, part in rows.items():
+        splits[split] = tuple(_questions(part, named, source, owners, problems))
+    if problems or corpus is None:
         raise DataError("\n".join(map(str, problems.values())))
     kept = {name: sampled(rows, (limits or {}).get(name, len(rows)), sample) for name, rows in splits.items()}
-    return Dataset(tuple(corpus.values()), kept, _hash(corpus.values(), kept))
+    return Dataset(corpus, kept, content_hash(corpus, _as_bytes(kept)))
 
 
 def _file_of(folder: Path, name: str, problems: _Problems) -> Path | None:
@@ -127,16 +127,17 @@ def _rows(path: Path, problems: _Problems) -> Iterator[Row]:
 
 
 def _jsonl(path: Path, problems: _Problems) -> Iterator[tuple[Place, Any]]:
-    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
-        place = Place(path, f":{number}")
-        try:
-            text = line.decode("utf-8-sig").strip()
-            if text:
-                yield place, json.loads(text)
-        except UnicodeDecodeError:
-            problems.note(place, "got bytes that are not UTF-8; expected UTF-8 text. Convert the file.")
-        except json.JSONDecodeError as error:
-            problems.note(place, "not JSON: {} at column {}. Fix the line.", error.msg, error.colno)
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            place = Place(path, f":{number}")
+            try:
+                text = line.decode("utf-8-sig").strip()
+                if text:
+                    yield place, json.loads(text)
+            except UnicodeDecodeError:
+                problems.note(place, "got bytes that are not UTF-8; expected UTF-8 text. Convert the file.")
+            except json.JSONDecodeError as error:
+                problems.note(place, "not JSON: {} at column {}. Fix the line.", error.msg, error.colno)
 
 
 def _parquet(path: Path) -> Iterator[tuple[Place, Any]]:
@@ -152,27 +153,52 @@ def _parquet(path: Path) -> Iterator[tuple[Place, Any]]:
         yield from ((Place(path, f": row {number}"), row) for number, row in enumerate(table, start=1))
 
 
-def _passages(path: Path, problems: _Problems) -> dict[str, Passage]:
-    passages: dict[str, Passage] = {}
+def _corpus(path: Path, problems: _Problems) -> Corpus:
+    def is_right(corpus: Corpus) -> bool:
+        if twice := repeated_ids(corpus):
+            _note_repeated(path, twice, problems)
+        return not any(file == path for file, _ in problems)
+
+    return corpus_of([path], lambda: _passages(path, problems), is_right)
+
+
+def _passages(path: Path, problems: _Problems) -> Iterator[Fields]:
     for place, row in _rows(path, problems):
         identity = _identity(row, place, problems)
         text = _text(row, "text", place, problems, "a passage needs text")
         title = row.get("title")
         if title is not None and not isinstance(title, str):
             problems.note(place, "title: got {}; expected a string. Correct it.", _shown(title))
-        if identity in passages:
-            problems.note(
-                place, "id '{}' appears twice in the corpus; expected each once. Drop or rename one.", identity
-            )
         elif identity and text:
-            passages[identity] = Passage(id=identity, title=title if isinstance(title, str) else "", text=text)
-    return passages
+            yield identity, title or "", text
+
+
+def _note_repeated(path: Path, twice: set[str], problems: _Problems) -> None:
+    """Read the file again to say where ids stand that come more than once."""
+    seen = set[str]()
+    for place, row in _rows(path, _Problems()):
+        identity = str(row.get("id"))
+        if identity in seen:
+            again = "id '{}' appears twice in the corpus; expected each once. Drop or rename one."
+            problems.note(place, again, identity)
+        if identity in twice:
+            seen.add(identity)
+
+
+def _labels(parts: Iterable[Iterable[Row]]) -> set[str]:
+    """All ids that questions name, right or not."""
+    named = (row.get("context_ids") for part in parts for _, row in part)
+    return {label for labels in named if isinstance(labels, list) for label in labels if isinstance(label, str)}
 
 
 def _questions(
-    path: Path, corpus: set[str] | None, corpus_path: Path | None, owners: dict[str, Place], problems: _Problems
+    rows: Iterable[Row],
+    corpus: Container[str] | None,
+    corpus_path: Path | None,
+    owners: dict[str, Place],
+    problems: _Problems,
 ) -> Iterator[Question]:
-    for place, row in _rows(path, problems):
+    for place, row in rows:
         identity = _identity(row, place, problems)
         if identity in owners:
             twice = "question id '{}' appears in {} too; expected each once. Rename one."
@@ -233,17 +259,17 @@ def _shown(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _hash(passages: Iterable[Passage], splits: Mapping[str, Iterable[Question]]) -> str:
-    """Equal for equal content in every release: a field that one adds to the records is not hashed for that alone."""
-    digest = hashlib.sha256()
+def labels_of(data: Dataset) -> set[str]:
+    """The ids of all passages that questions name."""
+    return {name for rows in data.splits.values() for question in rows for name in question.context_ids}
 
-    def update(row: Passage | Question, *names: str) -> None:
-        digest.update(json.dumps({name: getattr(row, name) for name in names}, ensure_ascii=False).encode())
 
-    for passage in passages:
-        update(passage, "id", "text", "title")
+def _as_bytes(splits: Mapping[str, Iterable[Question]]) -> bytes:
+    """Equal for equal content in every release: a field that one adds to the records is not there for that alone."""
+    content = bytearray()
     for name, questions in sorted(splits.items()):
-        digest.update(name.encode())
+        content += name.encode()
         for question in questions:
-            update(question, "answers", "context_ids", "id", "question")
-    return digest.hexdigest()
+            row = {name: getattr(question, name) for name in ("answers", "context_ids", "id", "question")}
+            content += json.dumps(row, ensure_ascii=False).encode()
+    return bytes(content)

@@ -38,13 +38,13 @@ class Chosen:
         return {row.question_id: row for row in read(self.results.run, QuestionRecord, split=self.results.split)}
 
 
-def chosen(run: Location, strategy: str | None = None, metric: str = "f1") -> Chosen:
+def chosen(run: Location, strategy: str | None = None, metric: str | None = None) -> Chosen:
     """The pipeline to export.
 
     Args:
         run: a run directory of `raggrid search`, finished or not.
         strategy: whose best pipeline, under any loss and seed; by default what `recommend` says to deploy.
-        metric: what best means.
+        metric: what best means; by default as `recommend` has it.
 
     Raises:
         InputError: the strategy has no answered pipeline here, or is a control.
@@ -53,7 +53,7 @@ def chosen(run: Location, strategy: str | None = None, metric: str = "f1") -> Ch
     results, found = load_results(run), recommend([run], metric=metric)
     if results.imported is not None or found.deploy is None:
         raise RecordError(f"{results.run}: holds a table without models; expected the --run of a raggrid search.")
-    line, name = _of(results, strategy, metric) if strategy else _deployed(results, found)
+    line, name = _of(results, strategy, found.metric) if strategy else _deployed(results, found)
     pipeline = next(row for row in results.answers if (row.pipeline_id, row.split) == (name, results.split))
     check_checkpoints(results, pipeline)
     return Chosen(results=results, recommendation=found, line=line, pipeline=pipeline)

@@ -38,7 +38,7 @@ class TunedPipeline:
         self.embedder = SentenceTransformer(place, device=self.device, truncate_dim=cut).float()
         self.tokenizer = AutoTokenizer.from_pretrained(folder / "generator")
         self.tokenizer.pad_token_id = how["generation"]["pad_token_id"]
-        self.model = self._generator(folder, **how["generator"]).to(self.device).eval()
+        self.model = self._generator(folder, **how["generator"]).eval()
 
     def _generator(
         self, folder: Path, model: str, in_folder: bool, adapter: str | None, dtype: str, **more: Any
@@ -49,7 +49,11 @@ class TunedPipeline:
             revision=more["revision"] or "main",
             dtype=getattr(torch, dtype),
             attn_implementation=more["attention"],
+            **(_four_bits(dtype, self.device) if more["four_bits"] else {"device_map": {"": self.device}}),
         )
+        for part in made.modules():  # 4 bits are computed in as in training
+            if hasattr(part, "support_avx512bf16_for_cpu"):
+                part.support_avx512bf16_for_cpu = False
         made.generation_config = GenerationConfig(**self.how["generation"])
         if adapter is None:
             return made
@@ -123,6 +127,18 @@ class TunedPipeline:
         """An answer's text: its first line."""
         text = str(self.tokenizer.decode(ids, skip_special_tokens=True))
         return text.strip().partition("\n")[0].strip()
+
+
+def _four_bits(dtype: str, device: str) -> dict[str, Any]:
+    from transformers import BitsAndBytesConfig
+
+    config = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=getattr(torch, dtype),
+    )
+    return {"quantization_config": config, "device_map": {"": device}}
 
 
 if (Path(__file__).parent / "pipeline.json").is_file():

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from raggrid.export.chosen import Chosen
 from raggrid.finetune.workers import CPU, Worker
 from raggrid.rag.adapters import ADAPTER, load_tuned
@@ -25,6 +23,7 @@ from raggrid.store.run_layout import tuned
 from raggrid.worker.build import embedder_of, generator_of, inputs, passage_index
 
 GENERATOR, BASE, MERGED, ADAPTED = "generator", "generator/base", "generator/merged", "generator/adapter"
+LEFT_OUT = "Merged weights are left out: an adapter does not merge exactly into weights of 16 or 4 bits."
 HERE = Worker(report=lambda _: None, device=CPU)
 
 
@@ -96,23 +95,28 @@ def _write_generator(
             about |= {"dtype": "float32", "autocast": "bfloat16" if low else None, "model": MERGED}
             return about, "All weights were tuned: generator/merged holds them in float32; there is no adapter."
         shutil.copytree(source, folder / ADAPTED)
-        _rebase(folder / ADAPTED, chosen, space, copied=low)
-        if not low:
+        merges = not low and models.quantization == "none"
+        _rebase(folder / ADAPTED, chosen, space, copied=not merges)
+        if merges:
             generator.model.save_pretrained(str(folder / MERGED))
             return {**about, "model": MERGED}, "generator/merged holds the weights that answered: merged in float32."
-        if merged:
-            exact = models.model_copy(update={"dtype": "float32"})
-            load_tuned(source, exact, torch.device("cpu")).model.save_pretrained(str(folder / MERGED))
-    told = "generator/merged holds them merged in float32: load them in float32, since bfloat16 loses the updates."
-    left = "Merged weights are left out: the study computed in bfloat16, into which an adapter does not merge exactly."
-    return {**about, **_base(chosen, space, folder), "adapter": ADAPTED}, told if merged else left
+        told = _merged_apart(source, models, folder) if merged else LEFT_OUT
+    return {**about, **_base(chosen, space, folder), "adapter": ADAPTED}, told
+
+
+def _merged_apart(adapter: Path, models: Models, folder: Path) -> str:
+    if models.quantization != "none":
+        return "Merged weights are left out: an adapter that was trained on 4-bit weights fits no others."
+    exact = models.model_copy(update={"dtype": "float32"})
+    load_tuned(adapter, exact, CPU).model.save_pretrained(str(folder / MERGED))
+    return "generator/merged holds weights merged in float32: load them in float32, since bfloat16 loses the updates."
 
 
 def _loaded(models: Models) -> dict[str, Any]:
     """How a generator without an adapter is loaded from the folder."""
     return {
         "in_folder": True, "adapter": None, "revision": None, "autocast": None, "attention": models.attention,
-        "dtype": models.dtype,
+        "dtype": models.dtype, "four_bits": models.quantization != "none",
     }  # fmt: skip
 
 
@@ -122,7 +126,8 @@ def _base(chosen: Chosen, space: SearchSpace, folder: Path) -> dict[str, Any]:
     if locate(name) is None:
         commit = chosen.results.environment.get("model_commits", {}).get("generator")
         return {"model": name, "revision": commit, "in_folder": False}
-    Generator.load(name, space.models, CPU, chat=space.prompt.chat).model.save_pretrained(str(folder / BASE))
+    models = space.models.model_copy(update={"quantization": "none"})  # load.py quantizes as the evaluation did
+    Generator.load(name, models, CPU, chat=space.prompt.chat).model.save_pretrained(str(folder / BASE))
     return {"model": BASE}
 
 

@@ -60,7 +60,7 @@ def write_export(
     output: Path | str,
     *,
     strategy: str | None = None,
-    metric: str = "f1",
+    metric: str | None = None,
     merged: bool = False,
     check: bool = True,
     command: str = "",
@@ -72,7 +72,7 @@ def write_export(
         run: a run directory of `raggrid search`.
         output: a new or empty folder.
         strategy: whose best pipeline; by default what `recommend` says to deploy.
-        metric: in which it is the best.
+        metric: in which it is the best; by default as `recommend` has it.
         merged: write merged float32 weights also where the study computed in bfloat16.
         check: answer the evaluated questions again, in a process that cannot import raggrid.
         command: the command that is named in the model card; by default the one of these arguments.

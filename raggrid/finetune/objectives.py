@@ -17,9 +17,8 @@ from raggrid.finetune.known_scores import KnownScores
 from raggrid.finetune.labels import LabelledPair
 from raggrid.finetune.losses import RAG_LOSSES, multiple_negatives_ranking
 from raggrid.rag.embedder import Embedder
-from raggrid.rag.index import Index
+from raggrid.rag.index import Index, Positions
 from raggrid.rag.pipeline import Pipeline
-from raggrid.rag.retrievers import Positions
 from raggrid.records import Question
 from raggrid.space.search_space import SearchSpace
 from raggrid.strategies import Phase
@@ -88,8 +87,10 @@ def _retrieved(pipeline: Pipeline, phase: Phase, questions: Sequence[Question], 
 
 
 def questions_per_pass(pipeline: Pipeline, phase: Phase, space: SearchSpace, at_most: int) -> int:
-    """How many questions to pass through a generator at once: all on a GPU; on a CPU as many as keep the activations
-    within `PASS_BYTES`, since more at once are no faster there."""
+    """How many questions to pass through a generator at once: what was set, or all on a GPU; on a CPU as many as keep
+    the activations within `PASS_BYTES`, since more at once are no faster there."""
+    if space.training.rag.micro_batch_size:
+        return min(at_most, space.training.rag.micro_batch_size)
     generator = pipeline.required_generator
     if generator.device.type != "cpu":
         return at_most

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from raggrid.data.checked import checked_data, prepared_inputs, with_lengths
+from raggrid.data.sampling import sampled
 from raggrid.display_names import told_precision, told_prompt
 from raggrid.errors import InputError, ModelError
 from raggrid.evaluation.custom_metrics import check_custom_metrics
-from raggrid.evaluation.prompt_fit import PromptFit, prompt_fit
+from raggrid.evaluation.prompt_fit import SAMPLE, PromptFit, prompt_fit
 from raggrid.graph import study_graph
 from raggrid.model_size import ModelSize
 from raggrid.planning.cost_model import Setting, unit_costs
@@ -48,6 +49,7 @@ def plan(
     pilot: bool = False,
     seconds_per_step: Mapping[str, float] | None = None,
     weight_bits: int | None = None,
+    num_passages: int | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Plan:
     """What a search of ``space`` would run and cost. Without a pilot no weights are loaded.
@@ -59,7 +61,9 @@ def plan(
         price: dollars per device-hour. Default: ``resources.dollars_per_device_hour``.
         pilot: measure a few real steps of each phase on this machine.
         seconds_per_step: step times to use, by phase or by search.
-        weight_bits: bits of a frozen generator weight on the device, 4 for QLoRA. Default: as ``models.dtype``.
+        weight_bits: bits of a frozen generator weight on the device, 4 for QLoRA. Default: as ``models.dtype`` and
+            ``models.quantization`` say.
+        num_passages: of the corpus, for a space whose data are not on this machine.
         say: called with a sentence when a pilot has something to wait for.
 
     Returns:
@@ -77,21 +81,19 @@ def plan(
     if pilot:
         space, _ = prepared_inputs(space, say)
     space = with_lengths(space)
-    work, fit = _workload(space)
+    work, fit, at_hand = _workload(space, num_passages)
     try:
         sizes = _size(space.models.embedder), _size(space.models.generator)
     except ModelError as error:
         if pilot or given:
             raise
-        return trial_plan(space, unpriced_because=str(error), reported=_reported(work))
+        return trial_plan(space, unpriced_because=str(error), reported=_reported(work) if at_hand else None)
     pricing = _pricing(space, machines, given, (work, fit), *sizes)
-    return trial_plan(space, pricing, reported=_reported(work))
+    return trial_plan(space, pricing, reported=_reported(work) if at_hand else None)
 
 
-def _reported(work: Workload) -> tuple[str, int] | None:
-    """The split that verdicts will be on, and its size; None where the data are not at hand."""
-    if work.num_passages is None:
-        return None
+def _reported(work: Workload) -> tuple[str, int]:
+    """The split that verdicts will be on, and its size."""
     return ("test", work.num_test) if work.num_test else ("validation", work.num_validation)
 
 
@@ -109,13 +111,13 @@ def _pricing(
     space = space.model_copy(update={"models": models})
     if device.name == "cpu" and models.dtype == "bfloat16":
         device = replace(device, flops=BFLOAT16_SPEEDUP * device.flops)
-    bits = machines.weight_bits or (16 if space.models.dtype == "bfloat16" else 32)
+    bits = machines.weight_bits or (4 if models.quantization == "nf4" else 16 if models.dtype == "bfloat16" else 32)
     setting = Setting(space, embedder, generator, work, device, bits)
     units = _measured(space) if machines.pilot else unit_costs(setting)
     pricing = price(
         setting,
         with_step_seconds(units, given, study_graph(space)) if given else units,
-        num_devices=machines.num_devices or max(here, space.resources.workers, 1),
+        num_devices=machines.num_devices or max(here, space.resources.workers_per_trial),
         dollars_per_device_hour=space.resources.dollars_per_device_hour if machines.price is None else machines.price,
         notes=(*([told_prompt(vars(fit))] if fit else []), told_precision(precision), *_notes(setting, machines)),
     )
@@ -173,25 +175,24 @@ def _notes(setting: Setting, machines: _Machines) -> Iterator[str]:
     )
 
 
-def _workload(space: SearchSpace) -> tuple[Workload, PromptFit | None]:
-    """The workload of the data if its folder exists on this machine, else an assumed one; and how prompts fit.
-
-    The second is None where data or tokenizer are not at hand.
+def _workload(space: SearchSpace, num_passages: int | None) -> tuple[Workload, PromptFit | None, bool]:
+    """The workload of the data if its folder exists on this machine, else an assumed one; how prompts fit, None where
+    data or tokenizer are not at hand; and whether the data are.
 
     Raises:
         InputError: the data is wrong, lacks labels that a strategy needs, or makes prompts that are too long.
     """
     if not Path(space.data.folder).expanduser().is_dir():
-        return assumed_workload(space), None
+        return assumed_workload(space, num_passages), None, False
     data = checked_data(space)
     fit = prompt_fit(space, data) if is_at_hand(space.models.generator) else None
     train = data.splits["train"]
     work = workload_of(
         space,
-        [passage_text(passage) for passage in data.passages],
+        [passage_text(passage) for passage in sampled(data.passages, SAMPLE)],
         [question.question for question in train],
         [question.answers[0] for question in train],
         {split: len(rows) for split, rows in data.splits.items()},
         fit,
     )
-    return work, fit
+    return replace(work, num_passages=len(data.passages)), fit, True

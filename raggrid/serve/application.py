@@ -17,7 +17,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from raggrid.export.asking import opened
 from raggrid.export.load import TunedPipeline
-from raggrid.serve.batching import Batcher, Busy, Job, Reply
+from raggrid.serve.batching import Batcher, Busy, Pending, Reply
 from raggrid.serve.counters import Metrics
 from raggrid.serve.limits import BodyLimits, Limits, error_body
 from raggrid.serve.messages import ChatRequest, Chunks, RetrieveRequest, completion, shown
@@ -70,7 +70,7 @@ class Service:
         )
         self.metrics.watch(lambda: self.batcher.waiting)
 
-    def submit(self, job: Job) -> asyncio.Future[Reply]:
+    def submit(self, job: Pending) -> asyncio.Future[Reply]:
         """Queue a question. Raises an HTTP 400, 413 or 503."""
         if not job.question:
             raise HTTPException(400, "the question is empty: messages need one of the user with text")
@@ -81,14 +81,14 @@ class Service:
         except Busy:
             raise HTTPException(503, "too many questions are waiting: try again", {"Retry-After": "5"}) from None
 
-    async def reply(self, job: Job) -> Reply:
+    async def reply(self, job: Pending) -> Reply:
         """The reply to a question. Raises an HTTP 504 where it takes too long; it is then not answered any more."""
         try:
             return await asyncio.wait_for(self.submit(job), self.limits.answer_seconds)
         except TimeoutError:
             raise HTTPException(504, f"no answer within {self.limits.answer_seconds:g} seconds") from None
 
-    async def events(self, job: Job, texts: asyncio.Queue[str], done: asyncio.Future[Reply]) -> AsyncIterator[str]:
+    async def events(self, job: Pending, texts: asyncio.Queue[str], done: asyncio.Future[Reply]) -> AsyncIterator[str]:
         """The events of a streamed completion as they come."""
         chunks = Chunks(self.name)
         try:
@@ -112,7 +112,7 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     @app.post("/v1/chat/completions", response_model=None)
     async def chat(request: ChatRequest) -> Response:
         limit = request.max_completion_tokens or request.max_tokens
-        job = Job(request.question, max_tokens=limit)
+        job = Pending(request.question, max_tokens=limit)
         if not request.stream:
             return JSONResponse(completion(service.name, await service.reply(job)))
         texts, loop = asyncio.Queue[str](), asyncio.get_running_loop()
@@ -127,7 +127,7 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     @app.post("/retrieve")
     async def retrieve(request: RetrieveRequest) -> dict[str, Any]:
         k = min(request.k or int(service.pipeline.how["k"]), service.limits.max_passages)
-        return {"passages": shown(await service.reply(Job(request.question.strip(), k=k)))}
+        return {"passages": shown(await service.reply(Pending(request.question.strip(), k=k)))}
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:

@@ -30,7 +30,7 @@ class Reply:
 
 
 @dataclass
-class Job:
+class Pending:
     """A question on its way. ``k``: passages to find, with no answer wanted; None for an answer. ``told``: called on
     the models' thread with the text so far."""
 
@@ -68,8 +68,8 @@ class Batcher:
         observe: Callable[[int], None] = lambda _: None,
     ) -> None:
         self.pipeline, self.max_batch, self.max_waiting, self.observe = pipeline, max_batch, max_waiting, observe
-        self._new: list[Job] = []
-        self._ready: list[Job] = []
+        self._new: list[Pending] = []
+        self._ready: list[Pending] = []
         self._changed = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="models", daemon=True)
@@ -85,7 +85,7 @@ class Batcher:
         """Whether the models' thread runs."""
         return self._thread.is_alive()
 
-    def submit(self, job: Job) -> Future[Reply]:
+    def submit(self, job: Pending) -> Future[Reply]:
         """Queue a question. Raises `Busy` where too many wait."""
         with self._changed:
             if self.waiting >= self.max_waiting:
@@ -114,7 +114,7 @@ class Batcher:
                 self._ready = [job for job in self._ready if job not in batch]
                 self._guarded(batch, self._answer)
 
-    def _guarded(self, jobs: Sequence[Job], work: Callable[[Sequence[Job]], None]) -> None:
+    def _guarded(self, jobs: Sequence[Pending], work: Callable[[Sequence[Pending]], None]) -> None:
         """What fails for several questions at once is tried for each alone, so that one hurts no other."""
         if not jobs:
             return
@@ -127,7 +127,7 @@ class Batcher:
             for job in jobs:
                 self._guarded([job], work)
 
-    def _find(self, jobs: Sequence[Job]) -> None:
+    def _find(self, jobs: Sequence[Pending]) -> None:
         default = int(self.pipeline.how["k"])
         found = self.pipeline.retrieve([job.question for job in jobs], max(job.k or default for job in jobs))
         for job, passages in zip(jobs, found, strict=True):
@@ -138,14 +138,14 @@ class Batcher:
                 job.prompt = self.pipeline.prompt(job.question, job.found)
                 self._ready.append(job)
 
-    def _next(self) -> list[Job]:
+    def _next(self) -> list[Pending]:
         if not self._ready:
             return []
         oldest = len(self._ready[0].prompt)
         like = [job for job in self._ready if oldest / LIKE <= len(job.prompt) <= oldest * LIKE]
         return like[: self.max_batch]
 
-    def _answer(self, jobs: Sequence[Job]) -> None:
+    def _answer(self, jobs: Sequence[Pending]) -> None:
         self.observe(len(jobs))
         streamer = Teller(self.pipeline, jobs) if any(job.told for job in jobs) else None
         rows = self.pipeline.generate([job.prompt for job in jobs], streamer)
@@ -162,7 +162,7 @@ class Batcher:
 class Teller:
     """A streamer of transformers for a whole batch: tells each question's text so far after every step."""
 
-    def __init__(self, pipeline: TunedPipeline, jobs: Sequence[Job]) -> None:
+    def __init__(self, pipeline: TunedPipeline, jobs: Sequence[Pending]) -> None:
         self.pipeline, self.jobs = pipeline, jobs
         self._rows: list[list[int]] = [[] for _ in jobs]
         self._begun = False
@@ -181,7 +181,7 @@ class Teller:
         """What `generate` calls last."""
 
 
-def _settle(job: Job, result: Reply | Exception) -> None:
+def _settle(job: Pending, result: Reply | Exception) -> None:
     if not job.done.set_running_or_notify_cancel():
         return
     if isinstance(result, Exception):

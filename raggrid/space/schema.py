@@ -21,9 +21,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-CURRENT = 2
+CURRENT = 3
 """Version 1 has the settings of version 0; studies of version 0 named their trials otherwise (see identity.py). Version
-2 takes models as their makers meant them: chat templates, whole passages, every gold passage, samples, precision."""
+2 takes models as their makers meant them: chat templates, whole passages, every gold passage, samples, precision.
+Version 3 runs trials on worker groups where they belong."""
 FIRST: Mapping[str, object] = json.loads(Path(__file__).with_name("schema_1.json").read_text(encoding="utf-8"))
 """Version 1: every setting that has a default, and the default."""
 ADDED: Mapping[str, object] = {
@@ -33,14 +34,20 @@ ADDED: Mapping[str, object] = {
     "models.question_prompt": None,
     "models.passage_prompt": None,
     "models.truncate_dim": None,
+    "models.quantization": "none",
     "prompt.chat": "off",
     "prompt.window": "start",
+    "retrieval.index": "flat",
+    "retrieval.vectors": "float32",
+    "tracking": [],
     "training.embedder": "full",
     "training.labels.positives": "first",
     "training.labels.hard_negatives": 0,
     "training.labels.epochs": None,
     "training.rag.epochs": None,
     "training.checkpoint_minutes": 0.0,
+    "training.rag.micro_batch_size": None,
+    "training.activation_checkpointing": False,
 }
 CHANGED: Mapping[int, Mapping[str, object]] = {
     2: {
@@ -52,13 +59,17 @@ CHANGED: Mapping[int, Mapping[str, object]] = {
         "training.labels.positives": "all",
         "training.checkpoint_minutes": 10.0,
     },
+    3: {"resources.workers": "auto"},
 }
 RENAMED: Mapping[str, str] = {}
 SECTIONS = ("models", "retrieval", "prompt", "training")
 """What the numbers of a trial follow from; the rest says which trials there are, or where they run."""
 CONTENT = ("models.embedder", "models.generator", "models.embedder_sha256", "models.generator_sha256")
 """References to models and checks of them: it is their content that counts."""
-WITHOUT_EFFECT = ("training.labels.epochs", "training.rag.epochs", "training.checkpoint_minutes")
+WITHOUT_EFFECT = (
+    "training.labels.epochs", "training.rag.epochs", "training.checkpoint_minutes", "training.rag.micro_batch_size",
+    "training.activation_checkpointing",
+)  # fmt: skip
 """Settings of `SECTIONS` that no number follows from: of a length in epochs, it is the steps that count."""
 DRAWN = ("learning_rates.embedder.", "learning_rates.generator.")
 """Sections that a space has only where its learning rates are drawn instead of listed."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationInfo, field_validator
 
-from raggrid.space.kinds import Count, Natural, Number, Positive, Rate, Section, number, switch
+from raggrid.space.kinds import AutoOrNatural, Count, Natural, Number, Positive, Rate, Section, number, switch
 from raggrid.strategies import RAG_LOSSES, STRATEGIES
 
 if TYPE_CHECKING:
@@ -54,6 +54,9 @@ class Models(Section):
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the generator's arithmetic, and of its weights unless all of them train. ``auto``: bfloat16 on GPUs that
     have it and on CPUs with AVX-512 BF16 or AMX, else float32. What trains is always kept in float32."""
+    quantization: Literal["none", "nf4"] = "none"
+    """Of a generator's weights that do not train. ``nf4``: 4 bits with double quantization, QLoRA (Dettmers et al.
+    2023, arXiv:2305.14314); products are in ``dtype``. Needs ``training.generator: lora`` and ``raggrid[qlora]``."""
     attention: Literal["auto", "eager", "sdpa"] = "auto"
     """Attention of the generator. ``auto``: sdpa on GPUs; eager on CPUs, up to 1.2 times faster in bfloat16."""
 
@@ -115,6 +118,9 @@ class LearningRates(Section):
     """The most values that are added at either end of a list."""
 
 
+INDEX_KINDS = ("flat", "ivf", "ivfpq", "ivfrabitq", "hnsw")
+
+
 class Retrieval(Section):
     """How passages are found and scored."""
 
@@ -123,6 +129,12 @@ class Retrieval(Section):
     temperature: Positive = 0.05
     """Divides the score before the softmax: p(k|x), and the contrastive loss. The score is a cosine, or a dot product
     where the embedder was made for one: those are larger, and so should this be."""
+    index: str = "flat"
+    """``flat`` compares a question with every passage. For more than a few million passages: ``ivf``, ``ivfpq``,
+    ``ivfrabitq`` or ``hnsw``, or a factory string of faiss's such as ``IVF4096,PQ48``. Their candidates are scored by
+    the vectors themselves, and how many of the exact search's passages they find is measured and recorded."""
+    vectors: Literal["float32", "float16"] = "float32"
+    """Of the passage vectors on disk. ``float16`` takes half the space and changes scores by up to 0.001."""
 
 
 class Answer(Section):
@@ -181,7 +193,10 @@ class Rag(Section):
     epochs: Positive | None = None
     """Length in place of ``steps``: this many passes over the training questions. The paper trains for 1."""
     batch_size: Count = 4
-    """Questions per step, each with ``retrieval.top_k`` prompts. Lower it if memory runs out."""
+    """Questions per step, each with ``retrieval.top_k`` prompts."""
+    micro_batch_size: Count | None = None
+    """Questions that a worker passes through the generator at once. Their gradients add up to those of the whole batch;
+    lower it if memory runs out. Default: on a GPU its share of the batch, on a CPU as many as keep memory small."""
 
 
 class Training(Section):
@@ -200,6 +215,9 @@ class Training(Section):
     lora_targets: Literal["all-linear"] | tuple[str, ...] = "all-linear"
     """Which layers of the generator get an adapter: every linear layer but the output (QLoRA's choice), or names such
     as q_proj."""
+    activation_checkpointing: bool = False
+    """Compute a generator's activations again in the backward pass instead of keeping them: less memory, about a third
+    more time (Chen et al. 2016, arXiv:1604.06174)."""
     warmup_fraction: Annotated[Number, Field(ge=0.0, lt=1.0)] = 0.0
     """Share of the steps over which the learning rate rises, before it falls to zero; both linearly."""
     weight_decay: Annotated[Number, Field(ge=0.0)] = 0.0
@@ -242,8 +260,9 @@ class Selection(Section):
 class Resources(Section):
     """What a trial holds."""
 
-    workers: Natural = 0
-    """Data-parallel workers per trial. 0: one, in the trial's own reused process. 1..n: a Ray Train worker group."""
+    workers: AutoOrNatural = "auto"
+    """Data-parallel workers per trial. 0: one, in the trial's own reused process. 1..n: a Ray Train worker group, which
+    is kept for the next trial. ``auto``: 0 on the CPUs of one machine, 1 on a cluster and where a trial holds a GPU."""
     cpus_per_worker: Count = 1
     """CPU cores, and so threads, of one worker."""
     gpus_per_worker: Annotated[Number, Field(ge=0)] | None = None
@@ -254,6 +273,15 @@ class Resources(Section):
     """How long to wait for nodes that the cluster's autoscaler adds, until one trial fits, or max_concurrent_trials."""
     dollars_per_device_hour: Positive | None = None
     """Price of one device-hour in dollars; for budgets and bills in money."""
+
+    @property
+    def workers_per_trial(self) -> int:
+        """At least 1, in whichever form a trial runs."""
+        return 1 if self.workers == "auto" else max(1, self.workers)
+
+    def group_workers(self, *, on_cluster: bool, gpus: bool) -> int:
+        """Workers of a trial's group; 0 where trials run in their own processes."""
+        return self.workers if self.workers != "auto" else int(on_cluster or gpus)
 
 
 class Budget(Section):

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from raggrid.data.checked import data_of
-from raggrid.data.folder import Dataset
+from raggrid.data.corpus import places_of
+from raggrid.data.folder import Dataset, labels_of
 from raggrid.finetune.known_scores import KnownScores
 from raggrid.finetune.train_task import TrainTask
 from raggrid.finetune.workers import Worker
@@ -27,10 +28,11 @@ from raggrid.space.search_space import SearchSpace
 from raggrid.space.settings import Models
 from raggrid.store.files import Files, read_bytes
 from raggrid.store.kept import keep, kept
-from raggrid.store.run_layout import NEGATIVES, VECTORS, retrieved, scored, tuned
+from raggrid.store.run_layout import NEGATIVES, retrieved, scored, tuned
 from raggrid.store.tables import read_environment, read_space
 from raggrid.strategies import PHASES
 from raggrid.study.tasks import PhaseTask
+from raggrid.worker.embed_corpus import passage_search, passage_vectors
 
 RETRIEVED_AT_ONCE = 64  # questions
 
@@ -54,8 +56,7 @@ def _decided(run: Files, space: SearchSpace) -> Models:
 @lru_cache(maxsize=2)
 def passage_index(run: Files) -> Index:
     """The study's index over the vectors that the index task left; read once a process."""
-    with run.reading(VECTORS) as path:
-        return Index(np.load(path), inputs(run)[0].retrieval)
+    return passage_search(run, passage_vectors(run))
 
 
 def train_task(run: Files, task: PhaseTask, worker: Worker) -> TrainTask:
@@ -81,7 +82,7 @@ def train_task(run: Files, task: PhaseTask, worker: Worker) -> TrainTask:
         train=[question for question in train if question.context_ids] if phase.needs_labels else train,
         validation=data.splits["validation"],
         pipeline=pipeline_of(space, data, retriever, generator),
-        positions={passage.id: place for place, passage in enumerate(data.passages)},
+        positions=places_of(data.passages, labels_of(data)),
         files=run,
         trial_id=task.trial_id,
         pause_at=task.pause_at,
@@ -138,6 +139,8 @@ def _fresh_generator(space: SearchSpace, worker: Worker, seed: int) -> Generator
     )
     if not full:
         add_lora(generator, space.training, seed)
+    if space.training.activation_checkpointing:
+        generator.checkpoint_activations()
     return generator
 
 

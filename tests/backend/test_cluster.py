@@ -1,37 +1,15 @@
-"""cluster.yaml against Ray's own schema, and what raggrid says about a cluster that is too small."""
+"""What raggrid says about a cluster that is too small, tokens and addresses."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-import yaml
 
-from raggrid.backend.ray.cluster import _allocation, _has_token, _knock
+from raggrid.backend.ray.addresses import has_token
+from raggrid.backend.ray.cluster import _allocation, _knock, resources
 from raggrid.errors import StudyError
 from raggrid.space.settings import Resources
-
-CLUSTER = Path(__file__).parents[2] / "cluster.yaml"
-
-
-def test_cluster_yaml_is_valid_for_ray() -> None:
-    from ray.autoscaler._private.util import prepare_config, validate_config
-
-    config = yaml.safe_load(CLUSTER.read_text())
-    validate_config(prepare_config(config))
-    with pytest.raises(Exception, match="Additional properties"):
-        validate_config({**config, "no_such_key": 1})
-
-
-def test_cluster_yaml_has_a_head_gpu_workers_shared_storage_and_installs_raggrid() -> None:
-    config = yaml.safe_load(CLUSTER.read_text())
-    types = config["available_node_types"]
-    assert types[config["head_node_type"]]["resources"] == {"CPU": 0}
-    workers = next(node for name, node in types.items() if name != config["head_node_type"])
-    assert workers["resources"]["GPU"] >= 1
-    assert workers["min_workers"] < workers["max_workers"]
-    assert any("/shared" in line for line in config["initialization_commands"])
-    assert any("pip install" in line and "raggrid" in line for line in config["setup_commands"])
 
 
 def test_slots_are_what_the_cluster_holds() -> None:
@@ -41,6 +19,22 @@ def test_slots_are_what_the_cluster_holds() -> None:
     assert _allocation(total, Resources(workers=1, gpus_per_worker=0.5)).slots == 4
     assert _allocation(total, Resources(workers=1, max_concurrent_trials=1)).slots == 1
     assert _allocation({"CPU": 3.0}, Resources(workers=0)).slots == 3
+
+
+def test_trials_run_on_groups_on_clusters_and_where_they_hold_a_gpu_unless_said_otherwise() -> None:
+    cpus, gpus = {"CPU": 4.0}, {"CPU": 4.0, "GPU": 1.0}
+    assert _allocation(cpus, Resources()).workers == 0
+    assert _allocation(cpus, Resources(), on_cluster=True).workers == 1
+    assert _allocation(gpus, Resources()).workers == 1
+    assert _allocation(gpus, Resources(gpus_per_worker=0)).workers == 0
+    assert _allocation(gpus, Resources(workers=0), on_cluster=True).workers == 0
+    assert _allocation(cpus, Resources(workers=2)).workers == 2
+
+
+def test_trials_share_a_gpu_by_the_fraction_that_each_holds() -> None:
+    shared = _allocation({"CPU": 16.0, "GPU": 2.0}, Resources(gpus_per_worker=0.25))
+    assert (shared.slots, shared.workers, shared.gpus) == (8, 1, 0.25)
+    assert resources(shared.cpus, shared.gpus) == {"CPU": 1, "GPU": 0.25}
 
 
 def test_the_kinds_of_device_are_known_by_rays_names() -> None:
@@ -61,14 +55,14 @@ def test_a_token_is_found_where_ray_keeps_it(tmp_path: Path, monkeypatch: pytest
     for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert not _has_token()
+    assert not has_token()
     (tmp_path / ".ray").mkdir()
     (tmp_path / ".ray" / "auth_token").write_text("secret")
-    assert _has_token()
+    assert has_token()
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "elsewhere"))
-    assert not _has_token()
+    assert not has_token()
     monkeypatch.setenv("RAY_AUTH_TOKEN", "secret")
-    assert _has_token()
+    assert has_token()
 
 
 def test_only_addresses_with_a_port_are_knocked_at() -> None:

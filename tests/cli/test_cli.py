@@ -219,6 +219,8 @@ def test_sentences_in_a_pipe_stay_on_one_line(tmp_path: Path) -> None:
         (["import", "paper", "--pipeline", "T5", "--run", "out"], "\n--pipeline: got 'T5'; expected one of MiniLM+"),
         (["recommend", "missing", "--max-device-hours", "-1"], "\n--max-device-hours: got -1"),
         (["recommend", "missing", "--margin", "2"], "\n--margin: got 2"),
+        (["recommend", "RUN", "--price", "A10=x"], "--price: got A10=x; expected dollars, such as 2.5 or H100=2.5."),
+        (["frontier", "RUN", "--price", "H100=3"], "--price: got prices for H100; expected one for cpu as well. Add"),
         (["recommend", "RUN", "--max-dollars", "2"], "\n--max-dollars: needs a price per device-hour. Add --price"),
         (["recommend", "PAPER", "--cost", "search"], "\n--cost: got search; the imported table lacks it"),
         (["frontier", "PAPER", "--cost", "search"], "\n--cost: got search; the imported table lacks it"),
@@ -314,6 +316,16 @@ def test_plan_names_the_folder_that_is_not_there(space: Path) -> None:
     assert "No data found (data.folder: No/Where is not a folder here): questions of 20" in " ".join(
         done.stdout.split()
     )
+
+
+def test_plan_counts_a_corpus_that_is_not_there(space: Path) -> None:
+    words = [*LLAMA, "--set", "data.folder=No/Where", "--json"]
+    one, more = (
+        json.loads(raggrid("plan", space, *words, "--passages", size).stdout)["pricing"]["bill"]["index_device_seconds"]
+        for size in ("1000000", "30000000")
+    )
+    assert more == pytest.approx(30 * one)
+    assert one > 0
 
 
 def test_plan_says_that_an_assumed_device_is_too_small(space: Path) -> None:

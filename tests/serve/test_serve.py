@@ -22,7 +22,7 @@ from raggrid.export.asking import ask, opened
 from raggrid.export.load import TunedPipeline
 from raggrid.export.write_export import write_export
 from raggrid.serve.application import application
-from raggrid.serve.batching import Batcher, Busy, Job
+from raggrid.serve.batching import Batcher, Busy, Pending
 from raggrid.serve.limits import Limits
 from tests.conftest import SpaceMaker
 from tests.exported import finished
@@ -169,7 +169,7 @@ def batcher(pipeline: Any, **changes: Any) -> Batcher:
 
 def test_one_that_fails_hurts_no_other_of_its_batch() -> None:
     queue = batcher(Slow(0.05))
-    blocker, *jobs = [queue.submit(Job(text)) for text in ("first", "poison", "second", "third!")]
+    blocker, *jobs = [queue.submit(Pending(text)) for text in ("first", "poison", "second", "third!")]
     assert blocker.result(5).text == "fine"
     with pytest.raises(RuntimeError, match="cannot be answered"):
         jobs[0].result(5)
@@ -181,7 +181,7 @@ def test_one_that_fails_hurts_no_other_of_its_batch() -> None:
 def test_a_huge_prompt_does_not_widen_the_batch_of_small_ones() -> None:
     pipeline = Slow(0.05)
     queue = batcher(pipeline)
-    jobs = [queue.submit(Job(text)) for text in ("begin", "small", "h" * 1_000, "tiny!")]
+    jobs = [queue.submit(Pending(text)) for text in ("begin", "small", "h" * 1_000, "tiny!")]
     assert all(job.result(5).text == "fine" for job in jobs)
     assert all(max(map(len, batch)) <= 2 * min(map(len, batch)) for batch in pipeline.batches)
     queue.close()
@@ -190,11 +190,11 @@ def test_a_huge_prompt_does_not_widen_the_batch_of_small_ones() -> None:
 def test_too_many_are_refused_and_one_that_left_is_not_answered() -> None:
     pipeline = Slow(0.2)
     queue = batcher(pipeline, max_waiting=2)
-    jobs = [queue.submit(Job("begin"))]
+    jobs = [queue.submit(Pending("begin"))]
     time.sleep(0.05)
-    jobs += [queue.submit(Job("stays")), queue.submit(Job("leave"))]
+    jobs += [queue.submit(Pending("stays")), queue.submit(Pending("leave"))]
     with pytest.raises(Busy):
-        queue.submit(Job("more"))
+        queue.submit(Pending("more"))
     assert jobs[2].cancel()
     assert jobs[1].result(5).text == "fine"
     assert ["leave"] not in pipeline.batches

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from raggrid.backend.ray.addresses import check_joinable, has_token
 from raggrid.errors import StudyError
 from raggrid.evaluation.custom_metrics import FOLDERS
 from raggrid.space.settings import Resources
@@ -24,16 +25,17 @@ QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
-    "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     # Tune would copy its own state into the run directory again and again; the records are the truth.
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
 }
+# On one machine nothing is preempted, and each is a process more per worker group.
+ALONE = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0", "RAY_TRAIN_METRICS_ENABLED": "0"}
 # One report is consumed per interval: at Ray's default of 2 s a short trial would mostly wait.
 TRAIN_SETTINGS = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1"}
 ACCELERATOR = "accelerator_type:"  # prefix under which Ray lists the kinds of GPU of its nodes
+NVIDIA = Path("/dev/nvidiactl")  # there where this machine has a GPU of NVIDIA's and its driver
 POLL_SECONDS = 2.0
 ASK_SECONDS = 30.0
 KNOCK_SECONDS = 10.0  # a connection that takes longer counts as failed
@@ -74,36 +76,54 @@ def connected(
         metric_folders: where workers look for the modules of the user's own metrics, where they are not installed.
 
     Raises:
+        InputError: an address that no search can join a cluster by.
         StudyError: no cluster answers at the address, or not a single trial fits on it.
     """
+    gpus = wanted.gpus_per_worker != 0 and NVIDIA.exists()
+    groups = wanted.group_workers(on_cluster=address is not None, gpus=gpus) > 0
+    with session(address, metric_folders, dashboard=groups), _grown(wanted, say):
+        import ray
+
+        yield _allocation(ray.cluster_resources(), wanted, on_cluster=address is not None)
+
+
+@contextmanager
+def session(address: str | None, metric_folders: Sequence[str] = (), *, dashboard: bool = False) -> Iterator[None]:
+    """A quiet Ray session, on the cluster at ``address`` or on one of this machine, ended afterwards.
+
+    Raises:
+        InputError: an address that no search can join a cluster by.
+        StudyError: no cluster answers there.
+    """
+    check_joinable(address)
     folders = {FOLDERS: os.pathsep.join(metric_folders)}
-    settings = {**QUIET, **TRAIN_SETTINGS, **WORKER_SETTINGS, **folders}
+    settings = {**QUIET, **TRAIN_SETTINGS, **WORKER_SETTINGS, **folders, **(ALONE if address is None else {})}
     for name, value in settings.items():
         os.environ.setdefault(name, value)
     os.environ |= folders  # those of an earlier study in this process do not count
-    if address is not None and _has_token() and os.environ.get("RAY_AUTH_MODE") != "disabled":
+    if address is not None and has_token() and os.environ.get("RAY_AUTH_MODE") != "disabled":
         # Asked for "token" too, which Ray sets by itself. Not for the workers: they take the mode of their node.
         os.environ["RAY_AUTH_MODE"] = "disabled" if _lets_in_without_token(address) else "token"
     import ray
 
-    _start(ray, address, wanted, settings)
+    _start(ray, address, dashboard, settings)
     try:
-        with _grown(ray, wanted, say):
-            yield _allocation(ray.cluster_resources(), wanted)
+        yield
     finally:
         ray.shutdown()
 
 
 @contextmanager
-def _grown(ray: Any, wanted: Resources, say: Callable[[str], None]) -> Iterator[None]:
+def _grown(wanted: Resources, say: Callable[[str], None]) -> Iterator[None]:
     """Ask the cluster's autoscaler for what is missing, wait for it, and withdraw the request at the end."""
+    import ray
     from ray.autoscaler.sdk import request_resources
 
     asked: list[dict[str, float]] = []
     slots, deadline = wanted.max_concurrent_trials or 1, time.monotonic() + 60 * wanted.wait_minutes
     try:
         while _fits(total := ray.cluster_resources(), wanted) < slots and time.monotonic() < deadline:
-            bundles = [resources(wanted.cpus_per_worker, _gpus(total, wanted))] * max(1, wanted.workers) * slots
+            bundles = [resources(wanted.cpus_per_worker, _gpus(total, wanted))] * wanted.workers_per_trial * slots
             if bundles != asked:
                 asked = bundles
                 say(f"The cluster has {_told(total)}; waiting up to {wanted.wait_minutes:g} minutes for "
@@ -116,11 +136,11 @@ def _grown(ray: Any, wanted: Resources, say: Callable[[str], None]) -> Iterator[
             request_resources(bundles=[])
 
 
-def _start(ray: Any, address: str | None, wanted: Resources, settings: dict[str, str]) -> None:
+def _start(ray: Any, address: str | None, dashboard: bool, settings: dict[str, str]) -> None:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
     if address is None:
         # A worker group that has to be killed leaves its placement group to a cleaner that asks the dashboard.
-        ray.init(address="local", include_dashboard=wanted.workers > 0, **options)
+        ray.init(address="local", include_dashboard=dashboard, **options)
         return
     try:
         _knock(address)
@@ -131,13 +151,6 @@ def _start(ray: Any, address: str | None, wanted: Resources, settings: dict[str,
             "Start one with 'ray start --head' or 'ray up cluster.yaml', or leave --address out; if it requires a "
             "token, set RAY_AUTH_TOKEN."
         ) from None
-
-
-def _has_token() -> bool:
-    """Whether this user has a Ray authentication token, in a variable or in a file."""
-    if os.environ.get("RAY_AUTH_TOKEN"):
-        return True
-    return Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token").is_file()
 
 
 def _lets_in_without_token(address: str) -> bool:
@@ -169,7 +182,7 @@ def _gpus(total: Mapping[str, float], wanted: Resources) -> float:
 
 def _fits(total: Mapping[str, float], wanted: Resources) -> int:
     """How many trials fit on a cluster at once."""
-    gpus, workers = _gpus(total, wanted), max(1, wanted.workers)
+    gpus, workers = _gpus(total, wanted), wanted.workers_per_trial
     fits = int(total.get("CPU", 0) // (wanted.cpus_per_worker * workers))
     return min(fits, int(total.get("GPU", 0) / gpus // workers)) if gpus else fits
 
@@ -178,25 +191,26 @@ def _told(total: Mapping[str, float]) -> str:
     return f"{total.get('CPU', 0):g} CPU, {total.get('GPU', 0):g} GPU"
 
 
-def _allocation(total: Mapping[str, float], wanted: Resources) -> Allocation:
+def _allocation(total: Mapping[str, float], wanted: Resources, *, on_cluster: bool = False) -> Allocation:
     gpus, fits = _gpus(total, wanted), _fits(total, wanted)
     if fits < 1:
         raise StudyError(
-            f"resources: a trial asks for {max(1, wanted.workers)} x ({wanted.cpus_per_worker} CPU, {gpus:g} GPU); the "
-            f"cluster has {_told(total)}. Lower resources.workers, add nodes, or wait for an autoscaler to add them: "
-            "--set resources.wait_minutes=15."
+            f"resources: a trial asks for {wanted.workers_per_trial} x ({wanted.cpus_per_worker} CPU, {gpus:g} GPU); "
+            f"the cluster has {_told(total)}. Lower resources.workers, add nodes, or wait for an autoscaler to add "
+            "them: --set resources.wait_minutes=15."
         )
     slots = min(fits, wanted.max_concurrent_trials or fits)
     kinds = sorted(name.removeprefix(ACCELERATOR) for name in total if name.startswith(ACCELERATOR))
     types = tuple(kinds or ["gpu"]) if gpus else ("cpu",)
-    return Allocation(slots, wanted.workers, wanted.cpus_per_worker, gpus, types)
+    workers = wanted.group_workers(on_cluster=on_cluster, gpus=gpus > 0)
+    return Allocation(slots, workers, wanted.cpus_per_worker, gpus, types)
 
 
 def held_by_trial(config: Mapping[str, Any]) -> Any:
-    """What a trial's own process holds: one device for what runs inline, next to nothing beside a group."""
+    """What a trial's own process holds: one device inline, next to nothing beside a group."""
     from ray import tune
 
-    if config["workers"] == 0 or config["task"]["kind"] != "phase":
+    if config["workers"] == 0:
         return tune.PlacementGroupFactory([resources(config["cpus"], config["gpus"])])
     # The group has a placement group of its own; counted here too, the study would wait for itself.
     return tune.PlacementGroupFactory([{"node:__internal_head__": 0.001}])

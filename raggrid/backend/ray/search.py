@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from raggrid.backend.ray.cluster import Allocation, connected
+from raggrid.backend.ray.doctor import check_nodes
+from raggrid.backend.ray.gauges import exported
 from raggrid.backend.ray.nodes import check_metrics_everywhere, check_run_is_seen
 from raggrid.backend.ray.run_trials import run_trials
 from raggrid.data.checked import prepared_inputs
@@ -21,7 +23,7 @@ from raggrid.store.fence import Fenced
 from raggrid.store.files import Location, files_at
 from raggrid.store.lease import Lease, claimed
 from raggrid.store.run_directory import RunDirectory
-from raggrid.store.sessions import Session, forget_session, killed_session, session
+from raggrid.store.sessions import Session, forget_session, open_session, session
 from raggrid.store.storage import ends_study, why_it_ends
 from raggrid.store.tables import check_free
 from raggrid.study import ledger
@@ -30,6 +32,8 @@ from raggrid.study.controller import Controller
 from raggrid.study.events import Observer
 from raggrid.study.ledger import Account
 from raggrid.study.state import StudyState
+from raggrid.tracking.following import tracked
+from raggrid.tracking.trackers import check_targets
 from raggrid.worker.environment import environment
 from raggrid.worker.opening import begin, opened, write_identity
 
@@ -58,18 +62,21 @@ def search(
         InputError: wrong data, models or metrics of the user's own; nothing was written. Or a node of the cluster lacks
             a metric's module.
         RecordError: ``run`` holds something else, another study, or a search that is still running.
-        StudyError: the study could not answer a single pipeline, or the disk is full.
+        StudyError: the study could not answer a single pipeline, a node cannot work, or the disk is full.
         StudyInterrupted: Ctrl-C or SIGTERM; everything finished is in ``run``.
     """
     storage = RunDirectory(files_at(run).address)
     check_custom_metrics(space.custom_metrics)
+    check_targets(space.tracking)
     space, data = prepared_inputs(space, say)
     if not storage.is_begun():
         check_free(storage.files)
     else:
         state = opened(storage, space, data, extend=extend)
         if state.is_done():
-            Controller(state, storage, space.resources.workers).renew_costs()  # an earlier session may have been killed
+            Controller(
+                state, storage, space.resources.workers_per_trial
+            ).renew_costs()  # an earlier session may have been killed
             say(f"{storage}: already complete; nothing is left to run.")
             return
         space = state.space
@@ -86,14 +93,16 @@ def search(
                 begin(storage, space, data, noted)
             lease = held.enter_context(claimed(storage.files, say))
         check_run_is_seen(storage.files, lease.file)
+        check_nodes(say, gpus=allocation.gpus > 0)
         check_metrics_everywhere(space.custom_metrics)
         storage.files = Fenced(storage.files, lease.name)
         state = opened(storage, space, data, extend=extend)
         write_identity(storage, state, data)
-        controller = Controller(state, storage, space.resources.workers, observers)
+        controller = Controller(state, storage, allocation.workers, observers)
         controller.begin()
         try:
-            _carry_out(controller, storage, allocation, lease)
+            with tracked(storage.address, space.tracking):
+                _carry_out(controller, storage, allocation, lease)
         finally:
             controller.close()
         if not controller.broken:
@@ -108,9 +117,10 @@ def _carry_out(controller: Controller, run: RunDirectory, allocation: Allocation
     """Run what is left, then close the ledger."""
     try:
         _close_books_of_killed_session(controller, run)
-        with session(run.files, allocation.devices, allocation.workers) as now:
+        with session(run.files, allocation.devices, allocation.workers, allocation.slots, controller.told) as now:
             controller.clock = _budget_clock(controller, now)
-            run_trials(controller, run, allocation, now.began, lease.name)
+            with exported(controller, allocation.slots):
+                run_trials(controller, run, allocation, now.began, lease.name)
             controller.renew_costs()
             controller.charge_idle(now.began, allocation.devices)
     except KeyboardInterrupt:
@@ -123,7 +133,7 @@ def _carry_out(controller: Controller, run: RunDirectory, allocation: Allocation
 
 def _close_books_of_killed_session(controller: Controller, run: RunDirectory) -> None:
     """Charge what a killed driver could not: its trials' work that was lost, and what was idle."""
-    dead = killed_session(run.files)
+    dead = open_session(run.files)
     if dead is None:
         return
     charged = [row for row in run.read(LedgerRecord) if row.started_at >= dead.began]
