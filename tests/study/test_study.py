@@ -11,7 +11,7 @@ from ray.tune.utils import flatten_dict
 
 from raggrid.records import LedgerRecord, PipelineRecord, Report, Status, TrialRecord
 from raggrid.space.rates import middle_out, rungs
-from raggrid.space.settings import EarlyStopping
+from raggrid.space.tuning import EarlyStopping
 from raggrid.store.run_directory import RunDirectory
 from raggrid.store.tables import append, read
 from raggrid.study.controller import Controller
