@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from raggrid.backend.ray.asking import NoAnswer, answers, ask
+from raggrid.backend.ray.node_calls import NoAnswer, answers, ask
 from raggrid.errors import InputError, RecordError, listed
 from raggrid.evaluation.custom_metrics import check_custom_metrics
 from raggrid.store.files import Files, files_at
