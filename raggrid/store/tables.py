@@ -31,7 +31,7 @@ from raggrid.records import (
 from raggrid.space.search_space import SearchSpace
 from raggrid.space.yaml_io import dump_space, recorded_space
 from raggrid.store.files import Files, Location, files_at, read_bytes
-from raggrid.store.run_layout import ENVIRONMENT, SPACE
+from raggrid.store.run_layout import ENVIRONMENT, MEASURED, SPACE
 from raggrid.store.storage import R, latest
 from raggrid.store.table_names import new_name, up_to_date
 
@@ -266,6 +266,12 @@ def read_environment(run: Location) -> dict[str, Any]:
     """Versions, hardware, data facts noted when the study started; empty if none. Raises `RecordError` if damaged."""
     files = files_at(run)
     return read_file(files, ENVIRONMENT, _object) if files.exists(ENVIRONMENT) else {}
+
+
+def read_measured_index(run: Location) -> dict[str, Any] | None:
+    """How the study's index compares with exact search; None where that is what it does. Raises `RecordError`."""
+    files = files_at(run)
+    return read_file(files, MEASURED, _object) if files.exists(MEASURED) else None
 
 
 def _object(source: pa.NativeFile) -> dict[str, Any]:

@@ -69,6 +69,7 @@ def _run_trials(controller: Controller, run: RunDirectory, allocation: Allocatio
             storage_path=folder,
             verbose=0,
             callbacks=[KeepUp(controller.keep_up)],
+            progress_reporter=tune.CLIReporter(),  # quiet too; the one for notebooks clears the cell
             failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
         ),
     ).fit()

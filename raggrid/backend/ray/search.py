@@ -16,6 +16,7 @@ from raggrid.display_names import told_precision, told_prompt
 from raggrid.errors import StudyError, StudyInterrupted
 from raggrid.evaluation.custom_metrics import check_custom_metrics, folders_of
 from raggrid.evaluation.prompt_fit import prompt_fit
+from raggrid.notebook_display import notebook_screens
 from raggrid.records import Closing, CurveRecord, LedgerRecord, Status, TrainingProgress
 from raggrid.space.search_space import SearchSpace
 from raggrid.store.fence import Fenced
@@ -100,7 +101,8 @@ def search(
         storage = RunDirectory(fenced, delay_seconds=renewal_seconds(storage.files))
         state = opened(storage, space, data, extend=extend)
         write_identity(storage, state, data)
-        controller = Controller(state, storage, allocation.workers, observers)
+        watching = [*observers, *notebook_screens()]
+        controller = Controller(state, storage, allocation.workers, watching)
         controller.begin()
         try:
             with tracked(storage.address, space.tracking):
