@@ -50,6 +50,19 @@ def test_a_trial_that_dies_for_good_is_charged_once_and_keeps_what_it_told(tmp_p
     assert row.lost_device_seconds == 115.0
 
 
+def test_a_task_that_no_process_began_goes_back_free_of_charge(tmp_path: Path) -> None:
+    watch, run = VirtualClock(), tmp_path / "r"
+    controller = new_controller(run, made_space(strategies=["generator"]))
+    controller.now, controller.state.indexed = watch, True
+    controller.open_books(0.0, num_devices=1)
+    task = controller.take()
+    assert task
+    watch.seconds += 30.0
+    controller.finished(task.key, crashed=True)
+    controller.close_books()
+    assert [(str(row.category), row.device_seconds) for row in read(run, LedgerRecord)] == [("idle", 30.0)]
+
+
 def test_trials_that_a_full_disk_stops_are_not_over_any_budget(tmp_path: Path) -> None:
     controller = new_controller(tmp_path / "r", made_space(strategies=["generator"]))
     controller.state.indexed = True
