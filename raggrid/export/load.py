@@ -59,7 +59,11 @@ class TunedPipeline:
             return made
         from peft import PeftModel
 
-        return PeftModel.from_pretrained(made, str(folder / adapter))  # merged into bfloat16 it would lose its updates
+        tuned = PeftModel.from_pretrained(made, str(folder / adapter))  # merged into bfloat16 it would lose its updates
+        for part in tuned.modules() if more["autocast"] else ():  # adapters compute in the type of their base
+            if hasattr(part, "cast_input_dtype_enabled"):
+                part.cast_input_dtype_enabled = False
+        return tuned
 
     def retrieve(self, questions: Sequence[str], k: int | None = None) -> list[Passages]:
         """For each question its ``k`` nearest passages, best first: id, title, text, shown, score."""

@@ -101,7 +101,8 @@ def _write_generator(
             generator.model.save_pretrained(str(folder / MERGED))
             return {**about, "model": MERGED}, "generator/merged holds the weights that answered: merged in float32."
         told = _merged_apart(source, models, folder) if merged else LEFT_OUT
-    return {**about, **_base(chosen, space, folder), "adapter": ADAPTED}, told
+    about |= {"adapter": ADAPTED, "autocast": "bfloat16" if low else None}
+    return {**about, **_base(chosen, space, folder)}, told
 
 
 def _merged_apart(adapter: Path, models: Models, folder: Path) -> str:
