@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-from raggrid.data.checked import checked_data, prepared_inputs, with_lengths
+from raggrid.data.checked import checked_data, is_here, prepared_inputs, with_lengths
 from raggrid.display_names import told_precision, told_prompt
 from raggrid.errors import InputError, ModelError
 from raggrid.evaluation.custom_metrics import check_custom_metrics
@@ -60,7 +59,7 @@ def plan(
         pilot: measure a few real steps of each phase on this machine.
         seconds_per_step: step times to use, by phase or by search.
         weight_bits: bits of a frozen generator weight on the device, 4 for QLoRA. Default: as ``models.dtype``.
-        say: called with a sentence when a pilot has something to wait for.
+        say: called with a sentence on how the data was read, and when a pilot has something to wait for.
 
     Returns:
         The plan. Its ``pricing`` is None where the models' sizes are not known; ``unpriced_because`` then says why.
@@ -77,7 +76,7 @@ def plan(
     if pilot:
         space, _ = prepared_inputs(space, say)
     space = with_lengths(space)
-    work, fit = _workload(space)
+    work, fit = _workload(space, (lambda _: None) if pilot else say)
     try:
         sizes = _size(space.models.embedder), _size(space.models.generator)
     except ModelError as error:
@@ -173,7 +172,7 @@ def _notes(setting: Setting, machines: _Machines) -> Iterator[str]:
     )
 
 
-def _workload(space: SearchSpace) -> tuple[Workload, PromptFit | None]:
+def _workload(space: SearchSpace, say: Callable[[str], None]) -> tuple[Workload, PromptFit | None]:
     """The workload of the data if its folder exists on this machine, else an assumed one; and how prompts fit.
 
     The second is None where data or tokenizer are not at hand.
@@ -181,9 +180,11 @@ def _workload(space: SearchSpace) -> tuple[Workload, PromptFit | None]:
     Raises:
         InputError: the data is wrong, lacks labels that a strategy needs, or makes prompts that are too long.
     """
-    if not Path(space.data.folder).expanduser().is_dir():
+    if not is_here(space.data):
         return assumed_workload(space), None
     data = checked_data(space)
+    for sentence in data.about:
+        say(sentence)
     fit = prompt_fit(space, data) if is_at_hand(space.models.generator) else None
     train = data.splits["train"]
     work = workload_of(

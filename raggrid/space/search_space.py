@@ -154,6 +154,13 @@ def _contradictions(space: SearchSpace) -> Iterator[Contradiction]:
     if len(set(space.seeds)) != len(space.seeds):
         yield Contradiction(("seeds",), f"seeds: got {list(space.seeds)}; expected each once.")
     yield from _metric_problems(space)
+    chunk = space.data.chunk_tokens
+    if chunk and 2 * space.data.chunk_overlap >= chunk:
+        yield Contradiction(
+            ("data.chunk_tokens", "data.chunk_overlap"),
+            f"data.chunk_overlap: got {space.data.chunk_overlap}; expected less than half of data.chunk_tokens, "
+            f"{chunk}. Lower it.",
+        )
     if space.budget.dollars and not space.resources.dollars_per_device_hour:
         yield Contradiction(
             ("budget.dollars", "resources.dollars_per_device_hour"),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationInfo, field_validator
 
+from raggrid.space.data_settings import Data as Data
 from raggrid.space.kinds import Count, Natural, Number, Positive, Rate, Section, number, switch
 from raggrid.strategies import RAG_LOSSES, STRATEGIES
 
@@ -20,18 +21,6 @@ DEFAULT_PROMPT = (
     "You are a helpful general knowledge expert. Answer the question from the relevant context "
     "in as few words as possible.\n### Context:\n{context}\n### Question:\n{question}\n### Answer:"
 )
-
-
-class Data(Section):
-    """Where the corpus and the questions are. Relative paths start at the current directory."""
-
-    folder: str
-    """Holds corpus.jsonl, train.jsonl, validation.jsonl and, if there is one, test.jsonl (or .parquet)."""
-    limits: dict[Literal["train", "validation", "test"], Count] = Field(default_factory=dict)
-    """Use only this many questions of a split."""
-    sample: Literal["random", "first"] = "random"
-    """Which questions ``limits`` and ``validation_questions`` choose: a random sample, the same one for all trials and
-    studies, or the first rows of the file, which may all be of one kind."""
 
 
 class Models(Section):

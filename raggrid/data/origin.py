@@ -1,0 +1,70 @@
+"""Who made the context labels of a folder: ``origin.json`` beside the data, where raggrid made them itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from raggrid.errors import DataError
+
+FILE = "origin.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Labels that raggrid made: by which ``rule``, in whose first ``top_k`` passages; and what a person found.
+
+    ``labelled``: questions with a label, of ``questions``. ``checked``: labels that a person looked at, of which
+    ``wrong`` are wrong, and the error rate's ``interval`` at 95%; None before that.
+    """
+
+    rule: str
+    embedder: str
+    top_k: int
+    questions: int
+    labelled: int
+    checked: int | None = None
+    wrong: int | None = None
+    interval: tuple[float, float] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, as ``origin.json`` and environment.json hold it."""
+        return {"labels": {"made_by": "raggrid", **vars(self)}}
+
+    @property
+    def sentence(self) -> str:
+        """What a study on such labels says of them."""
+        return told_labels(self.to_json()["labels"])
+
+
+def told_labels(labels: Mapping[str, Any]) -> str:
+    """A sentence on labels that raggrid made, from their fields in environment.json."""
+    checked, interval = labels.get("checked"), labels.get("interval")
+    said = "nobody has checked a sample of them"
+    if checked and interval:
+        low, high = (100 * bound for bound in interval)
+        said = f"{labels.get('wrong')} of {checked} checked ones are wrong (95% interval {low:.0f} to {high:.0f}%)"
+    return (
+        f"The context labels were made by raggrid, not by people (rule {labels.get('rule')}, the first "
+        f"{labels.get('top_k')} passages of {labels.get('embedder')}); {said}. Results of strategies that need labels, "
+        "and recall, are as good as they are."
+    )
+
+
+def origin_of(folder: str) -> Origin | None:
+    """What a folder says of its labels; None where it says nothing. Raises `DataError` for a damaged file."""
+    path = Path(folder).expanduser() / FILE
+    if not path.is_file():
+        return None
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))["labels"]
+        known = {name: value for name, value in raw.items() if name in Origin.__dataclass_fields__}
+        interval = known.get("interval")
+        return Origin(**{**known, "interval": tuple(interval) if interval else None})
+    except (ValueError, KeyError, TypeError):
+        raise DataError(
+            f"{path}: got no record of labels; expected what 'raggrid data label' wrote. Restore it."
+        ) from None
