@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
-from raggrid.analysis.results import Results, StrategyResult
+from raggrid.analysis.results import StrategyResult
 from raggrid.errors import InputError
 
 CostBasis = Literal["search", "final", "marginal"]
@@ -29,19 +29,6 @@ def cost_basis(lines: Sequence[StrategyResult], wanted: CostBasis | None, *, kno
     if wanted is None and not any(math.isnan(line.costs.final) for line in lines):
         return "final"
     raise InputError(f"cost: got {basis}; the imported table lacks it for some strategy. Use --cost final.")
-
-
-def device_caveat(devices: Sequence[str]) -> str:
-    """What a sum of times on several types of device hides; empty for a single type."""
-    if len(devices) < 2:
-        return ""
-    return f"Costs add the time on {' and '.join(devices)} as if these devices cost the same."
-
-
-def device_price(results: Sequence[Results], given: float | None) -> float | None:
-    """Dollars per device-hour: the given price, or that of the spaces if they agree."""
-    known = {result.space.resources.dollars_per_device_hour for result in results}
-    return given if given is not None else known.pop() if len(known) == 1 else None
 
 
 def device_limit(max_device_hours: float | None, max_dollars: float | None, price: float | None) -> float | None:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from raggrid.analysis.cost_choice import CostBasis, cost_of
+from raggrid.analysis.cost_parts import cost_parts
 from raggrid.analysis.results import Results, StrategyResult
-from raggrid.costs import spent
 from raggrid.records import TrialRecord
 
 
@@ -42,7 +42,7 @@ def cost_interval(result: Results, line: StrategyResult, basis: CostBasis, confi
         return CostInterval(0.0, 0.0, "trials")
     if not freedom or result.imported:
         return CostInterval(cost, cost, "unknown")
-    root = math.sqrt(sum(seconds**2 for seconds in _parts(result, line, basis)))
+    root = math.sqrt(sum(seconds**2 for _, seconds in cost_parts(result, line, basis)))
     half = _t(freedom, confidence) * spread * root
     return CostInterval(max(0.0, cost - half), cost + half, "trials")
 
@@ -65,15 +65,3 @@ def _t(freedom: int, confidence: float) -> float:
     from scipy.special import stdtrit  # takes a quarter of a second, which not every command should wait for
 
     return float(stdtrit(freedom, 1.0 - (1.0 - confidence) / 2.0))
-
-
-def _parts(result: Results, line: StrategyResult, basis: CostBasis) -> list[float]:
-    """The costs of the trials that add up to a strategy's cost."""
-    by_id = {trial.trial_id: trial for trial in result.trials}
-    if basis == "final":
-        sides = {line.winner.embedder_trial_id, line.winner.generator_trial_id} - {None}
-        return [by_id[name].train_device_seconds for name in sides if name in by_id]
-    graph, plan = result.graph, result.graph.plan_of(*line.key)
-    names = graph.only_needed_by(plan) if basis == "marginal" else graph.needed_by(plan)
-    rows = [row for name in names for row in result.trials_by_search[name]]
-    return [spent(row) for row in rows if row.seed == line.seeds[0]]

@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 
 from raggrid.analysis.control_points import ControlPoint, control_points
-from raggrid.analysis.cost_choice import CostBasis, cost_basis, device_caveat, device_limit, device_price
+from raggrid.analysis.cost_choice import CostBasis, cost_basis, device_limit
 from raggrid.analysis.cost_spread import cost_interval
+from raggrid.analysis.device_prices import Price
 from raggrid.analysis.hypervolume import BEYOND, Hypervolume, hypervolume
 from raggrid.analysis.inference.evidence import interval
 from raggrid.analysis.inference.means_only import ASSUMED_QUESTIONS
 from raggrid.analysis.judging.judgement import Asking, Judgement, judge
 from raggrid.analysis.judging.reach import Case, OutOfReach, reach
 from raggrid.analysis.judging.studies import Studies, studies_in
-from raggrid.analysis.results import Results, StrategyResult, load_all
+from raggrid.analysis.results import Results, StrategyResult, load_all, metric_for
 from raggrid.analysis.rule import InHand
 from raggrid.analysis.search_curves import SearchCurve, search_curves
 from raggrid.display_names import display_name
@@ -89,12 +90,13 @@ class _Study:
     draws: np.ndarray[Any, Any] | None
     num_questions: int
     out: list[OutOfReach]
+    caveat: str
 
 
 def frontier(
     run_dirs: Sequence[Location],
     *,
-    metric: str = "f1",
+    metric: str | None = None,
     cost: CostBasis | None = None,
     margin: float = 0.01,
     confidence: float = 0.95,
@@ -103,7 +105,7 @@ def frontier(
     have: InHand | None = None,
     max_device_hours: float | None = None,
     max_dollars: float | None = None,
-    price: float | None = None,
+    price: Price | None = None,
     resamples: int = 10_000,
     seed: int = 0,
 ) -> Frontier:
@@ -124,7 +126,7 @@ def frontier(
         have: a model that is tuned already: costs leave its phase out.
         max_device_hours: limit of the cost; what costs more is out of reach.
         max_dollars: the same in money; needs a price.
-        price: dollars per device-hour; by default ``resources.dollars_per_device_hour`` of the search space.
+        price: dollars per device-hour, in all or by type of device, as in `recommend`.
         resamples: of the paired bootstrap.
         seed: of the bootstrap.
 
@@ -134,13 +136,14 @@ def frontier(
         RecordError: a folder is not a run directory, or has no result yet.
     """
     results = load_all(run_dirs)
+    metric = metric_for(results, metric)
     for result in results:
         _check_choice(result)
-    found = [studies_in([result], metric, have) for result in results]
+    found = [studies_in([result], metric, have, price) for result in results]
     basis = cost_basis([line for own in found for line in own.lines], cost, known_learning_rates=known_learning_rates)
     studies, controls = [], list[ControlPoint]()
     for own in found:
-        limit = device_limit(max_device_hours, max_dollars, device_price(own.results, price))
+        limit = device_limit(max_device_hours, max_dollars, own.dollars)
         able = all(result.has_labels for result in own.results) if labels is None else labels
         how = Asking(metric=metric, margin=margin, confidence=confidence, resamples=resamples, seed=seed,
                      asked=own.asked, names=own.names)  # fmt: skip
@@ -212,7 +215,7 @@ def _study(own: Studies, case: Case, how: Asking) -> _Study:
     draws = _draws(judged)
     return _Study(
         result, [judged.lines[place] for place in order], judged.costs[order], judged.means[order],
-        None if draws is None else draws[:, order], judged.num_questions, out,
+        None if draws is None else draws[:, order], judged.num_questions, out, own.caveat,
     )  # fmt: skip
 
 
@@ -271,9 +274,8 @@ def _notes(studies: Sequence[_Study], wanted: CostBasis | None, basis: CostBasis
             yield f"{study.result.run}: intervals assume {size}; the table does not say how many."
         yield from (study.result.imported or {}).get("notes", ())
     for study in studies:
-        caveat = device_caveat(study.result.device_types)
-        if caveat:
-            yield f"{study.result.run}: {caveat}"
+        if study.caveat:
+            yield f"{study.result.run}: {study.caveat}"
         for line in study.out:
             yield f"Out of reach: {display_name(*line.line.key)}, which {line.because}."
     if len({study.result.device_types for study in studies}) > 1:

@@ -7,6 +7,7 @@ from typing import Any
 
 from raggrid.analysis.controls import controls_of, no_better_than_controls
 from raggrid.analysis.cost_choice import CostBasis
+from raggrid.analysis.device_prices import Price
 from raggrid.analysis.explanations import disagreement, none_because
 from raggrid.analysis.headroom.recorded_headroom import headroom_of
 from raggrid.analysis.judging.answer_sentences import deploy_answer, grounds_of, next_time_answer
@@ -28,7 +29,7 @@ __all__ = ["Compared", "CostBasis", "Recommendation", "Recommended", "TableRow",
 def recommend(
     run_dirs: Sequence[Location],
     *,
-    metric: str = "f1",
+    metric: str | None = None,
     cost: CostBasis | None = None,
     margin: float = 0.01,
     confidence: float = 0.95,
@@ -37,7 +38,7 @@ def recommend(
     have: InHand | None = None,
     max_device_hours: float | None = None,
     max_dollars: float | None = None,
-    price: float | None = None,
+    price: Price | None = None,
     worth: float | None = None,
     resamples: int = 10_000,
     seed: int = 0,
@@ -47,7 +48,8 @@ def recommend(
     Args:
         run_dirs: run directories; several are pooled over the strategies that all of them have: costs are summed (with
             a caveat if they ran on different types of device), and a question that two of them ask counts once.
-        metric: the metric in which strategies are compared: one of `METRICS` or of the study's own ``metrics``.
+        metric: the metric in which strategies are compared: one of `METRICS` or of the study's own ``metrics``. By
+            default the one that picked the winners, ``selection.metric``.
         cost: the cost that counts for next time; by default ``search``, or ``final`` with ``known_learning_rates`` and
             for an imported table without search costs.
         margin: a difference in the metric that does not matter, in [0, 1].
@@ -59,7 +61,8 @@ def recommend(
             that would not use it are out of reach.
         max_device_hours: limit of the cost that counts; strategies that cost more are out of reach.
         max_dollars: the same in money; needs a price.
-        price: dollars per device-hour; by default ``resources.dollars_per_device_hour`` of the search space.
+        price: dollars per device-hour, or by type of device, such as ``{"A10": 0.75, "H100": 3}``: costs are then hours
+            of the most expensive type, by price. Default: ``resources.dollars_per_device_hour`` of the search space.
         worth: dollars that a point of the metric (0.01) is worth. The strategy with the highest expected net benefit is
             then recommended; needs a price.
         resamples: of the paired bootstrap.
@@ -69,15 +72,15 @@ def recommend(
         InputError: an option is out of range or lacks what it needs, or a run directory is missing or given twice.
         RecordError: a folder is not a run directory, or has no result yet.
     """
-    _check(margin, confidence, max_device_hours=max_device_hours, max_dollars=max_dollars, price=price, worth=worth)
-    studies = studies_of(run_dirs, metric, have)
+    _check(margin, confidence, max_device_hours=max_device_hours, max_dollars=max_dollars, worth=worth)
+    studies = studies_of(run_dirs, metric, have, price)
     wanted = Wanted(
         cost=cost, labels=labels, known_learning_rates=known_learning_rates, have=have,
-        max_device_hours=max_device_hours, max_dollars=max_dollars, price=price, worth=worth,
+        max_device_hours=max_device_hours, max_dollars=max_dollars, worth=worth,
     )  # fmt: skip
     how = Asking(
-        metric=metric, margin=margin, confidence=confidence, resamples=resamples, seed=seed, asked=studies.asked,
-        names=studies.names,
+        metric=studies.metric, margin=margin, confidence=confidence, resamples=resamples, seed=seed,
+        asked=studies.asked, names=studies.names,
     )  # fmt: skip
     return _recommendation(findings_of(studies, wanted, how), wanted, [str(run) for run in run_dirs])
 

@@ -74,6 +74,12 @@ def metrics_of(lines: Sequence[StrategyResult]) -> list[str]:
     return [name for name in lines[0].means() if all(line.mean(name) is not None for line in lines)]
 
 
+def metric_for(results: Sequence[Results], wanted: str | None) -> str:
+    """The metric that strategies are compared in: the wanted one, that which picked every study's winners, or F1."""
+    chosen = {result.space.selection.metric for result in results}
+    return wanted or (chosen.pop() if len(chosen) == 1 else "f1")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Finalists:
     """The pipelines that one was picked from under a seed: (F, questions) scores by metric, the winner first."""
@@ -87,7 +93,8 @@ class Results:
     """What a study has found so far. ``measured``: the strategies to choose from; ``controls``: what they are read
     against. ``missing``: planned strategies without a measured pipeline; ``answers``: all rows of `pipelines`.
     ``finalists``: by strategy and seed what its finalists scored, where the questions that picked
-    the winner are those that are reported."""
+    the winner are those that are reported. ``device_weights``: what a second of a type of device
+    counts, 1 if not given; trials and lines hold weighed seconds."""
 
     run: Files
     space: SearchSpace
@@ -99,6 +106,7 @@ class Results:
     answers: tuple[PipelineRecord, ...] = field(default=())
     finalists: Mapping[PlanKey, Mapping[int, Finalists]] = field(default_factory=dict)
     controls: tuple[StrategyResult, ...] = field(default=())
+    device_weights: Mapping[str, float] = field(default_factory=dict)
 
     @cached_property
     def trials_by_search(self) -> Mapping[str, list[TrialRecord]]:

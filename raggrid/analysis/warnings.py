@@ -33,7 +33,7 @@ def warnings_of(results: Sequence[Results], lines: Sequence[StrategyResult], met
         for sentence in _of_table(result) if result.imported else _of_study(result, metric):
             yield f"{result.run}: {sentence}" if prefix else sentence
     devices = sorted({device for result in results for device in result.device_types})
-    if len(devices) > 1:
+    if len(devices) > 1 and not any(result.device_weights for result in results):
         yield f"Costs mix different devices ({', '.join(devices)}): their seconds are not comparable."
     yield from _unequal_seeds(results, lines)
 

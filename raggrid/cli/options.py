@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -31,9 +31,11 @@ WallHours = Annotated[float | None, typer.Option(metavar="HOURS", help="Budget i
 Dollars = Annotated[float | None, typer.Option(metavar="DOLLARS", help="Budget in dollars; needs a price, see above.")]
 LogCost = Annotated[bool, typer.Option("--log-cost", help="Draw costs on a logarithmic axis.")]
 MetricOption = Annotated[
-    str,
+    str | None,
     typer.Option(
-        metavar="METRIC", help=f"Metric of quality: {', '.join(METRICS)}, or one of the space's own ``metrics``."
+        metavar="METRIC",
+        help=f"Metric of quality: {', '.join(METRICS)}, or one of the space's own ``metrics``. Default: the one that "
+        "picked the winners.",
     ),
 ]
 
@@ -74,8 +76,12 @@ MaxDollars = Annotated[
     float | None, typer.Option(metavar="DOLLARS", help="Recommend nothing that costs more; needs a price.")
 ]
 Price = Annotated[
-    float | None,
-    typer.Option(metavar="DOLLARS", help="Price of one device-hour in dollars. Default: the space's, see above."),
+    list[str] | None,
+    typer.Option(
+        metavar="DOLLARS",
+        help="Price of one device-hour in dollars, of every device or of a type, such as H100=3; repeatable. Costs on "
+        "several types are then hours of the most expensive one, by price. Default: the space's, see above.",
+    ),
 ]
 Worth = Annotated[
     float | None,
@@ -87,6 +93,24 @@ Worth = Annotated[
 ]
 # The arguments of these options, which an error is to name as options.
 JUDGING = ("metric", "cost", "margin", "confidence", "max_device_hours", "max_dollars", "price", "worth")
+
+
+def prices(given: Sequence[str] | None) -> float | dict[str, float] | None:
+    """``--price`` as `recommend` takes it.
+
+    Raises:
+        InputError: not a number, or one without a type beside others.
+    """
+    if not given:
+        return None
+    pairs = [text.rpartition("=")[::2] for text in given]
+    try:
+        amounts = {name: float(amount) for name, amount in pairs}
+    except ValueError:
+        raise InputError(f"price: got {', '.join(given)}; expected dollars, such as 2.5 or H100=2.5.") from None
+    if len(amounts) < len(given) or ("" in amounts and len(given) > 1):
+        raise InputError(f"price: got {', '.join(given)}; expected one number, or one TYPE=DOLLARS per type.")
+    return amounts.get("", amounts)
 
 
 def print_json(data: dict[str, Any]) -> None:

@@ -24,6 +24,7 @@ from raggrid.cli.options import (
     MetricOption,
     Price,
     Runs,
+    prices,
     print_json,
     said_as_options,
 )
@@ -36,7 +37,7 @@ def frontier(
         list[Path] | None,
         typer.Option("--output", "-o", metavar="FILE", help="Write .html, .png, .svg, .csv or .json. Repeatable."),
     ] = None,
-    metric: MetricOption = "f1",
+    metric: MetricOption = None,
     cost: CostOption = None,
     margin: Margin = 0.01,
     confidence: Confidence = 0.95,
@@ -70,7 +71,7 @@ def frontier(
             have=have,
             max_device_hours=max_device_hours,
             max_dollars=max_dollars,
-            price=price,
+            price=prices(price),
         )
     written = [path for name in output or [] for path in raggrid.save_frontier(result, name, log_cost=log_cost)]
     if as_json:

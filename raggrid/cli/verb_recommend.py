@@ -19,6 +19,7 @@ from raggrid.cli.options import (
     Price,
     Runs,
     Worth,
+    prices,
     print_json,
     said_as_options,
 )
@@ -27,7 +28,7 @@ from raggrid.cli.options import (
 @app.command()
 def recommend(
     runs: Runs,
-    metric: MetricOption = "f1",
+    metric: MetricOption = None,
     cost: CostOption = None,
     margin: Margin = 0.01,
     confidence: Confidence = 0.95,
@@ -61,7 +62,7 @@ def recommend(
             have=have,
             max_device_hours=max_device_hours,
             max_dollars=max_dollars,
-            price=price,
+            price=prices(price),
             worth=worth,
         )
     if as_json:

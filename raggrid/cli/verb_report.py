@@ -23,6 +23,7 @@ from raggrid.cli.options import (
     MetricOption,
     Price,
     Worth,
+    prices,
     said_as_options,
 )
 
@@ -33,7 +34,7 @@ def report(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="HTML page to write.")] = Path(
         "report.html"
     ),
-    metric: MetricOption = "f1",
+    metric: MetricOption = None,
     cost: CostOption = None,
     margin: Margin = 0.01,
     confidence: Confidence = 0.95,
@@ -68,7 +69,7 @@ def report(
             have=have,
             max_device_hours=max_device_hours,
             max_dollars=max_dollars,
-            price=price,
+            price=prices(price),
             worth=worth,
             log_cost=log_cost,
         )

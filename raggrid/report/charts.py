@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from raggrid.analysis.frontier import Frontier, FrontierPoint
+from raggrid.analysis.frontier import Frontier
 from raggrid.display_names import label
 from raggrid.errors import InputError
 from raggrid.report.drawing import styled
@@ -31,7 +31,8 @@ def save_frontier(frontier: Frontier, path: Path | str, *, log_cost: bool = Fals
         log_cost: draw costs on a logarithmic axis; no number changes.
 
     Returns:
-        The files written: a CSV has a second one, NAME-search.csv, for the search curves where there are any.
+        The files written: a CSV has others beside it, NAME-search.csv and NAME-controls.csv, for the search curves and
+        the controls where there are any.
 
     Raises:
         InputError: another suffix, or a path that cannot be written.
@@ -47,22 +48,25 @@ def save_frontier(frontier: Frontier, path: Path | str, *, log_cost: bool = Fals
 
 
 def _csv(frontier: Frontier, path: Path, _: bool) -> list[Path]:
-    _table(path, [field.name for field in fields(FrontierPoint)], [asdict(point) for point in frontier.points])
-    if not frontier.search_curves:
-        return [path]
-    rows = [
+    steps = [
         {"run": curve.run, "strategy": curve.strategy, "loss": curve.loss, **asdict(step)}
         for curve in frontier.search_curves
         for step in curve.steps
     ]
-    curves = path.with_name(f"{path.stem}-search.csv")
-    _table(curves, list(rows[0]), rows)
-    return [path, curves]
+    tables = {
+        path: [asdict(point) for point in frontier.points],
+        path.with_name(f"{path.stem}-search.csv"): steps,
+        path.with_name(f"{path.stem}-controls.csv"): [asdict(point) for point in frontier.controls],
+    }
+    written = {name: rows for name, rows in tables.items() if rows}
+    for name, rows in written.items():
+        _table(name, rows)
+    return list(written)
 
 
-def _table(path: Path, names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+def _table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     text = StringIO(newline="")
-    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     LocalFiles(path.parent).write(path.name, text.getvalue().encode())

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypedDict, Unpack
 
 from raggrid.analysis.cost_choice import CostBasis
+from raggrid.analysis.device_prices import Price
 from raggrid.analysis.frontier import Frontier, frontier
 from raggrid.analysis.recommend import Recommendation, recommend
 from raggrid.analysis.results import Results, load_results
@@ -42,7 +43,7 @@ class Study:
 class Options(TypedDict, total=False):
     """The options of `recommend` that a report takes."""
 
-    metric: str
+    metric: str | None
     cost: CostBasis | None
     margin: float
     confidence: float
@@ -51,7 +52,7 @@ class Options(TypedDict, total=False):
     have: InHand | None
     max_device_hours: float | None
     max_dollars: float | None
-    price: float | None
+    price: Price | None
     worth: float | None
 
 

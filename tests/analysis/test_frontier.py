@@ -182,6 +182,12 @@ def test_every_format_carries_both_views(run: Path, tmp_path: Path) -> None:
     with written[1].open() as file:
         rows = list(csv.DictReader(file))
     assert {row["strategy"] for row in rows} == set(SHARES) - {"baseline"}
+    with_controls = frontier([controlled_study(tmp_path / "controlled")])
+    written = save_frontier(with_controls, tmp_path / "c.csv")
+    assert [path.name for path in written] == ["c.csv", "c-search.csv", "c-controls.csv"]
+    with written[2].open() as file:
+        kept = {row["strategy"]: float(row["quality"]) for row in csv.DictReader(file)}
+    assert kept == {point.strategy: point.quality for point in with_controls.controls}
     save_frontier(result, tmp_path / "f.json")
     data = json.loads((tmp_path / "f.json").read_text())
     assert data["search_curves"][0]["steps"][0]["num_trials"] == 0

@@ -125,6 +125,43 @@ def test_the_price_of_a_device_comes_from_the_space(tmp_path: Path) -> None:
     assert recommend([run], price=3.6).costs["dollars_per_device_hour"] == 3.6
 
 
+def test_several_types_of_device_add_up_by_their_prices(tmp_path: Path) -> None:
+    """The embedder's labelled phase ran on an A10, all else on an H100 that costs four times as much."""
+    run = study(tmp_path / "r", EQUAL)
+    append(run, [replace(row, device_type="A10" if row.phase == "embedder_labels" else "NVIDIA H100 80GB HBM3")
+                 for row in read(run, TrialRecord)])  # fmt: skip
+    assert "as if these devices cost the same" in recommend([run], price=3.6).costs["caveat"]
+    result = recommend([run], price={"A10": 0.9, "h100": 3.6})
+    left = {name: (cost(result, name, "search"), cost(result, name, "final")) for name, _ in WINNERS}
+    assert left == {
+        "baseline": (0, 0), "embedder": (3, 1.25), "generator": (51, 20), "independent": (54, 21.25),
+        "two_phase": (113, 50), "joint": (108 + 51 - 9 + 9, 45),
+    }  # fmt: skip
+    row = next(row for row in result.costs["strategies"] if row["strategy"] == "independent")
+    assert row["dollars"] == pytest.approx(12 / 3600 * 0.9 + 51 / 3600 * 3.6)
+    assert result.costs["caveat"] == (
+        "Costs are hours of NVIDIA H100 80GB HBM3: by price, an hour of A10 counts as 0.25 of one."
+    )
+    points = {point.strategy: point.device_seconds for point in frontier([run], price={"A10": 0.9, "h100": 3.6}).points}
+    assert points["independent"] == 54
+    with pytest.raises(InputError, match=r"price: got prices for A10; expected one for NVIDIA H100 80GB HBM3 as well"):
+        recommend([run], price={"A10": 0.9})
+    with pytest.raises(InputError, match="price: got -1"):
+        recommend([run], price={"A10": -1, "H100": 1})
+
+
+def test_one_type_of_device_takes_its_own_price(tmp_path: Path) -> None:
+    run = study(tmp_path / "r", {("joint", TOKEN): EQUAL["joint", TOKEN]})
+    assert recommend([run], price={"cpu": 7.2, "A10": 1.0}).costs["strategies"][0]["dollars"] == pytest.approx(0.318)
+
+
+def test_strategies_are_compared_in_the_metric_that_picked_the_winners(tmp_path: Path, equal: Path) -> None:
+    run = study(tmp_path / "r", EQUAL, selection={"metric": "exact_match"})
+    assert (recommend([run]).metric, frontier([run]).metric) == ("exact_match", "exact_match")
+    assert recommend([run], metric="f1").metric == "f1"
+    assert (recommend([equal]).metric, recommend([run, equal]).metric) == ("f1", "f1")
+
+
 def test_break_even_price_of_a_label(tmp_path: Path) -> None:
     """Two_phase costs 113, independent 63, over 100 labelled questions: half a device-second a label."""
     lines = {key: EQUAL[key] for key in WINNERS if key[0] in ("independent", "two_phase", "joint")}

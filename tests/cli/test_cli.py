@@ -219,6 +219,8 @@ def test_sentences_in_a_pipe_stay_on_one_line(tmp_path: Path) -> None:
         (["import", "paper", "--pipeline", "T5", "--run", "out"], "\n--pipeline: got 'T5'; expected one of MiniLM+"),
         (["recommend", "missing", "--max-device-hours", "-1"], "\n--max-device-hours: got -1"),
         (["recommend", "missing", "--margin", "2"], "\n--margin: got 2"),
+        (["recommend", "RUN", "--price", "A10=x"], "--price: got A10=x; expected dollars, such as 2.5 or H100=2.5."),
+        (["frontier", "RUN", "--price", "H100=3"], "--price: got prices for H100; expected one for cpu as well. Add"),
         (["recommend", "RUN", "--max-dollars", "2"], "\n--max-dollars: needs a price per device-hour. Add --price"),
         (["recommend", "PAPER", "--cost", "search"], "\n--cost: got search; the imported table lacks it"),
         (["frontier", "PAPER", "--cost", "search"], "\n--cost: got search; the imported table lacks it"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from raggrid.analysis.cost_choice import device_caveat
 from raggrid.analysis.inference.decision import LIKELY, Grade
 from raggrid.analysis.inference.simultaneous import Call, Standing
 from raggrid.analysis.judging.findings import Findings
@@ -69,7 +68,7 @@ def next_time_answer(found: Findings) -> Recommended | None:
     return Recommended(
         line.strategy, line.loss, grade_of(found), " ".join(_reason(found, judged, place)),
         float(decision.within[place]), float(decision.expected_loss[place]),
-        " ".join(filter(None, (_caveat(judged), device_caveat(found.studies.devices)))),
+        " ".join(filter(None, (_caveat(judged), found.studies.caveat))),
         " ".join(_next_step(found, judged, place)),
     )  # fmt: skip
 

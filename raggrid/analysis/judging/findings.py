@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from raggrid.analysis.cost_choice import CostBasis, cost_basis, device_limit, device_price
+from raggrid.analysis.cost_choice import CostBasis, cost_basis, device_limit
 from raggrid.analysis.judging.deployment import Trained, deployed
 from raggrid.analysis.judging.judgement import Asking, Judgement, judge
 from raggrid.analysis.judging.next_steps import NO_PRICES, Prices, prices_of, settled_by
@@ -27,7 +27,6 @@ class Wanted:
     have: InHand | None
     max_device_hours: float | None
     max_dollars: float | None
-    price: float | None
     worth: float | None
 
 
@@ -62,7 +61,7 @@ def findings_of(studies: Studies, wanted: Wanted, how: Asking) -> Findings:
     Raises:
         InputError: dollars without a price, or an imported table lacks the wanted cost or metric.
     """
-    price = device_price(studies.results, wanted.price)
+    price = studies.dollars
     if wanted.worth is not None and price is None:
         raise InputError("worth: needs a price per device-hour. Add --price, or resources.dollars_per_device_hour.")
     labels = all(own.has_labels for own in studies.results) if wanted.labels is None else wanted.labels

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from raggrid.analysis.inference.evidence import Evidence
 from raggrid.analysis.inference.sample_size import Settling, questions_to_settle, seeds_to_settle
 from raggrid.analysis.inference.seed_level import ENOUGH_SEEDS
@@ -48,9 +50,12 @@ def _answering_seconds(results: Sequence[Results]) -> float | None:
     """Device-seconds per question and pipeline; None where no answering was recorded."""
     seconds, answers = 0.0, 0
     for result in results:
-        table = columns(read_table(result.run, LedgerRecord), ("pipeline_id", "category", "device_seconds"))
+        table = columns(
+            read_table(result.run, LedgerRecord), ("pipeline_id", "category", "device_seconds", "device_type")
+        )
         answering = (table["category"] == Category.EVALUATE) & (table["pipeline_id"] != None)  # noqa: E711
-        seconds += float(table["device_seconds"][answering].sum())
+        weights = np.array([result.device_weights.get(name, 1.0) for name in table["device_type"]])
+        seconds += float((table["device_seconds"] * weights)[answering].sum())
         answers += sum(row.num_questions for row in result.answers)
     return seconds / answers if seconds and answers else None
 

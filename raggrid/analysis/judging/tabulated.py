@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from raggrid.analysis.cost_choice import cost_of, device_caveat
+from raggrid.analysis.cost_choice import cost_of
 from raggrid.analysis.inference.evidence import interval
 from raggrid.analysis.inference.simultaneous import Standing
 from raggrid.analysis.judging.findings import Findings
@@ -107,7 +107,7 @@ def costs_of(found: Findings) -> dict[str, Any]:
     ]
     return {
         "decided_by": basis, "device_types": found.studies.devices, "strategies": rows, "in_hand": found.case.have,
-        "dollars_per_device_hour": price, "caveat": device_caveat(found.studies.devices),
+        "dollars_per_device_hour": price, "caveat": found.studies.caveat,
     }  # fmt: skip
 
 
