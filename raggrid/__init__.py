@@ -18,12 +18,21 @@ if TYPE_CHECKING:
     from raggrid.analysis.recommend import recommend as recommend
     from raggrid.backend.ray.search import search as search
     from raggrid.backend.simulator.simulate import simulate as simulate
+    from raggrid.data.checked import read_data as read_data
+    from raggrid.data.folder import Dataset as Dataset
+    from raggrid.data.inspection import inspect_data as inspect_data
+    from raggrid.data.labelling import check_labels as check_labels
+    from raggrid.data.labelling import label_data as label_data
+    from raggrid.data.labelling import write_labelled as write_labelled
+    from raggrid.data.splitting import split_data as split_data
+    from raggrid.data.writing import write_data as write_data
     from raggrid.demo.world import make_world as make_world
     from raggrid.demo.world import write_world as write_world
     from raggrid.errors import RaggridError as RaggridError
     from raggrid.planning.planner import plan as plan
     from raggrid.published.importing import import_results as import_results
     from raggrid.report.charts import save_frontier as save_frontier
+    from raggrid.report.inspection_page import write_inspection as write_inspection
     from raggrid.report.page import write_report as write_report
     from raggrid.space.search_space import SearchSpace as SearchSpace
     from raggrid.space.yaml_io import load_space as load_space
@@ -31,20 +40,29 @@ if TYPE_CHECKING:
     from raggrid.worker.train_phase import train as train
 
 _MODULES = {
+    "Dataset": "data.folder",
     "RaggridError": "errors",
     "SearchSpace": "space.search_space",
     "bill": "analysis.bill",
+    "check_labels": "data.labelling",
     "frontier": "analysis.frontier",
     "import_results": "published.importing",
+    "inspect_data": "data.inspection",
+    "label_data": "data.labelling",
     "load_run": "store.run",
     "load_space": "space.yaml_io",
     "make_world": "demo.world",
     "plan": "planning.planner",
+    "read_data": "data.checked",
     "recommend": "analysis.recommend",
     "save_frontier": "report.charts",
     "search": "backend.ray.search",
     "simulate": "backend.simulator.simulate",
+    "split_data": "data.splitting",
     "train": "worker.train_phase",
+    "write_data": "data.writing",
+    "write_inspection": "report.inspection_page",
+    "write_labelled": "data.labelling",
     "write_report": "report.page",
     "write_world": "demo.world",
 }

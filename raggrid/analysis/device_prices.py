@@ -64,7 +64,9 @@ def _mixed(devices: Sequence[str]) -> str:
 
 
 def _counted(costliest: str, weights: Mapping[str, float]) -> str:
-    others = [f"an hour of {device} counts as {weight:.2g}" for device, weight in weights.items() if device != costliest]
+    others = [
+        f"an hour of {device} counts as {weight:.2g}" for device, weight in weights.items() if device != costliest
+    ]
     return f"Costs are hours of {costliest}: by price, {', '.join(others)} of one." if others else ""
 
 

@@ -7,7 +7,7 @@ import sys
 # They register their verbs; help lists them in this order.
 from raggrid.cli import (  # noqa: F401  # isort: skip
     verb_demo, verb_plan, verb_train, verb_search, verb_recommend, verb_frontier, verb_report, verb_simulate,
-    verb_import,
+    verb_import, data,
 )  # fmt: skip
 from raggrid.cli.app import app
 from raggrid.errors import RaggridError

@@ -15,6 +15,7 @@ from raggrid.rag.references import PREFIX, locate
 from raggrid.space.lengths import Rows, needs_rows, with_steps
 from raggrid.space.search_space import SearchSpace
 from raggrid.space.settings import Data
+from raggrid.space.yaml_io import bare_space
 from raggrid.strategies import STRATEGIES
 
 SIDES = ("embedder", "generator")
@@ -26,6 +27,20 @@ def data_of(space: SearchSpace, needed: Sequence[str] = NEEDED) -> Dataset:
     limits = {str(split): count for split, count in settings.limits.items()}
     chunker = _chunker(settings, space.models.embedder)
     return read_source(find_source(settings), limits, settings.sample, chunker=chunker, needed=needed)
+
+
+def read_data(source: str, overrides: Sequence[str] = ()) -> Dataset:
+    """The data in a folder or on the hub, with any splits.
+
+    Args:
+        source: a value of ``data.folder``.
+        overrides: settings of data, such as ``data.columns.answers=short``.
+
+    Raises:
+        SpaceError: wrong overrides.
+        DataError: wrong files.
+    """
+    return data_of(bare_space(source, overrides), needed=())
 
 
 def _chunker(settings: Data, embedder: str) -> Chunker | None:

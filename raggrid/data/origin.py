@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from raggrid.display_names import told_labels
 from raggrid.errors import DataError
 
 FILE = "origin.json"
@@ -38,20 +38,6 @@ class Origin:
     def sentence(self) -> str:
         """What a study on such labels says of them."""
         return told_labels(self.to_json()["labels"])
-
-
-def told_labels(labels: Mapping[str, Any]) -> str:
-    """A sentence on labels that raggrid made, from their fields in environment.json."""
-    checked, interval = labels.get("checked"), labels.get("interval")
-    said = "nobody has checked a sample of them"
-    if checked and interval:
-        low, high = (100 * bound for bound in interval)
-        said = f"{labels.get('wrong')} of {checked} checked ones are wrong (95% interval {low:.0f} to {high:.0f}%)"
-    return (
-        f"The context labels were made by raggrid, not by people (rule {labels.get('rule')}, the first "
-        f"{labels.get('top_k')} passages of {labels.get('embedder')}); {said}. Results of strategies that need labels, "
-        "and recall, are as good as they are."
-    )
 
 
 def origin_of(folder: str) -> Origin | None:
