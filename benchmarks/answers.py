@@ -112,6 +112,8 @@ def write_predictions(run: Path, row: PipelineRecord, right: np.ndarray, f1: np.
         "retrieved_ids": pa.array([[f"p{number}", f"p{number + 1}"] for number in range(size)]),
         "contains_answer": pa.array(right), "rouge_l": pa.array(f1),
     }  # fmt: skip
+    columns |= {f"recall_at_{k}": pa.array(np.ones(size)) for k in (1, 2, 5, 10, 20)}
+    columns["custom_scores"] = pa.nulls(size, wanted.field("custom_scores").type)
     folder = run / "predictions"
     folder.mkdir(exist_ok=True)
     pq.write_table(

@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from raggrid.analysis.bill import bill as bill
     from raggrid.analysis.frontier import frontier as frontier
     from raggrid.analysis.recommend import recommend as recommend
+    from raggrid.backend.ray.doctor import doctor as doctor
+    from raggrid.backend.ray.jobs import find_job as find_job
+    from raggrid.backend.ray.jobs import job_logs as job_logs
+    from raggrid.backend.ray.jobs import jobs as jobs
+    from raggrid.backend.ray.jobs import stop_job as stop_job
+    from raggrid.backend.ray.jobs import submit as submit
     from raggrid.backend.ray.search import search as search
     from raggrid.backend.simulator.simulate import simulate as simulate
     from raggrid.data.checked import read_data as read_data
@@ -37,6 +43,7 @@ if TYPE_CHECKING:
     from raggrid.space.search_space import SearchSpace as SearchSpace
     from raggrid.space.yaml_io import load_space as load_space
     from raggrid.store.run import load_run as load_run
+    from raggrid.watching.reader import watch as watch
     from raggrid.worker.train_phase import train as train
 
 _MODULES = {
@@ -45,9 +52,13 @@ _MODULES = {
     "SearchSpace": "space.search_space",
     "bill": "analysis.bill",
     "check_labels": "data.labelling",
+    "doctor": "backend.ray.doctor",
+    "find_job": "backend.ray.jobs",
     "frontier": "analysis.frontier",
     "import_results": "published.importing",
     "inspect_data": "data.inspection",
+    "job_logs": "backend.ray.jobs",
+    "jobs": "backend.ray.jobs",
     "label_data": "data.labelling",
     "load_run": "store.run",
     "load_space": "space.yaml_io",
@@ -59,7 +70,10 @@ _MODULES = {
     "search": "backend.ray.search",
     "simulate": "backend.simulator.simulate",
     "split_data": "data.splitting",
+    "stop_job": "backend.ray.jobs",
+    "submit": "backend.ray.jobs",
     "train": "worker.train_phase",
+    "watch": "watching.reader",
     "write_data": "data.writing",
     "write_inspection": "report.inspection_page",
     "write_labelled": "data.labelling",

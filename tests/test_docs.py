@@ -77,6 +77,33 @@ def test_the_python_page_has_a_call_for_each_verb() -> None:
     assert {name for call in calls.values() for name in re.findall(r"raggrid\.(\w+)", call)} <= set(raggrid.__all__)
 
 
+CLUSTER_FILES = ("docs/cluster.md", "cluster.yaml", "deploy/rayjob.yaml", "deploy/raggrid.sbatch")
+
+
+@pytest.mark.parametrize("file", CLUSTER_FILES)
+def test_commands_for_clusters_exist_with_their_options(file: str) -> None:
+    text = (FOLDER.parent / file).read_text(encoding="utf-8")
+    known = {line.split()[0]: set[str]() for line in SURFACES["commands"]()}
+    for line in SURFACES["commands"]():
+        known[line.split()[0]] |= set(line.split()[1].rstrip(":").split("/"))
+    commands = re.findall(rf"\braggrid ({'|'.join(known)}) ([^'`\n]*)", text)
+    assert commands
+    for verb, rest in commands:
+        assert set(re.findall(r"(?<!\S)--[a-z-]+", rest)) <= known[verb] | {"--"}, (verb, rest)
+
+
+def test_commands_of_ray_for_clusters_exist_with_their_options() -> None:
+    from ray.scripts.scripts import cli
+
+    text = (FOLDER / "cluster.md").read_text(encoding="utf-8") + (FOLDER.parent / "cluster.yaml").read_text()
+    commands = re.findall(r"^.*?\bray ([a-z][a-z-]+) ?([^'`\n]*)", text, flags=re.MULTILINE)
+    used = [(name, rest) for name, rest in commands if name in cli.commands]
+    assert {"up", "down", "exec", "dashboard", "get-auth-token", "start", "symmetric-run"} <= {name for name, _ in used}
+    for name, rest in used:
+        options = {option for parameter in cli.commands[name].params for option in parameter.opts}
+        assert set(re.findall(r"(?<!\S)--[a-z-]+", rest)) <= options, (name, rest)
+
+
 def test_the_site_builds_and_its_links_hold(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(tmp_path / "site")]
     done = subprocess.run(command, cwd=FOLDER.parent, capture_output=True, text=True, check=False)

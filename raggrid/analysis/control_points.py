@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from raggrid.analysis.cost_choice import CostBasis
+from raggrid.analysis.costs.cost_choice import CostBasis
 from raggrid.analysis.inference.evidence import interval
 from raggrid.analysis.judging.judgement import Asking, judge
 from raggrid.analysis.judging.studies import Studies

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from raggrid.analysis.cost_choice import CostBasis, cost_of
+from raggrid.analysis.costs.cost_choice import CostBasis, cost_of
 from raggrid.analysis.inference.simultaneous import Call
 from raggrid.analysis.judging.findings import Findings
 from raggrid.analysis.judging.judgement import Judgement

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from raggrid.analysis.control_points import ControlPoint, control_points
-from raggrid.analysis.cost_choice import CostBasis, cost_basis, device_limit
-from raggrid.analysis.cost_spread import cost_interval
-from raggrid.analysis.device_prices import Price
+from raggrid.analysis.costs.cost_choice import CostBasis, cost_basis, device_limit
+from raggrid.analysis.costs.cost_spread import cost_interval
+from raggrid.analysis.costs.device_prices import Price
 from raggrid.analysis.hypervolume import BEYOND, Hypervolume, hypervolume
 from raggrid.analysis.inference.evidence import interval
 from raggrid.analysis.inference.means_only import ASSUMED_QUESTIONS

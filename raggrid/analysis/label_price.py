@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from raggrid.analysis.cost_choice import CostBasis, cost_of
+from raggrid.analysis.costs.cost_choice import CostBasis, cost_of
 from raggrid.analysis.inference.decision import decide
 from raggrid.analysis.inference.simultaneous import Call, Standing
 from raggrid.analysis.judging.findings import Findings

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from raggrid.analysis.controls import controls_of, no_better_than_controls
-from raggrid.analysis.cost_choice import CostBasis
-from raggrid.analysis.device_prices import Price
+from raggrid.analysis.costs.cost_choice import CostBasis
+from raggrid.analysis.costs.device_prices import Price
 from raggrid.analysis.explanations import disagreement, none_because
 from raggrid.analysis.headroom.recorded_headroom import headroom_of
 from raggrid.analysis.judging.answer_sentences import deploy_answer, grounds_of, next_time_answer

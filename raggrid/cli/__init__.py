@@ -6,8 +6,20 @@ import sys
 
 # They register their verbs; help lists them in this order.
 from raggrid.cli import (  # noqa: F401  # isort: skip
-    verb_demo, verb_plan, verb_train, verb_search, verb_recommend, verb_frontier, verb_report, verb_simulate,
-    verb_import, data,
+    verb_demo,
+    data,
+    verb_plan,
+    verb_train,
+    verb_search,
+    verb_watch,
+    verb_recommend,
+    verb_frontier,
+    verb_report,
+    verb_simulate,
+    verb_import,
+    verb_submit,
+    verb_jobs,
+    verb_doctor,
 )  # fmt: skip
 from raggrid.cli.app import app
 from raggrid.errors import RaggridError

@@ -3,50 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 import raggrid
 from raggrid.cli.app import app
-from raggrid.cli.options import (
-    JUDGING,
-    Confidence,
-    CostOption,
-    Have,
-    Json,
-    KnownLearningRates,
-    Labels,
-    LogCost,
-    Margin,
-    MaxDeviceHours,
-    MaxDollars,
-    MetricOption,
-    Price,
-    Runs,
-    prices,
-    print_json,
-    said_as_options,
-)
+from raggrid.cli.judging import judging
+from raggrid.cli.options import Json, LogCost, Runs, print_json
 
 
 @app.command()
+@judging
 def frontier(
     runs: Runs,
+    options: dict[str, Any],
+    *,
     output: Annotated[
         list[Path] | None,
         typer.Option("--output", "-o", metavar="FILE", help="Write .html, .png, .svg, .csv or .json. Repeatable."),
     ] = None,
-    metric: MetricOption = None,
-    cost: CostOption = None,
-    margin: Margin = 0.01,
-    confidence: Confidence = 0.95,
-    labels: Labels = None,
-    known_learning_rates: KnownLearningRates = False,
-    have: Have = None,
-    max_device_hours: MaxDeviceHours = None,
-    max_dollars: MaxDollars = None,
-    price: Price = None,
     log_cost: LogCost = False,
     as_json: Json = False,
 ) -> None:
@@ -59,20 +35,7 @@ def frontier(
 
     Money is computed at --price; the default is ``resources.dollars_per_device_hour`` of the space.
     """
-    with said_as_options(*JUDGING):
-        result = raggrid.frontier(
-            runs,
-            metric=metric,
-            cost=cost,
-            margin=margin,
-            confidence=confidence,
-            labels=labels,
-            known_learning_rates=known_learning_rates,
-            have=have,
-            max_device_hours=max_device_hours,
-            max_dollars=max_dollars,
-            price=prices(price),
-        )
+    result = raggrid.frontier(runs, **options)
     written = [path for name in output or [] for path in raggrid.save_frontier(result, name, log_cost=log_cost)]
     if as_json:
         print_json(result.to_json())

@@ -48,7 +48,8 @@ def _chunker(settings: Data, embedder: str) -> Chunker | None:
         return None
     from raggrid.rag.text_tokens import token_spans
 
-    return Chunker(token_spans(embedder), settings.chunk_tokens, settings.chunk_overlap)
+    name = f"{embedder} {settings.chunk_tokens} {settings.chunk_overlap}"
+    return Chunker(token_spans(embedder), settings.chunk_tokens, settings.chunk_overlap, name)
 
 
 def is_here(settings: Data) -> bool:

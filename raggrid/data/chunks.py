@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 
+from raggrid.data.corpus import Corpus
 from raggrid.data.formats.problems import Place, Row
 from raggrid.evaluation.metrics import contains_answer
 from raggrid.rag.text_tokens import Spans, TokenSpans
 
 AT_ONCE = 256  # texts per call of the tokenizer
+PARTS_AT_ONCE = 64  # of a passage, looked for in the corpus
 
 
-@dataclass
+@dataclass(frozen=True)
 class Chunker:
-    """Splits passages on their way from a file. ``num_parts``: of each passage that was split, by its id.
+    """Splits passages on their way from a file.
 
     A part has at most ``size`` tokens, title included, and shares ``overlap`` with its neighbour. It begins and ends
-    between words where the text has spaces, keeps the title and has the id ``ID#NUMBER``, from 1.
+    between words where the text has spaces, keeps the title and has the id ``ID#NUMBER``, from 1. ``name``: of
+    everything that the parts follow from.
     """
 
     spans: TokenSpans
     size: int
     overlap: int
-    num_parts: dict[str, int] = field(default_factory=dict)
-    unplaced: int = 0
-    """Labels that went to all parts of a passage, since none contains an accepted answer."""
+    name: str = ""
 
     def split(self, rows: Iterator[Row]) -> Iterator[Row]:
         """Rows of passages with the long ones in parts; a wrong row stays as it is, to be named where it is checked."""
@@ -50,14 +51,28 @@ class Chunker:
             yield where, row
             return
         text = str(row["text"])
-        cuts = list(windows(text, tokens, room, self.overlap))
-        self.num_parts[str(row.get("id"))] = len(cuts)
+        cuts = windows(text, tokens, room, self.overlap)
         for number, (start, end) in enumerate(cuts, start=1):
             yield where, {**row, "id": part_id(str(row.get("id")), number), "text": text[start:end].strip()}
 
-    def carried(
-        self, labels: Sequence[str], answers: Sequence[str], text_of: Callable[[str], str | None]
-    ) -> tuple[str, ...]:
+
+class Placed:
+    """The passages that labels name: whole, or in parts. A corpus is asked for these alone, once.
+
+    ``num_split``: labelled passages that are in parts. ``unplaced``: labels that went to all parts of a passage, since
+    none contains an accepted answer.
+    """
+
+    def __init__(self, corpus: Corpus, labels: set[str], in_parts: bool) -> None:
+        self._corpus = corpus
+        self._whole = corpus.places(labels)
+        self._parts = _parts_of(corpus, labels - self._whole.keys()) if in_parts else {}
+        self.num_split, self.unplaced = len(self._parts), 0
+
+    def __contains__(self, label: str) -> bool:
+        return label in self._whole or label in self._parts
+
+    def carried(self, labels: Sequence[str], answers: Sequence[str]) -> list[str]:
         """A question's labels after the split.
 
         A label on a passage that was split goes to each part that contains an accepted answer. Where none does (yes and
@@ -66,11 +81,34 @@ class Chunker:
         """
         found: list[str] = []
         for label in labels:
-            parts = [part_id(label, number) for number in range(1, self.num_parts.get(label, 0) + 1)]
-            holding = [part for part in parts if contains_answer(text_of(part) or "", answers)]
+            parts = {} if label in self._whole else self._parts.get(label, {})
+            texts = {part: self._corpus[place].text for part, place in parts.items()}
+            holding = [part for part, text in texts.items() if contains_answer(text, answers)]
             self.unplaced += bool(parts) and not holding
-            found += holding or parts or [label]
-        return tuple(dict.fromkeys(found))
+            found += holding or list(parts) or [label]
+        return found
+
+    @property
+    def sentence(self) -> str:
+        """What became of the labels."""
+        return (
+            f"Passages are split into parts: {len(self._corpus):,} with those that stay whole. Of the labelled ones "
+            f"{self.num_split:,} are split; {self.unplaced:,} labels went to all parts, since no part has an answer."
+        )
+
+
+def _parts_of(corpus: Corpus, labels: set[str]) -> dict[str, dict[str, int]]:
+    """The rows of each passage's parts by their ids; passages without parts are missing."""
+    found: dict[str, dict[str, int]] = {label: {} for label in labels}
+    wanted, first = set(labels), 1
+    while wanted:
+        numbers = range(first, first + PARTS_AT_ONCE)
+        places = corpus.places(part_id(label, number) for label in wanted for number in numbers)
+        for label in wanted:
+            found[label] |= {part: places[part] for n in numbers if (part := part_id(label, n)) in places}
+        wanted = {label for label in wanted if part_id(label, numbers[-1]) in places}
+        first += PARTS_AT_ONCE
+    return {label: parts for label, parts in found.items() if parts}
 
 
 def part_id(passage: str, number: int) -> str:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from raggrid.data.chunks import Chunker
+from raggrid.data.chunks import Chunker, Placed
+from raggrid.data.corpus import Corpus, Fields, content_hash, corpus_of, repeated_ids
 from raggrid.data.formats.finding import FORMATS, OWN_SUFFIXES, find_source, told_source
 from raggrid.data.formats.hub import PREFIX
 from raggrid.data.formats.problems import Place, Problems, Row, shown
-from raggrid.data.formats.row_files import PACKED
+from raggrid.data.formats.row_files import PACKED, FileTable
 from raggrid.data.formats.source import Source
 from raggrid.data.origin import Origin, origin_of
 from raggrid.data.sampling import sampled
@@ -30,7 +30,7 @@ SPLIT_VERB = "'raggrid data split' makes one from the questions that there are."
 class Dataset:
     """A checked corpus and its questions. ``content_hash`` is equal for equal content, wherever the files are."""
 
-    passages: tuple[Passage, ...]
+    passages: Sequence[Passage]
     splits: Mapping[str, tuple[Question, ...]]
     content_hash: str
     about: tuple[str, ...] = ()
@@ -44,7 +44,9 @@ class Dataset:
 
     def with_splits(self, splits: Mapping[str, tuple[Question, ...]]) -> Dataset:
         """The same corpus with other questions."""
-        return replace(self, splits=splits, content_hash=_hash(self.passages, splits))
+        fields = ((passage.id, passage.title, passage.text) for passage in self.passages)
+        corpus = self.passages if isinstance(self.passages, Corpus) else corpus_of([], lambda: fields, lambda _: True)
+        return replace(self, splits=splits, content_hash=content_hash(corpus, _as_bytes(splits)))
 
 
 def read_folder(
@@ -78,54 +80,85 @@ def read_source(
     """
     problems, form = Problems(), FORMATS[source.format]
     splits = [name for name in SPLITS if _is_there(source, name, name in needed, problems)]
-    if has_corpus := not form.has_corpus or _is_there(source, "corpus", True, problems):
-        rows = form.passages(source, problems)
-        corpus = _passages(chunker.split(rows) if chunker else rows, problems)
-    else:
-        corpus = {}
-    known = _Known(corpus, chunker, source.path("corpus").name) if has_corpus else None
+    is_there = not form.has_corpus or _is_there(source, "corpus", True, problems)
+    corpus = _corpus(source, chunker, problems) if is_there else None
+    rows = {split: _asked(source, split, problems) for split in splits}
+    named = Placed(corpus, _labels(rows.values()), chunker is not None) if corpus is not None else None
     read, owners = {}, dict[str, Place]()
-    for split in splits:
-        read[split] = tuple(_questions(form.questions(source, split, problems), known, owners, problems))
+    for split, part in rows.items():
+        read[split] = tuple(_questions(part, named, source.path("corpus"), owners, problems))
         if not read[split] and not problems:
             problems.note(Place(source.path(split)), f"got no {split} questions; expected some. Check data.splits.")
-    if problems:
+    if problems or corpus is None:
         raise DataError("\n".join(map(str, problems.values())))
-    kept = {name: sampled(rows, (limits or {}).get(name, len(rows)), sample) for name, rows in read.items()}
-    content = _hash(corpus.values(), kept)
-    about = tuple(_about(source, problems, chunker))
-    return Dataset(tuple(corpus.values()), kept, content, about, origin_of(source.where))
+    kept = {name: sampled(part, (limits or {}).get(name, len(part)), sample) for name, part in read.items()}
+    about = tuple(_about(source, problems, named if chunker else None))
+    return Dataset(corpus, kept, content_hash(corpus, _as_bytes(kept)), about, origin_of(source.where))
 
 
-@dataclass(frozen=True)
-class _Known:
-    """The passages that labels may name, and the parts that they were split into. ``name``: of the corpus's file."""
-
-    corpus: Mapping[str, Passage]
-    chunker: Chunker | None
-    name: str
-
-    def __contains__(self, label: str) -> bool:
-        return label in self.corpus or bool(self.chunker and label in self.chunker.num_parts)
-
-    def carried(self, question: Question) -> Question:
-        """The question with its labels on the parts of passages that were split."""
-        if self.chunker is None or not self.chunker.num_parts:
-            return question
-        labels = self.chunker.carried(question.context_ids, question.answers, lambda name: self.corpus[name].text)
-        return replace(question, context_ids=labels)
+def _asked(source: Source, split: str, problems: Problems) -> list[Row]:
+    """The questions of a split. A file that is read again, for passages or another split, notes a mistake once."""
+    again = Problems()
+    rows = list(FORMATS[source.format].questions(source, split, again))
+    problems.update({mistake: noted for mistake, noted in again.items() if mistake not in problems})
+    problems.left_out += again.left_out
+    return rows
 
 
-def _about(source: Source, problems: Problems, chunker: Chunker | None) -> Iterator[str]:
+def _corpus(source: Source, chunker: Chunker | None, problems: Problems) -> Corpus:
+    tables = source.tables.get("corpus") or tuple(table for split in SPLITS for table in source.tables.get(split, ()))
+    # What the hub serves has no file of its own to tell its content by.
+    files = [table.path for table in tables if isinstance(table, FileTable)]
+    how = json.dumps([source.format, sorted(source.columns.items()), chunker.name if chunker else None])
+
+    def rows(noted: Problems) -> Iterator[Row]:
+        found = FORMATS[source.format].passages(source, noted)
+        return chunker.split(found) if chunker else found
+
+    def is_right(corpus: Corpus) -> bool:
+        if twice := repeated_ids(corpus):
+            _note_repeated(rows(Problems()), twice, problems)
+        return not any(file in files for file, _ in problems)
+
+    every = files if len(files) == len(tables) else []
+    return corpus_of(every, lambda: _passages(rows(problems), problems), is_right, how)
+
+
+def _passages(rows: Iterable[Row], problems: Problems) -> Iterator[Fields]:
+    for place, row in rows:
+        identity = _identity(row, place, problems)
+        text = _text(row, "text", place, problems, "a passage needs text")
+        title = row.get("title")
+        if title is not None and not isinstance(title, str):
+            problems.note(place, "title: got {}; expected a string. Correct it.", shown(title))
+        elif identity and text:
+            yield identity, title or "", text
+
+
+def _note_repeated(rows: Iterable[Row], twice: set[str], problems: Problems) -> None:
+    """Read the passages again to say where ids stand that come more than once."""
+    seen = set[str]()
+    for place, row in rows:
+        identity = str(row.get("id"))
+        if identity in seen:
+            again = "id '{}' appears twice in the corpus; expected each once. Drop or rename one."
+            problems.note(place, again, identity)
+        if identity in twice:
+            seen.add(identity)
+
+
+def _labels(parts: Iterable[Iterable[Row]]) -> set[str]:
+    """All ids that questions name, right or not."""
+    named = (row.get("context_ids") for part in parts for _, row in part)
+    return {label for labels in named if isinstance(labels, list) for label in labels if isinstance(label, str)}
+
+
+def _about(source: Source, problems: Problems, parts: Placed | None) -> Iterator[str]:
     if source.format != "raggrid" or source.where.startswith(PREFIX):
         yield told_source(source)
     yield from (f"{count:,} {why} are left out." for why, count in problems.left_out.items())
-    if chunker and chunker.num_parts:
-        total = sum(chunker.num_parts.values())
-        yield (
-            f"Passages: {len(chunker.num_parts):,} with more than {chunker.size} tokens of the embedder became "
-            f"{total:,} parts; {chunker.unplaced:,} labels went to all parts of a passage, since no part has an answer."
-        )
+    if parts:
+        yield parts.sentence
 
 
 def _is_there(source: Source, role: str, wanted: bool, problems: Problems) -> bool:
@@ -161,25 +194,8 @@ def _note_missing(folder: Path, name: str, problems: Problems) -> None:
     problems.note(Place(folder / f"{name}.jsonl"), "no such file. {}", hint)
 
 
-def _passages(rows: Iterable[Row], problems: Problems) -> dict[str, Passage]:
-    passages: dict[str, Passage] = {}
-    for place, row in rows:
-        identity = _identity(row, place, problems)
-        text = _text(row, "text", place, problems, "a passage needs text")
-        title = row.get("title")
-        if title is not None and not isinstance(title, str):
-            problems.note(place, "title: got {}; expected a string. Correct it.", shown(title))
-        if identity in passages:
-            problems.note(
-                place, "id '{}' appears twice in the corpus; expected each once. Drop or rename one.", identity
-            )
-        elif identity and text:
-            passages[identity] = Passage(id=identity, title=title if isinstance(title, str) else "", text=text)
-    return passages
-
-
 def _questions(
-    rows: Iterable[Row], known: _Known | None, owners: dict[str, Place], problems: Problems
+    rows: Iterable[Row], named: Placed | None, corpus: Path, owners: dict[str, Place], problems: Problems
 ) -> Iterator[Question]:
     for place, row in rows:
         identity = _identity(row, place, problems)
@@ -195,15 +211,15 @@ def _questions(
             problems.note(place, none)
         labels = _strings(row, "context_ids", place, problems) if row.get("context_ids") is not None else ()
         for label in labels or ():
-            if known is not None and label not in known:
+            if named is not None and label not in named:
                 lost = "context_ids names '{}', which is not in {}; drop the id or rebuild the corpus."
-                problems.note(place, lost, label, known.name)
+                problems.note(place, lost, label, corpus.name)
         if identity and question and answers:
-            made = Question(
-                id=identity, question=question, answers=answers, context_ids=tuple(dict.fromkeys(labels or ())),
+            gold = named.carried(labels or (), answers) if named and not problems else labels or ()
+            yield Question(
+                id=identity, question=question, answers=answers, context_ids=tuple(dict.fromkeys(gold)),
                 group=_group(row, place, problems),
             )  # fmt: skip
-            yield known.carried(made) if known and not problems else made
 
 
 def _group(row: Mapping[str, Any], place: Place, problems: Problems) -> str | None:
@@ -238,17 +254,17 @@ def _strings(row: Mapping[str, Any], name: str, place: Place, problems: Problems
     return tuple(item for item in value if item.strip())
 
 
-def _hash(passages: Iterable[Passage], splits: Mapping[str, Iterable[Question]]) -> str:
-    """Equal for equal content in every release: a field that one adds to the records is not hashed for that alone."""
-    digest = hashlib.sha256()
+def labels_of(data: Dataset) -> set[str]:
+    """The ids of all passages that questions name."""
+    return {name for rows in data.splits.values() for question in rows for name in question.context_ids}
 
-    def update(row: Passage | Question, *names: str) -> None:
-        digest.update(json.dumps({name: getattr(row, name) for name in names}, ensure_ascii=False).encode())
 
-    for passage in passages:
-        update(passage, "id", "text", "title")
+def _as_bytes(splits: Mapping[str, Iterable[Question]]) -> bytes:
+    """Equal for equal content in every release: a field that one adds to the records is not there for that alone."""
+    content = bytearray()
     for name, questions in sorted(splits.items()):
-        digest.update(name.encode())
+        content += name.encode()
         for question in questions:
-            update(question, "answers", "context_ids", "id", "question")
-    return digest.hexdigest()
+            row = {name: getattr(question, name) for name in ("answers", "context_ids", "id", "question")}
+            content += json.dumps(row, ensure_ascii=False).encode()
+    return bytes(content)

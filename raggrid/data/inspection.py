@@ -10,7 +10,8 @@ from statistics import fmean, median
 from typing import Any
 
 from raggrid.data.checked import data_of
-from raggrid.data.folder import Dataset
+from raggrid.data.corpus import places_of
+from raggrid.data.folder import Dataset, labels_of
 from raggrid.data.sampling import sampled
 from raggrid.evaluation.metrics import RECALL_DEPTHS, contains_answer, normalize_answer, recall_at_k
 from raggrid.rag.prompt import passage_text
@@ -164,7 +165,7 @@ def _retrieved(space: SearchSpace, data: Dataset, say: Callable[[str], None]) ->
 
 
 def _facts(rows: Sequence[Question], data: Dataset, found: Found) -> SplitFacts:
-    by_id = {passage.id: passage for passage in data.passages}
+    by_id = _named(data)
     labelled = [row for row in rows if row.context_ids]
     holding = [any(_holds(by_id[name], row) for name in row.context_ids) for row in labelled]
     searched = [row for row in rows if row.id in found]
@@ -179,6 +180,11 @@ def _facts(rows: Sequence[Question], data: Dataset, found: Found) -> SplitFacts:
         recall={k: _recall(searched, data, found, k) for k in depths},
         answer_in_retrieved={k: fmean(place < k for place in first) for k in depths},
     )
+
+
+def _named(data: Dataset) -> dict[str, Passage]:
+    """The labelled passages by their ids."""
+    return {name: data.passages[place] for name, place in places_of(data.passages, labels_of(data)).items()}
 
 
 def _recall(rows: Sequence[Question], data: Dataset, found: Found, k: int) -> float | None:
@@ -227,7 +233,7 @@ def _leak(one: str, other: str, splits: Mapping[str, Sequence[Question]]) -> Lea
 
 def _examples(data: Dataset, found: Found) -> list[Example]:
     split = next(iter(data.splits))
-    by_id, rows = {passage.id: passage for passage in data.passages}, sampled(data.splits[split], QUESTIONS)
+    by_id, rows = _named(data), sampled(data.splits[split], QUESTIONS)
     return [_example(split, row, by_id, data, found.get(row.id)) for row in sampled(rows, EXAMPLES)]
 
 

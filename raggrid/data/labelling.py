@@ -10,7 +10,8 @@ from random import Random
 from typing import Any, Literal, get_args
 
 from raggrid.data.checked import data_of
-from raggrid.data.folder import Dataset
+from raggrid.data.corpus import places_of
+from raggrid.data.folder import Dataset, labels_of
 from raggrid.data.origin import FILE, Origin, origin_of
 from raggrid.data.writing import write_data
 from raggrid.errors import DataError, InputError
@@ -28,7 +29,7 @@ CONFIDENCE_Z = 1.96  # of 95%
 
 
 @dataclass(frozen=True, kw_only=True)
-class Labelled:
+class MadeLabels:
     """Data with the labels that were made; ``origin`` says how, and stands in the data set too."""
 
     data: Dataset
@@ -37,7 +38,7 @@ class Labelled:
 
 def label_data(
     space: SearchSpace, *, rule: Rule = "first", top_k: int = TOP_K, say: Callable[[str], None] = lambda _: None
-) -> Labelled:
+) -> MadeLabels:
     """Label the questions that have no label; those that have some keep them.
 
     Args:
@@ -118,12 +119,12 @@ def check_labels(folder: Path | str) -> Origin:
 
 def to_check(labelled: Dataset, count: int, seed: int = 0) -> list[dict[str, Any]]:
     """A random sample of labels for a person: each with its question and passage, and ``right`` to be filled in."""
-    by_id = {passage.id: passage for passage in labelled.passages}
+    places = places_of(labelled.passages, labels_of(labelled))
     pairs = [(q, name) for rows in labelled.splits.values() for q in rows for name in q.context_ids]
     chosen = Random(seed).sample(pairs, min(count, len(pairs)))
     return [
         {"right": None, "question_id": q.id, "question": q.question, "answers": list(q.answers),
-         "passage_id": name, "passage": passage_text(by_id[name])}
+         "passage_id": name, "passage": passage_text(labelled.passages[places[name]])}
         for q, name in chosen
     ]  # fmt: skip
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from raggrid.data.corpus import places_of
 from raggrid.evaluation.custom_metrics import custom_metrics
 from raggrid.evaluation.few_shot import examples_of
 from raggrid.evaluation.metrics import NO_CUSTOM, RECALL_DEPTHS, AnswerScore, answer_scores, recall_at_k
@@ -82,7 +83,7 @@ def _found(
     k = space.answer_top_k
     if strategy.given_labelled:
         named = {name for question in questions for name in question.context_ids}
-        places = {passage.id: place for place, passage in enumerate(pipeline.passages) if passage.id in named}
+        places = places_of(pipeline.passages, named)
         return [[places[name] for name in question.context_ids[:k]] for question in questions]
     depth = max(k, space.retrieval.top_k, *RECALL_DEPTHS)
     found: list[list[int]] = pipeline.retrieve([question.question for question in questions], depth).tolist()

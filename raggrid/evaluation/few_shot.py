@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from raggrid.data.corpus import places_of
 from raggrid.data.sampling import sampled
 from raggrid.rag.chat import Example
 from raggrid.rag.prompt import PromptWriter
@@ -23,6 +24,6 @@ def examples_of(
     count, labelled = space.answer.examples, [question for question in train if question.context_ids]
     chosen = sampled(labelled if len(labelled) >= count else train, count)
     named = {name for question in chosen for name in question.context_ids}
-    by_id = {passage.id: passage for passage in passages if passage.id in named}
-    read = [[by_id[name] for name in question.context_ids[: space.answer_top_k]] for question in chosen]
+    places = places_of(passages, named)
+    read = [[passages[places[name]] for name in question.context_ids[: space.answer_top_k]] for question in chosen]
     return [(writer(q.question, shown), q.answers[0]) for q, shown in zip(chosen, read, strict=True)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from statistics import fmean
 
+from raggrid.data.corpus import places_of
 from raggrid.data.folder import Dataset
 from raggrid.data.sampling import sampled
 from raggrid.errors import InputError
@@ -93,8 +94,9 @@ def _sample(data: Dataset) -> tuple[Question, ...]:
 
 
 def _share_lost(data: Dataset, writer: PromptWriter) -> float | None:
-    by_id = {passage.id: passage for passage in data.passages}
-    pairs = [(question, by_id[name]) for question in _sample(data) for name in question.context_ids]
+    asked = _sample(data)
+    places = places_of(data.passages, {name for question in asked for name in question.context_ids})
+    pairs = [(question, data.passages[places[name]]) for question in asked for name in question.context_ids]
     held = [(q, passage) for q, passage in pairs if contains_answer(passage_text(passage), q.answers)]
     lost = [not contains_answer(writer.shown(passage, q.question), q.answers) for q, passage in held]
     return fmean(lost) if lost else None

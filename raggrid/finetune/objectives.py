@@ -88,8 +88,10 @@ def _retrieved(pipeline: Pipeline, phase: Phase, questions: Sequence[Question], 
 
 
 def questions_per_pass(pipeline: Pipeline, phase: Phase, space: SearchSpace, at_most: int) -> int:
-    """How many questions to pass through a generator at once: all on a GPU; on a CPU as many as keep the activations
-    within `PASS_BYTES`, since more at once are no faster there."""
+    """How many questions to pass through a generator at once: what was set, or all on a GPU; on a CPU as many as keep
+    the activations within `PASS_BYTES`, since more at once are no faster there."""
+    if space.training.rag.micro_batch_size:
+        return min(at_most, space.training.rag.micro_batch_size)
     generator = pipeline.required_generator
     if generator.device.type != "cpu":
         return at_most

@@ -19,9 +19,10 @@ from raggrid.strategies import PHASES
 class TrainTask:
     """All that a phase run needs.
 
-    ``files``: the run directory, where its tuned models go and what its next start needs, as ``trial_id``'s.
-    ``pause_at``: the rung at which it ends for now and waits. ``measure_first``: whether the objective is measured
-    before the first step too. ``negatives``: hard ones, as positions by question id. ``known``: what a frozen
+    ``positions``: of all labelled passages, by id. ``files``: the run directory, where its tuned models go and what its
+    next start needs, as ``trial_id``'s. ``pause_at``: the rung at which it ends for now and waits. ``measure_first``:
+    whether the objective is measured before the first step too. ``negatives``: hard ones, as positions by question id.
+    ``known``: what a frozen
     generator has scored before.
     """
 

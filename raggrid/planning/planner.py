@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from raggrid.data.checked import checked_data, is_here, prepared_inputs, with_lengths
+from raggrid.data.sampling import sampled
 from raggrid.display_names import told_precision, told_prompt
 from raggrid.errors import InputError, ModelError
 from raggrid.evaluation.custom_metrics import check_custom_metrics
-from raggrid.evaluation.prompt_fit import PromptFit, prompt_fit
+from raggrid.evaluation.prompt_fit import SAMPLE, PromptFit, prompt_fit
 from raggrid.graph import study_graph
 from raggrid.model_size import ModelSize
 from raggrid.planning.cost_model import Setting, unit_costs
@@ -58,7 +59,8 @@ def plan(
         price: dollars per device-hour. Default: ``resources.dollars_per_device_hour``.
         pilot: measure a few real steps of each phase on this machine.
         seconds_per_step: step times to use, by phase or by search.
-        weight_bits: bits of a frozen generator weight on the device, 4 for QLoRA. Default: as ``models.dtype``.
+        weight_bits: bits of a frozen generator weight on the device, 4 for QLoRA. Default: as ``models.dtype`` and
+            ``models.quantization`` say.
         say: called with a sentence on how the data was read, and when a pilot has something to wait for.
 
     Returns:
@@ -108,7 +110,7 @@ def _pricing(
     space = space.model_copy(update={"models": models})
     if device.name == "cpu" and models.dtype == "bfloat16":
         device = replace(device, flops=BFLOAT16_SPEEDUP * device.flops)
-    bits = machines.weight_bits or (16 if space.models.dtype == "bfloat16" else 32)
+    bits = machines.weight_bits or (4 if models.quantization == "nf4" else 16 if models.dtype == "bfloat16" else 32)
     setting = Setting(space, embedder, generator, work, device, bits)
     units = _measured(space) if machines.pilot else unit_costs(setting)
     pricing = price(
@@ -189,10 +191,10 @@ def _workload(space: SearchSpace, say: Callable[[str], None]) -> tuple[Workload,
     train = data.splits["train"]
     work = workload_of(
         space,
-        [passage_text(passage) for passage in data.passages],
+        [passage_text(passage) for passage in sampled(data.passages, SAMPLE)],
         [question.question for question in train],
         [question.answers[0] for question in train],
         {split: len(rows) for split, rows in data.splits.items()},
         fit,
     )
-    return work, fit
+    return replace(work, num_passages=len(data.passages)), fit

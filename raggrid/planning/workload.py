@@ -43,7 +43,7 @@ def workload_of(
 
     Args:
         space: sets the passage length and the prompt.
-        passages: the text of every passage.
+        passages: the text of every passage, or of a sample: they set a mean length, and the number of passages.
         questions: the training questions.
         answers: the answer that each of them is trained on.
         split_sizes: number of questions by split; a missing split has none.

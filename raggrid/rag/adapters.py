@@ -44,7 +44,7 @@ def _adapted(model: Any, training: Training, seed: int, targets: str | list[str]
 def load_tuned(folder: Path, models: Models, device: torch.device, *, chat: Chat = "auto") -> Generator:
     """A generator that `Generator.save` wrote.
 
-    An adapter is merged into a float32 base, which halves answering time. Into bfloat16 weights it is not: they
+    An adapter is merged into a float32 base, which halves answering time. Into weights of 16 or 4 bits it is not: they
     would lose most of a small update, and the model that answers would not be the one that was trained.
     """
     if not (folder / ADAPTER).is_file():
@@ -52,7 +52,7 @@ def load_tuned(folder: Path, models: Models, device: torch.device, *, chat: Chat
     from peft import PeftModel
 
     generator = Generator.load(models.generator, models, device, chat=chat)
-    exact = generator.model.dtype == torch.float32
+    exact = generator.model.dtype == torch.float32 and not generator.is_quantized
     model = PeftModel.from_pretrained(generator.model, str(folder))
     generator.model = (model.merge_and_unload() if exact else model).eval()
     return generator

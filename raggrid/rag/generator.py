@@ -20,6 +20,7 @@ from raggrid.errors import ModelError
 from raggrid.rag.chat import Chat, Example, Ids, PromptTokens
 from raggrid.rag.loading import loadable
 from raggrid.rag.precision import resolved
+from raggrid.rag.quantization import keep_layout, quantized
 from raggrid.space.settings import Models
 
 warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
@@ -80,15 +81,24 @@ class Generator:
         library = AutoModelForCausalLM
         if AutoConfig.from_pretrained(folder).is_encoder_decoder:
             library = AutoModelForSeq2SeqLM
-        model = library.from_pretrained(folder, dtype=dtype, attn_implementation=models.attention)
+        model = library.from_pretrained(
+            folder, dtype=dtype, attn_implementation=models.attention, **quantized(models, dtype, device)
+        )
         tokens = _tokens(model, AutoTokenizer.from_pretrained(folder), chat)
-        return cls(model.to(device), tokens, autocast=torch.bfloat16 if low and float32_weights else None)
+        keep_layout(model)
+        model = model if models.quantization != "none" else model.to(device)
+        return cls(model, tokens, autocast=torch.bfloat16 if low and float32_weights else None)
 
     @property
     def device(self) -> torch.device:
         """Where the weights lie."""
         device: torch.device = next(self.model.parameters()).device
         return device
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether frozen weights are kept in 4 bits."""
+        return bool(getattr(self.model, "is_quantized", False))
 
     @property
     def is_encoder_decoder(self) -> bool:
@@ -125,6 +135,18 @@ class Generator:
         start = len(self.tokens.decoder_prefix) if prefix else ids.shape[1]
         texts = self.tokens.answer_texts(output[:, start:].tolist())
         return [text.strip().partition("\n")[0].strip() for text in texts]
+
+    def checkpoint_activations(self) -> None:
+        """Compute each layer's activations again in the backward pass instead of keeping them. Not for `generate`.
+
+        A layer does so while it counts as training; its dropout stays off, since that is a module of its own.
+        """
+        from transformers.modeling_layers import GradientCheckpointingLayer
+
+        self.model.gradient_checkpointing_enable({"use_reentrant": False})
+        for layer in self.model.modules():
+            if isinstance(layer, GradientCheckpointingLayer):
+                layer.training = True
 
     def save(self, folder: Path) -> None:
         """Weights as safetensors (an adapter alone where there is one) and the tokenizer."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
+from raggrid.analysis.results import Results
 from raggrid.records import CurveRecord, Status, TrialRecord
 from raggrid.report.contents import Study, attributed_to, distinct, rates, rates_text
 from raggrid.report.difference_chart import ROW, difference_chart
@@ -68,7 +69,19 @@ def headroom_figures(study: Study) -> Iterator[Figure]:
             yield figure(name, title, chart, height=chart.height)
 
 
-def curve_figures(study: Study) -> Iterator[Figure]:
+class HasCurves(Protocol):
+    """What `curve_figures` needs of a study, which need not have answered anything."""
+
+    @property
+    def results(self) -> Results:
+        """Its space, its graph and its trials."""
+
+    @property
+    def curves(self) -> Sequence[CurveRecord]:
+        """What its trials measured."""
+
+
+def curve_figures(study: HasCurves) -> Iterator[Figure]:
     """One chart per search: the objective by step, one line per trial with a mark at its end, the rungs dashed."""
     for search in study.results.graph.searches.values():
         trials = {row.trial_id: row for row in study.results.trials_by_search[search.name]}
@@ -78,7 +91,7 @@ def curve_figures(study: Study) -> Iterator[Figure]:
 
 
 def _curve_figure(
-    study: Study, search: PhaseSearch, trials: dict[str, TrialRecord], points: Sequence[CurveRecord]
+    study: HasCurves, search: PhaseSearch, trials: dict[str, TrialRecord], points: Sequence[CurveRecord]
 ) -> Figure:
     import altair as alt
 
@@ -90,7 +103,7 @@ def _curve_figure(
             "step": row.step,
             "objective": row.objective,
             "status": trials[row.trial_id].status,
-            "end": row.step == last[row.trial_id],
+            "end": row.step == last[row.trial_id] and trials[row.trial_id].status in ENDS,
         }
         for row in points
     ]
@@ -214,7 +227,7 @@ def common_step(points: Sequence[CurveRecord]) -> int:
     return max(counts, key=lambda step: (counts[step], step))
 
 
-def _rungs(study: Study, search: PhaseSearch) -> tuple[int, ...]:
+def _rungs(study: HasCurves, search: PhaseSearch) -> tuple[int, ...]:
     stopping = study.results.space.early_stopping
     if not stopping.enabled or len(study.results.trials_by_search[search.name]) < 2:
         return ()

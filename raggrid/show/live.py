@@ -12,12 +12,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from raggrid.display_names import display_name
 from raggrid.records import Report, Status
-from raggrid.space.rates import rate_text
 from raggrid.study import events
 from raggrid.study.events import Event, Progress
-from raggrid.study.tasks import AnswerTask, PhaseTask, Task
+from raggrid.study.outlook import seconds_left, share_done
+from raggrid.study.tasks import Task
+from raggrid.watching.cells import HEAD, cells, duration
 
 STYLES: Mapping[Status, str] = {
     Status.RUNNING: "cyan", Status.COMPLETED: "green", Status.STOPPED: "yellow", Status.DIVERGED: "red",
@@ -39,15 +39,6 @@ class Line:
     def elapsed(self) -> float:
         """Seconds since the start, or in all once it has ended."""
         return time.monotonic() - self.started if self.seconds is None else self.seconds
-
-
-def duration(seconds: float) -> str:
-    """``45 s``, ``3:07``, ``2:05:09``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    hours, rest = divmod(whole, 3600)
-    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
 
 
 @dataclass
@@ -76,12 +67,12 @@ class Board:
 
     def share_done(self) -> float:
         """The share of the study's tasks that is done, running trials counted by their steps; in [0, 1]."""
-        progress = self.progress
-        done = float(progress.trials + progress.answers)
-        for line in list(self.lines.values()):
-            if line.seconds is None and isinstance(line.task, PhaseTask):
-                done += line.report.step / line.task.run.max_steps
-        return min(1.0, done / max(1, progress.planned_trials + progress.planned_answers))
+        lines = list(self.lines.values())
+        return share_done(self.progress, [(line.task, line.report.step) for line in lines if line.seconds is None])
+
+    def seconds_left(self) -> float | None:
+        """Seconds to the end if the rest goes as fast; None while too little is done to tell."""
+        return seconds_left(self.share_done(), self.elapsed())
 
 
 class LiveScreen:
@@ -101,51 +92,41 @@ class LiveScreen:
             self.live.stop()
 
     def _draw(self) -> Group:
-        lines = list(self.board.lines.values())
         room = max(6, self.console.size.height - 8)
-        hidden = max(0, len(lines) - room)
-        return Group(self._table(lines[hidden:], hidden), self._progress())
-
-    def _table(self, lines: list[Line], hidden: int) -> Table:
-        title = f"raggrid search: {self.name}" + (f"  ({hidden} earlier lines above)" if hidden else "")
-        table = Table(
-            title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold"
-        )
-        table.add_column("phase", no_wrap=True)
-        for name in ("lr emb", "lr gen", "step", "objective", "time"):
-            table.add_column(name, justify="right", no_wrap=True)
-        table.add_column("state", no_wrap=True)
-        for line in lines:
-            status = line.report.status
-            table.add_row(*_cells(line), Text(status, style=STYLES.get(status, "")))
-        return table
-
-    def _progress(self) -> Table:
-        share, done, elapsed = self.board.share_done(), self.board.progress, self.board.elapsed()
-        left = f"about {duration(elapsed * (1 - share) / share)} left" if 0.05 < share < 1 else ""
-        row = Table.grid(padding=(0, 2))
-        row.add_row(
-            ProgressBar(total=1.0, completed=share, width=24),
-            f"{share:.0%}",
-            f"{done.trials}/{done.planned_trials} trials, {done.answers} answered",
-            f"{duration(elapsed)} gone",
-            left,
-        )
-        return row
+        return drawn(self.board, f"raggrid search: {self.name}", room)
 
 
-def _cells(line: Line) -> list[str]:
-    task, report = line.task, line.report
-    time_cell = duration(line.elapsed())
-    if isinstance(task, PhaseTask):
-        steps = f"{report.step}/{task.run.max_steps}"
-        shown = "" if report.objective is None else f"{report.objective:.4f}"
-        return [task.search, rate_text(task.run.embedder_lr), rate_text(task.run.generator_lr), steps, shown, time_cell]
-    if isinstance(task, AnswerTask):
-        f1 = report.scores.get("f1")
-        score = "" if f1 is None else f"F1 {100 * f1:.1f}"
-        return [f"{task.split}: {display_name(task.strategy, task.loss)}", "", "", "", score, time_cell]
-    return ["index: embed the corpus", "", "", "", "", time_cell]
+def drawn(board: Board, title: str, room: int) -> Group:
+    """The last ``room`` tasks as a table with a line for each, and below it how far the study has come."""
+    lines = list(board.lines.values())
+    hidden = max(0, len(lines) - room)
+    return Group(_table(lines[hidden:], title, hidden), _progress(board))
+
+
+def _table(lines: list[Line], title: str, hidden: int) -> Table:
+    title += f"  ({hidden} earlier lines above)" if hidden else ""
+    table = Table(
+        title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold"
+    )
+    for name in HEAD:
+        table.add_column(name, justify="left" if name in (HEAD[0], HEAD[-1]) else "right", no_wrap=True)
+    for line in lines:
+        status = line.report.status
+        table.add_row(*cells(line.task, line.report, line.elapsed()), Text(status, style=STYLES.get(status, "")))
+    return table
+
+
+def _progress(board: Board) -> Table:
+    share, done, left = board.share_done(), board.progress, board.seconds_left()
+    row = Table.grid(padding=(0, 2))
+    row.add_row(
+        ProgressBar(total=1.0, completed=share, width=24),
+        f"{share:.0%}",
+        f"{done.trials}/{done.planned_trials} trials, {done.answers} answered",
+        f"{duration(board.elapsed())} gone",
+        f"about {duration(left)} left" if left else "",
+    )
+    return row
 
 
 class PlainScreen:
@@ -163,11 +144,18 @@ class PlainScreen:
             self._say(event.task, "")
 
     def _say(self, task: Task, status: str) -> None:
-        cells = [cell for cell in _cells(self.board.lines[task.key]) if cell and cell != "-"]
-        gone, share = duration(self.board.elapsed()), self.board.share_done()
-        self.console.print(
-            f"[{gone:>7} {share:4.0%}] {'  '.join(cells)}  {status}", markup=False, highlight=False, soft_wrap=True
-        )
+        say(self.console, said(self.board, self.board.lines[task.key], status))
+
+
+def said(board: Board, line: Line, status: str) -> str:
+    """A task as a line of a log."""
+    shown = [cell for cell in cells(line.task, line.report, line.elapsed()) if cell and cell != "-"]
+    return f"[{duration(board.elapsed()):>7} {board.share_done():4.0%}] {'  '.join(shown)}  {status}"
+
+
+def say(console: Console, text: str) -> None:
+    """A line of a log, as it is."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def screen_of(console: Console, *, plain: bool) -> events.Observer:

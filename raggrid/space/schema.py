@@ -37,6 +37,7 @@ ADDED: Mapping[str, object] = {
     "models.question_prompt": None,
     "models.passage_prompt": None,
     "models.truncate_dim": None,
+    "models.quantization": "none",
     "prompt.chat": "off",
     "prompt.window": "start",
     "training.embedder": "full",
@@ -45,6 +46,8 @@ ADDED: Mapping[str, object] = {
     "training.labels.epochs": None,
     "training.rag.epochs": None,
     "training.checkpoint_minutes": 0.0,
+    "training.rag.micro_batch_size": None,
+    "training.activation_checkpointing": False,
 }
 CHANGED: Mapping[int, Mapping[str, object]] = {
     2: {
@@ -62,7 +65,10 @@ SECTIONS = ("models", "retrieval", "prompt", "training")
 """What the numbers of a trial follow from; the rest says which trials there are, or where they run."""
 CONTENT = ("models.embedder", "models.generator", "models.embedder_sha256", "models.generator_sha256")
 """References to models and checks of them: it is their content that counts."""
-WITHOUT_EFFECT = ("training.labels.epochs", "training.rag.epochs", "training.checkpoint_minutes")
+WITHOUT_EFFECT = (
+    "training.labels.epochs", "training.rag.epochs", "training.checkpoint_minutes", "training.rag.micro_batch_size",
+    "training.activation_checkpointing",
+)  # fmt: skip
 """Settings of `SECTIONS` that no number follows from: of a length in epochs, it is the steps that count."""
 DRAWN = ("learning_rates.embedder.", "learning_rates.generator.")
 """Sections that a space has only where its learning rates are drawn instead of listed."""

@@ -161,6 +161,11 @@ def _contradictions(space: SearchSpace) -> Iterator[Contradiction]:
             f"data.chunk_overlap: got {space.data.chunk_overlap}; expected less than half of data.chunk_tokens, "
             f"{chunk}. Lower it.",
         )
+    if space.models.quantization != "none" and space.training.generator == "full":
+        yield Contradiction(
+            ("models.quantization", "training.generator"),
+            "training.generator: got full; weights in 4 bits (models.quantization) cannot train. Use lora.",
+        )
     if space.budget.dollars and not space.resources.dollars_per_device_hour:
         yield Contradiction(
             ("budget.dollars", "resources.dollars_per_device_hour"),

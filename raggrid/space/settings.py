@@ -43,6 +43,9 @@ class Models(Section):
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the generator's arithmetic, and of its weights unless all of them train. ``auto``: bfloat16 on GPUs that
     have it and on CPUs with AVX-512 BF16 or AMX, else float32. What trains is always kept in float32."""
+    quantization: Literal["none", "nf4"] = "none"
+    """Of a generator's weights that do not train. ``nf4``: 4 bits with double quantization, QLoRA (Dettmers et al.
+    2023, arXiv:2305.14314); products are in ``dtype``. Needs ``training.generator: lora`` and ``raggrid[qlora]``."""
     attention: Literal["auto", "eager", "sdpa"] = "auto"
     """Attention of the generator. ``auto``: sdpa on GPUs; eager on CPUs, up to 1.2 times faster in bfloat16."""
 
@@ -170,7 +173,10 @@ class Rag(Section):
     epochs: Positive | None = None
     """Length in place of ``steps``: this many passes over the training questions. The paper trains for 1."""
     batch_size: Count = 4
-    """Questions per step, each with ``retrieval.top_k`` prompts. Lower it if memory runs out."""
+    """Questions per step, each with ``retrieval.top_k`` prompts."""
+    micro_batch_size: Count | None = None
+    """Questions that a worker passes through the generator at once. Their gradients add up to those of the whole batch;
+    lower it if memory runs out. Default: on a GPU its share of the batch, on a CPU as many as keep memory small."""
 
 
 class Training(Section):
@@ -189,6 +195,9 @@ class Training(Section):
     lora_targets: Literal["all-linear"] | tuple[str, ...] = "all-linear"
     """Which layers of the generator get an adapter: every linear layer but the output (QLoRA's choice), or names such
     as q_proj."""
+    activation_checkpointing: bool = False
+    """Compute a generator's activations again in the backward pass instead of keeping them: less memory, about a third
+    more time (Chen et al. 2016, arXiv:1604.06174)."""
     warmup_fraction: Annotated[Number, Field(ge=0.0, lt=1.0)] = 0.0
     """Share of the steps over which the learning rate rises, before it falls to zero; both linearly."""
     weight_decay: Annotated[Number, Field(ge=0.0)] = 0.0

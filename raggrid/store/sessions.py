@@ -1,7 +1,7 @@
 """The sessions of a run directory: since when one runs, and whether the last one was killed.
 
-A study's driver says again and again that it is alive. After a kill, that is how a later session knows when the devices
-were let go of, and charges what nobody was charged for.
+A study's driver says again and again that it is alive, and what runs. After a kill, that is how a later session knows
+when the devices were let go of, and charges what nobody was charged for; meanwhile it is what a watcher sees.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from raggrid.store.fence import Fenced
 from raggrid.store.files import Files, Location, files_at, read_bytes
@@ -25,16 +26,23 @@ from raggrid.store.lease import renewal_seconds
 from raggrid.store.local import LocalFiles
 
 FILE, SCRATCH = ".session.json", "ray"
+Running = Callable[[], Sequence[Mapping[str, Any]]]
 
 
 @dataclass(frozen=True)
 class Session:
-    """One driver's time on a run directory; seconds since the epoch. ``alive`` is its last sign of life."""
+    """One driver's time on a run directory; seconds since the epoch. ``alive`` is its last sign of life.
+
+    ``running``: the tasks that ran then, as plain data that the store does not read. ``slots``: how many may run at
+    once; 0 where the session is older than this field.
+    """
 
     began: float
     alive: float
     devices: int
     workers: int
+    running: tuple[Mapping[str, Any], ...] = ()
+    slots: int = 0
 
 
 def _on_this_machine(files: Files) -> Path:
@@ -60,13 +68,16 @@ def scratch(run: Location) -> Iterator[Path]:
 
 
 @contextmanager
-def session(run: Location, devices: int, workers: int) -> Iterator[Session]:
-    """A session with its sign of life. Its file stays after an error or an interrupt, for `killed_session`."""
+def session(run: Location, devices: int, workers: int, slots: int = 0, running: Running = tuple) -> Iterator[Session]:
+    """A session with its sign of life. Its file stays after an error or an interrupt, for `open_session`.
+
+    ``running`` is called from another thread, at every sign of life, for the tasks that run then.
+    """
     files = files_at(run)
-    opened = Session(time.time(), time.time(), devices, max(1, workers))
+    opened = Session(time.time(), time.time(), devices, max(1, workers), slots=slots)
     _write(files, opened)
     over = threading.Event()
-    beat = threading.Thread(target=_beat, args=(files, opened, over), daemon=True)
+    beat = threading.Thread(target=_beat, args=(files, opened, running, over), daemon=True)
     beat.start()
     try:
         yield opened
@@ -76,20 +87,24 @@ def session(run: Location, devices: int, workers: int) -> Iterator[Session]:
     forget_session(files)
 
 
-def _beat(files: Files, opened: Session, over: threading.Event) -> None:
+def _beat(files: Files, opened: Session, running: Running, over: threading.Event) -> None:
     while not over.wait(renewal_seconds(files)):
         with contextlib.suppress(OSError):  # a full disk is met, and said, where records are written
-            _write(files, replace(opened, alive=time.time()))
+            _write(files, replace(opened, alive=time.time(), running=tuple(running())))
 
 
 def _write(files: Files, now: Session) -> None:
     files.write(FILE, json.dumps(asdict(now)).encode())
 
 
-def killed_session(run: Location) -> Session | None:
-    """The session that ended without closing its books; None after a clean end, or where its file is damaged."""
+def open_session(run: Location) -> Session | None:
+    """The session whose books are not closed: it runs, or it was killed. None after a clean end, or where its file is
+    damaged."""
+    known = {field.name for field in fields(Session)}
     with contextlib.suppress(FileNotFoundError, ValueError, TypeError):
-        return Session(**json.loads(read_bytes(files_at(run), FILE)))
+        plain = json.loads(read_bytes(files_at(run), FILE))
+        own = {name: value for name, value in plain.items() if name in known}
+        return Session(**{**own, "running": tuple(own.get("running", ()))})
     return None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -15,7 +15,7 @@ from raggrid.study.ledger import Account
 from raggrid.study.retention import apply_retention
 from raggrid.study.rows import curve_row, pipeline_row, trial_row
 from raggrid.study.state import StudyState
-from raggrid.study.tasks import AnswerTask, IndexTask, PhaseTask, Task
+from raggrid.study.tasks import AnswerTask, IndexTask, PhaseTask, Task, to_running
 
 CRASHED = "The worker process died (killed, or out of memory). See Ray's logs; lower the batch or the passages."
 UNENDED = (Status.INTERRUPTED, Status.BLOCKED, Status.PAUSED)  # not an end: a later start continues
@@ -70,6 +70,10 @@ class Controller:
         self.started_at[task.key] = self.now()
         self._tell(partial(events.TaskStarted, task=task))
         return task
+
+    def told(self) -> list[Mapping[str, object]]:
+        """What runs, as plain data for `running_from`; may be called from another thread."""
+        return [to_running(task, self.started_at.get(key, 0.0)) for key, task in list(self.state.running.items())]
 
     def is_done(self) -> bool:
         """Nothing runs, and nothing is left that can start."""

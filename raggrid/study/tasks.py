@@ -94,11 +94,26 @@ def to_config(dispatch: Dispatch) -> dict[str, Any]:
 
 def from_config(config: Mapping[str, Any]) -> Dispatch:
     """The dispatch back from `to_config`'s data, whatever Ray has added to it."""
-    task = dict(config["task"])
-    if task["kind"] == "phase":
-        task["run"] = PhaseRun(**task["run"])
     own = {name: config[name] for name in Dispatch.__dataclass_fields__}
-    return Dispatch(**{**own, "task": KINDS[task["kind"]](**task)})
+    return Dispatch(**{**own, "task": _task(config["task"])})
+
+
+def _task(plain: Mapping[str, Any]) -> Task:
+    run = {"run": PhaseRun(**plain["run"])} if plain["kind"] == "phase" else {}
+    return KINDS[plain["kind"]](**{**plain, **run})
+
+
+def to_running(task: Task, since: float) -> dict[str, Any]:
+    """A running task and its start, in seconds since the epoch, as JSON-able data."""
+    return {"task": asdict(task), "since": since}
+
+
+def running_from(plain: Mapping[str, Any]) -> tuple[Task, float] | None:
+    """The task and its start back from `to_running`'s data; None where another release wrote it in another form."""
+    try:
+        return _task(plain["task"]), float(plain["since"])
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def to_metrics(report: Report) -> dict[str, Any]:

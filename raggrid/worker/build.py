@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from raggrid.data.checked import data_of
-from raggrid.data.folder import Dataset
+from raggrid.data.corpus import places_of
+from raggrid.data.folder import Dataset, labels_of
 from raggrid.finetune.known_scores import KnownScores
 from raggrid.finetune.train_task import TrainTask
 from raggrid.finetune.workers import Worker
@@ -81,7 +82,7 @@ def train_task(run: Files, task: PhaseTask, worker: Worker) -> TrainTask:
         train=[question for question in train if question.context_ids] if phase.needs_labels else train,
         validation=data.splits["validation"],
         pipeline=pipeline_of(space, data, retriever, generator),
-        positions={passage.id: place for place, passage in enumerate(data.passages)},
+        positions=places_of(data.passages, labels_of(data)),
         files=run,
         trial_id=task.trial_id,
         pause_at=task.pause_at,
@@ -138,6 +139,8 @@ def _fresh_generator(space: SearchSpace, worker: Worker, seed: int) -> Generator
     )
     if not full:
         add_lora(generator, space.training, seed)
+    if space.training.activation_checkpointing:
+        generator.checkpoint_activations()
     return generator
 
 

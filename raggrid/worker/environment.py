@@ -18,6 +18,7 @@ from raggrid.evaluation.metrics import constant_answer
 from raggrid.evaluation.prompt_fit import PromptFit
 from raggrid.identity import Contents, study_key
 from raggrid.rag.precision import dtype_of, resolved
+from raggrid.rag.quantization import check_quantization
 from raggrid.rag.references import cached_snapshot, locate, model_files
 from raggrid.space.search_space import SearchSpace
 
@@ -33,6 +34,7 @@ def environment(
     ``device_types``: the kinds of GPU that the study may run on, or cpu. ``precision`` is decided here, once for all
     trials. ``fit``: of the study's prompts.
     """
+    check_quantization(space.models)
     models, contents = resolved(space.models, device_types), contents_of(space, data)
     custom = custom_metrics(space.custom_metrics)
     return {

@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
-from raggrid.analysis.cost_spread import relative_spread
+from raggrid.analysis.costs.cost_spread import relative_spread
 from raggrid.analysis.frontier import Frontier, frontier
 from raggrid.analysis.hypervolume import Hypervolume, hypervolume
 from raggrid.analysis.recommend import recommend

@@ -1,37 +1,15 @@
-"""cluster.yaml against Ray's own schema, and what raggrid says about a cluster that is too small."""
+"""What raggrid says about a cluster that is too small, tokens and addresses."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-import yaml
 
-from raggrid.backend.ray.cluster import _allocation, _has_token, _knock
+from raggrid.backend.ray.addresses import has_token
+from raggrid.backend.ray.cluster import _allocation, _knock
 from raggrid.errors import StudyError
 from raggrid.space.settings import Resources
-
-CLUSTER = Path(__file__).parents[2] / "cluster.yaml"
-
-
-def test_cluster_yaml_is_valid_for_ray() -> None:
-    from ray.autoscaler._private.util import prepare_config, validate_config
-
-    config = yaml.safe_load(CLUSTER.read_text())
-    validate_config(prepare_config(config))
-    with pytest.raises(Exception, match="Additional properties"):
-        validate_config({**config, "no_such_key": 1})
-
-
-def test_cluster_yaml_has_a_head_gpu_workers_shared_storage_and_installs_raggrid() -> None:
-    config = yaml.safe_load(CLUSTER.read_text())
-    types = config["available_node_types"]
-    assert types[config["head_node_type"]]["resources"] == {"CPU": 0}
-    workers = next(node for name, node in types.items() if name != config["head_node_type"])
-    assert workers["resources"]["GPU"] >= 1
-    assert workers["min_workers"] < workers["max_workers"]
-    assert any("/shared" in line for line in config["initialization_commands"])
-    assert any("pip install" in line and "raggrid" in line for line in config["setup_commands"])
 
 
 def test_slots_are_what_the_cluster_holds() -> None:
@@ -61,14 +39,14 @@ def test_a_token_is_found_where_ray_keeps_it(tmp_path: Path, monkeypatch: pytest
     for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert not _has_token()
+    assert not has_token()
     (tmp_path / ".ray").mkdir()
     (tmp_path / ".ray" / "auth_token").write_text("secret")
-    assert _has_token()
+    assert has_token()
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "elsewhere"))
-    assert not _has_token()
+    assert not has_token()
     monkeypatch.setenv("RAY_AUTH_TOKEN", "secret")
-    assert _has_token()
+    assert has_token()
 
 
 def test_only_addresses_with_a_port_are_knocked_at() -> None:

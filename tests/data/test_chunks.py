@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from raggrid.data.checked import data_of
-from raggrid.data.chunks import Chunker, windows
+from raggrid.data.chunks import PARTS_AT_ONCE, Chunker, Placed, part_id, windows
+from raggrid.data.corpus import corpus_of
 from raggrid.data.formats.problems import Place
 from raggrid.errors import SpaceError
 from raggrid.rag.text_tokens import Spans
@@ -57,11 +58,13 @@ def test_labels_go_to_the_part_with_the_answer_or_to_all() -> None:
     assert [name for name in parts if "#" not in name] == ["brief"]
     holding = tuple(name for name, part in parts.items() if "painter" in part)
     assert 1 <= len(holding) <= 2
-    assert chunker.carried(["long", "brief"], ["Painter"], parts.get) == (*holding, "brief")
-    assert chunker.unplaced == 0
-    everywhere = chunker.carried(["long"], ["yes"], parts.get)
-    assert everywhere == tuple(name for name in parts if name != "brief")
-    assert chunker.unplaced == 1
+    corpus = corpus_of([], lambda: [(name, "Ann", part) for name, part in parts.items()], lambda _: True)
+    named = Placed(corpus, {"long", "brief", "lost"}, in_parts=True)
+    assert ("long" in named, "brief" in named, "lost" in named) == (True, True, False)
+    assert named.carried(["long", "brief"], ["Painter"]) == [*holding, "brief"]
+    assert (named.num_split, named.unplaced) == (1, 0)
+    assert named.carried(["long"], ["yes"]) == [name for name in parts if name != "brief"]
+    assert named.unplaced == 1
 
 
 def test_a_space_splits_by_the_tokens_of_its_embedder(tmp_path: Path) -> None:
@@ -78,10 +81,18 @@ def test_a_space_splits_by_the_tokens_of_its_embedder(tmp_path: Path) -> None:
     assert gold
     assert [p.id for p in data.passages if " fact 33 " in f" {p.text} "] == list(gold)
     (said,) = data.about
-    assert f"Passages: 1 with more than 48 tokens of the embedder became {len(data.passages)} parts; 0 labels" in said
+    assert said.startswith(f"Passages are split into parts: {len(data.passages)} with those that stay whole.")
+    assert "Of the labelled ones 1 are split; 0 labels went to all parts" in said
     whole = data_of(made_space(data={"folder": str(tmp_path)}))
     assert whole.about == ()
     assert whole.content_hash != data.content_hash
+
+
+def test_all_parts_of_a_passage_are_found_however_many() -> None:
+    count = 2 * PARTS_AT_ONCE + 1
+    rows = [(part_id("p", number), "", "x") for number in range(1, count + 1)]
+    named = Placed(corpus_of([], lambda: rows, lambda _: True), {"p"}, in_parts=True)
+    assert named.carried(["p"], ["yes"]) == [name for name, *_ in rows]
 
 
 def test_an_overlap_of_half_is_refused() -> None:

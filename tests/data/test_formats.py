@@ -170,7 +170,7 @@ def test_beir_without_answers_is_refused_unless_a_column_gives_them(tmp_path: Pa
                                        for r in rows])  # fmt: skip
     with pytest.raises(DataError) as caught:
         read_folder(tmp_path)
-    assert "queries.jsonl:1 (the first of 4 such rows): got a query without answers, which BEIR" in str(caught.value)
+    assert "queries.jsonl:1 (the first of 2 such rows): got a query without answers, which BEIR" in str(caught.value)
     assert "--set data.columns.answers=metadata.answers" in str(caught.value)
     space = made_space(data={"folder": str(tmp_path), "columns": {"answers": "meta.short"}})
     assert told(data_of(space)) == ASKED

@@ -10,7 +10,7 @@ from rich.console import Console
 from raggrid.graph import study_graph
 from raggrid.identity import PhaseRun
 from raggrid.records import Report, Status, TrialRecord
-from raggrid.show.live import PlainScreen, duration, screen_of
+from raggrid.show.live import PlainScreen, screen_of
 from raggrid.space.rates import rate_text
 from raggrid.store.run_directory import RunDirectory
 from raggrid.store.tables import create_run, read
@@ -18,6 +18,7 @@ from raggrid.study.controller import Controller
 from raggrid.study.events import Progress, TaskEnded, TaskReported, TaskStarted
 from raggrid.study.state import StudyState
 from raggrid.study.tasks import PhaseTask
+from raggrid.watching.cells import duration
 from tests.controllers import carry_out, outcome
 from tests.records import made_space
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from raggrid.analysis.cost_choice import CostBasis, cost_basis, device_limit
+from raggrid.analysis.costs.cost_choice import CostBasis, cost_basis, device_limit
 from raggrid.analysis.judging.deployment import Trained, deployed
 from raggrid.analysis.judging.judgement import Asking, Judgement, judge
 from raggrid.analysis.judging.next_steps import NO_PRICES, Prices, prices_of, settled_by

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from raggrid.analysis.cost_choice import CostBasis, cost_of
+from raggrid.analysis.costs.cost_choice import CostBasis, cost_of
 from raggrid.analysis.inference.common_data import CommonScores, LineScores, common_scores
 from raggrid.analysis.inference.decision import Decision, Grade, decide, grade
 from raggrid.analysis.inference.evidence import Evidence, gather

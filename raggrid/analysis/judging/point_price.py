@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from raggrid.analysis.cost_choice import CostBasis
+from raggrid.analysis.costs.cost_choice import CostBasis
 from raggrid.analysis.inference.evidence import interval
 from raggrid.analysis.inference.information import Offer, net_benefits, value_of
 from raggrid.analysis.judging.judgement import Judgement

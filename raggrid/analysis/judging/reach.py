@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from raggrid.analysis.cost_choice import CostBasis, cost_of
+from raggrid.analysis.costs.cost_choice import CostBasis, cost_of
 from raggrid.analysis.results import StrategyResult
 from raggrid.analysis.rule import InHand, needs_labels
 from raggrid.strategies import STRATEGIES

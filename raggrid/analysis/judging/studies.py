@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from raggrid.analysis.device_prices import Price, priced
-from raggrid.analysis.in_hand import without_in_hand
+from raggrid.analysis.costs.device_prices import Price, priced
+from raggrid.analysis.costs.in_hand import without_in_hand
 from raggrid.analysis.judging.fair_scores import fair
 from raggrid.analysis.judging.pooling import pooled, renamed
 from raggrid.analysis.judging.question_links import Asked, asked_of

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from raggrid.analysis.cost_choice import cost_of
+from raggrid.analysis.costs.cost_choice import cost_of
 from raggrid.analysis.inference.evidence import interval
 from raggrid.analysis.inference.simultaneous import Standing
 from raggrid.analysis.judging.findings import Findings

@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from raggrid.backend.ray.addresses import check_joinable, has_token
 from raggrid.errors import StudyError
 from raggrid.evaluation.custom_metrics import FOLDERS
 from raggrid.space.settings import Resources
@@ -24,13 +24,13 @@ QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
-    "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     # Tune would copy its own state into the run directory again and again; the records are the truth.
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
 }
+# On one machine nothing is preempted, and each is a process more per worker group.
+ALONE = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0", "RAY_TRAIN_METRICS_ENABLED": "0"}
 # One report is consumed per interval: at Ray's default of 2 s a short trial would mostly wait.
 TRAIN_SETTINGS = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1"}
 ACCELERATOR = "accelerator_type:"  # prefix under which Ray lists the kinds of GPU of its nodes
@@ -74,29 +74,45 @@ def connected(
         metric_folders: where workers look for the modules of the user's own metrics, where they are not installed.
 
     Raises:
+        InputError: an address that no search can join a cluster by.
         StudyError: no cluster answers at the address, or not a single trial fits on it.
     """
+    with session(address, metric_folders, dashboard=wanted.workers > 0), _grown(wanted, say):
+        import ray
+
+        yield _allocation(ray.cluster_resources(), wanted)
+
+
+@contextmanager
+def session(address: str | None, metric_folders: Sequence[str] = (), *, dashboard: bool = False) -> Iterator[None]:
+    """A quiet Ray session, on the cluster at ``address`` or on one of this machine, ended afterwards.
+
+    Raises:
+        InputError: an address that no search can join a cluster by.
+        StudyError: no cluster answers there.
+    """
+    check_joinable(address)
     folders = {FOLDERS: os.pathsep.join(metric_folders)}
-    settings = {**QUIET, **TRAIN_SETTINGS, **WORKER_SETTINGS, **folders}
+    settings = {**QUIET, **TRAIN_SETTINGS, **WORKER_SETTINGS, **folders, **(ALONE if address is None else {})}
     for name, value in settings.items():
         os.environ.setdefault(name, value)
     os.environ |= folders  # those of an earlier study in this process do not count
-    if address is not None and _has_token() and os.environ.get("RAY_AUTH_MODE") != "disabled":
+    if address is not None and has_token() and os.environ.get("RAY_AUTH_MODE") != "disabled":
         # Asked for "token" too, which Ray sets by itself. Not for the workers: they take the mode of their node.
         os.environ["RAY_AUTH_MODE"] = "disabled" if _lets_in_without_token(address) else "token"
     import ray
 
-    _start(ray, address, wanted, settings)
+    _start(ray, address, dashboard, settings)
     try:
-        with _grown(ray, wanted, say):
-            yield _allocation(ray.cluster_resources(), wanted)
+        yield
     finally:
         ray.shutdown()
 
 
 @contextmanager
-def _grown(ray: Any, wanted: Resources, say: Callable[[str], None]) -> Iterator[None]:
+def _grown(wanted: Resources, say: Callable[[str], None]) -> Iterator[None]:
     """Ask the cluster's autoscaler for what is missing, wait for it, and withdraw the request at the end."""
+    import ray
     from ray.autoscaler.sdk import request_resources
 
     asked: list[dict[str, float]] = []
@@ -116,11 +132,11 @@ def _grown(ray: Any, wanted: Resources, say: Callable[[str], None]) -> Iterator[
             request_resources(bundles=[])
 
 
-def _start(ray: Any, address: str | None, wanted: Resources, settings: dict[str, str]) -> None:
+def _start(ray: Any, address: str | None, dashboard: bool, settings: dict[str, str]) -> None:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
     if address is None:
         # A worker group that has to be killed leaves its placement group to a cleaner that asks the dashboard.
-        ray.init(address="local", include_dashboard=wanted.workers > 0, **options)
+        ray.init(address="local", include_dashboard=dashboard, **options)
         return
     try:
         _knock(address)
@@ -131,13 +147,6 @@ def _start(ray: Any, address: str | None, wanted: Resources, settings: dict[str,
             "Start one with 'ray start --head' or 'ray up cluster.yaml', or leave --address out; if it requires a "
             "token, set RAY_AUTH_TOKEN."
         ) from None
-
-
-def _has_token() -> bool:
-    """Whether this user has a Ray authentication token, in a variable or in a file."""
-    if os.environ.get("RAY_AUTH_TOKEN"):
-        return True
-    return Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token").is_file()
 
 
 def _lets_in_without_token(address: str) -> bool:

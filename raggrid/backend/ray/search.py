@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from raggrid.backend.ray.cluster import Allocation, connected
+from raggrid.backend.ray.doctor import check_nodes
 from raggrid.backend.ray.nodes import check_metrics_everywhere, check_run_is_seen
 from raggrid.backend.ray.run_trials import run_trials
 from raggrid.data.checked import prepared_inputs
@@ -21,7 +22,7 @@ from raggrid.store.fence import Fenced
 from raggrid.store.files import Location, files_at
 from raggrid.store.lease import Lease, claimed
 from raggrid.store.run_directory import RunDirectory
-from raggrid.store.sessions import Session, forget_session, killed_session, session
+from raggrid.store.sessions import Session, forget_session, open_session, session
 from raggrid.store.storage import ends_study, why_it_ends
 from raggrid.store.tables import check_free
 from raggrid.study import ledger
@@ -58,7 +59,7 @@ def search(
         InputError: wrong data, models or metrics of the user's own; nothing was written. Or a node of the cluster lacks
             a metric's module.
         RecordError: ``run`` holds something else, another study, or a search that is still running.
-        StudyError: the study could not answer a single pipeline, or the disk is full.
+        StudyError: the study could not answer a single pipeline, a node cannot work, or the disk is full.
         StudyInterrupted: Ctrl-C or SIGTERM; everything finished is in ``run``.
     """
     storage = RunDirectory(files_at(run).address)
@@ -86,6 +87,7 @@ def search(
                 begin(storage, space, data, noted)
             lease = held.enter_context(claimed(storage.files, say))
         check_run_is_seen(storage.files, lease.file)
+        check_nodes(say, gpus=allocation.gpus > 0)
         check_metrics_everywhere(space.custom_metrics)
         storage.files = Fenced(storage.files, lease.name)
         state = opened(storage, space, data, extend=extend)
@@ -108,7 +110,7 @@ def _carry_out(controller: Controller, run: RunDirectory, allocation: Allocation
     """Run what is left, then close the ledger."""
     try:
         _close_books_of_killed_session(controller, run)
-        with session(run.files, allocation.devices, allocation.workers) as now:
+        with session(run.files, allocation.devices, allocation.workers, allocation.slots, controller.told) as now:
             controller.clock = _budget_clock(controller, now)
             run_trials(controller, run, allocation, now.began, lease.name)
             controller.renew_costs()
@@ -123,7 +125,7 @@ def _carry_out(controller: Controller, run: RunDirectory, allocation: Allocation
 
 def _close_books_of_killed_session(controller: Controller, run: RunDirectory) -> None:
     """Charge what a killed driver could not: its trials' work that was lost, and what was idle."""
-    dead = killed_session(run.files)
+    dead = open_session(run.files)
     if dead is None:
         return
     charged = [row for row in run.read(LedgerRecord) if row.started_at >= dead.began]

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raggrid.analysis.cost_choice import CostBasis, cost_of
-from raggrid.analysis.cost_parts import cost_parts
+from raggrid.analysis.costs.cost_choice import CostBasis, cost_of
+from raggrid.analysis.costs.cost_parts import cost_parts
 from raggrid.analysis.results import Results, StrategyResult
 from raggrid.records import TrialRecord
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from raggrid.analysis.cost_parts import cost_parts
+from raggrid.analysis.costs.cost_parts import cost_parts
 from raggrid.analysis.results import Results, StrategyResult
 from raggrid.costs import Costs
 from raggrid.errors import InputError

@@ -1,0 +1,1 @@
+"""What a watcher of a study sees beside its trials: sentences, the advice so far, and the live page."""
