@@ -246,7 +246,7 @@ def embedding(path: Path, settings: list[str]) -> None:
     ids = {passage.id for passage in chosen}
     asked = [question for question in data.splits["validation"] if ids & set(question.context_ids)]
     for name in ways:
-        live = LiveRetriever(embedder, Index(vectors[name], space.retrieval))
+        live = LiveRetriever(embedder, Index(vectors[name]))
         print(f"{name:8} {told(seconds[name])}  recall@5 {100 * recall(live, asked, [p.id for p in chosen]):.2f}")
     print(f"{statistics.median(seconds['library']) / statistics.median(seconds['raggrid']):.2f} x as fast; largest "
           f"difference {np.abs(vectors['raggrid'] - vectors['library']).max():.1g}")  # fmt: skip

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from raggrid.demo.world import make_world as make_world
     from raggrid.demo.world import write_world as write_world
     from raggrid.errors import RaggridError as RaggridError
+    from raggrid.planning.first_space import first_space as first_space
     from raggrid.planning.planner import plan as plan
     from raggrid.published.importing import import_results as import_results
     from raggrid.report.charts import save_frontier as save_frontier
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from raggrid.space.search_space import SearchSpace as SearchSpace
     from raggrid.space.yaml_io import load_space as load_space
     from raggrid.store.run import load_run as load_run
+    from raggrid.tracking.following import track as track
     from raggrid.watching.reader import watch as watch
     from raggrid.worker.train_phase import train as train
 
@@ -54,6 +56,7 @@ _MODULES = {
     "check_labels": "data.labelling",
     "doctor": "backend.ray.doctor",
     "find_job": "backend.ray.jobs",
+    "first_space": "planning.first_space",
     "frontier": "analysis.frontier",
     "import_results": "published.importing",
     "inspect_data": "data.inspection",
@@ -72,6 +75,7 @@ _MODULES = {
     "split_data": "data.splitting",
     "stop_job": "backend.ray.jobs",
     "submit": "backend.ray.jobs",
+    "track": "tracking.following",
     "train": "worker.train_phase",
     "watch": "watching.reader",
     "write_data": "data.writing",

@@ -62,6 +62,8 @@ def tiny_space(world_folder: Path, models: tuple[Path, Path], /, **changes: Any)
             "generator": "full",
             "validation_questions": 6,
         },
+        # On clusters too: a worker group takes ten seconds to start.
+        "resources": {"workers": 0},
     }
     for section, value in changes.items():
         merged = isinstance(value, dict) and isinstance(raw.get(section), dict)

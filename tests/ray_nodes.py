@@ -16,15 +16,17 @@ BIN = Path(sys.executable).parent
 
 
 @contextmanager
-def ray_node(*options: str, without: Path | None = None) -> Iterator[None]:
-    """A node of a Ray cluster on this machine, ended by its process group; ``without``: a folder it has not."""
+def ray_node(*options: str, without: Path | None = None, token: str | None = None) -> Iterator[None]:
+    """A node of a Ray cluster on this machine, ended by its process group; ``without``: a folder it has not;
+    ``token``: what it asks for and offers."""
     command = [str(BIN / "ray"), "start", "--block", "--node-ip-address=127.0.0.1", *options]
     if without:  # a file system of its own there, as on another machine
         hidden = f"mount -t tmpfs none {shlex.quote(str(without))} && exec {shlex.join(command)}"
         command = ["unshare", "--mount", "bash", "-c", hidden]
     quiet = subprocess.DEVNULL
-    # As in cluster.yaml: with a token on this machine a head would ask for it, and a node would not offer it.
-    environment = {**os.environ, "RAY_AUTH_MODE": "disabled"}
+    # By itself, with a token on this machine, a head would ask for it, and a node would not offer it.
+    asked = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token} if token else {"RAY_AUTH_MODE": "disabled"}
+    environment = {**os.environ, **asked}
     node = subprocess.Popen(command, stdout=quiet, stderr=quiet, start_new_session=True, env=environment)
     try:
         yield

@@ -40,3 +40,9 @@ def test_type_checkers_see_the_names_that_there_are() -> None:
 def test_another_name_is_refused_as_python_does() -> None:
     with pytest.raises(AttributeError, match="module 'raggrid' has no attribute 'tune'"):
         _ = raggrid.tune  # type: ignore[attr-defined]
+
+
+def test_no_room_has_the_name_of_a_function() -> None:
+    """A package that is imported becomes an attribute of raggrid, in place of the function."""
+    rooms = {path.stem for path in Path(raggrid.__file__).parent.iterdir()}
+    assert not rooms & set(raggrid.__all__)

@@ -25,10 +25,11 @@ ROOMS = (
     "data",
     "study",
     "watching",
+    "tracking",
     "demo",
     "evaluation",
     "finetune",
-    "doctor",
+    "diagnosis",
     "worker",
     "backend/ray",
     "backend/simulator",
@@ -45,7 +46,7 @@ ROOMS = (
 OWNERS: Mapping[str, str] = {
     "ray": "backend/ray/",
     "sentence_transformers": "rag/embedder.py",
-    "faiss": "rag/index.py",
+    "faiss": "rag/index.py rag/approximate.py",
     "transformers": "rag/",
     "peft": "rag/adapters.py",
     "gguf": "rag/",
@@ -59,9 +60,13 @@ OWNERS: Mapping[str, str] = {
     "scipy": "analysis/",
     "safetensors": "finetune/checkpoints.py",
     "optuna": "study/proposals.py",
+    "tensorboardX": "tracking/tensorboard.py",
+    "mlflow": "tracking/mlflow_runs.py",
+    "wandb": "tracking/wandb_runs.py",
+    "trackio": "tracking/trackio_runs.py",
     "typer": "cli/",
     "rich": "show/ cli/",
-    "torch": "rag/ finetune/ evaluation/ worker/ doctor/examination.py backend/ray/inline.py backend/ray/group.py",
+    "torch": "rag/ finetune/ evaluation/ worker/ diagnosis/examination.py backend/ray/inline.py backend/ray/group.py",
 }
 DISK = ("os", "pathlib", "shutil", "io", "tempfile", "fcntl", "glob")
 # What a room or a file must not know, neither as a library nor as a part of raggrid.
@@ -70,7 +75,7 @@ FORBIDDEN: Mapping[str, tuple[str, ...]] = {
     "study": ("ray", "torch", *DISK),
     "worker": ("ray",),
     "finetune": ("ray",),
-    "doctor": ("ray",),
+    "diagnosis": ("ray",),
     "analysis/inference": ("ray", "torch", *DISK),
     "analysis": ("ray", "torch", "raggrid.rag", "raggrid.finetune", "raggrid.worker", "raggrid.backend"),
 }

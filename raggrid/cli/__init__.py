@@ -8,10 +8,12 @@ import sys
 from raggrid.cli import (  # noqa: F401  # isort: skip
     verb_demo,
     data,
+    init,
     verb_plan,
     verb_train,
     verb_search,
     verb_watch,
+    verb_track,
     verb_recommend,
     verb_frontier,
     verb_report,

@@ -57,6 +57,10 @@ def plan(
             help="Bits of a frozen generator weight on the device; 4 for QLoRA. Default: as models.dtype.",
         ),
     ] = None,
+    passages: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Passages of the corpus, where the data are not on this machine."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show what a search would run and cost: trials, device-hours, money, memory, disk, wall time.
@@ -84,6 +88,7 @@ def plan(
                 pilot=pilot,
                 seconds_per_step=times.get(space.name, times.get("", {})),
                 weight_bits=weight_bits,
+                num_passages=passages,
                 say=lambda text: print(text, file=sys.stderr, flush=True),  # the other stream may be read as JSON
             )
             for space in loaded

@@ -159,7 +159,7 @@ def _retrieved(space: SearchSpace, data: Dataset, say: Callable[[str], None]) ->
     asked = [question for rows in data.splits.values() for question in sampled(rows, QUESTIONS)]
     say(f"embedding {len(data.passages):,} passages and {len(asked):,} questions ...")
     texts = [passage_text(passage) for passage in data.passages]
-    found = nearest(space.models, space.retrieval, texts, [q.question for q in asked], max(RECALL_DEPTHS))
+    found = nearest(space.models, texts, [q.question for q in asked], max(RECALL_DEPTHS))
     rows = found.positions.tolist()
     return {question.id: row for question, row in zip(asked, rows, strict=True)}, found.reads_tokens
 

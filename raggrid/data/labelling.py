@@ -65,7 +65,7 @@ def label_data(
         raise DataError(f"{space.data.folder}: all questions have context labels; expected some without. Use it as is.")
     say(f"embedding {len(data.passages):,} passages and {len(bare):,} questions ...")
     texts = [passage_text(passage) for passage in data.passages]
-    found = nearest(space.models, space.retrieval, texts, [question.question for question in bare], top_k)
+    found = nearest(space.models, texts, [question.question for question in bare], top_k)
     labels = {
         question.id: labels_by(rule, question, [data.passages[place] for place in row])
         for question, row in zip(bare, found.positions.tolist(), strict=True)

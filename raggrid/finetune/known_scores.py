@@ -14,8 +14,8 @@ import numpy.typing as npt
 import torch
 
 from raggrid.rag.generator import AnswerScores
+from raggrid.rag.index import Positions
 from raggrid.rag.pipeline import Pipeline
-from raggrid.rag.retrievers import Positions
 from raggrid.records import Question
 from raggrid.store.files import Files
 from raggrid.store.kept import keep, kept

@@ -17,9 +17,8 @@ from raggrid.finetune.known_scores import KnownScores
 from raggrid.finetune.labels import LabelledPair
 from raggrid.finetune.losses import RAG_LOSSES, multiple_negatives_ranking
 from raggrid.rag.embedder import Embedder
-from raggrid.rag.index import Index
+from raggrid.rag.index import Index, Positions
 from raggrid.rag.pipeline import Pipeline
-from raggrid.rag.retrievers import Positions
 from raggrid.records import Question
 from raggrid.space.search_space import SearchSpace
 from raggrid.strategies import Phase

@@ -29,8 +29,8 @@ ADAM_STATE_BYTES = 12  # gradient and two moments, float32
 # arXiv 2205.05198, section 4.1, whose 34 bytes at 16 bit are for a plain block 4 times as wide).
 ACTIVATION_UNITS = 24
 HASH_BYTES_PER_SECOND = 0.8e9  # blake2b, twice over the frozen weights, in the audit of the first step
-# In addition to reading the weights: a task in its trial's own process, and a Ray Train group at its best (measured).
-INLINE_START_SECONDS, GROUP_START_SECONDS = 0.1, 12.0
+# In addition to reading the weights: a task in a process that is kept, and on a worker group that is kept (measured).
+INLINE_START_SECONDS, GROUP_START_SECONDS = 0.1, 0.5
 READ_BYTES_PER_SECOND = 1e9
 
 
@@ -63,7 +63,12 @@ class Setting:
     @property
     def workers(self) -> int:
         """Workers per trial."""
-        return max(1, self.space.resources.workers)
+        return self.space.resources.workers_per_trial
+
+    @property
+    def in_groups(self) -> bool:
+        """Whether trials run on worker groups, as far as a device says."""
+        return self.space.resources.group_workers(on_cluster=False, gpus=self.device.name != "cpu") > 0
 
     @property
     def answered_tokens(self) -> float:
@@ -86,7 +91,7 @@ def unit_costs(setting: Setting) -> UnitCosts:
     return UnitCosts(
         {name: _phase_costs(setting, phase) for name, phase in PHASES.items()},
         _answer_seconds(setting),
-        _startup_seconds(setting, workers=0),
+        _startup_seconds(setting, in_group=False),
         _seconds(
             device,
             FORWARD * setting.embedder.body * (setting.workload.num_passages or 0) * setting.workload.passage_tokens,
@@ -110,7 +115,7 @@ def _phase_costs(setting: Setting, phase: Phase) -> PhaseCosts:
         step + trained * OPTIMIZER_BYTES / setting.device.bytes_per_second,
         _seconds(setting.device, checked * question_flops(setting, phase, backward=False)),
         2 * frozen / HASH_BYTES_PER_SECOND,
-        _startup_seconds(setting, workers=setting.space.resources.workers),
+        _startup_seconds(setting, in_group=setting.in_groups),
     )
 
 
@@ -183,8 +188,8 @@ def _answer_seconds(setting: Setting) -> float:
     return fill + space.answer.max_new_tokens * token
 
 
-def _startup_seconds(setting: Setting, *, workers: int) -> float:
-    start = GROUP_START_SECONDS if workers else INLINE_START_SECONDS
+def _startup_seconds(setting: Setting, *, in_group: bool) -> float:
+    start = GROUP_START_SECONDS if in_group else INLINE_START_SECONDS
     return start + setting.generator.parameters * setting.weight_bits / 8 / READ_BYTES_PER_SECOND
 
 

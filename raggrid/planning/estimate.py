@@ -106,7 +106,7 @@ def make_estimate(space: SearchSpace, units: UnitCosts, sizes: Sizes) -> Estimat
     Trial costs are training plus evaluations, as in the records; loading models, embedding the corpus and
     answering are listed separately. Idle devices are not included.
     """
-    graph, workers = study_graph(space), max(1, space.resources.workers)
+    graph, workers = study_graph(space), space.resources.workers_per_trial
     searches = {name: _search_estimate(space, graph, search, units) for name, search in graph.searches.items()}
     rounds, low = answering_rounds(space, graph, searches), _finalists(space, searches, "low")
     trials = total([bill.all_trials for bill in searches.values()])
@@ -146,7 +146,7 @@ def _finalists(space: SearchSpace, searches: Mapping[str, SearchEstimate], scena
 
 
 def _search_estimate(space: SearchSpace, graph: StudyGraph, search: PhaseSearch, units: UnitCosts) -> SearchEstimate:
-    costs, workers = units.of(search.name), max(1, space.resources.workers)
+    costs, workers = units.of(search.name), space.resources.workers_per_trial
     levels = levels_of(space, search)
     ends = {name: _ends(space, search, name) for name in SCENARIOS}
     whole = _trial_seconds(costs, levels, len(levels), search.max_steps)
@@ -210,7 +210,7 @@ def _strategy_estimate(
 def _wall(
     space: SearchSpace, graph: StudyGraph, searches: Mapping[str, SearchEstimate], units: UnitCosts, sizes: Sizes
 ) -> Range:
-    workers = max(1, space.resources.workers)
+    workers = space.resources.workers_per_trial
     slots = max(1, sizes.num_devices // workers)
     slots = min(slots, space.resources.max_concurrent_trials or slots)
     return Range(
@@ -227,7 +227,7 @@ def _batches(
     scenario: str,
 ) -> Iterator[Batch]:
     """The study as batches of tasks: the index, every search and its finalists' answers, the winners' answers."""
-    workers, finalists = max(1, space.resources.workers), _finalists(space, searches, scenario)
+    workers, finalists = space.resources.workers_per_trial, _finalists(space, searches, scenario)
     free = {name for name in searches if scenario == "low" and graph.source_of(graph.selection_plan(name))}
     yield Batch("index", [units.index_seconds])
     for name, search in graph.searches.items():

@@ -98,7 +98,7 @@ def trial_plan(
         num_steps_unshared=sum(strategy.num_steps_alone for strategy in unshared),
         # Finalists and composed pipelines on validation; all winners on test.
         num_answerings_at_most=finalists + len(graph.composed) + len(graph.pipelines),
-        workers=max(1, space.resources.workers),
+        workers=space.resources.workers_per_trial,
         pricing=pricing,
         unpriced_because=unpriced_because,
         num_trials_of_further_seeds=graph.num_trials() - num_trials,

@@ -48,6 +48,7 @@ def plan(
     pilot: bool = False,
     seconds_per_step: Mapping[str, float] | None = None,
     weight_bits: int | None = None,
+    num_passages: int | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Plan:
     """What a search of ``space`` would run and cost. Without a pilot no weights are loaded.
@@ -61,6 +62,7 @@ def plan(
         seconds_per_step: step times to use, by phase or by search.
         weight_bits: bits of a frozen generator weight on the device, 4 for QLoRA. Default: as ``models.dtype`` and
             ``models.quantization`` say.
+        num_passages: of the corpus, for a space whose data are not on this machine.
         say: called with a sentence on how the data was read, and when a pilot has something to wait for.
 
     Returns:
@@ -78,21 +80,19 @@ def plan(
     if pilot:
         space, _ = prepared_inputs(space, say)
     space = with_lengths(space)
-    work, fit = _workload(space, (lambda _: None) if pilot else say)
+    work, fit, at_hand = _workload(space, num_passages, (lambda _: None) if pilot else say)
     try:
-        sizes = _size(space.models.embedder), _size(space.models.generator)
+        sizes = size_of(space.models.embedder), size_of(space.models.generator)
     except ModelError as error:
         if pilot or given:
             raise
-        return trial_plan(space, unpriced_because=str(error), reported=_reported(work))
+        return trial_plan(space, unpriced_because=str(error), reported=_reported(work) if at_hand else None)
     pricing = _pricing(space, machines, given, (work, fit), *sizes)
-    return trial_plan(space, pricing, reported=_reported(work))
+    return trial_plan(space, pricing, reported=_reported(work) if at_hand else None)
 
 
-def _reported(work: Workload) -> tuple[str, int] | None:
-    """The split that verdicts will be on, and its size; None where the data are not at hand."""
-    if work.num_passages is None:
-        return None
+def _reported(work: Workload) -> tuple[str, int]:
+    """The split that verdicts will be on, and its size."""
     return ("test", work.num_test) if work.num_test else ("validation", work.num_validation)
 
 
@@ -116,7 +116,7 @@ def _pricing(
     pricing = price(
         setting,
         with_step_seconds(units, given, study_graph(space)) if given else units,
-        num_devices=machines.num_devices or max(here, space.resources.workers, 1),
+        num_devices=machines.num_devices or max(here, space.resources.workers_per_trial),
         dollars_per_device_hour=space.resources.dollars_per_device_hour if machines.price is None else machines.price,
         notes=(*([told_prompt(vars(fit))] if fit else []), told_precision(precision), *_notes(setting, machines)),
     )
@@ -147,7 +147,8 @@ def _measured(space: SearchSpace) -> UnitCosts:
     return pilot(space)
 
 
-def _size(reference: str) -> ModelSize:
+def size_of(reference: str) -> ModelSize:
+    """How large a model is. Raises `ModelError` where nothing on this machine tells it."""
     size = model_size(reference)
     if size is None:
         raise ModelError(
@@ -174,16 +175,17 @@ def _notes(setting: Setting, machines: _Machines) -> Iterator[str]:
     )
 
 
-def _workload(space: SearchSpace, say: Callable[[str], None]) -> tuple[Workload, PromptFit | None]:
-    """The workload of the data if its folder exists on this machine, else an assumed one; and how prompts fit.
-
-    The second is None where data or tokenizer are not at hand.
+def _workload(
+    space: SearchSpace, num_passages: int | None, say: Callable[[str], None]
+) -> tuple[Workload, PromptFit | None, bool]:
+    """The workload of the data if its folder exists on this machine, else an assumed one; how prompts fit, None where
+    data or tokenizer are not at hand; and whether the data are.
 
     Raises:
         InputError: the data is wrong, lacks labels that a strategy needs, or makes prompts that are too long.
     """
     if not is_here(space.data):
-        return assumed_workload(space), None
+        return assumed_workload(space, num_passages), None, False
     data = checked_data(space)
     for sentence in data.about:
         say(sentence)
@@ -197,4 +199,4 @@ def _workload(space: SearchSpace, say: Callable[[str], None]) -> tuple[Workload,
         {split: len(rows) for split, rows in data.splits.items()},
         fit,
     )
-    return replace(work, num_passages=len(data.passages)), fit
+    return replace(work, num_passages=len(data.passages)), fit, True

@@ -175,7 +175,8 @@ def _disk(setting: Setting, bill: Estimate) -> Range:
     """Checkpoints of all completed trials or of each search's best, and the passage vectors."""
     space, searches = setting.space, study_graph(setting.space).searches
     sizes = {row.search: checkpoint_bytes(setting, PHASES[searches[row.search].phase]) for row in bill.searches}
-    index = 4.0 * setting.embedder.hidden_size * (setting.workload.num_passages or 0)
+    size = 2.0 if space.retrieval.vectors == "float16" else 4.0
+    index = size * (space.models.truncate_dim or setting.embedder.hidden_size) * (setting.workload.num_passages or 0)
     parts = [index, index, index]
     for row in bill.searches:
         kept = (row.completed.low, row.completed.expected, row.completed.high)

@@ -64,19 +64,23 @@ def workload_of(
     return Workload(*sizes, *lengths, _template_tokens(space), source, _example_tokens(space, *lengths))
 
 
-def assumed_workload(space: SearchSpace) -> Workload:
-    """The workload without data: passages have full length, splits are as large as the space's limits say."""
+def assumed_workload(space: SearchSpace, num_passages: int | None = None) -> Workload:
+    """The workload without data: passages have full length, splits are as large as the space's limits say.
+
+    ``num_passages``: of the corpus, None if unknown.
+    """
     limits = {str(split): count for split, count in space.data.limits.items()}
     lengths = (ASSUMED_QUESTION_TOKENS, ASSUMED_ANSWER_TOKENS + 1, space.prompt.passage_tokens)
+    embedding = "embedding the corpus is not counted" if num_passages is None else f"the corpus has {num_passages:,}"
     return Workload(
-        None,
+        num_passages,
         limits.get("validation", space.training.validation_questions),
         limits.get("test", 0),
         *lengths,
         _template_tokens(space),
         f"no data found (data.folder: {space.data.folder} is not a folder here): "
         f"questions of {ASSUMED_QUESTION_TOKENS} tokens, answers of {ASSUMED_ANSWER_TOKENS}, passages of full length "
-        "and as many validation questions as the objective looks at are assumed; embedding the corpus is not counted",
+        f"and as many validation questions as the objective looks at are assumed; {embedding}",
         _example_tokens(space, *lengths),
     )
 

@@ -9,15 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from raggrid.rag.embedder import Embedder
-from raggrid.rag.index import Floats, Index
-
-Positions = npt.NDArray[np.int64]
+from raggrid.rag.index import Index, Positions
+from raggrid.rag.vectors import Floats
 
 
 class Retriever(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from raggrid.doctor.node_facts import Diagnosis, NodeFacts
+from raggrid.diagnosis.node_facts import Diagnosis, NodeFacts
 from raggrid.show.layout import new_table, show_table
 
 SHOWN = ("raggrid", "ray", "torch", "transformers")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
 
 def number(value: object) -> object:
@@ -29,6 +29,17 @@ Positive = Annotated[Number, Field(gt=0.0)]
 Rate = Annotated[Number, Field(gt=0.0, le=1.0)]
 Count = Annotated[int, BeforeValidator(number), Field(ge=1)]
 Natural = Annotated[int, BeforeValidator(number), Field(ge=0)]
+
+
+def _auto_or_natural(value: object) -> str:
+    return "auto_form" if value == "auto" else "natural_form"
+
+
+# Tagged, so that a wrong value is checked against the one form that it looks like.
+AutoOrNatural = Annotated[
+    Annotated[Literal["auto"], Tag("auto_form")] | Annotated[Natural, Tag("natural_form")],
+    Discriminator(_auto_or_natural),
+]
 
 
 class Section(BaseModel):

@@ -21,9 +21,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-CURRENT = 2
+CURRENT = 3
 """Version 1 has the settings of version 0; studies of version 0 named their trials otherwise (see identity.py). Version
-2 takes models as their makers meant them: chat templates, whole passages, every gold passage, samples, precision."""
+2 takes models as their makers meant them: chat templates, whole passages, every gold passage, samples, precision.
+Version 3 runs trials on worker groups where they belong."""
 FIRST: Mapping[str, object] = json.loads(Path(__file__).with_name("schema_1.json").read_text(encoding="utf-8"))
 """Version 1: every setting that has a default, and the default."""
 ADDED: Mapping[str, object] = {
@@ -40,6 +41,9 @@ ADDED: Mapping[str, object] = {
     "models.quantization": "none",
     "prompt.chat": "off",
     "prompt.window": "start",
+    "retrieval.index": "flat",
+    "retrieval.vectors": "float32",
+    "tracking": [],
     "training.embedder": "full",
     "training.labels.positives": "first",
     "training.labels.hard_negatives": 0,
@@ -59,6 +63,7 @@ CHANGED: Mapping[int, Mapping[str, object]] = {
         "training.labels.positives": "all",
         "training.checkpoint_minutes": 10.0,
     },
+    3: {"resources.workers": "auto"},
 }
 RENAMED: Mapping[str, str] = {}
 SECTIONS = ("models", "retrieval", "prompt", "training")

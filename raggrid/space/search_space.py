@@ -14,6 +14,7 @@ from raggrid.records import PipelineRecord, PredictionRecord
 from raggrid.space.kinds import Natural, Section
 from raggrid.space.schema import CURRENT
 from raggrid.space.settings import (
+    INDEX_KINDS,
     Answer,
     Budget,
     Checkpoints,
@@ -31,6 +32,7 @@ from raggrid.space.settings import (
     StrategyName,
     Training,
 )
+from raggrid.space.tracking_targets import checked_target
 from raggrid.strategies import RAG_LOSSES, STRATEGIES
 
 
@@ -78,6 +80,9 @@ class SearchSpace(Section):
     resources: Resources = Resources()
     budget: Budget = Budget()
     checkpoints: Checkpoints = Checkpoints()
+    tracking: tuple[Annotated[str, AfterValidator(checked_target)], ...] = ()
+    """Experiment trackers that get every trial while a search runs, such as ``mlflow:http://localhost:5000``; see
+    `raggrid track`. Where they are written may change from session to session. No passwords: they would be recorded."""
     seeds: Annotated[tuple[Natural, ...], Field(min_length=1)] = (0,)
     """The first seed's search picks the winners; each further seed trains and answers the winners again."""
     seeds_for: Literal["winners", "grid"] = "winners"
@@ -153,6 +158,12 @@ def _contradictions(space: SearchSpace) -> Iterator[Contradiction]:
         yield Contradiction(("strategies",), "strategies: got a name twice; expected each once.")
     if len(set(space.seeds)) != len(space.seeds):
         yield Contradiction(("seeds",), f"seeds: got {list(space.seeds)}; expected each once.")
+    if space.retrieval.index.islower() and space.retrieval.index not in INDEX_KINDS:
+        yield Contradiction(
+            ("retrieval.index",),
+            f"retrieval.index: got '{space.retrieval.index}'; expected one of {', '.join(INDEX_KINDS)}, or a factory "
+            "string of faiss's such as IVF4096,PQ48. Correct it.",
+        )
     yield from _metric_problems(space)
     chunk = space.data.chunk_tokens
     if chunk and 2 * space.data.chunk_overlap >= chunk:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationInfo, field_validator
 
 from raggrid.space.data_settings import Data as Data
-from raggrid.space.kinds import Count, Natural, Number, Positive, Rate, Section, number, switch
+from raggrid.space.kinds import AutoOrNatural, Count, Natural, Number, Positive, Rate, Section, number, switch
 from raggrid.strategies import RAG_LOSSES, STRATEGIES
 
 if TYPE_CHECKING:
@@ -107,6 +107,9 @@ class LearningRates(Section):
     """The most values that are added at either end of a list."""
 
 
+INDEX_KINDS = ("flat", "ivf", "ivfpq", "ivfrabitq", "hnsw")
+
+
 class Retrieval(Section):
     """How passages are found and scored."""
 
@@ -115,6 +118,12 @@ class Retrieval(Section):
     temperature: Positive = 0.05
     """Divides the score before the softmax: p(k|x), and the contrastive loss. The score is a cosine, or a dot product
     where the embedder was made for one: those are larger, and so should this be."""
+    index: str = "flat"
+    """``flat`` compares a question with every passage. For more than a few million passages: ``ivf``, ``ivfpq``,
+    ``ivfrabitq`` or ``hnsw``, or a factory string of faiss's such as ``IVF4096,PQ48``. Their candidates are scored by
+    the vectors themselves, and how many of the exact search's passages they find is measured and recorded."""
+    vectors: Literal["float32", "float16"] = "float32"
+    """Of the passage vectors on disk. ``float16`` takes half the space and changes scores by up to 0.001."""
 
 
 class Answer(Section):
@@ -240,8 +249,9 @@ class Selection(Section):
 class Resources(Section):
     """What a trial holds."""
 
-    workers: Natural = 0
-    """Data-parallel workers per trial. 0: one, in the trial's own reused process. 1..n: a Ray Train worker group."""
+    workers: AutoOrNatural = "auto"
+    """Data-parallel workers per trial. 0: one, in the trial's own reused process. 1..n: a Ray Train worker group, which
+    is kept for the next trial. ``auto``: 0 on the CPUs of one machine, 1 on a cluster and where a trial holds a GPU."""
     cpus_per_worker: Count = 1
     """CPU cores, and so threads, of one worker."""
     gpus_per_worker: Annotated[Number, Field(ge=0)] | None = None
@@ -252,6 +262,15 @@ class Resources(Section):
     """How long to wait for nodes that the cluster's autoscaler adds, until one trial fits, or max_concurrent_trials."""
     dollars_per_device_hour: Positive | None = None
     """Price of one device-hour in dollars; for budgets and bills in money."""
+
+    @property
+    def workers_per_trial(self) -> int:
+        """At least 1, in whichever form a trial runs."""
+        return 1 if self.workers == "auto" else max(1, self.workers)
+
+    def group_workers(self, *, on_cluster: bool, gpus: bool) -> int:
+        """Workers of a trial's group; 0 where trials run in their own processes."""
+        return self.workers if self.workers != "auto" else int(on_cluster or gpus)
 
 
 class Budget(Section):

@@ -17,8 +17,8 @@ from raggrid.space.schema import CURRENT, upgraded
 from raggrid.space.search_space import Contradictions, SearchSpace
 from raggrid.space.settings import Sampled
 
-# The forms of learning rates: part of pydantic's path to a problem, but not of the user's.
-RATE_FORMS: Mapping[object, type | None] = {"list": None, "drawn": Sampled}
+# The forms of a setting that has several: part of pydantic's path to a problem, but not of the user's.
+FORMS: Mapping[object, type | None] = {"list": None, "drawn": Sampled, "auto_form": None, "natural_form": None}
 # Sections without a default that contradict no other section.
 NEEDED: Mapping[str, object] = {"name": "", "data": {"folder": ""}, "models": {"embedder": "", "generator": ""}}
 
@@ -215,7 +215,7 @@ def _beyond(raw: Mapping[str, object], problems: Sequence[Mapping[str, Any]]) ->
 
 
 def _key(loc: Sequence[object]) -> str:
-    return ".".join(str(part) for part in loc if part not in RATE_FORMS)
+    return ".".join(str(part) for part in loc if part not in FORMS)
 
 
 def _problem_lines(problem: Mapping[str, Any]) -> list[str]:
@@ -250,8 +250,8 @@ def _expected(kind: str, context: Mapping[str, Any], message: str) -> str:
 def _did_you_mean(loc: tuple[Any, ...]) -> str:
     section: Any = SearchSpace
     for part in loc[:-1]:
-        if part in RATE_FORMS:
-            section = RATE_FORMS[part]
+        if part in FORMS:
+            section = FORMS[part]
             continue
         field = getattr(section, "model_fields", {}).get(part)
         section = field.annotation if field else None

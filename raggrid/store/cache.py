@@ -92,13 +92,18 @@ def accept(files: Files, name: str, shared: str) -> bool:
     return True
 
 
+def is_on_this_machine(files: Files) -> bool:
+    """Whether the files of a run directory are on a disk or a mount of this machine."""
+    return isinstance(files_at(files.address), LocalFiles)
+
+
 def on_this_machine(files: Files, name: str, shared: str) -> Path:
     """A file of a run directory as one that can be mapped into memory: itself, or a copy that all processes share.
 
     Raises:
         OSError: it is missing, or its copy cannot be written.
     """
-    if isinstance(files_at(files.address), LocalFiles):
+    if is_on_this_machine(files):
         with files.reading(name) as path:
             return path
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from raggrid.records import TrainingProgress
 from raggrid.store.files import Location, files_at
 from raggrid.store.progress import saved_progress
-from raggrid.store.run_layout import CHECKPOINTS, SPACE, VECTORS, checkpoint, state_folder
+from raggrid.store.run_layout import CHECKPOINTS, PARTS_WRITTEN, SPACE, VECTORS, checkpoint, state_folder
 from raggrid.store.storage import Charged, MemoryStorage, R
 from raggrid.store.tables import append, read_unseen
 
@@ -37,7 +37,7 @@ class RunDirectory:
 
     def is_indexed(self) -> bool:
         """Whether the corpus is embedded."""
-        return self.files.exists(VECTORS)
+        return self.files.exists(VECTORS) or self.files.exists(PARTS_WRITTEN)
 
     def append(self, rows: Sequence[R]) -> None:
         append(self.files, rows)

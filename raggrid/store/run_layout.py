@@ -4,9 +4,20 @@ from __future__ import annotations
 
 SPACE, ENVIRONMENT = "space.yaml", "environment.json"
 VECTORS = "index/passages.npy"  # of the passages, by the base embedder
+PARTS = "index/passages"  # the folder of the vectors of a corpus that is embedded in parts
+PARTS_WRITTEN = "index/passages.json"  # which parts there are; written last
+TRAINED = "index/search/trained.faiss"  # where passages are not searched exactly: the index without any
+CODES = "index/search/codes"  # the folder of what it keeps of each part, until all of them are in it
+SEARCH = "index/search/filled.faiss"
+MEASURED = "index/search/measured.json"  # how it compares with exact search; written after it
 NEGATIVES = "index/negatives.json"  # hard ones of the training questions, where a study mines them
 CHECKPOINTS = "checkpoints"
 BASE = "base"  # in place of a trial's id: the model before any tuning
+
+
+def part_name(number: int, count: int) -> str:
+    """The file of one part of what is made of all passages, in its folder."""
+    return f"{number:05}-of-{count:05}.npy"
 
 
 def checkpoint(trial_id: str) -> str:

@@ -17,11 +17,13 @@ from raggrid.study.state import StudyState
 # is among it: their contents are compared.
 FREE = (
     "schema_version", "data.folder", "data.format", "data.corpus", *CONTENT, *WITHOUT_EFFECT,
-    "resources.max_concurrent_trials", "resources.dollars_per_device_hour", "resources.wait_minutes",
+    "resources.max_concurrent_trials", "resources.dollars_per_device_hour", "resources.wait_minutes", "tracking",
 )  # fmt: skip
 FREE_SECTIONS = ("budget.", "checkpoints.", "data.splits.", "data.columns.")
 # Lists to which ``--extend`` may add; what is new is run, and nothing else.
 GROWING = ("learning_rates.embedder", "learning_rates.generator", "losses.joint", "seeds", "strategies")
+# Forms in which one worker runs a trial: the numbers are the same.
+ONE_WORKER = (0, 1, "auto")
 # Each tries the pairs of those before it, and more.
 JOINT = ("two_phase", "separable", "grid")
 GROWING_COUNTS = ("learning_rates.embedder.count", "learning_rates.generator.count")
@@ -55,6 +57,8 @@ def _differences(recorded: SearchSpace, given: SearchSpace) -> Iterator[tuple[st
     """(key, sentence) of each setting that differs and may change a number."""
     before, now = flat(recorded.model_dump(mode="json")), flat(given.model_dump(mode="json"))
     for key in sorted(before.keys() | now.keys()):
+        if key == "resources.workers" and before.get(key) in ONE_WORKER and now.get(key) in ONE_WORKER:
+            continue
         if before.get(key) != now.get(key) and key not in FREE and not key.startswith(FREE_SECTIONS):
             yield key, f"{key}: {_change(before.get(key), now.get(key))}."
 

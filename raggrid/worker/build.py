@@ -28,10 +28,11 @@ from raggrid.space.search_space import SearchSpace
 from raggrid.space.settings import Models
 from raggrid.store.files import Files, read_bytes
 from raggrid.store.kept import keep, kept
-from raggrid.store.run_layout import NEGATIVES, VECTORS, retrieved, scored, tuned
+from raggrid.store.run_layout import NEGATIVES, retrieved, scored, tuned
 from raggrid.store.tables import read_environment, read_space
 from raggrid.strategies import PHASES
 from raggrid.study.tasks import PhaseTask
+from raggrid.worker.embed_corpus import passage_search, passage_vectors
 
 RETRIEVED_AT_ONCE = 64  # questions
 
@@ -55,8 +56,7 @@ def _decided(run: Files, space: SearchSpace) -> Models:
 @lru_cache(maxsize=2)
 def passage_index(run: Files) -> Index:
     """The study's index over the vectors that the index task left; read once a process."""
-    with run.reading(VECTORS) as path:
-        return Index(np.load(path), inputs(run)[0].retrieval)
+    return passage_search(run, passage_vectors(run))
 
 
 def train_task(run: Files, task: PhaseTask, worker: Worker) -> TrainTask:

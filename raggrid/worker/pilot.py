@@ -119,7 +119,7 @@ def trials_at_once(space: SearchSpace) -> int:
     wanted = space.resources
     if torch.cuda.is_available() and wanted.gpus_per_worker != 0:
         return 1
-    fits = max(1, (os.cpu_count() or 1) // (wanted.cpus_per_worker * max(1, wanted.workers)))
+    fits = max(1, (os.cpu_count() or 1) // (wanted.cpus_per_worker * wanted.workers_per_trial))
     return min(fits, wanted.max_concurrent_trials or fits)
 
 
@@ -133,7 +133,7 @@ def gpus_here(space: SearchSpace) -> tuple[str, float | None, int]:
 
 def of_one_worker(space: SearchSpace) -> SearchSpace:
     """The space as one of a trial's workers sees it: its share of every batch and of the validation questions."""
-    workers, training = max(1, space.resources.workers), space.training
+    workers, training = space.resources.workers_per_trial, space.training
     share = {"batch_size": math.ceil(training.rag.batch_size / workers)}
     label_share = {"batch_size": max(2, math.ceil(training.labels.batch_size / workers))}
     parts = {

@@ -7,32 +7,24 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import json
 import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
-import numpy as np
 import torch
 
 from raggrid.evaluation.evaluator import Read, Scored, answer_questions
 from raggrid.evaluation.metrics import columns_of, means
 from raggrid.finetune.batches import shard
-from raggrid.finetune.labels import mined_negatives
 from raggrid.finetune.trainer import Trainer
 from raggrid.finetune.workers import Worker
-from raggrid.rag.embedder import Embedder, Vectors
-from raggrid.rag.index import Index
-from raggrid.rag.pipeline import Pipeline
-from raggrid.rag.prompt import PromptWriter, passage_text
 from raggrid.rag.retrievers import LiveRetriever
 from raggrid.records import Category, LedgerRecord, PredictionRecord, Report, Status
 from raggrid.store.fence import Fenced
 from raggrid.store.files import Files, files_at
 from raggrid.store.lease import enrol_worker
-from raggrid.store.run_layout import NEGATIVES, VECTORS
 from raggrid.store.storage import ends_study, why_it_ends
 from raggrid.store.tables import append, read
 from raggrid.strategies import STRATEGIES
@@ -41,6 +33,7 @@ from raggrid.study.ledger import Account
 from raggrid.study.rows import curve_row
 from raggrid.study.tasks import AnswerTask, Dispatch, IndexTask, PhaseTask
 from raggrid.worker.build import embedder_of, generator_of, inputs, passage_index, pipeline_of, train_task
+from raggrid.worker.embed_corpus import embed_corpus
 
 NO_MEMORY = ("can't allocate memory", "OutOfMemoryError", "out of memory")
 LESS_MEMORY = "Lower training.rag.batch_size, retrieval.top_k or prompt.passage_tokens."
@@ -107,9 +100,12 @@ def _free_memory() -> None:
     """Give the system back what a task used: the process stays for the next one.
 
     Models hang in reference cycles until they are collected; glibc keeps freed memory between blocks that are in use
-    (3.6 of 4.4 GB after a step of SmolLM2). Other C libraries have no such call.
+    (3.6 of 4.4 GB after a step of SmolLM2). Other C libraries have no such call. On a GPU that trials share, torch
+    would keep from the others what it has freed.
     """
     gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
     with suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
 
@@ -140,38 +136,8 @@ def _embed_corpus(run: Files, worker: Worker, clock: Clock) -> None:
         space, data = inputs(run)
         embedder = embedder_of(run, space, worker, None)
     with clock.during(Category.INDEX):
-        texts = [passage_text(passage) for passage in data.passages]
-        # Texts of like length together, and the parts of all workers put back in the corpus's order.
-        mine = shard(list(range(len(texts))), worker.rank, worker.world_size)
-        parts = worker.gather((mine, embedder.encode_passages([texts[position] for position in mine])))
-        if worker.is_first:
-            vectors = _in_order(len(texts), parts)
-            _save_negatives(run, embedder, vectors)
-            _save_vectors(run, vectors)
-        worker.wait()
+        embed_corpus(run, space, data, embedder, worker)
     worker.report(clock.completed(Report(status=Status.COMPLETED)))
-
-
-def _in_order(count: int, parts: list[tuple[list[int], Vectors]]) -> Vectors:
-    vectors = np.empty((count, parts[0][1].shape[1]), dtype=np.float32)
-    for places, part in parts:
-        vectors[places] = part
-    return vectors
-
-
-def _save_negatives(run: Files, embedder: Embedder, vectors: Vectors) -> None:
-    """Mine hard negatives where the study asks for them, before the vectors, whose presence says that all is done."""
-    space, data = inputs(run)
-    if count := space.training.labels.hard_negatives:
-        retriever = LiveRetriever(embedder, Index(vectors, space.retrieval))
-        pipeline = Pipeline(retriever, None, data.passages, PromptWriter(space.prompt))
-        labelled = [question for question in data.splits["train"] if question.context_ids]
-        run.write(NEGATIVES, json.dumps(mined_negatives(pipeline, labelled, count)).encode())
-
-
-def _save_vectors(run: Files, vectors: Vectors) -> None:
-    with run.writing(VECTORS) as path, path.open("wb") as file:  # by its name alone numpy would add one of its own
-        np.save(file, vectors)
 
 
 def _run_phase(run: Files, given: Dispatch, task: PhaseTask, worker: Worker, clock: Clock) -> None:

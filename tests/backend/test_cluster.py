@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from raggrid.backend.ray.addresses import has_token
-from raggrid.backend.ray.cluster import _allocation, _knock
+from raggrid.backend.ray.cluster import _allocation, _knock, resources
 from raggrid.errors import StudyError
 from raggrid.space.settings import Resources
 
@@ -19,6 +19,22 @@ def test_slots_are_what_the_cluster_holds() -> None:
     assert _allocation(total, Resources(workers=1, gpus_per_worker=0.5)).slots == 4
     assert _allocation(total, Resources(workers=1, max_concurrent_trials=1)).slots == 1
     assert _allocation({"CPU": 3.0}, Resources(workers=0)).slots == 3
+
+
+def test_trials_run_on_groups_on_clusters_and_where_they_hold_a_gpu_unless_said_otherwise() -> None:
+    cpus, gpus = {"CPU": 4.0}, {"CPU": 4.0, "GPU": 1.0}
+    assert _allocation(cpus, Resources()).workers == 0
+    assert _allocation(cpus, Resources(), on_cluster=True).workers == 1
+    assert _allocation(gpus, Resources()).workers == 1
+    assert _allocation(gpus, Resources(gpus_per_worker=0)).workers == 0
+    assert _allocation(gpus, Resources(workers=0), on_cluster=True).workers == 0
+    assert _allocation(cpus, Resources(workers=2)).workers == 2
+
+
+def test_trials_share_a_gpu_by_the_fraction_that_each_holds() -> None:
+    shared = _allocation({"CPU": 16.0, "GPU": 2.0}, Resources(gpus_per_worker=0.25))
+    assert (shared.slots, shared.workers, shared.gpus) == (8, 1, 0.25)
+    assert resources(shared.cpus, shared.gpus) == {"CPU": 1, "GPU": 0.25}
 
 
 def test_the_kinds_of_device_are_known_by_rays_names() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from raggrid.backend.ray.doctor import FOLDER
 from tests.processes import PATIENCE_SECONDS, RAGGRID, wait_until
 from tests.ray_nodes import answers, free_port, ray_node
 
@@ -50,6 +51,7 @@ def test_a_gpu_without_cuda_and_a_folder_that_is_not_shared_are_found_on_their_n
                 return len(told[-1]["nodes"]) == 2  # type: ignore[arg-type]
 
             wait_until(both, "both nodes are there")
+    assert not (runs / "r" / FOLDER).exists()
     findings = [(found["severity"], found["problem"]) for found in told[-1]["findings"]]  # type: ignore[attr-defined]
     assert told[-1]["healthy"] is False
     assert any("Ray hands out 2 GPUs and torch sees none" in problem for _, problem in findings)

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -42,20 +42,26 @@ def test_nobody_at_the_address_is_said_at_once(tmp_path: Path, make_space: Space
         submit(tmp_path / "study.yaml", "runs/my", address=address)
 
 
-@pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+@contextmanager
+def cluster(monkeypatch: pytest.MonkeyPatch, token: str | None = None) -> Iterator[str]:
     """The job server of a cluster of one node, where raggrid is installed."""
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     monkeypatch.setenv("PATH", f"{BIN}{os.pathsep}{os.environ['PATH']}")
     for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
         monkeypatch.delenv(name, raising=False)
     port, web, agent = free_port(), free_port(), free_port()
     options = ["--head", f"--port={port}", "--num-cpus=1", "--disable-usage-stats", "--include-dashboard=true"]
     options += [f"--dashboard-port={web}", f"--dashboard-agent-listen-port={agent}"]
-    with ExitStack() as held:
-        held.enter_context(ray_node(*options))
+    with ray_node(*options, token=token):
         wait_until(lambda: answers(web) and answers(agent), "the dashboard is up")
         yield f"http://127.0.0.1:{web}"
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """One that asks for no token."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    with cluster(monkeypatch) as address:
+        yield address
 
 
 def raggrid(*words: str | Path) -> subprocess.CompletedProcess[str]:
@@ -110,3 +116,24 @@ def test_ctrl_c_ends_the_following_and_not_the_study(tmp_path: Path, server: str
     assert (following.returncode, "goes on. 'raggrid logs run-" in told) == (130, True)
     wait_until(lambda: find_job(server).is_over, "the study has ended")
     assert find_job(server).shell_code == 0
+
+
+@pytest.mark.slow
+def test_a_cluster_with_a_token_takes_a_study_from_who_has_it(
+    tmp_path: Path, make_space: SpaceMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))  # where Ray keeps a user's token
+    file, run = tmp_path / "study.yaml", tmp_path / "run"
+    file.write_text(dump_space(make_space(strategies=["baseline"])))
+    with cluster(monkeypatch, token="a" * 64) as address:
+        refused = raggrid("submit", file, "--run", run, "--address", address)
+        assert (refused.returncode, f"--address {address}: requires a token" in refused.stderr) == (1, True)
+        (tmp_path / ".ray").mkdir()
+        (tmp_path / ".ray" / "auth_token").write_text("b" * 64)
+        assert "requires a token, and none or another one is here" in raggrid("status", "--address", address).stderr
+        (tmp_path / ".ray" / "auth_token").write_text("a" * 64)
+        done = raggrid("submit", file, "--run", run, "--address", address, "--follow")
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert read(run, PipelineRecord)

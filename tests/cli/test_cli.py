@@ -318,6 +318,16 @@ def test_plan_names_the_folder_that_is_not_there(space: Path) -> None:
     )
 
 
+def test_plan_counts_a_corpus_that_is_not_there(space: Path) -> None:
+    words = [*LLAMA, "--set", "data.folder=No/Where", "--json"]
+    one, more = (
+        json.loads(raggrid("plan", space, *words, "--passages", size).stdout)["pricing"]["bill"]["index_device_seconds"]
+        for size in ("1000000", "30000000")
+    )
+    assert more == pytest.approx(30 * one)
+    assert one > 0
+
+
 def test_plan_says_that_an_assumed_device_is_too_small(space: Path) -> None:
     gpus = [*LLAMA, "--set", "resources.gpus_per_worker=1", "--set", "training.rag.batch_size=16"]
     told = json.loads(raggrid("plan", space, *gpus, "--json").stdout)["pricing"]["notes"]

@@ -150,7 +150,7 @@ def test_what_is_written_reads_as_it_was(form: str, tmp_path: Path) -> None:
     lines(tmp_path / "d" / "corpus.jsonl", [
         {"id": "1", "title": '"Heroes"', "text": "A\nsong."}, {"id": "2", "text": "No\ntitle."},
     ])  # fmt: skip
-    row = {"id": "a", "question": "A?", "answers": ["x", "[y]"], "context_ids": ["2", "1"], "group": "g"}
+    row = {"id": "a", "question": "A?", "answers": ["x", "[y]", "x"], "context_ids": ["2", "1"], "group": "g"}
     for name in ("train", "validation"):
         lines(tmp_path / "d" / f"{name}.jsonl", [{**row, "id": name}, {"id": f"{name}2", "question": "B?",
                                                                      "answers": ["z"]}])  # fmt: skip

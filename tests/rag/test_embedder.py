@@ -99,7 +99,7 @@ def test_vectors_in_index_training_and_answering_are_the_librarys(saved: Path, m
     scores = rag_forward(
         pipeline, PHASES["embedder_rag"], "rag_token", task.train[:3], k=2, temperature=1.0
     ).retrieval_scores
-    best = np.sort(expected @ pipeline.index.vectors.T)[:, :-3:-1]
+    best = np.sort(expected @ pipeline.index.vectors[:].T)[:, :-3:-1]
     np.testing.assert_allclose(scores.detach().numpy(), best, rtol=1e-5)
     trainer = trainer_for(run, phase_task("embedder_labels", lr=1e-3))
     assert trainer.train() == "completed"

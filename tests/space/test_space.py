@@ -80,6 +80,7 @@ retrieval: {top_k: 0}
         ("data=here", "data: got 'here'; expected a section (a mapping)"),
         ("losses.joint=[]", "losses.joint: got none"),
         ("resources.workers=-1", "resources.workers: got -1; expected an integer of at least 0"),
+        ("resources.workers=many", "resources.workers: got 'many'; expected a number"),
     ],
 )
 def test_each_mistake_has_its_sentence(tmp_path: Path, change: str, expected: str) -> None:

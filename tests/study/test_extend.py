@@ -150,3 +150,9 @@ def test_only_what_can_still_win_keeps_its_checkpoint(tmp_path: Path) -> None:
     kept = {folder.name for folder in (tmp_path / "r" / "checkpoints").iterdir()}
     rows = [row for row in read(tmp_path / "r", PipelineRecord) if row.split == "test"]
     assert kept == {side for row in rows for side in (row.embedder_trial_id, row.generator_trial_id) if side}
+
+
+@pytest.mark.parametrize("workers", [0, 1, "auto"])
+def test_one_worker_in_another_form_is_the_same_study(workers: int | str) -> None:
+    continues(made_space(resources={"workers": workers}))
+    assert "resources.workers: recorded 'auto', now 2" in refused(made_space(resources={"workers": 2}))

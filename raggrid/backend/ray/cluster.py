@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from raggrid.backend.ray.addresses import check_joinable, has_token
@@ -34,6 +35,7 @@ ALONE = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0", "RAY_TRAIN_METRICS_ENABLED"
 # One report is consumed per interval: at Ray's default of 2 s a short trial would mostly wait.
 TRAIN_SETTINGS = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1"}
 ACCELERATOR = "accelerator_type:"  # prefix under which Ray lists the kinds of GPU of its nodes
+NVIDIA = Path("/dev/nvidiactl")  # there where this machine has a GPU of NVIDIA's and its driver
 POLL_SECONDS = 2.0
 ASK_SECONDS = 30.0
 KNOCK_SECONDS = 10.0  # a connection that takes longer counts as failed
@@ -77,10 +79,12 @@ def connected(
         InputError: an address that no search can join a cluster by.
         StudyError: no cluster answers at the address, or not a single trial fits on it.
     """
-    with session(address, metric_folders, dashboard=wanted.workers > 0), _grown(wanted, say):
+    gpus = wanted.gpus_per_worker != 0 and NVIDIA.exists()
+    groups = wanted.group_workers(on_cluster=address is not None, gpus=gpus) > 0
+    with session(address, metric_folders, dashboard=groups), _grown(wanted, say):
         import ray
 
-        yield _allocation(ray.cluster_resources(), wanted)
+        yield _allocation(ray.cluster_resources(), wanted, on_cluster=address is not None)
 
 
 @contextmanager
@@ -119,7 +123,7 @@ def _grown(wanted: Resources, say: Callable[[str], None]) -> Iterator[None]:
     slots, deadline = wanted.max_concurrent_trials or 1, time.monotonic() + 60 * wanted.wait_minutes
     try:
         while _fits(total := ray.cluster_resources(), wanted) < slots and time.monotonic() < deadline:
-            bundles = [resources(wanted.cpus_per_worker, _gpus(total, wanted))] * max(1, wanted.workers) * slots
+            bundles = [resources(wanted.cpus_per_worker, _gpus(total, wanted))] * wanted.workers_per_trial * slots
             if bundles != asked:
                 asked = bundles
                 say(f"The cluster has {_told(total)}; waiting up to {wanted.wait_minutes:g} minutes for "
@@ -178,7 +182,7 @@ def _gpus(total: Mapping[str, float], wanted: Resources) -> float:
 
 def _fits(total: Mapping[str, float], wanted: Resources) -> int:
     """How many trials fit on a cluster at once."""
-    gpus, workers = _gpus(total, wanted), max(1, wanted.workers)
+    gpus, workers = _gpus(total, wanted), wanted.workers_per_trial
     fits = int(total.get("CPU", 0) // (wanted.cpus_per_worker * workers))
     return min(fits, int(total.get("GPU", 0) / gpus // workers)) if gpus else fits
 
@@ -187,25 +191,26 @@ def _told(total: Mapping[str, float]) -> str:
     return f"{total.get('CPU', 0):g} CPU, {total.get('GPU', 0):g} GPU"
 
 
-def _allocation(total: Mapping[str, float], wanted: Resources) -> Allocation:
+def _allocation(total: Mapping[str, float], wanted: Resources, *, on_cluster: bool = False) -> Allocation:
     gpus, fits = _gpus(total, wanted), _fits(total, wanted)
     if fits < 1:
         raise StudyError(
-            f"resources: a trial asks for {max(1, wanted.workers)} x ({wanted.cpus_per_worker} CPU, {gpus:g} GPU); the "
-            f"cluster has {_told(total)}. Lower resources.workers, add nodes, or wait for an autoscaler to add them: "
-            "--set resources.wait_minutes=15."
+            f"resources: a trial asks for {wanted.workers_per_trial} x ({wanted.cpus_per_worker} CPU, {gpus:g} GPU); "
+            f"the cluster has {_told(total)}. Lower resources.workers, add nodes, or wait for an autoscaler to add "
+            "them: --set resources.wait_minutes=15."
         )
     slots = min(fits, wanted.max_concurrent_trials or fits)
     kinds = sorted(name.removeprefix(ACCELERATOR) for name in total if name.startswith(ACCELERATOR))
     types = tuple(kinds or ["gpu"]) if gpus else ("cpu",)
-    return Allocation(slots, wanted.workers, wanted.cpus_per_worker, gpus, types)
+    workers = wanted.group_workers(on_cluster=on_cluster, gpus=gpus > 0)
+    return Allocation(slots, workers, wanted.cpus_per_worker, gpus, types)
 
 
 def held_by_trial(config: Mapping[str, Any]) -> Any:
-    """What a trial's own process holds: one device for what runs inline, next to nothing beside a group."""
+    """What a trial's own process holds: one device inline, next to nothing beside a group."""
     from ray import tune
 
-    if config["workers"] == 0 or config["task"]["kind"] != "phase":
+    if config["workers"] == 0:
         return tune.PlacementGroupFactory([resources(config["cpus"], config["gpus"])])
     # The group has a placement group of its own; counted here too, the study would wait for itself.
     return tune.PlacementGroupFactory([{"node:__internal_head__": 0.001}])

@@ -10,9 +10,9 @@ from dataclasses import replace
 from typing import Any
 
 from raggrid.backend.ray.cluster import session
-from raggrid.doctor.examination import machine, try_steps, try_storage
-from raggrid.doctor.judgement_of_nodes import judged
-from raggrid.doctor.node_facts import Diagnosis, Machine, NodeFacts, StorageTest
+from raggrid.diagnosis.examination import machine, try_steps, try_storage
+from raggrid.diagnosis.judgement_of_nodes import judged
+from raggrid.diagnosis.node_facts import Diagnosis, Machine, NodeFacts, StorageTest
 from raggrid.errors import StudyError, listed
 from raggrid.store.files import Files, Location, files_at, read_bytes
 

@@ -1,7 +1,8 @@
-"""A trial on a group of workers: its phase run trains on Ray Train; reports and decisions pass through this process.
+"""Trials on a group of workers of Ray Train, which is kept for the next trial; reports and decisions pass through here.
 
 Its workers wait for Tune's decision after every report, as an inline trial does, so that both forms do the same work
-and give the same numbers.
+and give the same numbers. Starting a group takes ten seconds, so it asks for one task after the other, with all that it
+has imported.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import socket
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from ray import train, tune
 from ray.util.queue import Empty, Queue
 
 from raggrid.backend.ray.cluster import resources
-from raggrid.backend.ray.inline import NO_CUDA, device_for, run_here, set_threads
+from raggrid.backend.ray.inline import NO_CUDA, device_for, set_threads
 from raggrid.records import Report, Status
 from raggrid.study.tasks import from_config, from_metrics, to_metrics
 
@@ -31,19 +33,43 @@ POLL_SECONDS = 0.05
 
 
 def run_in_group(config: dict[str, Any]) -> None:
-    """One task on one worker of a Ray Train group."""
+    """The tasks that a group is given, one after the other, on one of its workers."""
+    desk, number = config["desk"], 0
+    first = train.get_context().get_world_rank() == 0
+    set_threads(config["cpus"])
+    if first:
+        ray.get(desk.group_started.remote())
+    while (given := _next_task(desk, number)) is not None:
+        number, task = given
+        _run_one({**config, **task}, number)
+        if first:
+            ray.get(desk.task_ended.remote(number))
+
+
+def _next_task(desk: Any, last: int) -> tuple[int, dict[str, Any]] | None:
+    """The number and the config of the task after number ``last``, once there is one; None when the group is to end.
+
+    Every worker asks for itself: a collective call would time out while a group is idle.
+    """
+    while True:
+        ends, number, config = ray.get(desk.task.remote())
+        if ends or number > last:
+            return None if ends else (number, config)
+        time.sleep(POLL_SECONDS)
+
+
+def _run_one(config: dict[str, Any], number: int) -> None:
     import torch
     from ray.train.torch import get_device
 
     from raggrid.finetune.workers import Worker
     from raggrid.worker.run_task import run_task
 
-    set_threads(config["cpus"])
     context = train.get_context()
-    rank, world, decisions = context.get_world_rank(), context.get_world_size(), config["decisions"]
+    rank, world, desk = context.get_world_rank(), context.get_world_size(), config["desk"]
     if device_for(config["gpus"]) is None:
         blocked = Report(status=Status.BLOCKED, error=NO_CUDA.format(host=socket.gethostname()))
-        train.report({**to_metrics(blocked), "report": uuid.uuid4().hex})
+        train.report({**to_metrics(blocked), "report": uuid.uuid4().hex, "number": number})
         return
     device = get_device()
     stopped = False
@@ -51,32 +77,55 @@ def run_in_group(config: dict[str, Any]) -> None:
     def report(made: Report) -> None:
         nonlocal stopped
         name = worker.gather(uuid.uuid4().hex)[0]
-        train.report({**to_metrics(made), "report": name})
+        train.report({**to_metrics(made), "report": name, "number": number})
         if made.status == Status.RUNNING:
-            answer = _await_decision(decisions, name) if rank == 0 else False
+            answer = _await_decision(desk, name) if rank == 0 else False
             stopped = bool(worker.sum(torch.tensor(float(answer), device=device)))
 
     worker = Worker(report, lambda: stopped, rank, world, device)
     run_task(from_config(config), worker)
 
 
-def _await_decision(decisions: Any, name: str) -> bool:
+def _await_decision(desk: Any, name: str) -> bool:
     """True when the trial was stopped; returns as soon as Tune has seen the report ``name`` and decided."""
     while True:
-        allowed, stopped = ray.get(decisions.last.remote())
+        allowed, stopped = ray.get(desk.last.remote())
         if stopped or allowed == name:
             return bool(stopped)
         time.sleep(POLL_SECONDS)
 
 
-class _Decisions:
-    """What Tune has decided, as an actor that is asked: a queue would hand a decision to a worker that is gone."""
+class _Desk:
+    """The group's task and what Tune has decided, as an actor that is asked: a queue would hand them to a worker that
+    is gone."""
 
     def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
+        self.number, self.ended, self.starts, self.ends = 0, 0, 0, False
+        self.config: dict[str, Any] = {}
         self.allowed, self.stopped = "", False
+
+    def give(self, config: dict[str, Any]) -> int:
+        """The next task; its number."""
+        self.number, self.config = self.number + 1, config
+        self.allowed, self.stopped = "", False
+        return self.number
+
+    def task(self) -> tuple[bool, int, dict[str, Any]]:
+        """Whether the group is to end, and the task that is to be done: again, where a group was started anew."""
+        return self.ends, self.number if self.number > self.ended else 0, self.config
+
+    def group_started(self) -> None:
+        self.starts += 1
+
+    def task_ended(self, number: int) -> None:
+        self.ended = number
+
+    def progress(self) -> tuple[int, int]:
+        """The number of the last task that ended, and how often the group was started."""
+        return self.ended, self.starts
+
+    def end_group(self) -> None:
+        self.ends = self.stopped = True
 
     def allow(self, name: str) -> None:
         self.allowed = name
@@ -99,29 +148,30 @@ class _Forward(train.UserCallback):
 
 
 class GroupTrial(tune.Trainable):
-    """A Tune trial whose phase run trains on a Ray Train worker group.
+    """A Tune trial whose task a Ray Train worker group does; the next trial gets the process and the group.
 
     The class form, with public interfaces only: a stop reaches the workers through an actor, so they end by
     themselves and their placement group is freed. (Stopped from outside, it would stay and block the study.)
-    Embedding the corpus and answering train nothing: they run in the trial's own process, on one device.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Start the group in a thread; reports come through a queue, decisions are asked for."""
-        self.queue: Queue | None = None
-        self._start(config)
-
-    def _start(self, config: dict[str, Any]) -> None:
+        """Start the group in a thread; reports come through a queue, tasks and decisions are asked for."""
         self.thread: threading.Thread | None = None
-        if config["task"]["kind"] != "phase":
-            return
-        if self.queue is None:  # each is a process of its own, kept for the next trial
-            self.queue = Queue(maxsize=1, actor_options={"num_cpus": 0})
-            self.decisions: Any = ray.remote(num_cpus=0)(_Decisions).remote()
-        ray.get(self.decisions.reset.remote())
-        self.error: BaseException | None = None
+        self._give(config)
+
+    def _give(self, config: dict[str, Any]) -> None:
+        """Hand the task to the group that is there, or to a new one."""
         self.last: dict[str, Any] = {}
-        trainer = _trainer({**config, "decisions": self.decisions}, self.trial_id, self.queue)
+        if self.thread is None:
+            self._start_group(config)
+        self.number: int = ray.get(self.desk.give.remote(config))
+
+    def _start_group(self, config: dict[str, Any]) -> None:
+        self.queue = Queue(maxsize=1, actor_options={"num_cpus": 0})
+        self.desk: Any = ray.remote(num_cpus=0)(_Desk).remote()
+        self.error: BaseException | None = None
+        self.shape = _shape(config)
+        trainer = _trainer({**self.shape, "scratch": config["scratch"], "desk": self.desk}, self.trial_id, self.queue)
         self.thread = threading.Thread(target=self._fit, args=(trainer,), daemon=True)
         self.thread.start()
 
@@ -135,15 +185,15 @@ class GroupTrial(tune.Trainable):
         """The next report. Being asked for it means that Tune lets the trial continue after the last one."""
         from raggrid.worker.run_task import failure
 
-        if self.thread is None or self.queue is None:
-            reports: list[Report] = []
-            run_here(self.config, reports.append)
-            return {**to_metrics(reports[-1]), "done": True}
+        assert self.thread is not None
         if self.last:
-            self.decisions.allow.remote(self.last["report"])
+            self.desk.allow.remote(self.last["report"])
         while True:
             try:
-                self.last = self.queue.get(timeout=0.2)
+                told = self.queue.get(timeout=0.2)
+                if told["number"] != self.number:
+                    continue  # what a task that was stopped still had to say
+                self.last = told
                 return {**self.last, "done": self.last["status"] != Status.RUNNING}
             except Empty:
                 if not self.thread.is_alive() and self.queue.empty():
@@ -161,34 +211,47 @@ class GroupTrial(tune.Trainable):
     def cleanup(self) -> None:
         """The end of this process."""
         self._end_group()
-        self._drop_queues()
-
-    def _end_group(self) -> None:
-        """Early stop, completion or error: ask the workers to end, and keep their reports flowing until they have."""
-        if self.thread is None or self.queue is None:
-            return
-        self.decisions.stop.remote()
-        deadline = time.monotonic() + STOP_SECONDS
-        while self.thread.is_alive() and time.monotonic() < deadline:
-            with contextlib.suppress(Empty):
-                self.queue.get(timeout=0.1)
-        if self.thread.is_alive():
-            self._drop_queues()  # what this group may still say is not the next one's
-            return
-        while not self.queue.empty():
-            self.queue.get()
-
-    def _drop_queues(self) -> None:
-        if self.queue is not None:
-            self.queue.shutdown(force=True)
-            ray.kill(self.decisions)
-            self.queue = None
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take the next task in the same process: saves its start and its imports."""
-        self._end_group()
-        self._start(new_config)
+        """Take the next task in the same process, and with the same group where that is sound and fits."""
+        if not self._end_task() or self.shape != _shape(new_config):
+            self._end_group()
+        self._give(new_config)
         return True
+
+    def _end_task(self) -> bool:
+        """Early stop, completion or error: ask the workers to leave the task. Whether they have, and none has died."""
+        self.desk.stop.remote()
+        ended = self._drained(lambda: ray.get(self.desk.progress.remote())[0] >= self.number)
+        return ended and ray.get(self.desk.progress.remote())[1] == 1
+
+    def _end_group(self) -> None:
+        """Ask the workers to end, then let go of what they talk through: what they may still say is not the next
+        group's."""
+        if self.thread is None:
+            return
+        self.desk.end_group.remote()
+        self._drained(lambda: False)
+        self.queue.shutdown(force=True)
+        ray.kill(self.desk)
+        self.thread = None
+
+    def _drained(self, done: Callable[[], bool]) -> bool:
+        """Keep the reports flowing until it is ``done``, the group has ended, or the patience has. Whether it is done
+        and the group lives."""
+        assert self.thread is not None
+        deadline = time.monotonic() + STOP_SECONDS
+        while self.thread.is_alive() and time.monotonic() < deadline:
+            if done():
+                return True
+            with contextlib.suppress(Empty):
+                self.queue.get(timeout=POLL_SECONDS)
+        return False
+
+
+def _shape(config: dict[str, Any]) -> dict[str, Any]:
+    """What a group was started for: another task can have it where this is equal."""
+    return {name: config[name] for name in ("workers", "cpus", "gpus")}
 
 
 def _trainer(config: dict[str, Any], name: str, queue: Queue) -> Any:

@@ -51,9 +51,7 @@ def _run_trials(
     from raggrid.backend.ray.searcher import StudySearcher
 
     state = controller.state
-    # A process that a worker group's trial leaves idle would hold a device that the next group needs.
-    kept = allocation.slots if allocation.workers == 0 else 0
-    scheduler = PhaseScheduler(state.space, state.graph.searches, processes=kept)
+    scheduler = PhaseScheduler(state.space, state.graph.searches, processes=allocation.slots)
     stopped = scheduler.replay(run.read(CurveRecord), halving_groups(state))
     for name in sorted(stopped & state.unfinished().keys()):
         controller.stop_at_checkpoint(name)

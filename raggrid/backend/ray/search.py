@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from raggrid.backend.ray.cluster import Allocation, connected
 from raggrid.backend.ray.doctor import check_nodes
+from raggrid.backend.ray.gauges import exported
 from raggrid.backend.ray.nodes import check_metrics_everywhere, check_run_is_seen
 from raggrid.backend.ray.run_trials import run_trials
 from raggrid.data.checked import prepared_inputs
@@ -31,6 +32,8 @@ from raggrid.study.controller import Controller
 from raggrid.study.events import Observer
 from raggrid.study.ledger import Account
 from raggrid.study.state import StudyState
+from raggrid.tracking.following import tracked
+from raggrid.tracking.trackers import check_targets
 from raggrid.worker.environment import environment
 from raggrid.worker.opening import begin, opened, write_identity
 
@@ -64,13 +67,16 @@ def search(
     """
     storage = RunDirectory(files_at(run).address)
     check_custom_metrics(space.custom_metrics)
+    check_targets(space.tracking)
     space, data = prepared_inputs(space, say)
     if not storage.is_begun():
         check_free(storage.files)
     else:
         state = opened(storage, space, data, extend=extend)
         if state.is_done():
-            Controller(state, storage, space.resources.workers).renew_costs()  # an earlier session may have been killed
+            Controller(
+                state, storage, space.resources.workers_per_trial
+            ).renew_costs()  # an earlier session may have been killed
             say(f"{storage}: already complete; nothing is left to run.")
             return
         space = state.space
@@ -92,10 +98,11 @@ def search(
         storage.files = Fenced(storage.files, lease.name)
         state = opened(storage, space, data, extend=extend)
         write_identity(storage, state, data)
-        controller = Controller(state, storage, space.resources.workers, observers)
+        controller = Controller(state, storage, allocation.workers, observers)
         controller.begin()
         try:
-            _carry_out(controller, storage, allocation, lease)
+            with tracked(storage.address, space.tracking):
+                _carry_out(controller, storage, allocation, lease)
         finally:
             controller.close()
         if not controller.broken:
@@ -112,7 +119,8 @@ def _carry_out(controller: Controller, run: RunDirectory, allocation: Allocation
         _close_books_of_killed_session(controller, run)
         with session(run.files, allocation.devices, allocation.workers, allocation.slots, controller.told) as now:
             controller.clock = _budget_clock(controller, now)
-            run_trials(controller, run, allocation, now.began, lease.name)
+            with exported(controller, allocation.slots):
+                run_trials(controller, run, allocation, now.began, lease.name)
             controller.renew_costs()
             controller.charge_idle(now.began, allocation.devices)
     except KeyboardInterrupt:

@@ -80,12 +80,12 @@ class Replay:
     unanswered: set[SearchKey] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.workers = max(1, self.space.resources.workers)
+        self.workers = self.space.resources.workers_per_trial
         self.clock = VirtualClock()
         self.storage: Storage = MemoryStorage()
         state = StudyState(self.space, study_graph(self.space), "simulated", SPLITS)
         self.controller = Controller(
-            state, self.storage, self.space.resources.workers, device_type=self.curves.device_type, now=self.clock
+            state, self.storage, self.workers, device_type=self.curves.device_type, now=self.clock
         )  # fmt: skip
         self.controller.clock = BudgetClock(
             self.space.budget, self.slots * self.workers, 0.0, self.clock, self.space.resources.dollars_per_device_hour

@@ -45,15 +45,16 @@ def strings_in(value: Any) -> Any:
     Anything else stays what it is, for the check of rows to name.
     """
     if isinstance(value, Mapping) and "text" in value:
-        value = value["text"]
+        value = (
+            value["text"] if isinstance(value["text"], str) else list(dict.fromkeys(value["text"]))
+        )  # all annotators'
     if isinstance(value, str):
         parsed = _parsed(value)
         value = parsed if isinstance(parsed, list) else [value]
     if isinstance(value, bool) or value is None:
         return value
     items = value if isinstance(value, list | tuple) else [value]
-    told = [str(item) if isinstance(item, int | float) and not isinstance(item, bool) else item for item in items]
-    return list(dict.fromkeys(told)) if all(isinstance(item, str) for item in told) else told
+    return [str(item) if isinstance(item, int | float) and not isinstance(item, bool) else item for item in items]
 
 
 def _parsed(text: str) -> object:

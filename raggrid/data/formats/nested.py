@@ -84,7 +84,7 @@ def _squad_questions(source: Source, split: str, problems: Problems) -> Iterator
     for place, article in source.rows(split, problems):
         for passage, asked in _paragraphs(article):
             for row in asked:
-                answers = [answer.get("text") for answer in row.get("answers") or ()]
+                answers = list(dict.fromkeys(answer.get("text") for answer in row.get("answers") or ()))
                 if not answers:
                     problems.left_out[NO_ANSWER] += 1
                     continue

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from raggrid.doctor.node_facts import Machine, StepTest, StorageTest
+from raggrid.diagnosis.node_facts import Machine, StepTest, StorageTest
 from raggrid.store.files import files_at, read_bytes
 
 PACKAGES = (

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from raggrid.doctor import examination
-from raggrid.doctor.examination import machine, try_steps, try_storage
-from raggrid.doctor.judgement_of_nodes import judged
-from raggrid.doctor.node_facts import Diagnosis, Machine, NodeFacts, StepTest, StorageTest
+from raggrid.diagnosis import examination
+from raggrid.diagnosis.examination import machine, try_steps, try_storage
+from raggrid.diagnosis.judgement_of_nodes import judged
+from raggrid.diagnosis.node_facts import Diagnosis, Machine, NodeFacts, StepTest, StorageTest
 
 GIGABYTE = 10**9
 SOUND = Machine(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from raggrid.doctor.node_facts import Finding, NodeFacts
+from raggrid.diagnosis.node_facts import Finding, NodeFacts
 
 SAME = ("python", "raggrid", "ray")  # without the same of these nothing works; of others the numbers may differ
 CLOCK_SECONDS, CLOCK_LIMIT = 2.0, 300.0  # the ledger's slices are compared; object stores refuse requests from afar
