@@ -20,6 +20,7 @@ ROOMS = (
     "unit_costs",
     "model_size",
     "display_names",
+    "notebook_display",
     "store",
     "rag",
     "data",

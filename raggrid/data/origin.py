@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from raggrid.data.formats.finding import ORIGIN
 from raggrid.display_names import told_labels
 from raggrid.errors import DataError
 
-FILE = "origin.json"
+FILE = ORIGIN
 
 
 @dataclass(frozen=True, kw_only=True)

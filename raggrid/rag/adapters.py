@@ -14,7 +14,8 @@ import torch
 from raggrid.rag.chat import Chat
 from raggrid.rag.embedder import Embedder
 from raggrid.rag.generator import Generator
-from raggrid.space.settings import Models, Training
+from raggrid.space.settings import Models
+from raggrid.space.tuning import Training
 
 ADAPTER = "adapter_config.json"
 
@@ -23,7 +24,20 @@ def add_lora(generator: Generator, training: Training, seed: int) -> None:
     """Put fresh adapters on the layers that ``training.lora_targets`` names, in place."""
     targets = training.lora_targets if isinstance(training.lora_targets, str) else list(training.lora_targets)
     kind = "SEQ_2_SEQ_LM" if generator.is_encoder_decoder else "CAUSAL_LM"
+    base: torch.dtype = generator.model.dtype
     generator.model = _adapted(generator.model, training, seed, targets, kind)
+    _compute_in(generator, base)
+
+
+def _compute_in(generator: Generator, base: torch.dtype) -> None:
+    """Let float32 adapters compute in the type of their base; else each casts its input to float32 and keeps it."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    if base != torch.float32:
+        generator.autocast = base
+        for layer in generator.model.modules():
+            if isinstance(layer, BaseTunerLayer):
+                layer.cast_input_dtype_enabled = False
 
 
 def add_embedder_lora(embedder: Embedder, training: Training, seed: int) -> None:
@@ -52,9 +66,11 @@ def load_tuned(folder: Path, models: Models, device: torch.device, *, chat: Chat
     from peft import PeftModel
 
     generator = Generator.load(models.generator, models, device, chat=chat)
-    exact = generator.model.dtype == torch.float32 and not generator.is_quantized
+    base = generator.model.dtype
+    exact = base == torch.float32 and not generator.is_quantized
     model = PeftModel.from_pretrained(generator.model, str(folder))
     generator.model = (model.merge_and_unload() if exact else model).eval()
+    _compute_in(generator, base)
     return generator
 
 

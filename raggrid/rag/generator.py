@@ -20,6 +20,8 @@ from raggrid.errors import ModelError
 from raggrid.rag.chat import Chat, Example, Ids, PromptTokens
 from raggrid.rag.loading import loadable
 from raggrid.rag.precision import resolved
+from raggrid.rag.prefix import Prefix, read_prefix
+from raggrid.rag.products import fast_linear
 from raggrid.rag.quantization import keep_layout, quantized
 from raggrid.space.settings import Models
 
@@ -119,22 +121,53 @@ class Generator:
             return self._score_decoded(pairs)
         return self._score_continued(pairs, with_context)
 
-    def generate(self, prompts: Sequence[str], *, max_new_tokens: int, examples: Sequence[Example] = ()) -> list[str]:
+    def generate(
+        self,
+        prompts: Sequence[str],
+        *,
+        max_new_tokens: int,
+        batch_size: int | None = None,
+        examples: Sequence[Example] = (),
+    ) -> list[str]:
         """Greedy answers: the text up to the first stop token or line break, stripped.
 
-        ``examples``: the turns before every prompt.
+        Args:
+            prompts: in any order; those of like length are answered together, and what all begin with is read once.
+            max_new_tokens: of the longest answer.
+            batch_size: how many at once; all where it is None.
+            examples: the turns before every prompt.
         """
-        ids, attention = self._padded(self.tokens.prompts(prompts, examples), left=not self.is_encoder_decoder)
-        prefix: dict[str, Tensor] = {}
+        rows = self.tokens.prompts(prompts, examples) if prompts else []
+        order = sorted(range(len(rows)), key=lambda place: len(rows[place]))
+        size, texts = batch_size or max(1, len(rows)), [""] * len(rows)
+        with torch.no_grad(), self._precision(), nullcontext() if self.autocast else fast_linear(self.model):
+            prefix = self._prefix(rows)
+            for chosen in (order[start : start + size] for start in range(0, len(order), size)):
+                made = self._continued([rows[place] for place in chosen], prefix, max_new_tokens)
+                for place, text in zip(chosen, self.tokens.answer_texts(made), strict=True):
+                    texts[place] = text.strip().partition("\n")[0].strip()
+        return texts
+
+    def _continued(self, rows: Sequence[Ids], prefix: Prefix | None, max_new_tokens: int) -> list[Ids]:
+        """The ids that greedy decoding adds to each row; those of a batch are of one length."""
+        known = len(prefix.ids) if prefix else 0
+        ids, attention = self._padded([row[known:] for row in rows], left=not self.is_encoder_decoder)
+        given: dict[str, Any] = {}
+        if prefix:
+            ids, attention = prefix.ids_before(ids), prefix.attention_before(attention)
+            given = {"past_key_values": prefix.for_rows(len(rows), copied=True)}
         if self.is_encoder_decoder:
-            prefix = {"decoder_input_ids": torch.tensor([self.tokens.decoder_prefix] * len(ids), device=self.device)}
-        with torch.no_grad(), self._precision():
-            output = self.model.generate(
-                input_ids=ids, attention_mask=attention, max_new_tokens=max_new_tokens, do_sample=False, **prefix
-            )
-        start = len(self.tokens.decoder_prefix) if prefix else ids.shape[1]
-        texts = self.tokens.answer_texts(output[:, start:].tolist())
-        return [text.strip().partition("\n")[0].strip() for text in texts]
+            given = {"decoder_input_ids": torch.tensor([self.tokens.decoder_prefix] * len(ids), device=self.device)}
+        output = self.model.generate(
+            input_ids=ids, attention_mask=attention, max_new_tokens=max_new_tokens, do_sample=False, **given
+        )
+        start = len(self.tokens.decoder_prefix) if self.is_encoder_decoder else ids.shape[1]
+        made: list[Ids] = output[:, start:].tolist()
+        return made
+
+    def _prefix(self, heads: Sequence[Ids]) -> Prefix | None:
+        usable = heads and not self.is_encoder_decoder
+        return read_prefix(self.model, heads, self._accepted) if usable else None
 
     def checkpoint_activations(self) -> None:
         """Compute each layer's activations again in the backward pass instead of keeping them. Not for `generate`.
@@ -161,15 +194,20 @@ class Generator:
 
         The model computes logits for T + 1 positions only (for all of them ``with_context``).
         """
-        ids, attention = self._padded([head + tail for head, tail in pairs], left=True)
-        lengths = torch.tensor([len(tail) for _, tail in pairs], device=self.device)
-        width = int(lengths.max())
-        mask = torch.arange(width, 0, -1, device=self.device) <= lengths[:, None]
-        kept = ids.shape[1] if with_context else width + 1
-        optional = {"position_ids": (attention.cumsum(-1) - 1).clamp(min=0), "logits_to_keep": kept}
-        optional = {name: value for name, value in optional.items() if name in self._accepted}
         with self._precision():
-            logits = self.model(input_ids=ids, attention_mask=attention, use_cache=False, **optional).logits
+            prefix = None if with_context else self._prefix([head for head, _ in pairs])
+            known = len(prefix.ids) if prefix else 0
+            ids, attention = self._padded([(head + tail)[known:] for head, tail in pairs], left=True)
+            lengths = torch.tensor([len(tail) for _, tail in pairs], device=self.device)
+            width = int(lengths.max())
+            mask = torch.arange(width, 0, -1, device=self.device) <= lengths[:, None]
+            kept = ids.shape[1] if with_context else width + 1
+            seen = prefix.attention_before(attention) if prefix else attention
+            optional = {"position_ids": (seen.cumsum(-1) - 1).clamp(min=0)[:, known:], "logits_to_keep": kept}
+            given: dict[str, Any] = {name: value for name, value in optional.items() if name in self._accepted}
+            if prefix:
+                given["past_key_values"] = prefix.for_rows(len(pairs), copied=False)
+            logits = self.model(input_ids=ids, attention_mask=seen, use_cache=bool(prefix), **given).logits
         logprobs = _gold_logprobs(logits[:, -kept:-1], ids[:, -kept:][:, 1:])
         context = _context_nll(logprobs, attention, mask) if with_context else None
         return AnswerScores(logprobs[:, -width:], mask, context)

@@ -76,18 +76,13 @@ class Pipeline:
         batch_size: int,
         examples: Sequence[Example] = (),
     ) -> list[str]:
-        """One greedy answer per question from its passages. Prompts of like length share a batch.
+        """One greedy answer per question from its passages.
 
         ``examples``: solved questions that every prompt shows first.
         """
-        prompts = [self.prompt(q, row) for q, row in zip(questions, positions, strict=True)]
-        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-        answers = [""] * len(prompts)
-        for start in range(0, len(order), batch_size):
-            chosen = order[start : start + batch_size]
-            texts = self.required_generator.generate(
-                [prompts[i] for i in chosen], max_new_tokens=max_new_tokens, examples=examples
-            )
-            for i, text in zip(chosen, texts, strict=True):
-                answers[i] = text
-        return answers
+        return self.required_generator.generate(
+            [self.prompt(q, row) for q, row in zip(questions, positions, strict=True)],
+            max_new_tokens=max_new_tokens,
+            batch_size=batch_size,
+            examples=examples,
+        )

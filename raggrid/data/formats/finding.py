@@ -30,6 +30,7 @@ CALLED: Mapping[str, tuple[str, ...]] = {
     "validation": ("validation", "valid", "val", "dev", "development"),
     "test": ("test",),
 }
+ORIGIN = "origin.json"  # says who made the labels
 OWN_SUFFIXES = (".jsonl", ".json", ".parquet")  # of raggrid's own format
 _PART = re.compile(r"[-_.]?\d+(-of-\d+)?$")  # what distinguishes the parts of one table
 _WORD = re.compile(r"[a-z]+")
@@ -68,6 +69,14 @@ def folder_tables(folder: Path, splits: Mapping[str, str]) -> Tables:
         if role not in splits and (claiming := _claiming(role, qrels)):
             found[f"qrels/{role}"] = tuple(map(FileTable, claiming))
     return found | _by_content(found, files)
+
+
+def data_files(data: Data) -> list[Path]:
+    """The files in the folder of a space's data that a study reads. Raises `DataError` as `find_source` does."""
+    folder = Path(data.folder).expanduser()
+    tables = [table for found in find_source(data).tables.values() for table in found]
+    origin = [folder / ORIGIN] if (folder / ORIGIN).is_file() else []
+    return sorted({*origin, *(table.path for table in tables if table.path.is_relative_to(folder))})
 
 
 def _claiming(role: str, files: list[Path]) -> list[Path]:
