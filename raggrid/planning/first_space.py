@@ -30,6 +30,7 @@ from raggrid.strategies import STRATEGIES
 PASSAGE_TOKENS = (64, 128, 256, 512)
 LOST_AT_MOST = 0.02  # of the gold passages that hold an answer
 CUT_AT_MOST = 0.05  # of the passages, where no label says which ones hold answers
+SHORT_PROMPT = "{context}\n{question}\nA:"
 ANSWERS_COVERED = 0.99
 ASKED = (2_000, 1_000, 500, 200, 100)  # questions of a split that are answered; 2,000 show gaps of about 5 points
 ANSWERING_SHARE = 0.4  # of the budget
@@ -175,8 +176,7 @@ class _Choice:
         """How much of a passage and of an answer there is room for."""
         held = bool(next((row for row in self.data.splits["train"] if row.context_ids), None))
         for tokens in PASSAGE_TOKENS:
-            self.settings["prompt.passage_tokens"] = tokens
-            fit = self.fit = prompt_fit(self.space(), self.data)
+            fit = self.fit = self._fit(tokens)
             lost = fit.share_answers_lost
             if (lost is not None and lost <= LOST_AT_MOST) or (not held and fit.share_cut <= CUT_AT_MOST):
                 break
@@ -188,6 +188,17 @@ class _Choice:
         self.choose(
             "answer.max_new_tokens", longest, f"{100 * ANSWERS_COVERED:g}% of the training answers are not longer."
         )
+
+    def _fit(self, tokens: int) -> PromptFit:
+        """How prompts with so many passage tokens fit. A window too small for the usual prompt gets a short one."""
+        self.settings["prompt.passage_tokens"] = tokens
+        try:
+            return prompt_fit(self.space(), self.data)
+        except InputError:
+            if "prompt.template" in self.settings:
+                raise
+        self.choose("prompt.template", SHORT_PROMPT, "The usual prompt does not fit the generator's context window.")
+        return prompt_fit(self.space(), self.data)
 
     def _answer_tokens(self) -> int:
         tokens, _ = load_tokens(self.settings["models.generator"], "auto")
