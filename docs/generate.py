@@ -18,9 +18,9 @@ from typing import Any, get_args
 import typer
 from pydantic.fields import FieldInfo
 
-import raggrid
+import raggrid.cli
 from docs.picture import picture
-from raggrid.cli import app
+from raggrid.cli.app import app
 from raggrid.records import Category, Status
 from raggrid.space import settings
 from raggrid.space.commented import docstrings as docstrings

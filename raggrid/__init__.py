@@ -35,12 +35,16 @@ if TYPE_CHECKING:
     from raggrid.demo.world import make_world as make_world
     from raggrid.demo.world import write_world as write_world
     from raggrid.errors import RaggridError as RaggridError
+    from raggrid.export.asking import ask as ask
+    from raggrid.export.uploading import push_export as push_export
+    from raggrid.export.write_export import write_export as write_export
     from raggrid.planning.first_space import first_space as first_space
     from raggrid.planning.planner import plan as plan
     from raggrid.published.importing import import_results as import_results
     from raggrid.report.charts import save_frontier as save_frontier
     from raggrid.report.inspection_page import write_inspection as write_inspection
     from raggrid.report.page import write_report as write_report
+    from raggrid.serve.http_server import run_server as run_server
     from raggrid.space.search_space import SearchSpace as SearchSpace
     from raggrid.space.yaml_io import load_space as load_space
     from raggrid.store.run import load_run as load_run
@@ -52,6 +56,7 @@ _MODULES = {
     "Dataset": "data.folder",
     "RaggridError": "errors",
     "SearchSpace": "space.search_space",
+    "ask": "export.asking",
     "bill": "analysis.bill",
     "check_labels": "data.labelling",
     "doctor": "backend.ray.doctor",
@@ -67,8 +72,10 @@ _MODULES = {
     "load_space": "space.yaml_io",
     "make_world": "demo.world",
     "plan": "planning.planner",
+    "push_export": "export.uploading",
     "read_data": "data.checked",
     "recommend": "analysis.recommend",
+    "run_server": "serve.http_server",
     "save_frontier": "report.charts",
     "search": "backend.ray.search",
     "simulate": "backend.simulator.simulate",
@@ -79,6 +86,7 @@ _MODULES = {
     "train": "worker.train_phase",
     "watch": "watching.reader",
     "write_data": "data.writing",
+    "write_export": "export.write_export",
     "write_inspection": "report.inspection_page",
     "write_labelled": "data.labelling",
     "write_report": "report.page",
