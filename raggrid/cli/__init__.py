@@ -7,8 +7,6 @@ import sys
 # They register their verbs; help lists them in this order.
 from raggrid.cli import (  # noqa: F401  # isort: skip
     verb_demo,
-    data,
-    init,
     verb_plan,
     verb_train,
     verb_search,
@@ -26,6 +24,7 @@ from raggrid.cli import (  # noqa: F401  # isort: skip
     verb_ask,
     verb_serve,
 )  # fmt: skip
+from raggrid.cli.inputs import data, init  # noqa: F401  # isort: skip
 from raggrid.cli.app import app
 from raggrid.errors import RaggridError
 

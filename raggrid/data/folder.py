@@ -16,7 +16,7 @@ from raggrid.data.formats.hub import PREFIX
 from raggrid.data.formats.problems import Place, Problems, Row, shown
 from raggrid.data.formats.row_files import PACKED, FileTable
 from raggrid.data.formats.source import Source
-from raggrid.data.origin import Origin, origin_of
+from raggrid.data.origin import LabelOrigin, origin_of
 from raggrid.data.sampling import sampled
 from raggrid.errors import DataError
 from raggrid.records import SPLITS, Passage, Question
@@ -35,7 +35,7 @@ class Dataset:
     content_hash: str
     about: tuple[str, ...] = ()
     """What a person should know of how the data was read: a sentence each."""
-    origin: Origin | None = None
+    origin: LabelOrigin | None = None
     """Who made the labels, where raggrid did."""
 
     def num_unlabelled(self, split: str) -> int:

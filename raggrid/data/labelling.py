@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 from raggrid.data.checked import data_of
 from raggrid.data.corpus import places_of
 from raggrid.data.folder import Dataset, labels_of
-from raggrid.data.origin import FILE, Origin, origin_of
+from raggrid.data.origin import FILE, LabelOrigin, origin_of
 from raggrid.data.writing import write_data
 from raggrid.errors import DataError, InputError
 from raggrid.evaluation.metrics import contains_answer
@@ -33,7 +33,7 @@ class MadeLabels:
     """Data with the labels that were made; ``origin`` says how, and stands in the data set too."""
 
     data: Dataset
-    origin: Origin
+    origin: LabelOrigin
 
 
 def label_data(
@@ -70,7 +70,7 @@ def label_data(
         question.id: labels_by(rule, question, [data.passages[place] for place in row])
         for question, row in zip(bare, found.positions.tolist(), strict=True)
     }
-    origin = Origin(
+    origin = LabelOrigin(
         rule=rule, embedder=space.models.embedder, top_k=top_k, questions=len(bare),
         labelled=sum(map(bool, labels.values())),
     )  # fmt: skip
@@ -102,7 +102,7 @@ def write_labelled(labelled: MadeLabels, folder: Path | str, sample: int = 0) ->
         LocalFiles(Path(folder)).write(TO_CHECK, text.encode())
 
 
-def check_labels(folder: Path | str) -> Origin:
+def check_labels(folder: Path | str) -> LabelOrigin:
     """Read the checked sample in a folder of `write_labelled` and record its error rate there.
 
     Raises:
@@ -129,7 +129,7 @@ def to_check(labelled: Dataset, count: int, seed: int = 0) -> list[dict[str, Any
     ]  # fmt: skip
 
 
-def checked_origin(origin: Origin, path: Path) -> Origin:
+def checked_origin(origin: LabelOrigin, path: Path) -> LabelOrigin:
     """What a person's check of a sample says: rows without ``right`` do not count.
 
     The interval of the error rate is Wilson's at 95% (Wilson 1927, JASA 22), good for few errors too.

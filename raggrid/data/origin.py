@@ -15,7 +15,7 @@ FILE = ORIGIN
 
 
 @dataclass(frozen=True, kw_only=True)
-class Origin:
+class LabelOrigin:
     """Labels that raggrid made: by which ``rule``, in whose first ``top_k`` passages; and what a person found.
 
     ``labelled``: questions with a label, of ``questions``. ``checked``: labels that a person looked at, of which
@@ -41,16 +41,16 @@ class Origin:
         return told_labels(self.to_json()["labels"])
 
 
-def origin_of(folder: str) -> Origin | None:
+def origin_of(folder: str) -> LabelOrigin | None:
     """What a folder says of its labels; None where it says nothing. Raises `DataError` for a damaged file."""
     path = Path(folder).expanduser() / FILE
     if not path.is_file():
         return None
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))["labels"]
-        known = {name: value for name, value in raw.items() if name in Origin.__dataclass_fields__}
+        known = {name: value for name, value in raw.items() if name in LabelOrigin.__dataclass_fields__}
         interval = known.get("interval")
-        return Origin(**{**known, "interval": tuple(interval) if interval else None})
+        return LabelOrigin(**{**known, "interval": tuple(interval) if interval else None})
     except (ValueError, KeyError, TypeError):
         raise DataError(
             f"{path}: got no record of labels; expected what 'raggrid data label' wrote. Restore it."

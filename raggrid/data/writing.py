@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from raggrid.data.folder import Dataset
-from raggrid.data.origin import FILE, Origin
+from raggrid.data.origin import FILE, LabelOrigin
 from raggrid.errors import InputError
 from raggrid.records import Passage, Question
 from raggrid.store.local import LocalFiles
@@ -54,7 +54,7 @@ def _line(row: Mapping[str, Any]) -> str:
     return json.dumps(row, ensure_ascii=False) + "\n"
 
 
-def _origin(origin: Origin) -> Lines:
+def _origin(origin: LabelOrigin) -> Lines:
     yield json.dumps(origin.to_json(), ensure_ascii=False, indent=1) + "\n"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,9 +13,10 @@ from raggrid.errors import InputError
 from raggrid.evaluation.prompt_fit import PromptFit, prompt_fit
 from raggrid.model_size import ModelSize
 from raggrid.planning.cost_model import Setting, unit_costs
-from raggrid.planning.devices import DEVICES, Device, device_named
+from raggrid.planning.devices import Device
 from raggrid.planning.planner import BFLOAT16_SPEEDUP, size_of
 from raggrid.planning.pricing import Pricing, price
+from raggrid.planning.this_machine import machine
 from raggrid.planning.workload import Workload, workload_of
 from raggrid.rag.chat import load_tokens
 from raggrid.rag.precision import resolved
@@ -85,34 +85,8 @@ def first_space(
     bare = parse_space(nested({**base, "strategies": ["baseline"]}))
     data = data_of(bare)
     say(f"looking at {len(data.passages):,} passages and at the models ...")
-    chosen = _Choice(base, data, (size_of(embedder), size_of(generator)), *_machine(device, num_devices), hours)
+    chosen = _Choice(base, data, (size_of(embedder), size_of(generator)), *machine(device, num_devices), hours)
     return chosen.made()
-
-
-def _machine(name: str | None, count: int | None) -> tuple[Device, int]:
-    """The device that trials will hold, and how many of them there are."""
-    from raggrid.worker.pilot import gpus_here
-
-    cores = os.cpu_count() or 1
-    if name is not None:
-        found = device_named(name)
-        return found, count or (cores if found.name == "cpu" else 1)
-    here, memory, gpus = gpus_here(parse_space(nested(_PROBE)))
-    if not gpus:
-        return replace(DEVICES["cpu"], memory_bytes=_memory() / (count or cores)), count or cores
-    known = next((each for each in DEVICES.values() if each.name.partition("-")[0] in here.split()), DEVICES["A10"])
-    return replace(known, memory_bytes=memory), count or gpus
-
-
-_PROBE: dict[str, Any] = {
-    "name": "probe", "data.folder": "d", "models.embedder": "e", "models.generator": "g", "strategies": ["baseline"],
-}  # fmt: skip
-
-
-def _memory() -> float:
-    import psutil
-
-    return float(psutil.virtual_memory().total)
 
 
 @dataclass
