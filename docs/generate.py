@@ -10,19 +10,21 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 import typer
-from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 import raggrid.cli
 from docs.picture import picture
 from raggrid.cli.app import app
 from raggrid.records import Category, Status
-from raggrid.space import search_space, settings
+from raggrid.space import settings
+from raggrid.space.commented import docstrings as docstrings
+from raggrid.space.commented import json_schema, sections, template
 from raggrid.store.tables import TABLES
 from raggrid.strategies import PHASES, RAG_LOSSES
 from tests.test_architecture import FORBIDDEN, OWNERS, ROOMS, ROOT, imports, module_of, modules, room
@@ -44,50 +46,11 @@ def settings_page() -> str:
         "`--set training.rag.steps=100`. Keys without a default are required.",
     ]
     for prefix, section, fields in sections():
-        told = docstrings(section)
+        told = {name: _plain(text) for name, text in docstrings(section).items()}
         lines += ["", f"## {prefix.rstrip('.') or 'the study'}", "", _plain(section.__doc__ or ""), ""]
         lines += ["| key | default | |", "|---|---|---|"] if fields else []
         lines += [f"| `{prefix}{name}` | {_default(field)} | {_choices(field)}{told[name]} |" for name, field in fields]
     return "\n".join(lines) + "\n"
-
-
-Sections = Iterator[tuple[str, type[BaseModel], list[tuple[str, FieldInfo]]]]
-
-
-def sections(section: type[BaseModel] = search_space.SearchSpace, prefix: str = "") -> Sections:
-    """(prefix of its keys, section, its own keys with a value): the space's first, then each section's in it."""
-    inner = {name: list(_sections_in(field.annotation)) for name, field in section.model_fields.items()}
-    yield (
-        prefix,
-        section,
-        [
-            (name, field)
-            for name, field in section.model_fields.items()
-            if not inner[name] or not (field.is_required() or isinstance(field.default, BaseModel))
-        ],
-    )
-    for name, found in inner.items():
-        for one in found:
-            yield from sections(one, f"{prefix}{name}.")
-
-
-def _sections_in(annotation: object) -> Iterator[type[BaseModel]]:
-    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
-        yield annotation
-    for part in get_args(annotation):
-        yield from _sections_in(part)
-
-
-def docstrings(section: type[BaseModel]) -> Mapping[str, str]:
-    """The docstring under each setting of a section, as far as there is one."""
-    (tree,) = ast.parse(inspect.getsource(section)).body
-    assert isinstance(tree, ast.ClassDef)
-    return {
-        field.target.id: _plain(told.value.value)
-        for field, told in zip(tree.body, tree.body[1:], strict=False)
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
-        and isinstance(told, ast.Expr) and isinstance(told.value, ast.Constant) and isinstance(told.value.value, str)
-    }  # fmt: skip
 
 
 def _plain(text: str) -> str:
@@ -204,9 +167,14 @@ def commands_page() -> str:
 
 
 def verbs() -> Mapping[str, Any]:
-    """The commands of the command line, in the order of its help."""
-    group: Any = typer.main.get_command(app)
-    return dict(group.commands)
+    """The commands of the command line, in the order of its help; those of a group by both words."""
+    return dict(_verbs(typer.main.get_command(app)))
+
+
+def _verbs(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, command in group.commands.items():
+        inner = hasattr(command, "commands")
+        yield from _verbs(command, f"{prefix}{name} ") if inner else [(f"{prefix}{name}", command)]
 
 
 def _paragraphs(text: str) -> list[str]:
@@ -243,6 +211,8 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "commands.md": commands_page,
     "reference.md": reference_page,
     "settings.md": settings_page,
+    "space.schema.json": lambda: json.dumps(json_schema(), indent=1, ensure_ascii=False) + "\n",
+    "../search_spaces/template.yaml": template,
     "run-directory.md": run_directory_page,
     "architecture.md": architecture_page,
     "architecture.svg": lambda: picture(uses()),

@@ -24,15 +24,25 @@ if TYPE_CHECKING:
     from raggrid.backend.ray.jobs import submit as submit
     from raggrid.backend.ray.search import search as search
     from raggrid.backend.simulator.simulate import simulate as simulate
+    from raggrid.data.checked import read_data as read_data
+    from raggrid.data.folder import Dataset as Dataset
+    from raggrid.data.inspection import inspect_data as inspect_data
+    from raggrid.data.labelling import check_labels as check_labels
+    from raggrid.data.labelling import label_data as label_data
+    from raggrid.data.labelling import write_labelled as write_labelled
+    from raggrid.data.splitting import split_data as split_data
+    from raggrid.data.writing import write_data as write_data
     from raggrid.demo.world import make_world as make_world
     from raggrid.demo.world import write_world as write_world
     from raggrid.errors import RaggridError as RaggridError
     from raggrid.export.ask_export import ask as ask
     from raggrid.export.uploading import push_export as push_export
     from raggrid.export.write_export import write_export as write_export
+    from raggrid.planning.first_space import first_space as first_space
     from raggrid.planning.planner import plan as plan
     from raggrid.published.importing import import_results as import_results
     from raggrid.report.charts import save_frontier as save_frontier
+    from raggrid.report.inspection_page import write_inspection as write_inspection
     from raggrid.report.page import write_report as write_report
     from raggrid.serve.http_server import run_server as run_server
     from raggrid.space.search_space import SearchSpace as SearchSpace
@@ -43,32 +53,42 @@ if TYPE_CHECKING:
     from raggrid.worker.train_phase import train as train
 
 _MODULES = {
+    "Dataset": "data.folder",
     "RaggridError": "errors",
     "SearchSpace": "space.search_space",
     "ask": "export.ask_export",
     "bill": "analysis.bill",
+    "check_labels": "data.labelling",
     "doctor": "backend.ray.doctor",
     "find_job": "backend.ray.jobs",
+    "first_space": "planning.first_space",
     "frontier": "analysis.frontier",
     "import_results": "published.importing",
+    "inspect_data": "data.inspection",
     "job_logs": "backend.ray.jobs",
     "jobs": "backend.ray.jobs",
+    "label_data": "data.labelling",
     "load_run": "store.run",
     "load_space": "space.yaml_io",
     "make_world": "demo.world",
     "plan": "planning.planner",
-    "recommend": "analysis.recommend",
-    "save_frontier": "report.charts",
     "push_export": "export.uploading",
+    "read_data": "data.checked",
+    "recommend": "analysis.recommend",
     "run_server": "serve.http_server",
+    "save_frontier": "report.charts",
     "search": "backend.ray.search",
     "simulate": "backend.simulator.simulate",
+    "split_data": "data.splitting",
     "stop_job": "backend.ray.jobs",
     "submit": "backend.ray.jobs",
     "track": "tracking.following",
     "train": "worker.train_phase",
     "watch": "watching.reader",
+    "write_data": "data.writing",
     "write_export": "export.write_export",
+    "write_inspection": "report.inspection_page",
+    "write_labelled": "data.labelling",
     "write_report": "report.page",
     "write_world": "demo.world",
 }

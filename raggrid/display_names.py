@@ -48,6 +48,20 @@ def told_precision(precision: Mapping[str, Any]) -> str:
     return f"Generator: {precision['dtype']} ({precision['reason']}), {precision['attention']} attention."
 
 
+def told_labels(labels: Mapping[str, Any]) -> str:
+    """A sentence on labels that raggrid made, from their fields in environment.json."""
+    checked, interval = labels.get("checked"), labels.get("interval")
+    said = "nobody has checked a sample of them"
+    if checked and interval:
+        low, high = (100 * bound for bound in interval)
+        said = f"{labels.get('wrong')} of {checked} checked ones are wrong (95% interval {low:.0f} to {high:.0f}%)"
+    return (
+        f"The context labels were made by raggrid, not by people (rule {labels.get('rule')}, the first "
+        f"{labels.get('top_k')} passages of {labels.get('embedder')}); {said}. Results of strategies that need labels, "
+        "and recall, are as good as they are."
+    )
+
+
 def told_index(measured: Mapping[str, Any]) -> str:
     """How an index compares with exact search, from the record of a study, as a sentence."""
     kind, factory, megabytes = measured["kind"], measured["factory"], measured["num_bytes"] / 1e6

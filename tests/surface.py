@@ -33,12 +33,18 @@ FOLDER = Path(__file__).parent / "assets" / "surface"
 
 def commands() -> Iterator[str]:
     """Every verb with its arguments and options: names, and the default or that there is none."""
-    group = typer.main.get_command(app)
-    for verb, command in sorted(group.commands.items()):  # type: ignore[attr-defined]
+    for verb, command in _verbs(typer.main.get_command(app)):
         for option in command.params:
             argument = option.param_type_name == "argument"
             names = option.metavar if argument else "/".join([*option.opts, *option.secondary_opts])
             yield f"{verb} {names}{': required' if option.required else f' = {option.default}'}"
+
+
+def _verbs(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Each verb by its name, such as plan or data inspect."""
+    for name, command in sorted(group.commands.items()):
+        inner = hasattr(command, "commands")
+        yield from _verbs(command, f"{prefix}{name} ") if inner else [(f"{prefix}{name}", command)]
 
 
 def tables() -> Iterator[str]:

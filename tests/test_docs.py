@@ -129,6 +129,8 @@ def shown_commands() -> list[tuple[str, str]]:
 def parsed_as(command: str) -> str:
     """The verb of a command that the command line accepts. Raises click's errors for any other."""
     verb, *words = shlex.split(command, comments=True)[1:]
+    if verb not in verbs() and words:  # a verb of a group
+        verb = f"{verb} {words.pop(0)}"
     verbs()[verb].make_context(verb, words)
     return str(verb)
 

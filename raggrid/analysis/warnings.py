@@ -11,7 +11,7 @@ import numpy as np
 from raggrid.analysis.inference.means_only import ASSUMED_QUESTIONS
 from raggrid.analysis.predictions import distinct_passages
 from raggrid.analysis.results import Results, StrategyResult
-from raggrid.display_names import display_name
+from raggrid.display_names import display_name, told_labels
 from raggrid.records import Status, score_of
 from raggrid.space.rates import rate_text
 
@@ -40,6 +40,9 @@ def warnings_of(results: Sequence[Results], lines: Sequence[StrategyResult], met
 
 def _of_study(result: Results, metric: str) -> Iterator[str]:
     yield from _selected_on_reported(result, metric)
+    labels = result.environment.get("data", {}).get("labels")
+    if labels:
+        yield told_labels(labels)
     yield from _missing(result)
     yield from _troubled(result)
     yield from _edges(result)

@@ -24,6 +24,7 @@ from raggrid.cli import (  # noqa: F401  # isort: skip
     verb_ask,
     verb_serve,
 )  # fmt: skip
+from raggrid.cli.inputs import data, init  # noqa: F401  # isort: skip
 from raggrid.cli.app import app
 from raggrid.errors import RaggridError
 

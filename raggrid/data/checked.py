@@ -2,24 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from raggrid.data.folder import Dataset, read_folder
+from raggrid.data.chunks import Chunker
+from raggrid.data.folder import NEEDED, Dataset, read_source
+from raggrid.data.formats.finding import find_source
+from raggrid.data.formats.hub import PREFIX as HUB
 from raggrid.errors import DataError, InputError
 from raggrid.rag.loading import prepare
 from raggrid.rag.references import PREFIX, locate
 from raggrid.space.lengths import Rows, needs_rows, with_steps
 from raggrid.space.search_space import SearchSpace
+from raggrid.space.settings import Data
+from raggrid.space.yaml_io import bare_space
 from raggrid.strategies import STRATEGIES
 
 SIDES = ("embedder", "generator")
 
 
-def data_of(space: SearchSpace) -> Dataset:
-    """The study's data, within its limits. Raises `DataError` for wrong files."""
-    folder = Path(space.data.folder).expanduser()
-    return read_folder(folder, {str(split): count for split, count in space.data.limits.items()}, space.data.sample)
+def data_of(space: SearchSpace, needed: Sequence[str] = NEEDED) -> Dataset:
+    """The study's data, within its limits. Raises `DataError` for wrong files, or without the splits ``needed``."""
+    settings = space.data
+    limits = {str(split): count for split, count in settings.limits.items()}
+    chunker = _chunker(settings, space.models.embedder)
+    return read_source(find_source(settings), limits, settings.sample, chunker=chunker, needed=needed)
+
+
+def read_data(source: str, overrides: Sequence[str] = ()) -> Dataset:
+    """The data in a folder or on the hub, with any splits.
+
+    Args:
+        source: a value of ``data.folder``.
+        overrides: settings of data, such as ``data.columns.answers=short``.
+
+    Raises:
+        SpaceError: wrong overrides.
+        DataError: wrong files.
+    """
+    return data_of(bare_space(source, overrides), needed=())
+
+
+def _chunker(settings: Data, embedder: str) -> Chunker | None:
+    if settings.chunk_tokens is None:
+        return None
+    from raggrid.rag.text_tokens import token_spans
+
+    name = f"{embedder} {settings.chunk_tokens} {settings.chunk_overlap}"
+    return Chunker(token_spans(embedder), settings.chunk_tokens, settings.chunk_overlap, name)
+
+
+def is_here(settings: Data) -> bool:
+    """Whether this machine can read the data: a folder that exists, or a name on the hub."""
+    return settings.folder.startswith(HUB) or Path(settings.folder).expanduser().is_dir()
 
 
 def checked_data(space: SearchSpace) -> Dataset:
@@ -61,7 +96,7 @@ def with_lengths(space: SearchSpace, data: Dataset | None = None) -> SearchSpace
     """
     if not needs_rows(space):
         return space
-    if data is None and Path(space.data.folder).expanduser().is_dir():
+    if data is None and is_here(space.data):
         data = data_of(space)
     limit = space.data.limits.get("train")
     assumed = Rows(labels=limit, rag=limit) if limit else None  # with one gold passage per question
@@ -85,9 +120,9 @@ def checked_inputs(space: SearchSpace) -> tuple[SearchSpace, Dataset]:
     Raises:
         InputError: with the problems of data and models, all at once.
     """
-    folder = Path(space.data.folder).expanduser().absolute()
     problems, models, data = [], {}, None
-    space = space.model_copy(update={"data": space.data.model_copy(update={"folder": str(folder)})})
+    paths = {key: _absolute(value) for key in ("folder", "corpus") if (value := getattr(space.data, key))}
+    space = space.model_copy(update={"data": space.data.model_copy(update=paths)})
     try:
         data = checked_data(space)
         space = with_lengths(space, data)
@@ -104,15 +139,22 @@ def checked_inputs(space: SearchSpace) -> tuple[SearchSpace, Dataset]:
 
 
 def prepared_inputs(space: SearchSpace, say: Callable[[str], None]) -> tuple[SearchSpace, Dataset]:
-    """As `checked_inputs`, and the models ready to be loaded; ``say`` hears what takes long.
+    """As `checked_inputs`, and the models ready to be loaded; ``say`` hears how data was read and what
+    takes long.
 
     Raises:
         InputError: with the problems of data and models, all at once; or weights that are not the expected ones.
     """
     checked, data = checked_inputs(space)
+    for sentence in data.about:
+        say(sentence)
     for side in SIDES:
         prepare(getattr(checked.models, side), getattr(checked.models, f"{side}_sha256"), say)
     return checked, data
+
+
+def _absolute(place: str) -> str:
+    return place if place.startswith(HUB) else str(Path(place).expanduser().absolute())
 
 
 def _anchored(reference: str) -> str:

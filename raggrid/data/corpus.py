@@ -108,7 +108,7 @@ Fields = tuple[str, str, str]
 
 
 def corpus_of(
-    files: Sequence[Path], read: Callable[[], Iterable[Fields]], is_right: Callable[[Corpus], bool]
+    files: Sequence[Path], read: Callable[[], Iterable[Fields]], is_right: Callable[[Corpus], bool], how: str = ""
 ) -> Corpus:
     """The passages that ``read`` finds in ``files``: in memory, or where these are large, mapped from the cache.
 
@@ -116,6 +116,7 @@ def corpus_of(
         files: all that the passages follow from. None: they are kept in memory, whatever their number.
         read: called where the cache does not have them yet.
         is_right: called once with what was read. A corpus that is wrong is not kept in the cache.
+        how: what the passages follow from beside the files, such as their format.
 
     Raises:
         DataError: the cache cannot be written.
@@ -135,7 +136,7 @@ def corpus_of(
             raise _Wrong
 
     try:
-        digest = _digest("corpus", FORMAT, *map(file_digest, files))
+        digest = _digest("corpus", FORMAT, how, *map(file_digest, files))
         return Corpus(made_once(f"corpora/{digest}.arrow", make), digest)
     except _Wrong:
         return found[0]  # still mapped, though its file is gone

@@ -1,58 +1,29 @@
-"""A folder of JSONL or Parquet files -> checked records, or every problem of them at once."""
+"""Rows of any format -> checked records, or every problem of them at once."""
 
 from __future__ import annotations
 
 import difflib
 import json
-import tempfile
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
+from raggrid.data.chunks import Chunker, Placed
 from raggrid.data.corpus import Corpus, Fields, content_hash, corpus_of, repeated_ids
+from raggrid.data.formats.finding import FORMATS, OWN_SUFFIXES, find_source, told_source
+from raggrid.data.formats.hub import PREFIX
+from raggrid.data.formats.problems import Place, Problems, Row, shown
+from raggrid.data.formats.row_files import PACKED, FileTable
+from raggrid.data.formats.source import Source
+from raggrid.data.origin import LabelOrigin, origin_of
 from raggrid.data.sampling import sampled
 from raggrid.errors import DataError
 from raggrid.records import SPLITS, Passage, Question
+from raggrid.space.settings import Data
 
-SUFFIXES = (".jsonl", ".parquet")
-
-
-class Place(NamedTuple):
-    """A file, or a row of it: ``:7`` is line 7, ``: row 7`` a row without lines."""
-
-    file: Path
-    row: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.file}{self.row}"
-
-
-Row = tuple[Place, dict[str, Any]]
-
-
-@dataclass
-class _Mistake:
-    """One mistake of one file: what is wrong in the first row that has it, the last such row so far, their number."""
-
-    first: Place
-    sentence: str
-    last: Place
-    rows: int = 1
-
-    def __str__(self) -> str:
-        repeats = f" (the first of {self.rows:,} such rows)" if self.rows > 1 else ""
-        return f"{self.first}{repeats}: {self.sentence}"
-
-
-class _Problems(dict[tuple[Path, str], _Mistake]):
-    """What is wrong, by file and mistake: one that repeats over a file is told once."""
-
-    def note(self, place: Place, mistake: str, *values: object) -> None:
-        """``mistake`` says what is wrong, with a ``{}`` for each of the ``values`` that differ from row to row."""
-        known = self.setdefault((place.file, mistake), _Mistake(place, mistake.format(*values), place))
-        known.rows += place != known.last
-        known.last = place
+NEEDED = ("train", "validation")
+SPLIT_VERB = "'raggrid data split' makes one from the questions that there are."
 
 
 @dataclass(frozen=True)
@@ -62,121 +33,112 @@ class Dataset:
     passages: Sequence[Passage]
     splits: Mapping[str, tuple[Question, ...]]
     content_hash: str
+    about: tuple[str, ...] = ()
+    """What a person should know of how the data was read: a sentence each."""
+    origin: LabelOrigin | None = None
+    """Who made the labels, where raggrid did."""
 
     def num_unlabelled(self, split: str) -> int:
         """Questions of a split without context labels."""
         return sum(not question.context_ids for question in self.splits[split])
 
+    def with_splits(self, splits: Mapping[str, tuple[Question, ...]]) -> Dataset:
+        """The same corpus with other questions."""
+        fields = ((passage.id, passage.title, passage.text) for passage in self.passages)
+        corpus = self.passages if isinstance(self.passages, Corpus) else corpus_of([], lambda: fields, lambda _: True)
+        return replace(self, splits=splits, content_hash=content_hash(corpus, _as_bytes(splits)))
+
 
 def read_folder(
     folder: Path, limits: Mapping[str, int] | None = None, sample: Literal["random", "first"] = "random"
 ) -> Dataset:
-    """Read ``corpus`` and the splits of a folder, each as .jsonl or .parquet; ``test`` may be missing.
+    """Read a folder in whatever format it is, see `read_source`."""
+    return read_source(find_source(Data(folder=str(folder))), limits, sample)
 
-    Rows are ``{id, title?, text}`` and ``{id, question, answers, context_ids?, group?}``; other fields are ignored.
-    ``limits`` keeps this many questions of a split, after the whole split was checked; ``sample`` says which.
+
+def read_source(
+    source: Source,
+    limits: Mapping[str, int] | None = None,
+    sample: Literal["random", "first"] = "random",
+    *,
+    chunker: Chunker | None = None,
+    needed: Sequence[str] = NEEDED,
+) -> Dataset:
+    """Read the corpus and the splits of a source.
+
+    Rows become ``{id, title?, text}`` and ``{id, question, answers, context_ids?, group?}``; other fields are ignored.
+
+    Args:
+        source: where the tables are, and their format.
+        limits: keeps this many questions of a split, after the whole split was checked.
+        sample: which questions a limit keeps.
+        chunker: splits long passages; by default they stay whole.
+        needed: the splits that must be there.
 
     Raises:
         DataError: with every mistake of every file, each with its first line and how many rows have it.
     """
-    problems = _Problems()
-    files = {name: _file_of(folder, name, problems) for name in ("corpus", *SPLITS)}
-    source = files["corpus"]
-    corpus = _corpus(source, problems) if source else None
-    rows = {split: list(_rows(file, problems)) for split in SPLITS if (file := files[split])}
-    named = corpus.places(_labels(rows.values())) if corpus is not None else None
-    splits, owners = {}, dict[str, Place]()
+    problems, form = Problems(), FORMATS[source.format]
+    splits = [name for name in SPLITS if _is_there(source, name, name in needed, problems)]
+    is_there = not form.has_corpus or _is_there(source, "corpus", True, problems)
+    corpus = _corpus(source, chunker, problems) if is_there else None
+    rows = {split: _asked(source, split, problems) for split in splits}
+    named = Placed(corpus, _labels(rows.values()), chunker is not None) if corpus is not None else None
+    read, owners = {}, dict[str, Place]()
     for split, part in rows.items():
-        splits[split] = tuple(_questions(part, named, source, owners, problems))
+        read[split] = tuple(_questions(part, named, source.path("corpus"), owners, problems))
+        if not read[split] and not problems:
+            problems.note(Place(source.path(split)), f"got no {split} questions; expected some. Check data.splits.")
     if problems or corpus is None:
         raise DataError("\n".join(map(str, problems.values())))
-    kept = {name: sampled(rows, (limits or {}).get(name, len(rows)), sample) for name, rows in splits.items()}
-    return Dataset(corpus, kept, content_hash(corpus, _as_bytes(kept)))
+    kept = {name: sampled(part, (limits or {}).get(name, len(part)), sample) for name, part in read.items()}
+    about = tuple(_about(source, problems, named if chunker else None))
+    return Dataset(corpus, kept, content_hash(corpus, _as_bytes(kept)), about, origin_of(source.where))
 
 
-def _file_of(folder: Path, name: str, problems: _Problems) -> Path | None:
-    for suffix in SUFFIXES:
-        if (folder / f"{name}{suffix}").is_file():
-            return folder / f"{name}{suffix}"
-    if name == "test":
-        return None
-    if not folder.is_dir():
-        if name == "corpus":
-            missing = "no such folder; expected one with corpus.jsonl, train.jsonl, ... in it. Set data.folder."
-            problems.note(Place(folder), missing)
-        return None
-    expected = {f"{other}{suffix}" for other in ("corpus", *SPLITS) for suffix in SUFFIXES}
-    others = {entry.stem: entry.name for entry in sorted(folder.iterdir()) if entry.name not in expected}
-    close = difflib.get_close_matches(name, others, n=1)
-    hint = f"Did you mean '{others[close[0]]}'?" if close else "Add it, or set data.folder."
-    problems.note(Place(folder / f"{name}.jsonl"), "no such file. {}", hint)
-    return None
+def _asked(source: Source, split: str, problems: Problems) -> list[Row]:
+    """The questions of a split. A file that is read again, for passages or another split, notes a mistake once."""
+    again = Problems()
+    rows = list(FORMATS[source.format].questions(source, split, again))
+    problems.update({mistake: noted for mistake, noted in again.items() if mistake not in problems})
+    problems.left_out += again.left_out
+    return rows
 
 
-def _rows(path: Path, problems: _Problems) -> Iterator[Row]:
-    """(place, row) of each row; a broken one is noted and left out."""
-    found = False
-    for place, row in _parquet(path) if path.suffix == ".parquet" else _jsonl(path, problems):
-        found = True
-        if isinstance(row, dict):
-            yield place, row
-        else:
-            problems.note(place, 'got {}; expected an object such as {{"id": ...}}.', _shown(row))
-    if not found and not any(file == path for file, _ in problems):
-        problems.note(Place(path), "got no rows; expected at least one. Fill the file.")
+def _corpus(source: Source, chunker: Chunker | None, problems: Problems) -> Corpus:
+    tables = source.tables.get("corpus") or tuple(table for split in SPLITS for table in source.tables.get(split, ()))
+    # What the hub serves has no file of its own to tell its content by.
+    files = [table.path for table in tables if isinstance(table, FileTable)]
+    how = json.dumps([source.format, sorted(source.columns.items()), chunker.name if chunker else None])
 
+    def rows(noted: Problems) -> Iterator[Row]:
+        found = FORMATS[source.format].passages(source, noted)
+        return chunker.split(found) if chunker else found
 
-def _jsonl(path: Path, problems: _Problems) -> Iterator[tuple[Place, Any]]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            place = Place(path, f":{number}")
-            try:
-                text = line.decode("utf-8-sig").strip()
-                if text:
-                    yield place, json.loads(text)
-            except UnicodeDecodeError:
-                problems.note(place, "got bytes that are not UTF-8; expected UTF-8 text. Convert the file.")
-            except json.JSONDecodeError as error:
-                problems.note(place, "not JSON: {} at column {}. Fix the line.", error.msg, error.colno)
-
-
-def _parquet(path: Path) -> Iterator[tuple[Place, Any]]:
-    import datasets
-
-    datasets.disable_progress_bars()
-    # The library's Arrow copy of the file is made in a temporary folder, which is removed once the rows are read.
-    with tempfile.TemporaryDirectory() as cache:
-        try:
-            table = datasets.Dataset.from_parquet(str(path), cache_dir=cache, keep_in_memory=True)
-        except (OSError, ValueError, datasets.exceptions.DatasetGenerationError) as error:
-            raise DataError(f"{path}: unreadable as Parquet: {error}. Write the file again.") from None
-        yield from ((Place(path, f": row {number}"), row) for number, row in enumerate(table, start=1))
-
-
-def _corpus(path: Path, problems: _Problems) -> Corpus:
     def is_right(corpus: Corpus) -> bool:
         if twice := repeated_ids(corpus):
-            _note_repeated(path, twice, problems)
-        return not any(file == path for file, _ in problems)
+            _note_repeated(rows(Problems()), twice, problems)
+        return not any(file in files for file, _ in problems)
 
-    return corpus_of([path], lambda: _passages(path, problems), is_right)
+    every = files if len(files) == len(tables) else []
+    return corpus_of(every, lambda: _passages(rows(problems), problems), is_right, how)
 
 
-def _passages(path: Path, problems: _Problems) -> Iterator[Fields]:
-    for place, row in _rows(path, problems):
+def _passages(rows: Iterable[Row], problems: Problems) -> Iterator[Fields]:
+    for place, row in rows:
         identity = _identity(row, place, problems)
         text = _text(row, "text", place, problems, "a passage needs text")
         title = row.get("title")
         if title is not None and not isinstance(title, str):
-            problems.note(place, "title: got {}; expected a string. Correct it.", _shown(title))
+            problems.note(place, "title: got {}; expected a string. Correct it.", shown(title))
         elif identity and text:
             yield identity, title or "", text
 
 
-def _note_repeated(path: Path, twice: set[str], problems: _Problems) -> None:
-    """Read the file again to say where ids stand that come more than once."""
+def _note_repeated(rows: Iterable[Row], twice: set[str], problems: Problems) -> None:
+    """Read the passages again to say where ids stand that come more than once."""
     seen = set[str]()
-    for place, row in _rows(path, _Problems()):
+    for place, row in rows:
         identity = str(row.get("id"))
         if identity in seen:
             again = "id '{}' appears twice in the corpus; expected each once. Drop or rename one."
@@ -191,12 +153,49 @@ def _labels(parts: Iterable[Iterable[Row]]) -> set[str]:
     return {label for labels in named if isinstance(labels, list) for label in labels if isinstance(label, str)}
 
 
+def _about(source: Source, problems: Problems, parts: Placed | None) -> Iterator[str]:
+    if source.format != "raggrid" or source.where.startswith(PREFIX):
+        yield told_source(source)
+    yield from (f"{count:,} {why} are left out." for why, count in problems.left_out.items())
+    if parts:
+        yield parts.sentence
+
+
+def _is_there(source: Source, role: str, wanted: bool, problems: Problems) -> bool:
+    """Whether a source has a table in a role; a wanted one that is missing is noted."""
+    queried = source.format == "beir" and role in SPLITS and source.has("queries")
+    if source.has(f"qrels/{role}" if queried else role):
+        return True
+    if wanted and not source.where.startswith(PREFIX) and source.format == "raggrid":
+        _note_missing(Path(source.where).expanduser(), role, problems)
+    elif wanted:
+        held = ", ".join(table.path.name for tables in source.tables.values() for table in tables) or "nothing known"
+        advice = f"Name it with data.splits.{role}; {SPLIT_VERB}" if role in SPLITS else "Name it with data.corpus."
+        problems.note(Place(Path(source.where)), f"got {held}; expected a {role} {_noun(role)}. {advice}")
+    return False
+
+
+def _noun(role: str) -> str:
+    return "split" if role in SPLITS else "of passages"
+
+
+def _note_missing(folder: Path, name: str, problems: Problems) -> None:
+    if not folder.is_dir():
+        if name == "corpus":
+            missing = "no such folder; expected one with corpus.jsonl, train.jsonl, ... in it. Set data.folder."
+            problems.note(Place(folder), missing)
+        return
+    expected = {f"{other}{suffix}{packed}" for other in ("corpus", *SPLITS) for suffix in OWN_SUFFIXES
+                for packed in ("", *PACKED)}  # fmt: skip
+    others = {entry.stem: entry.name for entry in sorted(folder.iterdir()) if entry.name not in expected}
+    close = difflib.get_close_matches(name, others, n=1)
+    advice = SPLIT_VERB if name == "validation" else "Add it, or set data.folder."
+    hint = f"Did you mean '{others[close[0]]}'?" if close else advice
+    problems.note(Place(folder / f"{name}.jsonl"), "no such file. {}", hint)
+
+
 def _questions(
-    rows: Iterable[Row],
-    corpus: Container[str] | None,
-    corpus_path: Path | None,
-    owners: dict[str, Place],
-    problems: _Problems,
+    rows: Iterable[Row], named: Placed | None, corpus: Path, owners: dict[str, Place], problems: Problems
 ) -> Iterator[Question]:
     for place, row in rows:
         identity = _identity(row, place, problems)
@@ -212,51 +211,47 @@ def _questions(
             problems.note(place, none)
         labels = _strings(row, "context_ids", place, problems) if row.get("context_ids") is not None else ()
         for label in labels or ():
-            if corpus is not None and label not in corpus and corpus_path:
+            if named is not None and label not in named:
                 lost = "context_ids names '{}', which is not in {}; drop the id or rebuild the corpus."
-                problems.note(place, lost, label, corpus_path.name)
+                problems.note(place, lost, label, corpus.name)
         if identity and question and answers:
+            gold = named.carried(labels or (), answers) if named and not problems else labels or ()
             yield Question(
-                id=identity, question=question, answers=answers, context_ids=tuple(dict.fromkeys(labels or ())),
+                id=identity, question=question, answers=answers, context_ids=tuple(dict.fromkeys(gold)),
                 group=_group(row, place, problems),
             )  # fmt: skip
 
 
-def _group(row: Mapping[str, Any], place: Place, problems: _Problems) -> str | None:
+def _group(row: Mapping[str, Any], place: Place, problems: Problems) -> str | None:
     value = row.get("group")
     if value is None or (isinstance(value, (str, int)) and not isinstance(value, bool)):
         return None if value is None or not str(value).strip() else str(value)
-    problems.note(place, "group: got {}; expected a string, such as a document's id. Correct it.", _shown(value))
+    problems.note(place, "group: got {}; expected a string, such as a document's id. Correct it.", shown(value))
     return None
 
 
-def _identity(row: Mapping[str, Any], place: Place, problems: _Problems) -> str:
+def _identity(row: Mapping[str, Any], place: Place, problems: Problems) -> str:
     value = row.get("id")
     if isinstance(value, bool) or not isinstance(value, (str, int)) or not str(value).strip():
-        problems.note(place, "id: got {}; expected a string. Give the row one.", _shown(value))
+        problems.note(place, "id: got {}; expected a string. Give the row one.", shown(value))
         return ""
     return str(value)
 
 
-def _text(row: Mapping[str, Any], name: str, place: Place, problems: _Problems, why: str) -> str:
+def _text(row: Mapping[str, Any], name: str, place: Place, problems: Problems, why: str) -> str:
     value = row.get(name)
     if not isinstance(value, str) or not value.strip():
-        problems.note(place, f"{name}: got {{}}; {why}. Fill it or drop the row.", _shown(value))
+        problems.note(place, f"{name}: got {{}}; {why}. Fill it or drop the row.", shown(value))
     return value.strip() if isinstance(value, str) else ""
 
 
-def _strings(row: Mapping[str, Any], name: str, place: Place, problems: _Problems) -> tuple[str, ...] | None:
+def _strings(row: Mapping[str, Any], name: str, place: Place, problems: Problems) -> tuple[str, ...] | None:
     """The non-blank strings of a list; None if it is not a list of strings (noted)."""
     value = row.get(name, [])
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        problems.note(place, f"{name}: got {{}}; expected a list of strings. Correct it.", _shown(value))
+        problems.note(place, f"{name}: got {{}}; expected a list of strings. Correct it.", shown(value))
         return None
     return tuple(item for item in value if item.strip())
-
-
-def _shown(value: object) -> str:
-    text = "nothing" if value is None else repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def labels_of(data: Dataset) -> set[str]:

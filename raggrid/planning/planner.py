@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-from raggrid.data.checked import checked_data, prepared_inputs, with_lengths
+from raggrid.data.checked import checked_data, is_here, prepared_inputs, with_lengths
 from raggrid.data.sampling import sampled
 from raggrid.display_names import told_precision, told_prompt
 from raggrid.errors import InputError, ModelError
@@ -64,7 +63,7 @@ def plan(
         weight_bits: bits of a frozen generator weight on the device, 4 for QLoRA. Default: as ``models.dtype`` and
             ``models.quantization`` say.
         num_passages: of the corpus, for a space whose data are not on this machine.
-        say: called with a sentence when a pilot has something to wait for.
+        say: called with a sentence on how the data was read, and when a pilot has something to wait for.
 
     Returns:
         The plan. Its ``pricing`` is None where the models' sizes are not known; ``unpriced_because`` then says why.
@@ -81,9 +80,9 @@ def plan(
     if pilot:
         space, _ = prepared_inputs(space, say)
     space = with_lengths(space)
-    work, fit, at_hand = _workload(space, num_passages)
+    work, fit, at_hand = _workload(space, num_passages, (lambda _: None) if pilot else say)
     try:
-        sizes = _size(space.models.embedder), _size(space.models.generator)
+        sizes = size_of(space.models.embedder), size_of(space.models.generator)
     except ModelError as error:
         if pilot or given:
             raise
@@ -148,7 +147,8 @@ def _measured(space: SearchSpace) -> UnitCosts:
     return pilot(space)
 
 
-def _size(reference: str) -> ModelSize:
+def size_of(reference: str) -> ModelSize:
+    """How large a model is. Raises `ModelError` where nothing on this machine tells it."""
     size = model_size(reference)
     if size is None:
         raise ModelError(
@@ -175,16 +175,20 @@ def _notes(setting: Setting, machines: _Machines) -> Iterator[str]:
     )
 
 
-def _workload(space: SearchSpace, num_passages: int | None) -> tuple[Workload, PromptFit | None, bool]:
+def _workload(
+    space: SearchSpace, num_passages: int | None, say: Callable[[str], None]
+) -> tuple[Workload, PromptFit | None, bool]:
     """The workload of the data if its folder exists on this machine, else an assumed one; how prompts fit, None where
     data or tokenizer are not at hand; and whether the data are.
 
     Raises:
         InputError: the data is wrong, lacks labels that a strategy needs, or makes prompts that are too long.
     """
-    if not Path(space.data.folder).expanduser().is_dir():
+    if not is_here(space.data):
         return assumed_workload(space, num_passages), None, False
     data = checked_data(space)
+    for sentence in data.about:
+        say(sentence)
     fit = prompt_fit(space, data) if is_at_hand(space.models.generator) else None
     train = data.splits["train"]
     work = workload_of(

@@ -127,14 +127,19 @@ def load_tokens(reference: str, chat: Chat) -> tuple[PromptTokens, int | None]:
     """
     from transformers import AutoConfig, AutoTokenizer
 
-    config = _from_files(AutoConfig, reference)
+    config = from_files(AutoConfig, reference)
     start = 0 if config.is_encoder_decoder else None
     limit = getattr(config.get_text_config(), "max_position_embeddings", None)
-    tokens = PromptTokens(_from_files(AutoTokenizer, reference), chat, decoder_start=start)
+    tokens = PromptTokens(from_files(AutoTokenizer, reference), chat, decoder_start=start)
     return tokens, int(limit) if limit else None
 
 
-def _from_files(library: Any, reference: str) -> Any:
+def from_files(library: Any, reference: str) -> Any:
+    """What one of transformers' automatic classes makes of a model's files; no weights are loaded.
+
+    Raises:
+        ModelError: nothing on this machine holds them.
+    """
     path = locate(reference)
     try:
         if path is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Unpack
@@ -46,10 +47,20 @@ def write_report(run: Location, path: Path | str, *, log_cost: bool = False, **o
         InputError: ``path`` is not an .html file or cannot be written, or an option is wrong.
         RecordError: ``run`` is not a run directory, or has no answered pipeline yet.
     """
+    path = page_path(path)
+    write_page(render(read_study(run, log_cost=log_cost, **options)), path)
+
+
+def page_path(path: Path | str) -> Path:
+    """The path of a page. Raises `InputError` where it is not an .html file."""
     path = Path(path)
     if path.suffix not in (".html", ".htm"):
         raise InputError(f"{path}: got '{path.suffix}'; expected .html. Change the name.")
-    text = render(read_study(run, log_cost=log_cost, **options))
+    return path
+
+
+def write_page(text: str, path: Path) -> None:
+    """Write a page. Raises `InputError` where it cannot be written."""
     try:
         LocalFiles(path.parent).write(path.name, text.encode())
     except OSError as error:
@@ -58,15 +69,18 @@ def write_report(run: Location, path: Path | str, *, log_cost: bool = False, **o
 
 def render(study: Study) -> str:
     """The page's HTML. All text of the study is escaped; a policy in its head blocks any other script."""
+    return rendered("page.html", [drawing_library(), _file("page.js")], _view(study))
+
+
+def rendered(template: str, scripts: Sequence[str], view: Mapping[str, Any]) -> str:
+    """A page from a template of this folder and what it shows, which is escaped; no other script may run in it."""
     from jinja2 import Environment, StrictUndefined
 
-    scripts = [drawing_library(), _file("page.js")]
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["json_for_script"] = json_for_script
-    template = environment.from_string(_file("page.html"))
-    return template.render(
-        **_view(study), style=_file("page.css"), scripts=scripts, hashes=[_policy_hash(text) for text in scripts]
-    )
+    hashes = [_policy_hash(text) for text in scripts]
+    page = environment.from_string(_file(template))
+    return page.render(**view, style=_file("page.css"), scripts=scripts, hashes=hashes)
 
 
 def json_for_script(data: Any) -> str:

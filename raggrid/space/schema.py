@@ -29,6 +29,10 @@ FIRST: Mapping[str, object] = json.loads(Path(__file__).with_name("schema_1.json
 """Version 1: every setting that has a default, and the default."""
 ADDED: Mapping[str, object] = {
     "answer.examples": 3,
+    "data.chunk_overlap": 32,
+    "data.chunk_tokens": None,
+    "data.corpus": None,
+    "data.format": "auto",
     "data.sample": "first",
     "metrics": [],
     "models.question_prompt": None,

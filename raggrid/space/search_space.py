@@ -160,6 +160,13 @@ def _contradictions(space: SearchSpace) -> Iterator[Contradiction]:
             "string of faiss's such as IVF4096,PQ48. Correct it.",
         )
     yield from _metric_problems(space)
+    chunk = space.data.chunk_tokens
+    if chunk and 2 * space.data.chunk_overlap >= chunk:
+        yield Contradiction(
+            ("data.chunk_tokens", "data.chunk_overlap"),
+            f"data.chunk_overlap: got {space.data.chunk_overlap}; expected less than half of data.chunk_tokens, "
+            f"{chunk}. Lower it.",
+        )
     if space.models.quantization != "none" and space.training.generator == "full":
         yield Contradiction(
             ("models.quantization", "training.generator"),

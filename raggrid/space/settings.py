@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field
 
+from raggrid.space.data_settings import Data as Data
 from raggrid.space.kinds import AutoOrNatural, Count, Number, Positive, Section, switch
 from raggrid.strategies import STRATEGIES
 
@@ -19,18 +20,6 @@ DEFAULT_PROMPT = (
     "You are a helpful general knowledge expert. Answer the question from the relevant context "
     "in as few words as possible.\n### Context:\n{context}\n### Question:\n{question}\n### Answer:"
 )
-
-
-class Data(Section):
-    """Where the corpus and the questions are. Relative paths start at the current directory."""
-
-    folder: str
-    """Holds corpus.jsonl, train.jsonl, validation.jsonl and, if there is one, test.jsonl (or .parquet)."""
-    limits: dict[Literal["train", "validation", "test"], Count] = Field(default_factory=dict)
-    """Use only this many questions of a split."""
-    sample: Literal["random", "first"] = "random"
-    """Which questions ``limits`` and ``validation_questions`` choose: a random sample, the same one for all trials and
-    studies, or the first rows of the file, which may all be of one kind."""
 
 
 class Models(Section):

@@ -74,6 +74,13 @@ def load_space(
     return space
 
 
+def bare_space(folder: str, overrides: Sequence[str] = ()) -> SearchSpace:
+    """A space that says nothing but where its data are, for what reads data alone. Raises `SpaceError`."""
+    models = {"embedder": "none", "generator": "none"}
+    raw: dict[str, object] = {"name": folder, "data": {"folder": folder}, "models": models, "strategies": ["baseline"]}
+    return _checked(raw, folder, overrides, {})
+
+
 def recorded_space(text: str, where: str) -> SearchSpace:
     """The space in the file ``where`` of a run directory: as `load_space`, but of schema 0 if it names no version."""
     return _checked({"name": "space", "schema_version": 0, **_parsed(text, where)}, where, (), {})

@@ -16,10 +16,10 @@ from raggrid.study.state import StudyState
 # What does not change a single number of a study may differ from session to session. Where data and models are stored
 # is among it: their contents are compared.
 FREE = (
-    "schema_version", "data.folder", *CONTENT, *WITHOUT_EFFECT, "resources.max_concurrent_trials",
-    "resources.dollars_per_device_hour", "resources.wait_minutes", "tracking",
+    "schema_version", "data.folder", "data.format", "data.corpus", *CONTENT, *WITHOUT_EFFECT,
+    "resources.max_concurrent_trials", "resources.dollars_per_device_hour", "resources.wait_minutes", "tracking",
 )  # fmt: skip
-FREE_SECTIONS = ("budget.", "checkpoints.")
+FREE_SECTIONS = ("budget.", "checkpoints.", "data.splits.", "data.columns.")
 # Lists to which ``--extend`` may add; what is new is run, and nothing else.
 GROWING = ("learning_rates.embedder", "learning_rates.generator", "losses.joint", "seeds", "strategies")
 # Forms in which one worker runs a trial: the numbers are the same.

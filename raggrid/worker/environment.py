@@ -59,6 +59,7 @@ def environment(
             "content_hash": data.content_hash,
             "num_passages": len(data.passages),
             "num_questions": {split: len(rows) for split, rows in data.splits.items()},
+            "labels": data.origin.to_json()["labels"] if data.origin else None,
             "num_unlabelled": {split: data.num_unlabelled(split) for split in data.splits},
             "constant_answer": {
                 split: constant_answer(data.splits["train"], rows, custom)

@@ -192,8 +192,8 @@ def test_labels_are_asked_for_where_a_strategy_needs_them(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("entry", "hint"),
     [
-        (None, "Add it, or set data.folder."),
-        ("notes.jsonl", "Add it, or set data.folder."),
+        (None, "'raggrid data split' makes one from the questions that there are."),
+        ("notes.jsonl", "'raggrid data split' makes one from the questions that there are."),
         ("validatoin.parquet", "Did you mean 'validatoin.parquet'?"),
         ("validation.csv", "Did you mean 'validation.csv'?"),
     ],

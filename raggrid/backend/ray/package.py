@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from raggrid.data.checked import SIDES, checked_data
-from raggrid.data.folder import SUFFIXES
+from raggrid.data.formats.finding import data_files
+from raggrid.data.formats.hub import PREFIX as HUB
 from raggrid.errors import InputError
 from raggrid.rag.references import PREFIX, locate
-from raggrid.records import SPLITS
 from raggrid.space.search_space import SearchSpace
 
 MEGABYTES = 100  # Ray keeps packages in the head's memory, and takes none above 512 MiB
@@ -57,9 +57,8 @@ def _inputs(space: SearchSpace) -> Iterator[tuple[str, Path, list[Path]]]:
     data = Path(space.data.folder).expanduser()
     if data.is_dir():
         checked_data(space)
-        names = {f"{name}{suffix}" for name in ("corpus", *SPLITS) for suffix in SUFFIXES}
-        yield "data.folder", data.absolute(), [data / name for name in sorted(names) if (data / name).is_file()]
-    elif not data.is_absolute():
+        yield "data.folder", data.absolute(), data_files(space.data)
+    elif not data.is_absolute() and not space.data.folder.startswith(HUB):
         raise InputError(
             f"data.folder: got '{space.data.folder}', which is not here; expected a folder of this machine, or an "
             "absolute path that every node of the cluster has."

@@ -1,0 +1,1 @@
+"""The verbs that bring data and a first space in: data, init."""
