@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import heapq
 import itertools
-import logging
 import tempfile
 import time
 from collections.abc import Callable, Iterator
