@@ -18,7 +18,7 @@ from raggrid.study.ledger import Ledger
 from raggrid.study.rows import curve_row
 from raggrid.study.tasks import AnswerTask, PhaseTask, Task
 
-FAULTY = (Status.FAILED, Status.BLOCKED)  # what was done since the last report came to nothing
+FAULTY = (Status.FAILED, Status.FAULTED, Status.BLOCKED)  # what was done since the last report came to nothing
 
 
 @dataclass

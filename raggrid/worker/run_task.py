@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
+from raggrid.errors import DataError, ModelError, RecordError
 from raggrid.evaluation.evaluator import Read, Scored, answer_questions
 from raggrid.evaluation.metrics import columns_of, means
 from raggrid.finetune.batches import shard
@@ -34,6 +35,13 @@ from raggrid.worker.build import embedder_of, generator_of, inputs, passage_inde
 from raggrid.worker.embed_corpus import embed_corpus
 
 NO_MEMORY = ("can't allocate memory", "OutOfMemoryError", "out of memory")
+NO_DEVICE = (
+    "no CUDA-capable device",
+    "No CUDA GPUs are available",
+    "CUDA driver",
+    "uncorrectable ECC",
+    "is unavailable",
+)
 LESS_MEMORY = "Lower training.rag.batch_size, retrieval.top_k or prompt.passage_tokens."
 
 
@@ -119,13 +127,28 @@ def _free_memory() -> None:
 
 
 def failure(error: BaseException) -> Report:
-    """What a task reports that ended in ``error``: ``blocked`` where nothing can be written, which is not its fault."""
+    """What a task reports that ended in ``error``.
+
+    ``blocked`` where nothing can be written, ``faulted`` where its machine failed it; neither is its own fault.
+    """
     if ends_study(error):
         return Report(status=Status.BLOCKED, error=why_it_ends(error))
     text = "".join(traceback.format_exception(error))
     if isinstance(error, torch.OutOfMemoryError) or any(words in text for words in NO_MEMORY):
         text = f"Out of device memory. {LESS_MEMORY}\n{text}"
-    return Report(status=Status.FAILED, error=text)
+    return Report(status=Status.FAULTED if is_fault(error) else Status.FAILED, error=text)
+
+
+def is_fault(error: BaseException) -> bool:
+    """Whether a machine is to blame: its storage, its network, its device, or files that the driver has checked and
+    this machine does not see."""
+    found: BaseException | None = error
+    while found is not None:
+        device = isinstance(found, RuntimeError) and any(words in str(found) for words in NO_DEVICE)
+        if device or isinstance(found, OSError | DataError | ModelError | RecordError):
+            return True
+        found = found.__cause__
+    return False
 
 
 def _run_kind(run: Files, task: Task, worker: Worker, maker: ReportMaker) -> None:
