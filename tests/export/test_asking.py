@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 import raggrid
 from raggrid.cli.app import app
 from raggrid.errors import InputError, RecordError
-from raggrid.export.asking import compare, left_out, questions_of
+from raggrid.export.ask_export import compare, left_out, questions_of
 from raggrid.export.write_export import write_export
 from raggrid.records import PredictionRecord, QuestionRecord
 from raggrid.store.tables import read
