@@ -91,7 +91,7 @@ class Bookkeeper:
         heard, at = self._tasks.pop(key, None), self.now()
         if heard is None:
             return
-        if drained or status == Status.INTERRUPTED:  # it goes on from there
+        if drained or status in (Status.INTERRUPTED, Status.FAULTED):  # it goes on from there
             self._enter_saved(heard.task)
         # A task that nobody was heard of goes back free of charge: no process may have begun it.
         lost = status in FAULTY or (heard.process is not None and (crashed or status == Status.INTERRUPTED))

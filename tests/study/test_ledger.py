@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 
 from raggrid.backend.simulator.replay import VirtualClock
 from raggrid.records import LedgerRecord, Report, Status, TrainingProgress, TrialRecord
+from raggrid.store.run_directory import RunDirectory
 from raggrid.store.tables import read
 from raggrid.study import charges
 from raggrid.study.entries import Account, Drained, Ended, Entry, Held, Lost, Reported, Saved, Spent, Started, Up
 from raggrid.study.ledger import Ledger, books_of_killed_session
+from raggrid.study.tasks import PhaseTask
 from raggrid.worker import run_task
 from tests.controllers import new_controller
 from tests.records import charge, curve, made_space
@@ -58,12 +60,34 @@ def test_a_task_that_no_process_began_goes_back_free_of_charge(tmp_path: Path) -
     controller = new_controller(run, made_space(strategies=["generator"]))
     controller.now, controller.state.indexed = watch, True
     controller.open_books(0.0, num_devices=1)
+    controller.faults.idle_processes = 1
     task = controller.take()
     assert task
     watch.seconds += 30.0
     controller.finished(task.key, crashed=True)
     controller.close_books()
     assert [(str(row.category), row.device_seconds) for row in read(run, LedgerRecord)] == [("idle", 30.0)]
+
+
+def test_what_a_trial_had_saved_when_its_machine_failed_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch, run = VirtualClock(), tmp_path / "r"
+    controller = new_controller(run, made_space(strategies=["generator"], learning_rates={"generator": [3e-4]}))
+    controller.now, controller.state.indexed = watch, True
+    controller.open_books(0.0, num_devices=1)
+    task = controller.take()
+    while not isinstance(task, PhaseTask):
+        assert task
+        controller.reported(task.key, Report(status=Status.COMPLETED))
+        controller.finished(task.key)
+        task = controller.take()
+    controller.reported(task.key, Report(status=Status.RUNNING, process="p", serial=1, up_seconds=0.0))
+    monkeypatch.setattr(RunDirectory, "saved", lambda *_: TrainingProgress(step=4, train_seconds=25.0))
+    watch.seconds += 40.0
+    controller.finished(task.key, crashed=True)
+    rows = [row for row in read(run, LedgerRecord) if row.trial_id]
+    assert [(str(row.category), row.device_seconds) for row in rows] == [("train", 25.0), ("lost", 15.0)]
 
 
 def test_trials_that_a_full_disk_stops_are_not_over_any_budget(tmp_path: Path) -> None:
