@@ -20,6 +20,7 @@ import os
 import resource
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import faiss
@@ -45,13 +46,17 @@ PROCESSES = 4
 
 def mixture(rows: int, seed: int) -> Floats:
     """(rows, D) passage vectors of length one."""
-    fixed, generator = np.random.default_rng(0), np.random.default_rng((1, seed))
+    generator, sizes = np.random.default_rng((1, seed)), 1.0 / np.arange(1, TOPICS + 1) ** 0.7
+    chosen = generator.choice(TOPICS, rows, p=sizes / sizes.sum())
+    return _unit(_topics()[chosen] + NOISE_WEIGHT / 0.78 * _noise(generator, rows))
+
+
+@cache
+def _topics() -> Floats:
+    fixed = np.random.default_rng(0)
     fields = _unit(fixed.standard_normal((FIELDS, DIMENSION), dtype=np.float32))
     parts = _unit(fixed.standard_normal((TOPICS, DIMENSION), dtype=np.float32))
-    topics = _unit(0.5 * fields[fixed.integers(0, FIELDS, TOPICS)] + TOPIC_WEIGHT * parts)
-    sizes = 1.0 / np.arange(1, TOPICS + 1) ** 0.7
-    chosen = generator.choice(TOPICS, rows, p=sizes / sizes.sum())
-    return _unit(topics[chosen] + NOISE_WEIGHT / 0.78 * _noise(generator, rows))
+    return _unit(0.5 * fields[fixed.integers(0, FIELDS, TOPICS)] + TOPIC_WEIGHT * parts)
 
 
 def _noise(generator: np.random.Generator, rows: int) -> Floats:

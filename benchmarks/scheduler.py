@@ -20,11 +20,12 @@ from random import Random
 from typing import Any
 
 from raggrid.backend.simulator.curves import Curve, CurvePoint, Curves
-from raggrid.backend.simulator.replay import Replay
+from raggrid.backend.simulator.replay import Replay, Step
 from raggrid.identity import PhaseRun
 from raggrid.space.search_space import SearchSpace
 from raggrid.space.yaml_io import parse_space
 from raggrid.store.run_directory import RunDirectory
+from raggrid.study.tasks import Task
 
 STEPS, SLOTS, REPEATS = 243, 8, 3
 # Rates of each side; a study of n has 2 n + n (closed book) + n + 2 x (n_e x n_g) trials.
@@ -96,14 +97,23 @@ def milliseconds_a_trial(space: SearchSpace, run: Path | None) -> tuple[int, flo
     """(trials, CPU ms a trial) of one study; with ``run``, the driver's records go to disk there."""
     replay, meter = Replay(space, MadeUp("made up", {}), SLOTS), Metered()
     if run:
-        replay.storage = replay.controller.records = RunDirectory(run)
+        replay.controller.records = RunDirectory(run, delay_seconds=0.5)
+        replay.controller.open_books(0.0, SLOTS)
     for owner, names in (
-        (replay.controller, ("take", "reported", "finished")),
+        (replay.controller, ("take", "reported", "finished", "keep_up", "close_books")),
         (replay.scheduler, ("begin", "judge")),
     ):
         for name in names:
             setattr(owner, name, meter.wrap(getattr(owner, name)))
+    deliver = replay._deliver
+
+    def delivered(task: Task, step: Step) -> None:
+        deliver(task, step)
+        replay.controller.keep_up()
+
+    setattr(replay, "_deliver", delivered)  # noqa: B010
     replay.run()
+    replay.controller.close_books()
     trials = len(replay.state.trials)
     return trials, 1000 * meter.seconds / trials
 

@@ -36,7 +36,7 @@ from raggrid.rag.generator import Generator
 from raggrid.rag.prompt import PromptWriter
 from raggrid.records import Question
 from raggrid.space.search_space import SearchSpace
-from raggrid.space.settings import Training
+from raggrid.space.tuning import Training
 from raggrid.space.yaml_io import load_space
 from raggrid.store.files import Files, files_at
 from raggrid.store.tables import create_run

@@ -12,12 +12,15 @@ import dataclasses
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
+import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+import raggrid
 from docs.picture import picture
+from raggrid.cli import app
 from raggrid.records import Category, Status
 from raggrid.space import search_space, settings
 from raggrid.store.tables import TABLES
@@ -180,7 +183,65 @@ def _columns(table: str, record: type) -> Iterator[str]:
         yield f"`{column.name}`" + (f" ({', '.join(f'`{word}`' for word in words)})" if words else "")
 
 
+# The reference
+
+
+def commands_page() -> str:
+    """Every verb as its help says it: what it does, its arguments and its options."""
+    lines = [MADE, "# Commands", "", "Every verb and its options, as `raggrid VERB --help` prints them."]
+    for verb, command in verbs().items():
+        lines += [
+            "",
+            f"## raggrid {verb}",
+            "",
+            *_paragraphs(command.help or ""),
+            "",
+            "| | default | |",
+            "|---|---|---|",
+        ]
+        lines += [_option(each) for each in command.params]
+    return "\n".join(lines) + "\n"
+
+
+def verbs() -> Mapping[str, Any]:
+    """The commands of the command line, in the order of its help."""
+    group: Any = typer.main.get_command(app)
+    return dict(group.commands)
+
+
+def _paragraphs(text: str) -> list[str]:
+    return inspect.cleandoc(text).split("\n")
+
+
+def _option(each: Any) -> str:
+    names = each.metavar if each.param_type_name == "argument" else ", ".join([*each.opts, *each.secondary_opts])
+    default = "required" if each.required else "" if each.default in (None, False) else f"`{each.default}`"
+    return f"| `{names}` | {default} | {_plain(each.help or '')} |"
+
+
+def reference_page() -> str:
+    """Every name of the Python API: its signature and its docstring."""
+    lines = [MADE, "# Python reference", "", "Every name of `raggrid.__all__`. [Python](python.md) has examples."]
+    for name in sorted(raggrid.__all__):
+        value = getattr(raggrid, name)
+        lines += ["", f"## {name}", ""]
+        if inspect.isfunction(value):
+            lines += ["```python", _signature(name, value), "```", ""]
+        lines += ["```text", inspect.cleandoc(value.__doc__ or ""), "```"]
+    return "\n".join(lines) + "\n"
+
+
+def _signature(name: str, value: Callable[..., object]) -> str:
+    """A call with one parameter per line where one line does not hold them."""
+    signature = inspect.signature(value)
+    bare = [each.replace(annotation=inspect.Parameter.empty) for each in signature.parameters.values()]
+    bare = [e.replace(default=...) if inspect.isfunction(e.default) else e for e in bare]
+    return f"{name}{signature.replace(parameters=bare, return_annotation=inspect.Signature.empty)}"
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
+    "commands.md": commands_page,
+    "reference.md": reference_page,
     "settings.md": settings_page,
     "run-directory.md": run_directory_page,
     "architecture.md": architecture_page,

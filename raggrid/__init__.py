@@ -27,10 +27,14 @@ if TYPE_CHECKING:
     from raggrid.demo.world import make_world as make_world
     from raggrid.demo.world import write_world as write_world
     from raggrid.errors import RaggridError as RaggridError
+    from raggrid.export.asking import ask as ask
+    from raggrid.export.uploading import push_export as push_export
+    from raggrid.export.write_export import write_export as write_export
     from raggrid.planning.planner import plan as plan
     from raggrid.published.importing import import_results as import_results
     from raggrid.report.charts import save_frontier as save_frontier
     from raggrid.report.page import write_report as write_report
+    from raggrid.serve.http_server import run_server as run_server
     from raggrid.space.search_space import SearchSpace as SearchSpace
     from raggrid.space.yaml_io import load_space as load_space
     from raggrid.store.run import load_run as load_run
@@ -41,6 +45,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "RaggridError": "errors",
     "SearchSpace": "space.search_space",
+    "ask": "export.asking",
     "bill": "analysis.bill",
     "doctor": "backend.ray.doctor",
     "find_job": "backend.ray.jobs",
@@ -54,6 +59,8 @@ _MODULES = {
     "plan": "planning.planner",
     "recommend": "analysis.recommend",
     "save_frontier": "report.charts",
+    "push_export": "export.uploading",
+    "run_server": "serve.http_server",
     "search": "backend.ray.search",
     "simulate": "backend.simulator.simulate",
     "stop_job": "backend.ray.jobs",
@@ -61,6 +68,7 @@ _MODULES = {
     "track": "tracking.following",
     "train": "worker.train_phase",
     "watch": "watching.reader",
+    "write_export": "export.write_export",
     "write_report": "report.page",
     "write_world": "demo.world",
 }

@@ -46,3 +46,11 @@ def told_prompt(fit: Mapping[str, Any]) -> str:
 def told_precision(precision: Mapping[str, Any]) -> str:
     """What a generator computes in, as a sentence."""
     return f"Generator: {precision['dtype']} ({precision['reason']}), {precision['attention']} attention."
+
+
+def told_index(measured: Mapping[str, Any]) -> str:
+    """How an index compares with exact search, from the record of a study, as a sentence."""
+    kind, factory, megabytes = measured["kind"], measured["factory"], measured["num_bytes"] / 1e6
+    named = kind if kind == factory else f"{kind}, {factory}"
+    found = f"{100 * measured['recall']:.1f}% of the first {measured['k']} passages of exact search"
+    return f"Index: {named}, {megabytes:,.0f} MB; finds {found} ({measured['num_questions']:,} training questions)."

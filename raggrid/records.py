@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 SPLITS = ("train", "validation", "test")
+# What a `Report` says of a phase run by the step it stands at.
+MEASURED = ["step", "rung", "train_loss", "objective", "recall_at_k", "train_seconds", "evaluate_seconds"]
 
 
 class Status(StrEnum):
@@ -51,10 +53,13 @@ class Category(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
-    """What a task says of itself: at every evaluation of a phase run, and at the end of every task.
+    """What a task says of itself: when a phase run begins to work, at its evaluations, and at the end of every task.
 
-    Seconds are of one worker, from the trial's start. ``scores``: an answering's means by metric, fractions in [0, 1].
-    ``device_type`` is None where it is not known. ``error``: why a task failed or is blocked.
+    ``train_seconds`` and ``evaluate_seconds`` are of one worker, from the trial's start; ``startup_seconds``,
+    ``index_seconds`` and ``up_seconds``, since when it works, of this process (None: it does not say). ``scores``: an
+    answering's means by metric, fractions in [0, 1]. ``rows``: what was logged or answered since the last report.
+    ``process`` names the process, ``serial`` counts its reports: one that comes twice counts once. ``device_type`` is
+    None where it is not known. ``error``: why a task failed or is blocked.
     """
 
     status: Status
@@ -71,12 +76,25 @@ class Report:
     num_workers: int = 1
     device_type: str | None = None
     error: str | None = None
+    startup_seconds: float = 0.0
+    index_seconds: float = 0.0
+    up_seconds: float | None = None
+    process: str = ""
+    serial: int = 0
+    rows: tuple[StepRecord | PredictionRecord, ...] = ()
+
+    @property
+    def is_news(self) -> bool:
+        """Whether it measured something or ended; others only say that a process works."""
+        return self.status != Status.RUNNING or self.objective is not None
 
     def after(self, last: Report | None) -> Report:
-        """This report; where it is of an error, which measures nothing, with what the ``last`` one measured."""
-        if last is None or self.error is None or self.step:
+        """This report; where it measures nothing (an error, a new process), with what the ``last`` one measured."""
+        if last is None or (self.is_news and (self.error is None or self.step)):
             return self
-        return replace(last, status=self.status, error=self.error, device_type=self.device_type or last.device_type)
+        known = {name: getattr(last, name) for name in MEASURED}
+        known |= {"attempts": max(self.attempts, last.attempts), "device_type": self.device_type or last.device_type}
+        return replace(self, **known)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,7 +123,8 @@ class TrainingProgress:
     ``loss_sum`` and ``loss_steps`` count from the last evaluation. ``objective`` and ``recall_at_k`` were measured at
     ``step``; None between evaluations. ``paused``: the run waits here on purpose, so that its continuation does not
     count as another attempt. ``saved_at``: seconds since the epoch; what a worker did after it was lost with it.
-    ``log``: the steps logged so far.
+    ``log``: the steps logged so far. ``curve``: all that was measured so far, so that a driver that was killed before
+    it had written the last of it loses nothing.
     """
 
     step: int = 0
@@ -119,6 +138,7 @@ class TrainingProgress:
     paused: bool = False
     saved_at: float = 0.0
     log: tuple[StepRecord, ...] = ()
+    curve: tuple[CurveRecord, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

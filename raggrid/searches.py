@@ -10,7 +10,7 @@ from typing import Literal
 from raggrid.space.lengths import max_steps
 from raggrid.space.rates import Pair, drawn, middle_out
 from raggrid.space.search_space import SearchSpace
-from raggrid.space.settings import Rates, Sampled
+from raggrid.space.tuning import Rates, Sampled
 from raggrid.strategies import PHASES, Phase, search_name
 
 

@@ -14,7 +14,6 @@ from raggrid.space.search_space import SearchSpace
 from raggrid.store.run_directory import RunDirectory
 from raggrid.store.tables import create_run
 from raggrid.study.controller import Controller
-from raggrid.study.rows import curve_row
 from raggrid.study.state import StudyState
 from raggrid.study.tasks import AnswerTask, PhaseTask, Task
 from raggrid.worker.opening import restored_from
@@ -62,7 +61,6 @@ def finish(
             status=status, step=step, objective=objective(task, step), train_seconds=float(step), evaluate_seconds=1.0
         )
         controller.reported(task.key, report)
-        controller.records.append([row for row in [curve_row(task.key, report)] if row])
     elif isinstance(task, AnswerTask):
         controller.reported(task.key, answered(score(task)))
     else:

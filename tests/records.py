@@ -7,7 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from raggrid.records import Category, CurveRecord, LedgerRecord, PipelineRecord, PredictionRecord, Status, TrialRecord
+from raggrid.records import (
+    Category,
+    CurveRecord,
+    LedgerRecord,
+    PipelineRecord,
+    PredictionRecord,
+    Status,
+    StepRecord,
+    TrialRecord,
+)
 from raggrid.space.search_space import SearchSpace
 from raggrid.space.yaml_io import parse_space
 from raggrid.store.files import Location
@@ -20,6 +29,11 @@ SPACE = {
     "models": {"embedder": "e", "generator": "g"},
     "learning_rates": {"embedder": [1e-6, 1e-5, 1e-4], "generator": [1e-4, 3e-4, 1e-3]},
 }
+
+STEP = StepRecord(
+    trial_id="t1", step=8, loss=2.5, embedder_lr=None, generator_lr=1e-4, embedder_grad_norm=None,
+    generator_grad_norm=3.0, tokens_per_second=1e4,
+)  # fmt: skip
 
 
 def made_space(**changes: object) -> SearchSpace:
@@ -114,6 +128,9 @@ def predictions(row: PipelineRecord, scores: Sequence[float]) -> list[Prediction
         )
         for place, score in enumerate(scores)
     ]
+
+
+ANSWERS = predictions(pipeline("generator", "rag_token", "test", [1.0], 1.0), [1.0, 0.0])
 
 
 def made_run(run: Path, lines: Lines, *, splits: Sequence[str] = ("validation", "test"), unlabelled: int = 0) -> Path:

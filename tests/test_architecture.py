@@ -20,6 +20,7 @@ ROOMS = (
     "unit_costs",
     "model_size",
     "display_names",
+    "notebook_display",
     "store",
     "rag",
     "data",
@@ -36,6 +37,8 @@ ROOMS = (
     "analysis/inference",
     "planning",
     "analysis",
+    "export",
+    "serve",
     "published",
     "report",
     "live_view",
@@ -45,15 +48,20 @@ ROOMS = (
 # Each library, and the rooms or files that may import it.
 OWNERS: Mapping[str, str] = {
     "ray": "backend/ray/",
-    "sentence_transformers": "rag/embedder.py",
-    "faiss": "rag/index.py rag/approximate.py",
-    "transformers": "rag/",
-    "peft": "rag/adapters.py",
+    "sentence_transformers": "rag/embedder.py export/load.py",
+    "faiss": "rag/index.py rag/approximate.py export/load.py",
+    "transformers": "rag/ export/load.py",
+    "peft": "rag/adapters.py export/load.py",
     "gguf": "rag/",
     "pyarrow": "store/ data/corpus.py backend/simulator/read_curves.py",
     "datasets": "data/",
     "yaml": "space/yaml_io.py",
-    "pydantic": "space/",
+    "pydantic": "space/ serve/",
+    "huggingface_hub": "export/uploading.py",
+    "fastapi": "serve/",
+    "starlette": "serve/",
+    "uvicorn": "serve/http_server.py",
+    "prometheus_client": "serve/counters.py",
     "altair": "report/",
     "vl_convert": "report/",
     "jinja2": "report/page.py",
@@ -66,7 +74,9 @@ OWNERS: Mapping[str, str] = {
     "trackio": "tracking/trackio_runs.py",
     "typer": "cli/",
     "rich": "show/ cli/",
-    "torch": "rag/ finetune/ evaluation/ worker/ diagnosis/examination.py backend/ray/inline.py backend/ray/group.py",
+    "torch": (
+        "rag/ finetune/ evaluation/ worker/ export/ diagnosis/examination.py backend/ray/inline.py backend/ray/group.py"
+    ),
 }
 DISK = ("os", "pathlib", "shutil", "io", "tempfile", "fcntl", "glob")
 # What a room or a file must not know, neither as a library nor as a part of raggrid.
@@ -83,7 +93,7 @@ FORBIDDEN: Mapping[str, tuple[str, ...]] = {
 OF_STORE: Mapping[str, str] = {"study": "raggrid.store.storage", "store/storage.py": "raggrid.store.storage"}
 # Calls that change a file system, and who may make them: nobody else touches the files of a run directory.
 CHANGES = ("rename", "mkdir", "makedirs", "rmdir", "rmtree", "unlink", "touch", "write_text", "write_bytes")
-CHANGERS = ("store/", "rag/", "demo/world.py", "backend/ray/group.py")
+CHANGERS = ("store/", "rag/", "demo/world.py", "backend/ray/group.py", "export/")
 LARGEST_ROOM, LONGEST_FILE = 20, 300
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import raggrid
-from docs.generate import FOLDER, PAGES, docstrings, sections
+from docs.generate import FOLDER, PAGES, docstrings, sections, verbs
 from raggrid.records import Report, Status
 from raggrid.space.yaml_io import dump_space
 from raggrid.study.events import Observer, Progress, TaskEnded, tell
@@ -115,3 +116,29 @@ def test_links_between_files_hold(page: str) -> None:
     file = FOLDER.parent / page
     links = re.findall(r"\]\(([^)#\s]+)\)", file.read_text(encoding="utf-8"))
     assert [link for link in links if "://" not in link and not (file.parent / link).exists()] == []
+
+
+def shown_commands() -> list[tuple[str, str]]:
+    """(page, command) of every ``raggrid ...`` that stands in a block of code."""
+    pages = [FOLDER.parent / "README.md", *sorted(FOLDER.glob("*.md"))]
+    lines = [(page.name, line) for page in pages for line in page.read_text(encoding="utf-8").splitlines()]
+    found = [(name, line.strip()) for name, line in lines if re.match(r"( {4,}|\$ )raggrid [a-z]", line)]
+    return [(name, re.sub(r"\[(--[^\]]*)\]", r"\1", command)) for name, command in found]
+
+
+def parsed_as(command: str) -> str:
+    """The verb of a command that the command line accepts. Raises click's errors for any other."""
+    verb, *words = shlex.split(command, comments=True)[1:]
+    verbs()[verb].make_context(verb, words)
+    return str(verb)
+
+
+def test_every_command_that_is_shown_is_one_that_raggrid_accepts() -> None:
+    found = {parsed_as(command) for _, command in shown_commands()}
+    assert found >= {"plan", "search", "watch", "track", "recommend", "frontier", "report", "simulate", "train"}
+
+
+@pytest.mark.parametrize("command", ["raggrid watch", "raggrid watch r --nothing", "raggrid search a.yaml --run"])
+def test_a_command_that_raggrid_does_not_accept_is_found(command: str) -> None:
+    with pytest.raises(Exception, match=r"Missing|No such option|requires an argument"):
+        parsed_as(command)

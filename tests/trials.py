@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,8 +15,12 @@ from raggrid.identity import PhaseRun
 from raggrid.records import CurveRecord, Report
 from raggrid.space.search_space import SearchSpace
 from raggrid.store.files import files_at
+from raggrid.store.run_directory import RunDirectory
 from raggrid.store.tables import create_run, read
 from raggrid.strategies import PHASES
+from raggrid.study.bookkeeping import Bookkeeper
+from raggrid.study.entries import Account
+from raggrid.study.ledger import Ledger
 from raggrid.study.tasks import Dispatch, IndexTask, PhaseTask, Task
 from raggrid.worker.build import inputs, passage_index
 from raggrid.worker.build import train_task as assembled
@@ -34,10 +39,24 @@ def prepared_run(run: Path, space: SearchSpace) -> Path:
 
 
 def done(task: Task, run: Path) -> list[Report]:
-    """Do a task in this process and return its reports."""
+    """Do a task in this process, as a study does it, and return what it measured."""
     reports: list[Report] = []
-    run_task(Dispatch(task=task, run_dir=str(run)), Worker(report=reports.append))
-    return reports
+    books = started(task, run)
+
+    def report(made: Report) -> None:
+        books.reported(task.key, made)
+        reports.append(made)
+
+    run_task(Dispatch(task=task, run_dir=str(run)), Worker(report=report))
+    books.ended(task.key, reports[-1].status)
+    return [made for made in reports if made.is_news]
+
+
+def started(task: Task, run: Path) -> Bookkeeper:
+    """Who keeps what a task reports from now on."""
+    books = Bookkeeper(RunDirectory(run), Ledger(Account(), time.time()), time.time)
+    books.started(task, 1, "cpu")
+    return books
 
 
 def phase_task(phase: str, *, loss: str = "rag_token", lr: float = 1e-3, steps: int = 6, key: str = "t") -> PhaseTask:

@@ -25,6 +25,7 @@ from raggrid.analysis.rule import InHand
 from raggrid.analysis.search_curves import SearchCurve, search_curves
 from raggrid.display_names import display_name
 from raggrid.errors import InputError
+from raggrid.notebook_display import Displayed
 from raggrid.store.files import Location
 from raggrid.strategies import STRATEGIES
 
@@ -60,7 +61,7 @@ class FrontierPoint:
 
 
 @dataclass(frozen=True)
-class Frontier:
+class Frontier(Displayed):
     """The points of all studies, by study and cost. Each study has a frontier of its own. ``controls`` are on none."""
 
     points: tuple[FrontierPoint, ...]

@@ -12,7 +12,7 @@ from raggrid.evaluation.metrics import METRICS
 from raggrid.records import PredictionRecord
 from raggrid.store.columns import codes, numbers, read_columns
 from raggrid.store.files import Location
-from raggrid.store.tables import table_files
+from raggrid.store.tables import while_merged
 
 COLLAPSE_ROWS = 500  # of each file: enough to see whether all questions retrieve the same few passages
 
@@ -34,7 +34,10 @@ class Predictions:
 def read_answers(run: Location, split: str, custom: Collection[str] = ()) -> Predictions:
     """All scores of a split, also in the ``custom`` metrics. Of a question that was answered twice, the last answer
     counts."""
-    parts = table_files(run, PredictionRecord)
+    return while_merged(run, PredictionRecord, lambda parts: _answers(run, parts, split, custom))
+
+
+def _answers(run: Location, parts: Sequence[str], split: str, custom: Collection[str]) -> Predictions:
     table = read_columns(run, parts, PredictionRecord, ["pipeline_id", "seed", "question_id"], split=split)
     indices, names = codes(table, "question_id")
     order = sorted(range(len(names)), key=names.__getitem__)
@@ -81,8 +84,12 @@ def _spread(column: np.ndarray[Any, Any], lines: Any, columns: Any, shape: tuple
 
 def distinct_passages(run: Location, split: str) -> dict[str, tuple[int, int]]:
     """By pipeline: how many distinct passages its first questions retrieved, and how many questions those are."""
-    parts, names = table_files(run, PredictionRecord), ["pipeline_id", "retrieved_ids"]
-    table = read_columns(run, parts, PredictionRecord, names, split=split, first_rows=COLLAPSE_ROWS)
+    names = ["pipeline_id", "retrieved_ids"]
+    table = while_merged(
+        run,
+        PredictionRecord,
+        lambda parts: read_columns(run, parts, PredictionRecord, names, split=split, first_rows=COLLAPSE_ROWS),
+    )
     found: dict[str, tuple[set[str], int]] = {}
     for row in table.to_pylist():
         seen, questions = found.get(row["pipeline_id"], (set(), 0))

@@ -12,6 +12,7 @@ from raggrid.analysis.headroom.decomposition import Headroom
 from raggrid.analysis.label_price import LabelValue
 from raggrid.analysis.rule import Rule
 from raggrid.analysis.standings import Deployed, Grounds, LineStanding, NetBenefit, PointPrice, Unreachable
+from raggrid.notebook_display import Displayed
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class TableRow:
 
 
 @dataclass(frozen=True)
-class Recommendation:
+class Recommendation(Displayed):
     """The answer of `recommend`. The first eight fields are the public keys of ``--json``.
 
     ``recommended`` is None if no strategy fits the case; ``none_because`` then says why. ``disagreement`` says why the

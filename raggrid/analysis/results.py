@@ -17,7 +17,7 @@ from raggrid.graph import PlanKey, StudyGraph, selection_order, study_graph
 from raggrid.records import PipelineRecord, TrialRecord
 from raggrid.space.search_space import SearchSpace
 from raggrid.store.files import Files, Location, files_at
-from raggrid.store.tables import read, read_environment, read_space
+from raggrid.store.tables import read, read_environment, read_measured_index, read_space
 from raggrid.strategies import STRATEGIES
 
 
@@ -107,6 +107,11 @@ class Results:
     finalists: Mapping[PlanKey, Mapping[int, Finalists]] = field(default_factory=dict)
     controls: tuple[StrategyResult, ...] = field(default=())
     device_weights: Mapping[str, float] = field(default_factory=dict)
+
+    @cached_property
+    def index(self) -> Mapping[str, Any] | None:
+        """How the study's index compares with exact search; None where every search is exact."""
+        return read_measured_index(self.run)
 
     @cached_property
     def trials_by_search(self) -> Mapping[str, list[TrialRecord]]:

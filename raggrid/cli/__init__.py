@@ -20,6 +20,9 @@ from raggrid.cli import (  # noqa: F401  # isort: skip
     verb_submit,
     verb_jobs,
     verb_doctor,
+    verb_export,
+    verb_ask,
+    verb_serve,
 )  # fmt: skip
 from raggrid.cli.app import app
 from raggrid.errors import RaggridError

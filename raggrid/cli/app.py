@@ -16,7 +16,6 @@ app = typer.Typer(
     "- `raggrid demo runs/world`\n"
     "- `raggrid search search_spaces/quickstart.yaml --run runs/demo`",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",  # reflows the paragraphs of a docstring to the width of the terminal
     context_settings={"help_option_names": ["-h", "--help"]},

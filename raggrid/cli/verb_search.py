@@ -50,11 +50,13 @@ def search(
     checked = raggrid.load_space(space, set_ or [], limits)
     from rich.console import Console
 
+    from raggrid.display_names import told_index
     from raggrid.show.layout import console
     from raggrid.show.live import screen_of
     from raggrid.show.printed_bill import show_bill
     from raggrid.show.printed_headroom import EarlyHeadroom
     from raggrid.show.printed_recommendation import show_recommendation
+    from raggrid.store.tables import read_measured_index
 
     out = Console(quiet=as_json)
     observers: list[Observer] = [screen_of(out, plain=plain or not sys.stdout.isatty()), EarlyHeadroom(run, out)]
@@ -62,7 +64,9 @@ def search(
     raggrid.search(checked, run, address=address, extend=extend, observers=() if as_json else observers, say=say)
     decision, spent = raggrid.recommend([run]), raggrid.bill(run)
     if as_json:
-        print_json({**decision.to_json(), "bill": spent.to_json()})
+        print_json({**decision.to_json(), "bill": spent.to_json(), "index": read_measured_index(run)})
         return
     show_bill(spent, console())
+    if measured := read_measured_index(run):
+        out.print(told_index(measured), highlight=False)
     show_recommendation(decision, console())

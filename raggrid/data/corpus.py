@@ -16,8 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raggrid.errors import DataError
+from raggrid.rag.references import file_digest
 from raggrid.records import Passage
-from raggrid.store.cache import VARIABLE, cache_folder, digest_of_file, made_once, text_made_once
+from raggrid.store.cache import VARIABLE, cache_folder, made_once, text_made_once
 
 COLUMNS = ("id", "title", "text")
 SCHEMA = pa.schema([(name, pa.string()) for name in COLUMNS])
@@ -132,7 +133,7 @@ def corpus_of(
             raise _Wrong
 
     try:
-        digest = _digest("corpus", FORMAT, *map(digest_of_file, files))
+        digest = _digest("corpus", FORMAT, *map(file_digest, files))
         return Corpus.mapped(made_once(f"corpora/{digest}.arrow", make), digest)
     except _Wrong:
         return found[0]  # still mapped, though its file is gone

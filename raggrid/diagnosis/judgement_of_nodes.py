@@ -105,10 +105,15 @@ def _versions(nodes: Sequence[NodeFacts]) -> Iterator[Finding]:
         others: dict[str | None, list[str]] = {}
         for node in known[1:]:
             has = node.machine.versions.get(name) if node.machine else None
-            if has != wanted:
+            if _public(has) != _public(wanted):
                 others.setdefault(has, []).append(node.name)
         for has, names in others.items():
             severe = name in SAME or has is None
             problem = f"{name} is {has or 'not installed'}; the driver has {wanted or 'none'}"
             fix = "Install the same versions on every node: pip install -c constraints.txt raggrid."
             yield Finding(severity="error" if severe else "warning", where=", ".join(names), problem=problem, fix=fix)
+
+
+def _public(version: str | None) -> str | None:
+    """Without the build: a head without a GPU may have torch for CPUs alone."""
+    return version.partition("+")[0] if version else None

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 
 import torch
@@ -26,17 +28,47 @@ from raggrid.strategies import Phase
 Parameters = Mapping[str, torch.nn.Parameter]
 
 
+class StateSaver:
+    """Keeps a trial's states, one after the other; the upload of one goes on while the trial trains."""
+
+    def __init__(self, files: Files, trial_id: str) -> None:
+        self.files, self.trial_id = files, trial_id
+        self._pool = ThreadPoolExecutor(1)
+        self._upload: Future[None] | None = None
+
+    def save(self, parameters: Parameters, optimizer: torch.optim.Optimizer, progress: TrainingProgress) -> None:
+        """Take the state as it is now, and begin to put it where it is kept. ``OSError``: the last one failed."""
+        self.wait()
+        finish = _written(self.files, self.trial_id, parameters, optimizer, progress)
+        self._upload = self._pool.submit(finish)
+
+    def wait(self) -> None:
+        """Return when the last state is kept. Raises ``OSError`` where that failed."""
+        upload, self._upload = self._upload, None
+        if upload:
+            upload.result()
+
+
 def save_state(
     files: Files, trial_id: str, parameters: Parameters, optimizer: torch.optim.Optimizer, progress: TrainingProgress
 ) -> None:
     """Keep a trial's trained parameters, optimizer moments and progress, replacing what was there."""
+    _written(files, trial_id, parameters, optimizer, progress)()
+
+
+def _written(
+    files: Files, trial_id: str, parameters: Parameters, optimizer: torch.optim.Optimizer, progress: TrainingProgress
+) -> Callable[[], None]:
+    """The state in a file of this machine, and what puts it where it is kept: no tensor is read after this returns."""
     tensors = {f"parameter/{name}": parameter.detach().contiguous() for name, parameter in parameters.items()}
     for name, parameter in parameters.items():
         for key, value in optimizer.state.get(parameter, {}).items():
             tensors[f"optimizer/{key}/{name}"] = torch.as_tensor(value).contiguous()
     stamped = asdict(replace(progress, saved_at=time.time()))
-    with files.writing(state(trial_id)) as path:
+    with ExitStack() as writing:
+        path = writing.enter_context(files.writing(state(trial_id)))
         save_file(tensors, path, metadata={"progress": json.dumps(stamped)})
+        return writing.pop_all().close
 
 
 def load_state(

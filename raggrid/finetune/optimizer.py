@@ -9,7 +9,7 @@ import torch
 from raggrid.identity import PhaseRun
 from raggrid.rag.pipeline import Pipeline
 from raggrid.rag.retrievers import LiveRetriever
-from raggrid.space.settings import Training
+from raggrid.space.tuning import Training
 from raggrid.strategies import Phase
 
 Parameters = dict[str, torch.nn.Parameter]

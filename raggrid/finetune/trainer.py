@@ -24,7 +24,7 @@ from raggrid.finetune.audit import (
     unreached,
 )
 from raggrid.finetune.batches import batch_positions, shard
-from raggrid.finetune.checkpoints import load_state, save_models, save_state
+from raggrid.finetune.checkpoints import StateSaver, load_state, save_models
 from raggrid.finetune.labels import LabelledPair, labelled_pairs
 from raggrid.finetune.objectives import labels_forward, questions_per_pass, rag_forward
 from raggrid.finetune.optimizer import adamw, schedule, split_parameters
@@ -35,6 +35,7 @@ from raggrid.finetune.validation import validate
 from raggrid.finetune.workers import Worker
 from raggrid.records import Question, Report, Status, TrainingProgress
 from raggrid.strategies import PHASES
+from raggrid.study.rows import curve_row
 
 
 class Trainer:
@@ -51,18 +52,25 @@ class Trainer:
         self.optimizer = adamw(self.trained, task.run, task.space.training)
         self.progress = TrainingProgress()
         restored = load_state(task.files, task.trial_id, self.trained, self.optimizer)
-        self.lost_since: float | None = None
+        self.follows_fault = False
         if restored:
             self.progress = replace(restored, paused=False)
             if not restored.paused:
                 self.progress = replace(self.progress, attempts=restored.attempts + 1)
-                self.lost_since = restored.saved_at
+                self.follows_fault = True
         self.evaluated = evaluation_steps(task.run, task.space)
+        self.saver = StateSaver(task.files, task.trial_id)
         self.clock = SaveClock(task.space.training.checkpoint_minutes)
         self.problem: str | None = None
 
     def train(self) -> Status:
         """Train to the last step and return the status: completed, paused, stopped or diverged."""
+        try:
+            return self._train()
+        finally:
+            self.saver.wait()  # nothing is written after the end, when what the trial left may be deleted
+
+    def _train(self) -> Status:
         self.worker.wait()  # every worker has read the state that the first one now replaces
         self._save()  # this start counts, and what comes after it can be lost
         if self._owes_report():
@@ -90,9 +98,7 @@ class Trainer:
         return Status.COMPLETED
 
     def _owes_report(self) -> bool:
-        return self.progress.objective is not None and (
-            self.lost_since is not None or self.progress.step == self.task.pause_at
-        )
+        return self.progress.objective is not None and (self.follows_fault or self.progress.step == self.task.pause_at)
 
     def _train_until(self, last: int) -> None:
         """Train up to step ``last``, or to a step whose loss or gradient is not finite, which is then the `problem`."""
@@ -108,7 +114,6 @@ class Trainer:
             # Only the first worker looks at its clock: all have the same numbers, and the others need not know.
             if self.worker.is_first and step + 1 < last and self.clock.is_due():
                 self._save()
-                self.worker.saved()
 
     def _advance(self, taken: StepTaken, seconds: float) -> None:
         """Count a step that took ``seconds``, and log it if it is one of those."""
@@ -236,6 +241,8 @@ class Trainer:
             objective=measured.objective,
             recall_at_k=measured.recall_at_k,
         )
+        row = curve_row(task.trial_id, self._measured(Status.RUNNING))
+        self.progress = replace(self.progress, curve=(*self.progress.curve, *([row] if row else [])))
 
     def _status(self) -> Status:
         """What the step that was reached means for the run."""
@@ -255,21 +262,33 @@ class Trainer:
         if status in (Status.RUNNING, Status.PAUSED):
             self.progress = replace(self.progress, paused=status == Status.PAUSED)
             self._save()
+            self.saver.wait()  # who is told of a rung may end this process
         elif status == Status.COMPLETED:
             save_models(self.task.files, self.task.trial_id, self.phase, self.task.pipeline)
 
     def _save(self) -> None:
         if self.worker.is_first:
-            save_state(self.task.files, self.task.trial_id, self.trained, self.optimizer, self.progress)
+            self.saver.save(self.trained, self.optimizer, self.progress)
             self.clock.restart()
 
+    def begun(self) -> Report:
+        """What the run has spent where this process begins: it has measured nothing yet."""
+        progress = self.progress
+        return Report(
+            status=Status.RUNNING, step=progress.step, train_seconds=progress.train_seconds,
+            evaluate_seconds=progress.evaluate_seconds, attempts=progress.attempts,
+        )  # fmt: skip
+
     def _report(self, status: Status) -> None:
+        self.worker.report(self._measured(status))
+
+    def _measured(self, status: Status) -> Report:
         progress = self.progress
         levels = self.evaluated[:-1]
-        self.worker.report(Report(
+        return Report(
             status=status, step=progress.step, objective=progress.objective, recall_at_k=progress.recall_at_k,
             train_loss=progress.loss_sum / progress.loss_steps if progress.loss_steps else None,
             rung=levels.index(progress.step) if progress.step in levels else None,
             train_seconds=progress.train_seconds, evaluate_seconds=progress.evaluate_seconds,
-            attempts=progress.attempts, error=self.problem,
-        ))  # fmt: skip
+            attempts=progress.attempts, num_workers=self.worker.world_size, error=self.problem,
+        )  # fmt: skip

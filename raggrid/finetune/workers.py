@@ -20,8 +20,7 @@ T = TypeVar("T")
 class Worker:
     """One of ``world_size`` equal workers. ``report`` is called on every rank; ``should_stop`` after it.
 
-    ``saved``: called by the first worker after it has saved a state between two reports. ``logged``: called on every
-    rank with each step that is logged.
+    ``logged``: called on every rank with each step that is logged.
     """
 
     report: Callable[[Report], None]
@@ -29,7 +28,6 @@ class Worker:
     rank: int = 0
     world_size: int = 1
     device: torch.device = CPU
-    saved: Callable[[], None] = lambda: None
     logged: Callable[[StepRecord], None] = lambda _: None
 
     @property

@@ -14,7 +14,8 @@ import torch
 from raggrid.rag.chat import Chat
 from raggrid.rag.embedder import Embedder
 from raggrid.rag.generator import Generator
-from raggrid.space.settings import Models, Training
+from raggrid.space.settings import Models
+from raggrid.space.tuning import Training
 
 ADAPTER = "adapter_config.json"
 

@@ -26,6 +26,8 @@ from raggrid.rag.quantization import keep_layout, quantized
 from raggrid.space.settings import Models
 
 warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
+# Prompts are padded to a multiple of this many tokens: on CPUs, sums in bfloat16 are then the same whatever the batch.
+ALIGNED = 16
 
 
 @dataclass(frozen=True)
@@ -132,16 +134,17 @@ class Generator:
         """Greedy answers: the text up to the first stop token or line break, stripped.
 
         Args:
-            prompts: in any order; those of like length are answered together, and what all begin with is read once.
+            prompts: in any order; those of like length are answered together.
             max_new_tokens: of the longest answer.
             batch_size: how many at once; all where it is None.
-            examples: the turns before every prompt.
+            examples: the turns before every prompt, read once. Without them whole prompts are read, as an exported
+                pipeline does: in bfloat16 the last bits of a sum depend on how a text is cut.
         """
         rows = self.tokens.prompts(prompts, examples) if prompts else []
         order = sorted(range(len(rows)), key=lambda place: len(rows[place]))
         size, texts = batch_size or max(1, len(rows)), [""] * len(rows)
         with torch.no_grad(), self._precision(), nullcontext() if self.autocast else fast_linear(self.model):
-            prefix = self._prefix(rows)
+            prefix = self._prefix(rows) if examples else None
             for chosen in (order[start : start + size] for start in range(0, len(order), size)):
                 made = self._continued([rows[place] for place in chosen], prefix, max_new_tokens)
                 for place, text in zip(chosen, self.tokens.answer_texts(made), strict=True):
@@ -151,7 +154,8 @@ class Generator:
     def _continued(self, rows: Sequence[Ids], prefix: Prefix | None, max_new_tokens: int) -> list[Ids]:
         """The ids that greedy decoding adds to each row; those of a batch are of one length."""
         known = len(prefix.ids) if prefix else 0
-        ids, attention = self._padded([row[known:] for row in rows], left=not self.is_encoder_decoder)
+        left = not self.is_encoder_decoder
+        ids, attention = self._padded([row[known:] for row in rows], left=left, multiple=ALIGNED)
         given: dict[str, Any] = {}
         if prefix:
             ids, attention = prefix.ids_before(ids), prefix.attention_before(attention)
@@ -222,9 +226,9 @@ class Generator:
             logits = self.model(input_ids=ids, attention_mask=attention, decoder_input_ids=seen, use_cache=False).logits
         return AnswerScores(_gold_logprobs(logits[:, len(prefix) - 1 :], targets), mask.bool(), None)
 
-    def _padded(self, rows: Sequence[Ids], *, left: bool) -> tuple[Tensor, Tensor]:
-        """(N, L) ids and (N, L) attention of rows of unequal length."""
-        length = max(map(len, rows))
+    def _padded(self, rows: Sequence[Ids], *, left: bool, multiple: int = 1) -> tuple[Tensor, Tensor]:
+        """(N, L) ids and (N, L) attention of rows of unequal length; L is a ``multiple``."""
+        length = -(-max(map(len, rows)) // multiple) * multiple
         ids = torch.full((len(rows), length), self.tokens.tokenizer.pad_token_id)
         attention = torch.zeros_like(ids)
         for place, row in enumerate(rows):

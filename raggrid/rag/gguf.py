@@ -8,7 +8,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from raggrid.rag.references import cache_folder, sha256
+from raggrid.rag.references import sha256
+from raggrid.store.cache import cache_folder
 
 
 def converted(path: Path) -> Path:

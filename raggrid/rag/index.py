@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Protocol
 
 import faiss
@@ -44,3 +45,11 @@ def exact_search(vectors: Vectors, queries: Floats, k: int) -> Positions:
         heap.add_result(scores, positions + start)
     heap.finalize()
     return np.asarray(heap.I, dtype=np.int64)
+
+
+def save_flat(index: Index, path: Path) -> None:
+    """Write the vectors as faiss's own exact index, which ``faiss.read_index`` loads."""
+    flat = faiss.IndexFlatIP(index.vectors.dimension)
+    for _, block in index.vectors.blocks():
+        flat.add(np.ascontiguousarray(block))
+    faiss.write_index(flat, str(path))

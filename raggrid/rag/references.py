@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from raggrid.errors import ModelError
+from raggrid.store.cache import cache_folder, user_cache
 
 # Weights that raggrid has been tried with; a file of another content under one of these names is refused.
 KNOWN_SHA256 = {
@@ -81,7 +82,7 @@ def sha256(path: Path) -> str:
 
 def cached_snapshot(name: str) -> Path | None:
     """The cached snapshot of a hub model's current commit, a folder named by that commit; None if there is none."""
-    home = Path(os.environ.get("HF_HOME") or _user_cache() / "huggingface")
+    home = Path(os.environ.get("HF_HOME") or user_cache() / "huggingface")
     cache = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
     for full in (name, f"sentence-transformers/{name}"):  # that library's own models go by their bare names too
         folder = cache / f"models--{full.replace('/', '--')}"
@@ -172,12 +173,3 @@ def verify(reference: str, expected: str | None = None) -> Path | None:
             "reinstall the package, or correct the digest in the search space."
         )
     return path
-
-
-def cache_folder() -> Path:
-    """Where converted models and digests are kept: $RAGGRID_CACHE, else raggrid/ in the user's cache folder."""
-    return Path(os.environ.get("RAGGRID_CACHE") or _user_cache() / "raggrid")
-
-
-def _user_cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

@@ -11,7 +11,7 @@ import numpy as np
 from raggrid.analysis.judging.answer_sentences import share
 from raggrid.analysis.recommendation import Recommendation
 from raggrid.analysis.results import StrategyResult
-from raggrid.display_names import display_name, label, recall_label, told_prompt
+from raggrid.display_names import display_name, label, recall_label, told_index, told_prompt
 from raggrid.published.importing import UNKNOWN
 from raggrid.records import PredictionRecord, QuestionRecord
 from raggrid.report.contents import Study, rates
@@ -54,12 +54,14 @@ def facts(study: Study) -> list[tuple[str, str]]:
     }  # fmt: skip
     fit = environment.get("prompt")
     prompts = {"Prompts": told_prompt(fit).removeprefix("Prompts: ")} if fit else {}
+    index = {"Index": told_index(study.results.index).removeprefix("Index: ")} if study.results.index else {}
     rows = {
         "Data": f"{space.data.folder}: {sizes or 'sizes not recorded'}{passages}",
         **labels,
         "Embedder": space.models.embedder,
         "Generator": space.models.generator,
         **prompts,
+        **index,
         "Strategies": ", ".join(dict.fromkeys(display_name(p.strategy, p.loss) for p in study.results.graph.pipelines)),
         "Trials": f"{len(study.results.trials) or 'none'} recorded; device: {', '.join(study.results.device_types)}",
         "Reported on": f"{study.verdict.num_questions or 'an unknown number of'} {study.verdict.split} questions",

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from raggrid.errors import SpaceError
 from raggrid.space.search_space import SearchSpace
-from raggrid.space.settings import Labels, Rag
+from raggrid.space.tuning import Labels, Rag
 from raggrid.strategies import Phase
 
 

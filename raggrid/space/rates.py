@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Sequence
 from random import Random
 
-from raggrid.space.settings import EarlyStopping, Sampled
+from raggrid.space.tuning import EarlyStopping, Sampled
 
 Pair = tuple[float | None, float | None]
 

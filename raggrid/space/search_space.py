@@ -19,20 +19,15 @@ from raggrid.space.settings import (
     Budget,
     Checkpoints,
     Data,
-    EarlyStopping,
-    LearningRates,
-    Losses,
     Models,
     Prompt,
-    Rates,
     Resources,
     Retrieval,
-    Sampled,
     Selection,
     StrategyName,
-    Training,
 )
 from raggrid.space.tracking_targets import checked_target
+from raggrid.space.tuning import EarlyStopping, LearningRates, Losses, Rates, Sampled, Training
 from raggrid.strategies import RAG_LOSSES, STRATEGIES
 
 

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from raggrid.errors import SpaceError, listed
 from raggrid.space.schema import CURRENT, upgraded
 from raggrid.space.search_space import Contradictions, SearchSpace
-from raggrid.space.settings import Sampled
+from raggrid.space.tuning import Sampled
 
 # The forms of a setting that has several: part of pydantic's path to a problem, but not of the user's.
 FORMS: Mapping[object, type | None] = {"list": None, "drawn": Sampled, "auto_form": None, "natural_form": None}

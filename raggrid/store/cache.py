@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -23,8 +22,12 @@ VARIABLE = "RAGGRID_CACHE"
 
 def cache_folder() -> Path:
     """Where the cache lies; it need not exist."""
-    above = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(os.environ.get(VARIABLE) or above / "raggrid").expanduser().absolute()
+    return Path(os.environ.get(VARIABLE) or user_cache() / "raggrid").expanduser().absolute()
+
+
+def user_cache() -> Path:
+    """Where programs of this user keep what they can make again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 
 
 def made_once(name: str, make: Callable[[Path], None]) -> Path:
@@ -45,23 +48,6 @@ def made_once(name: str, make: Callable[[Path], None]) -> Path:
                 with files.writing(name) as part:
                     make(part)
     return path
-
-
-def digest_of_file(path: Path) -> str:
-    """The sha256 of a file's bytes, as a hex string: read once per size and time of change.
-
-    Raises:
-        OSError: the file cannot be read, or the cache not be written.
-    """
-    found = path.stat()
-    stamp = f"{path.resolve()} {found.st_ino} {found.st_size} {found.st_mtime_ns}"
-    name = f"stamps/{hashlib.sha256(stamp.encode()).hexdigest()}"
-
-    def digest() -> str:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-
-    return text_made_once(name, digest)
 
 
 def text_made_once(name: str, make: Callable[[], str]) -> str:

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raggrid.store.files import Files
-from raggrid.store.tables import new_name, read_file
+from raggrid.store.table_names import new_name
+from raggrid.store.tables import read_file
 
 
 def keep(files: Files, folder: str, columns: Mapping[str, Sequence[object]]) -> str:

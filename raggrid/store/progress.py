@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from raggrid.records import StepRecord, TrainingProgress
+from raggrid.records import CurveRecord, StepRecord, TrainingProgress
 from raggrid.store.files import Location, files_at
 from raggrid.store.run_layout import state
 
@@ -23,4 +23,6 @@ def saved_progress(run: Location, trial_id: str) -> TrainingProgress | None:
 def progress_of(metadata: Mapping[str, str]) -> TrainingProgress:
     """The progress in the metadata of a state file."""
     plain = json.loads(metadata["progress"])
-    return TrainingProgress(**{**plain, "log": tuple(StepRecord(**row) for row in plain.get("log", ()))})
+    log = tuple(StepRecord(**row) for row in plain.get("log", ()))
+    curve = tuple(CurveRecord(**row) for row in plain.get("curve", ()))
+    return TrainingProgress(**{**plain, "log": log, "curve": curve})

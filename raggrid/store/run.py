@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from raggrid.notebook_display import Displayed
 from raggrid.records import (
     CurveRecord,
     LedgerRecord,
@@ -28,7 +29,7 @@ CUSTOM = "custom_scores"
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(Displayed):
     """What is recorded in a run directory. Each part is read when it is first asked for, and then kept.
 
     The columns of a table are the fields of its record class in `raggrid.records`, which says what they mean. One row

@@ -67,17 +67,35 @@ def scratch(run: Location) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def forward_clock(not_before: float = 0.0) -> Callable[[], float]:
+    """A session's clock: seconds since the epoch as this machine has them now, and from there only forward.
+
+    Whoever sets the machine's clock changes nothing, and a machine that sleeps lets no time pass. ``not_before``: the
+    end of earlier sessions, which a clock that was set back would otherwise put after this one.
+    """
+    began, start = max(time.time(), not_before), time.monotonic()
+    return lambda: began + time.monotonic() - start
+
+
 @contextmanager
-def session(run: Location, devices: int, workers: int, slots: int = 0, running: Running = tuple) -> Iterator[Session]:
-    """A session with its sign of life. Its file stays after an error or an interrupt, for `open_session`.
+def session(
+    run: Location,
+    devices: int,
+    workers: int,
+    slots: int = 0,
+    running: Running = tuple,
+    now: Callable[[], float] = time.time,
+) -> Iterator[Session]:
+    """A session with its sign of life, by the clock ``now``. Its file stays after an error or an interrupt, for
+    `open_session`.
 
     ``running`` is called from another thread, at every sign of life, for the tasks that run then.
     """
-    files = files_at(run)
-    opened = Session(time.time(), time.time(), devices, max(1, workers), slots=slots)
+    files, began = files_at(run), now()
+    opened = Session(began, began, devices, max(1, workers), slots=slots)
     _write(files, opened)
     over = threading.Event()
-    beat = threading.Thread(target=_beat, args=(files, opened, running, over), daemon=True)
+    beat = threading.Thread(target=_beat, args=(files, opened, running, over, now), daemon=True)
     beat.start()
     try:
         yield opened
@@ -87,10 +105,10 @@ def session(run: Location, devices: int, workers: int, slots: int = 0, running: 
     forget_session(files)
 
 
-def _beat(files: Files, opened: Session, running: Running, over: threading.Event) -> None:
+def _beat(files: Files, opened: Session, running: Running, over: threading.Event, now: Callable[[], float]) -> None:
     while not over.wait(renewal_seconds(files)):
         with contextlib.suppress(OSError):  # a full disk is met, and said, where records are written
-            _write(files, replace(opened, alive=time.time(), running=tuple(running())))
+            _write(files, replace(opened, alive=now(), running=tuple(running())))
 
 
 def _write(files: Files, now: Session) -> None:

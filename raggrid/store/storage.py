@@ -6,6 +6,7 @@ Pure: who decides touches no disk.
 from __future__ import annotations
 
 import errno
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
@@ -45,9 +46,17 @@ class LeaseLost(OSError):
 class Storage(Protocol):
     """Takes records and gives them back; looks after checkpoints."""
 
+    @property
+    def delay_seconds(self) -> float:
+        """How long rows may wait to be written together with others; 0 where each is written at once."""
+
     def append(self, rows: Sequence[R]) -> None:
-        """Keep ``rows``, all of one record class, before anybody acts on them. ``OSError`` where that fails: then none
-        of them is kept."""
+        """Keep ``rows``, all of one record class, and write them with the next `flush`, or at once. ``OSError`` where
+        that fails: then none of them is kept."""
+
+    def flush(self) -> None:
+        """Write what was kept and then delete what was dropped, in this order: at any moment of a crash the records say
+        so much, or what is left of a trial lets it be done again. After ``OSError`` all of it is still to be done."""
 
     def read(self, record: type[R]) -> list[R]:
         """The facts of a table: one record per key, the one written last, in order of first writing."""
@@ -78,11 +87,18 @@ class MemoryStorage:
     rows: dict[type, list[Any]] = field(default_factory=dict)
     by_trial: dict[tuple[type, str | None], list[Any]] = field(default_factory=dict)
 
+    delay_seconds: float = math.inf
+
     def append(self, rows: Sequence[R]) -> None:
         for row in rows:
             self.rows.setdefault(type(row), []).append(row)
             if isinstance(row, (CurveRecord, LedgerRecord)):
                 self.by_trial.setdefault((type(row), row.trial_id), []).append(row)
+
+    def forget(self, record: type) -> None:
+        """As if no row of a table had been appended."""
+        self.rows.pop(record, None)
+        self.by_trial = {key: rows for key, rows in self.by_trial.items() if key[0] is not record}
 
     def read(self, record: type[R]) -> list[R]:
         return latest(self.rows.get(record, []))
@@ -90,6 +106,9 @@ class MemoryStorage:
     def of_trials(self, record: type[Charged], trial_ids: Collection[str]) -> Mapping[str, list[Charged]]:
         found = {name: self.by_trial.get((record, name), []) for name in trial_ids}
         return {name: latest(rows) for name, rows in found.items() if rows}
+
+    def flush(self) -> None:
+        pass
 
     def checkpoints(self) -> list[str]:
         return []

@@ -1,17 +1,15 @@
 """Run directories: every fact written whole or not at all, and read back.
 
-A table is a folder of small Parquet files. A reader sees all of a file or nothing. A row that is written again (a
-resumed trial) supersedes the earlier one.
+A table is a folder of Parquet files. A reader sees all of a file or nothing. A row that is written again (a resumed
+trial) supersedes the earlier one. Files may be merged while somebody reads: who misses one looks again.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
-import os
-import time
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, fields
 from enum import StrEnum
 from types import NoneType
@@ -33,8 +31,9 @@ from raggrid.records import (
 from raggrid.space.search_space import SearchSpace
 from raggrid.space.yaml_io import dump_space, recorded_space
 from raggrid.store.files import Files, Location, files_at, read_bytes
-from raggrid.store.run_layout import ENVIRONMENT, SPACE
+from raggrid.store.run_layout import ENVIRONMENT, MEASURED, SPACE
 from raggrid.store.storage import R, latest
+from raggrid.store.table_names import new_name, up_to_date
 
 T = TypeVar("T")
 
@@ -48,7 +47,9 @@ TABLES: Mapping[type, str] = {
     QuestionRecord: "questions",
 }
 SHOWN = 8  # run directories that an error names
-_counter = itertools.count()
+AT_ONCE = 16  # files under way: an object store takes its time for each
+LOOKS = 5
+_last_names: dict[tuple[Files, str], str] = {}
 
 
 def schema(record: type) -> pa.Schema:
@@ -72,10 +73,13 @@ def _is_enum(hint: Any) -> bool:
 
 
 def check_free(run: Location) -> None:
-    """Raises `RecordError` when a folder holds anything: a run directory starts new or empty."""
+    """Raises `RecordError` when a folder holds anything: a run directory starts new or empty.
+
+    Or with what is written first, where a search was killed before it had begun.
+    """
     files = files_at(run)
     try:
-        is_free = not files.names("")
+        is_free = set(files.names("")) <= {ENVIRONMENT}
     except NotADirectoryError:
         is_free = False
     if not is_free:
@@ -113,35 +117,53 @@ def append(run: Location, rows: Sequence[R]) -> None:
         return
     record, content = type(rows[0]), pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pylist([asdict(row) for row in rows], schema=schema(record)), content)
-    files_at(run).write(f"{TABLES[record]}/{new_name()}", content.getvalue().to_pybytes())
-
-
-def new_name() -> str:
-    """The name of a Parquet file that no other process chooses; a later one sorts behind an earlier one."""
-    return f"{time.time_ns():020d}-{os.getpid()}-{next(_counter)}.parquet"
+    files, folder = files_at(run), TABLES[record]
+    key = (files, folder)
+    if key not in _last_names:
+        _last_names[key] = (up_to_date(files.names(folder)) or [""])[-1]
+    _last_names[key] = new_name(_last_names[key])
+    files.write(f"{folder}/{_last_names[key]}", content.getvalue().to_pybytes())
 
 
 def table_files(run: Location, record: type) -> list[str]:
     """The files of a table, in the order written."""
-    return sorted(_parts(files_at(run), record))
-
-
-def _parts(files: Files, record: type) -> set[str]:
     folder = TABLES[record]
-    return {f"{folder}/{name}" for name in files.names(folder) if name.endswith(".parquet")}
+    return [f"{folder}/{name}" for name in up_to_date(files_at(run).names(folder))]
 
 
 def read_table(run: Location, record: type) -> pa.Table:
     """All rows of a table as Arrow, in the order written, superseded ones included; empty if none."""
-    return _together(files_at(run), table_files(run, record), record)
+    return _together(files_at(run), record)
 
 
-def _together(
+def _together(files: Files, record: type, where: list[tuple[str, str, str]] | None = None) -> pa.Table:
+    return while_merged(files, record, lambda parts: _of_parts(files, parts, record, where))
+
+
+def _of_parts(
     files: Files, parts: Sequence[str], record: type, where: list[tuple[str, str, str]] | None = None
 ) -> pa.Table:
-    wanted = schema(record)
-    tables = [read_file(files, part, lambda source: _aligned(_rows(source, where), wanted)) for part in parts]
-    return pa.concat_tables(tables) if tables else wanted.empty_table()
+    if not parts:
+        return schema(record).empty_table()
+    with ThreadPoolExecutor(min(AT_ONCE, len(parts))) as pool:
+        return pa.concat_tables(pool.map(lambda part: aligned_rows(files, part, record, where), parts))
+
+
+def while_merged(run: Location, record: type, how: Callable[[Sequence[str]], T]) -> T:
+    """What ``how`` makes of the files of a table; once more with those there are then, where one has gone meanwhile."""
+    for look in range(LOOKS):
+        parts = table_files(run, record)
+        try:
+            return how(parts)
+        except RecordError as error:
+            if look + 1 == LOOKS or not isinstance(error.__cause__, FileNotFoundError):
+                raise
+    raise AssertionError
+
+
+def aligned_rows(files: Files, part: str, record: type, where: list[tuple[str, str, str]] | None = None) -> pa.Table:
+    """The rows of a file of a table, in the columns of today."""
+    return read_file(files, part, lambda source: _aligned(_rows(source, where), schema(record)))
 
 
 def _rows(source: pa.NativeFile, where: list[tuple[str, str, str]] | None) -> pa.Table:
@@ -149,7 +171,7 @@ def _rows(source: pa.NativeFile, where: list[tuple[str, str, str]] | None) -> pa
 
 
 def read_file(files: Files, name: str, how: Callable[[pa.NativeFile], T]) -> T:
-    """What ``how`` makes of a file. Raises `RecordError` with the file's name where it is damaged."""
+    """What ``how`` makes of a file. Raises `RecordError` with the file's name where it is damaged or missing."""
     try:
         with files.open(name) as source:
             return how(source)
@@ -173,16 +195,21 @@ def read(run: Location, record: type[R], **equal: str) -> list[R]:
     """
     where = [(name, "=", value) for name, value in equal.items()] or None
     files = files_at(run)
-    return latest(_records(files, _together(files, table_files(files, record), record, where), record))
+    return latest(_records(files, _together(files, record, where), record))
 
 
-def read_unseen(run: Location, record: type[R], seen: set[str]) -> list[R]:
-    """The rows of the files of a table that are not in ``seen``, which they are put into: for a table that grows."""
+def read_after(run: Location, record: type[R], seen: Sequence[str]) -> tuple[list[str], list[R]]:
+    """The files of a table, and the rows of those that came after ``seen``, superseded ones included.
+
+    Of all of them where those that were seen are there no more, since they were merged.
+    """
     files = files_at(run)
-    parts = sorted(_parts(files, record) - seen)
-    rows = _records(files, _together(files, parts, record), record)
-    seen.update(parts)
-    return rows
+
+    def read(parts: Sequence[str]) -> tuple[list[str], list[R]]:
+        new = parts[len(seen) :] if list(parts[: len(seen)]) == list(seen) else parts
+        return list(parts), _records(files, _of_parts(files, new, record), record)
+
+    return while_merged(files, record, read)
 
 
 def _records(files: Files, table: pa.Table, record: type[R]) -> list[R]:
@@ -239,6 +266,12 @@ def read_environment(run: Location) -> dict[str, Any]:
     """Versions, hardware, data facts noted when the study started; empty if none. Raises `RecordError` if damaged."""
     files = files_at(run)
     return read_file(files, ENVIRONMENT, _object) if files.exists(ENVIRONMENT) else {}
+
+
+def read_measured_index(run: Location) -> dict[str, Any] | None:
+    """How the study's index compares with exact search; None where that is what it does. Raises `RecordError`."""
+    files = files_at(run)
+    return read_file(files, MEASURED, _object) if files.exists(MEASURED) else None
 
 
 def _object(source: pa.NativeFile) -> dict[str, Any]:

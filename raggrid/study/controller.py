@@ -9,9 +9,11 @@ from functools import partial
 
 from raggrid.records import Closing, CurveRecord, LedgerRecord, Report, Status, TrialRecord
 from raggrid.store.storage import Storage, ends_study, why_it_ends
-from raggrid.study import events, ledger
+from raggrid.study import charges, events
+from raggrid.study.bookkeeping import Bookkeeper
 from raggrid.study.budget import BudgetClock
-from raggrid.study.ledger import Account
+from raggrid.study.entries import Account
+from raggrid.study.ledger import Ledger
 from raggrid.study.retention import apply_retention
 from raggrid.study.rows import curve_row, pipeline_row, trial_row
 from raggrid.study.state import StudyState
@@ -25,7 +27,8 @@ UNENDED = (Status.INTERRUPTED, Status.BLOCKED, Status.PAUSED)  # not an end: a l
 class Controller:
     """Keeps a study's state true and its records written.
 
-    ``records``: where they go. ``now``: seconds, by the clock on the wall unless said otherwise.
+    ``records``: where they go; ``books`` makes those of curves, answers and device time. ``now``: seconds, by the clock
+    on the wall unless said otherwise.
     ``broken``: why nothing can be written any more; the study then ends, and what was not written is not done.
     ``roomy``: whether the checkpoints have kept within ``checkpoints.max_gigabytes`` so far.
     """
@@ -36,13 +39,37 @@ class Controller:
     observers: Sequence[events.Observer] = ()
     clock: BudgetClock | None = None
     started_at: dict[str, float] = field(default_factory=dict)
-    released_at: dict[str, float] = field(default_factory=dict)
     latest: dict[str, Report] = field(default_factory=dict)
     device_type: str = "cpu"
     broken: str | None = None
     roomy: bool = True
     crashed: set[str] = field(default_factory=set)
     now: Callable[[], float] = time.time
+
+    def __post_init__(self) -> None:
+        self.open_books(self.now(), max(1, self.workers))
+
+    def open_books(self, began: float, num_devices: int) -> None:
+        """A session holds so many devices since ``began``."""
+        devices = Account(num_workers=num_devices, device_type=self.device_type)
+        self.books = Bookkeeper(self.records, Ledger(devices, began), lambda: self.now())
+
+    def close_books(self) -> None:
+        """What the session's devices held and nobody was charged for is idle; all is written. ``OSError`` where not."""
+        self.books.ledger.devices = replace(self.books.ledger.devices, device_type=self.device_type)
+        self.books.close()
+
+    def keep_up(self) -> None:
+        """Write what has waited for long enough; called again and again while the study runs."""
+        if self.broken is None:
+            self._write(self.books.flush_if_due)
+
+    def _write(self, what: Callable[[], object]) -> None:
+        """Do what writes; where nothing more can be written, the study ends."""
+        try:
+            what()
+        except OSError as error:
+            self._break(error)
 
     def begin(self) -> None:
         """Tell whoever watches that a session begins."""
@@ -67,7 +94,10 @@ class Controller:
             task = self.state.take()
         if task is None:
             return None
+        if isinstance(task, AnswerTask) and task.same_generator:
+            self._write(self.books.flush)  # its process reads what that pipeline answered
         self.started_at[task.key] = self.now()
+        self.books.started(task, self.workers, self.device_type)
         self._tell(partial(events.TaskStarted, task=task))
         return task
 
@@ -92,15 +122,18 @@ class Controller:
     def reported(self, key: str, report: Report) -> None:
         """A report of a running task."""
         task = self.state.running.get(key)
-        if task is None:
+        if task is None or not self.books.is_news(key, report):
             return
         self.device_type = report.device_type or self.device_type
         report = replace(report, device_type=self.device_type)
+        self._write(partial(self.books.reported, key, report))
+        report = replace(report, rows=())
         self.latest[key] = report.after(self.latest.get(key))
         row = curve_row(key, report) if isinstance(task, PhaseTask) else None
         if row:
             self.state.add_curve(row)
-        self._tell(partial(events.TaskReported, task=task, report=self.latest[key]))
+        if report.is_news:
+            self._tell(partial(events.TaskReported, task=task, report=self.latest[key]))
 
     def finished(self, key: str, *, crashed: bool = False, stop_reason: Status | None = None) -> None:
         """A running task has ended: write its record, then let the state move on.
@@ -115,16 +148,13 @@ class Controller:
         if task is None:
             return
         report = self._last_report(key, crashed=crashed, stop_reason=stop_reason)
-        self.released_at[key] = self.now()
-        try:
-            self._keep(task, report)
-        except OSError as error:
-            self._break(error)
+        self._write(partial(self.books.ended, key, report.status, crashed=crashed))
+        self._write(partial(self._keep, task, report))
         if report.status == Status.BLOCKED:
             self.broken = report.error
         self.state.end(task)
         if report.status == Status.COMPLETED:
-            self._apply_retention()
+            self._write(self._apply_retention)
         self._tell(partial(events.TaskEnded, task=task, report=report))
 
     def _last_report(self, key: str, *, crashed: bool, stop_reason: Status | None) -> Report:
@@ -169,22 +199,12 @@ class Controller:
         name, since, now = task.trial_id, self.started_at[task.key], self.now()
         if report.status == Status.FAILED and report.error is None:
             report = replace(report, attempts=max(report.attempts, self._attempts(name)), error=CRASHED)
-            account = Account(trial_id=name, num_workers=report.num_workers, device_type=self.device_type)
-            self.records.append(ledger.crash(account, self._charged_to(name), since, now))
-        pieces = report.attempts > 1 or report.status == Status.FAILED or self._in_segments()
-        spent = ledger.whole_trial(report, self._charged_to(name) if pieces else (), now - since)
+        spent = charges.whole_trial(report, self.books.charged_to(name), now - since)
         self.keep_row(trial_row(name, task.run, report, spent))
-
-    def _charged_to(self, trial_id: str) -> Sequence[LedgerRecord]:
-        return self.records.of_trials(LedgerRecord, [trial_id]).get(trial_id, [])
 
     def _attempts(self, trial_id: str) -> int:
         saved = self.records.saved(trial_id)
         return saved.attempts if saved else 1
-
-    def _in_segments(self) -> bool:
-        """Whether trials wait at rungs, so that one record sums up several tasks."""
-        return self.state.space.early_stopping.rungs == "synchronous"
 
     def keep_row(self, row: TrialRecord) -> None:
         """Write a trial's record, then drop what only its continuation would have needed."""
@@ -198,10 +218,7 @@ class Controller:
     def _stop_rejected(self) -> bool:
         """Write the records of trials that a synchronous rung decided against; whether there were any."""
         names = self.state.rejected()
-        try:
-            self.stop_at_checkpoint(*names)
-        except OSError as error:
-            self._break(error)
+        self._write(partial(self.stop_at_checkpoint, *names))
         return bool(names) and self.broken is None
 
     def stop_at_checkpoint(self, *trial_ids: str) -> None:
@@ -220,7 +237,7 @@ class Controller:
             attempts=self._attempts(last.trial_id), device_type=self.device_type,
             num_workers=max((row.num_workers for row in own), default=max(1, self.workers)),
         )  # fmt: skip
-        return trial_row(last.trial_id, self.state.phase_run(last.trial_id), report, ledger.stopped_trial(last, own))
+        return trial_row(last.trial_id, self.state.phase_run(last.trial_id), report, charges.stopped_trial(last, own))
 
     def _keep_pipeline(self, task: AnswerTask, report: Report) -> None:
         state = self.state
@@ -248,9 +265,3 @@ class Controller:
         self.records.append(changed)
         for row in changed:
             self.state.add_answer(row)
-
-    def charge_idle(self, started_at: float, num_devices: int) -> None:
-        """Close the ledger: what ``num_devices`` held since ``started_at`` and nobody was charged for is idle."""
-        devices = Account(num_workers=num_devices, device_type=self.device_type)
-        charged = [row for row in self.records.read(LedgerRecord) if row.started_at >= started_at]
-        self.records.append([ledger.idle(devices, charged, started_at, self.now())])

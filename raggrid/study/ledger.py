@@ -1,152 +1,200 @@
-"""Who is charged what: every rule, as a function of times and facts. No clock, no disk.
+"""Who is charged what: every rule, as a pure function of what happens in a session. No clock, no disk.
 
-All times are seconds since the epoch by the study's clock. A device-second is a second of one device that is held.
-Whoever holds devices charges their time once: a trial its start, its training and its evaluations; a pipeline its
-answering; the study the embedding of the corpus and what was idle. What a dead process did after its last checkpoint is
-lost, and charged to its trial by whoever learns of the death.
+    ledger = Ledger(devices, began)
+    rows = [row for event in events for row in ledger.enter(event)] + ledger.close(ended)
+
+The rows add up to what the session held, whatever happened: a task holds its devices from being handed out until it
+ends; what its process says that it did meanwhile is charged by purpose, what a dead process did after its last
+checkpoint is lost, and the rest was idle. All times are of the driver's one clock, which only goes forward; processes
+on other machines report durations, so that no two clocks are ever compared. A device-second is a second of one device
+that is held.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from raggrid.records import Category, CurveRecord, LedgerRecord, Report, TrainingProgress
-from raggrid.study.tasks import Dispatch
+from raggrid.records import Category, LedgerRecord, TrainingProgress
+from raggrid.study.charges import charged_before, spent_of
+from raggrid.study.entries import Account, Drained, Ended, Entry, Held, Lost, Reported, Saved, Spent, Started, Up
+
+PURPOSES = {
+    "startup": Category.STARTUP, "index": Category.INDEX, "train": Category.TRAIN, "evaluate": Category.EVALUATE,
+}  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True)
-class Account:
-    """Who is charged and for which devices; neither a trial nor a pipeline: the study itself."""
+@dataclass
+class _Open:
+    """A task that holds devices: charged ``until``; its process stands at ``told``, its trial was charged ``done``.
 
-    trial_id: str | None = None
-    pipeline_id: str | None = None
-    num_workers: int = 1
-    device_type: str = "cpu"
+    What a process trains again that was charged to its trial before is lost: a trial is charged once for each step.
+    """
 
-    def charge(self, category: Category, wall_seconds: float, started_at: float) -> LedgerRecord:
-        """``wall_seconds`` of every worker, from ``started_at`` on."""
-        return LedgerRecord(
-            trial_id=self.trial_id, pipeline_id=self.pipeline_id, category=category,
-            device_seconds=wall_seconds * self.num_workers, wall_seconds=wall_seconds, num_workers=self.num_workers,
-            device_type=self.device_type, started_at=started_at,
+    account: Account
+    until: float
+    told: Spent
+    done: Spent
+    up: bool = False
+    saved: Spent | None = None
+
+    def work(self, spent: Spent, until: float, *, first: bool = False) -> Iterator[LedgerRecord]:
+        """What led to ``spent``: the last thing before ``until``, or the ``first`` since the last charge."""
+        pieces = [piece for name in PURPOSES for piece in self._pieces(name, spent)]
+        total, room = sum(seconds for _, seconds in pieces), max(0.0, until - self.until)
+        share = min(1.0, room / total) if total else 0.0  # a worker's clock may run a little faster
+        at = self.until if first else until - share * total
+        for category, seconds in pieces:
+            yield self.account.charge(category, share * seconds, at)
+            at += share * seconds
+        self.until = at if first else max(self.until, until)
+        self.told = spent
+        self.done = replace(
+            self.done, train=max(self.done.train, spent.train), evaluate=max(self.done.evaluate, spent.evaluate)
+        )
+
+    def _pieces(self, name: str, spent: Spent) -> Iterator[tuple[Category, float]]:
+        told, now, done = (float(getattr(each, name)) for each in (self.told, spent, self.done))
+        again = max(0.0, min(now, done) - told) if name in ("train", "evaluate") else 0.0
+        if again:
+            yield Category.LOST, again
+        if now - told > again:
+            yield PURPOSES[name], now - told - again
+
+    def saved_work(self, until: float) -> list[LedgerRecord]:
+        """What its last checkpoint holds and nobody was told."""
+        if self.saved is None:
+            return []
+        spent = replace(
+            self.told, train=max(self.told.train, self.saved.train),
+            evaluate=max(self.told.evaluate, self.saved.evaluate),
         )  # fmt: skip
+        return list(self.work(spent, until, first=True))
+
+    def rest(self, category: Category, until: float) -> list[LedgerRecord]:
+        """All that was not charged before ``until``."""
+        left, since = until - self.until, self.until
+        self.until = max(self.until, until)
+        return [self.account.charge(category, left, since)] if left > 0 else []
 
 
-@dataclass(frozen=True, kw_only=True)
-class Charged:
-    """The time of a trial, all its attempts and segments: device-seconds by purpose, and wall seconds."""
+@dataclass
+class Ledger:
+    """The books of one session that holds ``devices`` from ``began`` on.
 
-    train: float
-    evaluate: float
-    lost: float
-    wall_seconds: float
-
-
-def start_up(account: Account, given: Dispatch, up_at: float, saved_at: float | None = None) -> list[LedgerRecord]:
-    """The start of a process that was up at ``up_at``: from being given its task it held its device.
-
-    Args:
-        account: of the task.
-        given: what the process was given, and when.
-        up_at: when it began to work.
-        saved_at: the last checkpoint of an earlier process of the same trial, where one has died: what that did
-            afterwards is lost. What a killed session lost is charged by `books_of_killed_session` instead.
+    ``charged``: device-seconds of it that are in the books already.
     """
-    start = account.charge(Category.STARTUP, max(0.0, up_at - given.at), given.at)
-    if saved_at is None or saved_at < given.session_began:
-        return [start]
-    if saved_at >= given.at:  # Ray started it anew by itself: the process that died has charged the start already
-        return [account.charge(Category.LOST, max(0.0, up_at - saved_at), saved_at)]
-    died_at = given.released_at if given.released_at > saved_at else up_at  # since then the trial held nothing
-    return [start, account.charge(Category.LOST, max(0.0, died_at - saved_at), saved_at)]
+
+    devices: Account
+    began: float
+    charged: float = 0.0
+    _open: dict[str, _Open] = field(default_factory=dict)
+    _held: float = 0.0
+    _since: float | None = None
+
+    @property
+    def open(self) -> tuple[str, ...]:
+        """The tasks that hold devices."""
+        return tuple(self._open)
+
+    def enter(self, event: Entry) -> list[LedgerRecord]:
+        """The rows that follow from an event. One about a task that holds nothing changes nothing."""
+        rows = list(self._rows(event))
+        self.charged += sum(row.device_seconds for row in rows)
+        return rows
+
+    def _rows(self, event: Entry) -> Iterator[LedgerRecord]:
+        if isinstance(event, Held):
+            self._hold(event.at, event.devices)
+        elif isinstance(event, Started):
+            earlier = replace(event.earlier, startup=0.0, index=0.0)
+            self._open[event.key] = _Open(event.account, event.at, earlier, earlier)
+        elif event.key in self._open:
+            yield from self._of_task(self._open[event.key], event)
+
+    def _of_task(self, task: _Open, event: Up | Reported | Saved | Lost | Drained | Ended) -> Iterator[LedgerRecord]:
+        if isinstance(event, Up):
+            yield from _up(task, event)
+        elif isinstance(event, Reported):
+            yield from task.work(event.spent, event.at)
+        elif isinstance(event, Saved):
+            task.saved = event.spent
+        else:
+            if not isinstance(event, Ended):
+                yield from task.saved_work(event.at)
+            if isinstance(event, Lost):
+                yield from task.rest(Category.LOST, event.at)
+            del self._open[event.key]
+
+    def _hold(self, at: float, devices: int) -> None:
+        self._held += self.devices.num_workers * max(0.0, at - (self.began if self._since is None else self._since))
+        self._since, self.devices = at, replace(self.devices, num_workers=devices)
+
+    def close(self, at: float) -> list[LedgerRecord]:
+        """The rows that end a session: tasks that still hold devices lose what they did not save, the rest was idle.
+
+        The last row is of idle time, began when the session did, and says how many devices it held.
+        """
+        self._hold(at, self.devices.num_workers)
+        rows = []
+        for key in self.open:
+            for row in self._rows(Lost(at=at, key=key)):
+                rows += self._within(row)
+        left = max(0.0, self._held - self.charged)
+        self.charged += left
+        return [*rows, self.devices.charge(Category.IDLE, left / max(1, self.devices.num_workers), self.began)]
+
+    def _within(self, row: LedgerRecord) -> list[LedgerRecord]:
+        """A row, cut to what the session held and has not charged: not all that may have run at its death did."""
+        share = min(1.0, max(0.0, self._held - self.charged) / row.device_seconds) if row.device_seconds else 0.0
+        if not share:
+            return []
+        self.charged += share * row.device_seconds
+        return [replace(row, device_seconds=share * row.device_seconds, wall_seconds=share * row.wall_seconds)]
 
 
-def metered(account: Account, before: TrainingProgress, now: TrainingProgress, since: float) -> list[LedgerRecord]:
-    """What a trial has trained and evaluated since it stood ``before``, at ``since``."""
-    spent = {
-        Category.TRAIN: now.train_seconds - before.train_seconds,
-        Category.EVALUATE: now.evaluate_seconds - before.evaluate_seconds,
-    }
-    return [account.charge(category, seconds, since) for category, seconds in spent.items() if seconds > 0]
-
-
-def crash(account: Account, own: Sequence[LedgerRecord], since: float, until: float) -> list[LedgerRecord]:
-    """A trial that died for good: what it held since it was handed out and has not charged itself is lost.
-
-    ``own``: all that the trial was charged.
-    """
-    charged = sum(row.device_seconds for row in own if row.started_at >= since)
-    left = until - since - charged / account.num_workers
-    return [account.charge(Category.LOST, left, since)] if left > 0 else []
-
-
-def whole_trial(report: Report, own: Sequence[LedgerRecord], wall_seconds: float) -> Charged:
-    """A trial that ended with ``report``, ``wall_seconds`` after it was last handed out.
-
-    ``own``: all that it was charged; may be left out where one process did it all in one go.
-    """
-    return Charged(
-        train=report.train_seconds * report.num_workers,
-        evaluate=report.evaluate_seconds * report.num_workers,
-        lost=_sum(own, Category.LOST),
-        wall_seconds=max(wall_seconds, sum(row.wall_seconds for row in own)),
-    )
-
-
-def stopped_trial(last: CurveRecord, own: Sequence[LedgerRecord]) -> Charged:
-    """A trial that will not continue from its checkpoint, which it saved with ``last``."""
-    return Charged(
-        train=last.device_seconds,
-        evaluate=_sum(own, Category.EVALUATE),
-        lost=_sum(own, Category.LOST),
-        wall_seconds=sum(row.wall_seconds for row in own),
-    )
-
-
-def _sum(rows: Sequence[LedgerRecord], category: Category) -> float:
-    return sum(row.device_seconds for row in rows if row.category == category)
-
-
-def idle(devices: Account, ledger: Sequence[LedgerRecord], began: float, until: float) -> LedgerRecord:
-    """What a session's ``devices`` held between the two times and nobody was charged for in ``ledger``."""
-    charged = sum(row.device_seconds for row in ledger)
-    return devices.charge(Category.IDLE, max(0.0, until - began - charged / devices.num_workers), began)
+def _up(task: _Open, event: Up) -> Iterator[LedgerRecord]:
+    """From being handed out until a process works is its start; what an earlier one did since its last word is lost,
+    but for what ``event`` goes on from."""
+    if task.up:
+        task.saved = event.spent
+        yield from task.saved_work(event.at)
+    task.account = event.account
+    yield from task.rest(Category.LOST if task.up else Category.STARTUP, event.at)
+    task.told, task.up = replace(event.spent or task.told, startup=0.0, index=0.0), True
 
 
 def books_of_killed_session(
-    trial: Account, devices: Account, ledger: Sequence[LedgerRecord], saved_at: Mapping[str, float],
-    began: float, until: float,
-) -> Iterator[LedgerRecord]:  # fmt: skip
-    """A session whose driver was killed: work after a trial's last checkpoint is lost, and the rest was idle.
+    books: Ledger, trial: Account, own: Mapping[str, Sequence[LedgerRecord]],
+    saved: Mapping[str, TrainingProgress], until: float,
+) -> list[LedgerRecord]:  # fmt: skip
+    """What a session has still to charge whose driver was killed: by the checkpoints that its trials left.
 
     Args:
+        books: of the session, with what it had charged.
         trial: what each of its trials held.
-        devices: what the session held.
-        ledger: what it had charged.
-        saved_at: the last checkpoint of each trial that may have been running, by its id.
-        began, until: its start, and its last sign of life.
+        own: all that each trial was charged, in any session, by its id.
+        saved: the last checkpoint of each trial that may have been running, by its id.
+        until: the driver's last sign of life.
     """
-    left = idle(devices, ledger, began, until).device_seconds
-    for trial_id, since in saved_at.items():
-        wall = min(max(0.0, until - since), left / trial.num_workers)
-        if since >= began and wall > 0:
-            left -= wall * trial.num_workers
-            yield replace(trial, trial_id=trial_id).charge(Category.LOST, wall, since)
-    if left > 0:
-        yield devices.charge(Category.IDLE, left / devices.num_workers, began)
+    for name, progress in saved.items():
+        rows = own.get(name, ())
+        since = _since(books, progress, rows)
+        if since is not None:
+            account = replace(trial, trial_id=name)
+            books.enter(Started(at=min(since, until), key=name, account=account, earlier=charged_before(rows)))
+            books.enter(Saved(key=name, spent=spent_of(progress)))
+    return books.close(until)
 
 
-def wall_seconds(ledger: Sequence[LedgerRecord], devices: int) -> float:
-    """Wall seconds that earlier sessions took: all that a session charged adds up to the time of the devices it held.
-
-    Args:
-        ledger: of those sessions; each has closed it with a row of idle time that began when the session did and says
-            how many devices it held.
-        devices: of a session that has not.
-    """
-    sessions = sorted((row.started_at, row.num_workers) for row in ledger if row.category == Category.IDLE)
-    starts = [began for began, _ in sessions]
-    held = [count for _, count in sessions] or [devices]
-    return sum(row.device_seconds / held[max(0, bisect_right(starts, row.started_at) - 1)] for row in ledger)
+def _since(books: Ledger, progress: TrainingProgress, own: Sequence[LedgerRecord]) -> float | None:
+    """Until when a trial of a killed session was charged; None where it did not run in that session."""
+    last = max((row.started_at + row.wall_seconds for row in own), default=-math.inf)
+    if last >= books.began:
+        return last
+    if progress.saved_at < books.began:
+        return None
+    # Killed before anything of it was written: it has trained for what its checkpoint says and its rows do not.
+    known, kept = charged_before(own), spent_of(progress)
+    return max(books.began, progress.saved_at - (kept.train - known.train) - (kept.evaluate - known.evaluate))

@@ -14,7 +14,7 @@ from typing import Any
 from raggrid.records import TrialRecord
 from raggrid.searches import PhaseSearch
 from raggrid.space.rates import Pair, rounded
-from raggrid.space.settings import Sampled
+from raggrid.space.tuning import Sampled
 
 
 def proposed_pairs(search: PhaseSearch, seed: int, ended: Callable[[Pair], TrialRecord | None]) -> list[Pair]:

@@ -7,7 +7,7 @@ from raggrid.evaluation.metrics import columns_of
 from raggrid.identity import PhaseRun
 from raggrid.records import CurveRecord, PipelineRecord, Report, TrialRecord
 from raggrid.strategies import STRATEGIES
-from raggrid.study.ledger import Charged
+from raggrid.study.charges import Charged
 from raggrid.study.tasks import AnswerTask
 
 

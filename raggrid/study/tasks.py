@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
+import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from raggrid.identity import PhaseRun
-from raggrid.records import Report, Status
+from raggrid.records import PredictionRecord, Report, Status, StepRecord
 
 
 @dataclass(frozen=True)
@@ -66,18 +66,13 @@ Task = IndexTask | PhaseTask | AnswerTask
 class Dispatch:
     """A task as it is given to a process: where its study lies, on how many workers it runs (0: in the process itself).
 
-    ``lease``: the name of the lease that its session holds, "" without one. ``at``: when; ``released_at``: when this
-    session last took the same task back, after a crash or a budget, 0 if it did not; ``session_began``. All for the
-    ledger, in seconds since the epoch.
+    ``lease``: the name of the lease that its session holds, "" without one.
     """
 
     task: Task
     run_dir: str
     workers: int = 0
     lease: str = ""
-    at: float = field(default_factory=time.time)
-    released_at: float = 0.0
-    session_began: float = 0.0
 
 
 # Ray carries plain data alone: this is the one place that makes it and reads it.
@@ -85,6 +80,8 @@ KINDS: Mapping[str, type[IndexTask | PhaseTask | AnswerTask]] = {
     "index": IndexTask, "phase": PhaseTask, "answer": AnswerTask,
 }  # fmt: skip
 SCORES = "scores/"  # Tune flattens what it is told, so that scores are told flat
+ROWS = "rows"  # as one text: Tune looks at every value that it is told
+KEPT: Mapping[str, type[StepRecord | PredictionRecord]] = {"steps": StepRecord, "predictions": PredictionRecord}
 
 
 def to_config(dispatch: Dispatch) -> dict[str, Any]:
@@ -118,15 +115,26 @@ def running_from(plain: Mapping[str, Any]) -> tuple[Task, float] | None:
 
 def to_metrics(report: Report) -> dict[str, Any]:
     """A report as flat, JSON-able data."""
-    plain = asdict(report)
+    plain = asdict(replace(report, rows=()))
     scores = {f"{SCORES}{name}": value for name, value in plain.pop("scores").items()}
-    return {**plain, "status": str(report.status), **scores}
+    rows = {name: [asdict(row) for row in report.rows if isinstance(row, kind)] for name, kind in KEPT.items()}
+    return {**plain, "status": str(report.status), **scores, ROWS: json.dumps(rows) if report.rows else ""}
 
 
 def from_metrics(metrics: Mapping[str, Any]) -> Report | None:
-    """The report back from `to_metrics`' data, whatever Ray has added to it; None where Ray speaks of no report."""
+    """The report back from `to_metrics`' data, whatever Ray has added to it; None where Ray speaks of no report.
+
+    What Ray keeps of a trial that has ended has lost its rows: they were read once.
+    """
     if "status" not in metrics:
         return None
-    own = {name: metrics[name] for name in Report.__dataclass_fields__ if name != "scores"}
+    own = {name: metrics[name] for name in Report.__dataclass_fields__ if name not in ("scores", ROWS)}
     scores = {name.removeprefix(SCORES): value for name, value in metrics.items() if name.startswith(SCORES)}
-    return Report(**{**own, "status": Status(metrics["status"]), "scores": scores})
+    told = json.loads(metrics.get(ROWS) or "{}")
+    rows = tuple(_row(KEPT[name], plain) for name, rows in told.items() for plain in rows)
+    return Report(**{**own, "status": Status(metrics["status"]), "scores": scores, ROWS: rows})
+
+
+def _row(kind: type[StepRecord | PredictionRecord], plain: Mapping[str, Any]) -> StepRecord | PredictionRecord:
+    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in plain.items()}
+    return kind(**values)

@@ -16,7 +16,7 @@ from raggrid.store.lease import PATIENCE, renewal_seconds
 from raggrid.store.run_directory import RunDirectory
 from raggrid.store.sessions import Session, open_session
 from raggrid.store.tables import read_environment, read_space
-from raggrid.study import ledger
+from raggrid.study import charges
 from raggrid.study.budget import BudgetClock
 from raggrid.study.events import count_progress
 from raggrid.study.outlook import best_answer, spend
@@ -94,7 +94,7 @@ class StudyReader:
         earlier = [row for row in facts.ledger if row.started_at < began]
         return BudgetClock(
             space.budget, devices, began, lambda: until, space.resources.dollars_per_device_hour,
-            sum(row.device_seconds for row in earlier), ledger.wall_seconds(earlier, devices),
+            sum(row.device_seconds for row in earlier), charges.wall_seconds(earlier, devices),
         )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from raggrid.evaluation.metrics import METRICS
 from raggrid.identity import PhaseRun
 from raggrid.records import Category, CurveRecord, LedgerRecord, PipelineRecord, Report, Status, TrialRecord, score_of
-from raggrid.study import ledger
+from raggrid.study import charges
 from raggrid.study.rows import trial_row
 from raggrid.study.state import StudyState
 from raggrid.study.tasks import AnswerTask, PhaseTask, Task
@@ -51,7 +51,7 @@ def unfinished_trials(tasks: Sequence[SeenTask], facts: Recorded) -> Iterator[Tr
     spent = _by_owner(facts.ledger)
     for seen in tasks:
         if isinstance(seen.task, PhaseTask) and seen.task.trial_id not in known:
-            charged = ledger.whole_trial(seen.report, spent.get(seen.task.trial_id, ()), 0.0)
+            charged = charges.whole_trial(seen.report, spent.get(seen.task.trial_id, ()), 0.0)
             yield trial_row(seen.task.trial_id, seen.task.run, seen.report, charged)
 
 

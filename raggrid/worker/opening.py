@@ -25,6 +25,7 @@ def begin(run: RunDirectory, space: SearchSpace, data: Dataset, noted: Mapping[s
     """
     create_run(run.files, space, noted)
     run.append(list(asked(data)))
+    run.flush()
 
 
 def asked(data: Dataset) -> Iterator[QuestionRecord]:
@@ -71,7 +72,8 @@ def restored_from(run: RunDirectory, state: StudyState) -> StudyState:
 
 
 def write_identity(run: RunDirectory, state: StudyState, data: Dataset) -> None:
-    """Write what environment.json lacks of the study's identity, and the space that this session runs.
+    """Write what environment.json lacks of the study's identity, the questions if they are missing, since a search was
+    killed before it had written them, and the space that this session runs.
 
     In this order: the key of a study of schema 0 follows from the references in the space that is replaced.
     """
@@ -79,4 +81,7 @@ def write_identity(run: RunDirectory, state: StudyState, data: Dataset) -> None:
     after = {**now, **before, "model_files": {**now["model_files"], **before.get("model_files", {})}}
     if after != before:
         write_environment(run.files, after)
+    if not run.read(QuestionRecord):
+        run.append(list(asked(data)))
+        run.flush()
     write_space(run.files, state.space)

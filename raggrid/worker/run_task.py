@@ -1,4 +1,4 @@
-"""A task on a worker -> its facts in the run directory and its reports. The bridge from search to training.
+"""A task on a worker -> what it leaves in the run directory, and its reports, which carry all rows of tables.
 
 Knows no Ray: both forms of trial, inline and worker group, call `run_task` with a `Worker` of their own making.
 """
@@ -9,7 +9,8 @@ import ctypes
 import gc
 import time
 import traceback
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
@@ -21,17 +22,14 @@ from raggrid.finetune.batches import shard
 from raggrid.finetune.trainer import Trainer
 from raggrid.finetune.workers import Worker
 from raggrid.rag.retrievers import LiveRetriever
-from raggrid.records import Category, LedgerRecord, PredictionRecord, Report, Status
+from raggrid.records import Category, PredictionRecord, Report, Status, StepRecord
 from raggrid.store.fence import Fenced
 from raggrid.store.files import Files, files_at
 from raggrid.store.lease import enrol_worker
 from raggrid.store.storage import ends_study, why_it_ends
-from raggrid.store.tables import append, read
+from raggrid.store.tables import read
 from raggrid.strategies import STRATEGIES
-from raggrid.study import ledger
-from raggrid.study.ledger import Account
-from raggrid.study.rows import curve_row
-from raggrid.study.tasks import AnswerTask, Dispatch, IndexTask, PhaseTask
+from raggrid.study.tasks import AnswerTask, Dispatch, IndexTask, PhaseTask, Task
 from raggrid.worker.build import embedder_of, generator_of, inputs, passage_index, pipeline_of, train_task
 from raggrid.worker.embed_corpus import embed_corpus
 
@@ -40,33 +38,45 @@ LESS_MEMORY = "Lower training.rag.batch_size, retrieval.top_k or prompt.passage_
 
 
 @dataclass
-class Clock:
-    """Slices of this worker's time by what it did, written to the ledger by the first worker."""
+class Teller:
+    """Completes what is reported with what those who report need not know: who works here, on what, and how long.
 
-    run: Files
-    account: Account
-    writes: bool
-    up_at: float = field(default_factory=time.time)
-    slices: list[LedgerRecord] = field(default_factory=list)
+    Seconds are this process's own; the driver makes the ledger of them.
+    """
+
+    worker: Worker
+    up_at: float = field(default_factory=time.perf_counter)
+    process: str = field(default_factory=lambda: uuid.uuid4().hex)
+    seconds: dict[Category, float] = field(default_factory=dict)
+    serial: int = 0
+    log: Callable[[], Sequence[StepRecord]] = tuple
+    logged: int = 0
 
     @contextmanager
     def during(self, category: Category) -> Iterator[None]:
-        """Charge what happens inside to ``category``."""
-        started_at, started = time.time(), time.perf_counter()
+        """Count what happens inside as ``category``."""
+        started = time.perf_counter()
         try:
             yield
         finally:
-            self.slices.append(self.account.charge(category, time.perf_counter() - started, started_at))
+            self.seconds[category] = self.seconds.get(category, 0.0) + time.perf_counter() - started
 
-    def completed(self, report: Report) -> Report:
-        """A report with what those who make it need not know: how many work here, and on what."""
-        return replace(report, num_workers=self.account.num_workers, device_type=self.account.device_type)
+    def tell(self, made: Report, rows: Sequence[PredictionRecord] = ()) -> None:
+        """Report; the first worker with ``rows``, and with the steps logged since the last report.
 
-    def write(self) -> None:
-        """Put the slices into the ledger."""
-        if self.writes:
-            append(self.run, self.slices)
-        self.slices = []
+        With the first report of a process goes all that an earlier one had logged.
+        """
+        self.serial += 1
+        log = self.log()
+        new, self.logged = log[self.logged :], len(log)
+        seconds = {category: self.seconds.get(category, 0.0) for category in Category}
+        self.worker.report(replace(
+            made, num_workers=self.worker.world_size, device_type=device_type(self.worker.device),
+            startup_seconds=seconds[Category.STARTUP], index_seconds=seconds[Category.INDEX],
+            evaluate_seconds=made.evaluate_seconds + seconds[Category.EVALUATE],
+            up_seconds=time.perf_counter() - self.up_at, process=self.process, serial=self.serial,
+            rows=(*rows, *new) if self.worker.is_first else (),
+        ))  # fmt: skip
 
 
 def device_type(device: torch.device) -> str:
@@ -79,20 +89,18 @@ def run_task(given: Dispatch, worker: Worker) -> None:
 
     The last report of every task says how it ended: completed, diverged, failed, or running for a stopped one.
     """
-    files, trial = files_at(given.run_dir), given.task.trial_id if isinstance(given.task, PhaseTask) else None
+    files = files_at(given.run_dir)
     run: Files = Fenced(files, given.lease) if given.lease else files
-    account = Account(trial_id=trial, num_workers=worker.world_size, device_type=device_type(worker.device))
-    clock = Clock(run, account, worker.is_first)
+    teller = Teller(worker)
     _free_memory()  # what a task left that was stopped
     try:
         if given.lease:
             enrol_worker(files)
-        _run_kind(run, given, worker, clock)
-        clock.write()
+        _run_kind(run, given.task, worker, teller)
     except Exception as error:
         if worker.world_size > 1:
             raise  # the other workers wait for this one: let Ray Train end the whole group
-        worker.report(clock.completed(failure(error)))
+        teller.tell(failure(error))
     _free_memory()
 
 
@@ -120,83 +128,41 @@ def failure(error: BaseException) -> Report:
     return Report(status=Status.FAILED, error=text)
 
 
-def _run_kind(run: Files, given: Dispatch, worker: Worker, clock: Clock) -> None:
-    if isinstance(given.task, PhaseTask):
-        _run_phase(run, given, given.task, worker, clock)
-        return
-    clock.slices += ledger.start_up(clock.account, given, clock.up_at)
-    if isinstance(given.task, IndexTask):
-        _embed_corpus(run, worker, clock)
+def _run_kind(run: Files, task: Task, worker: Worker, teller: Teller) -> None:
+    if isinstance(task, PhaseTask):
+        _run_phase(run, task, worker, teller)
+    elif isinstance(task, IndexTask):
+        _embed_corpus(run, worker, teller)
     else:
-        _answer_split(run, given.task, worker, clock)
+        _answer_split(run, task, worker, teller)
 
 
-def _embed_corpus(run: Files, worker: Worker, clock: Clock) -> None:
-    with clock.during(Category.STARTUP):
+def _embed_corpus(run: Files, worker: Worker, teller: Teller) -> None:
+    with teller.during(Category.STARTUP):
         space, data = inputs(run)
         embedder = embedder_of(run, space, worker, None)
-    with clock.during(Category.INDEX):
+    with teller.during(Category.INDEX):
         embed_corpus(run, space, data, embedder, worker)
-    worker.report(clock.completed(Report(status=Status.COMPLETED)))
+    teller.tell(Report(status=Status.COMPLETED))
 
 
-def _run_phase(run: Files, given: Dispatch, task: PhaseTask, worker: Worker, clock: Clock) -> None:
-    with clock.during(Category.STARTUP):
+def _run_phase(run: Files, task: PhaseTask, worker: Worker, teller: Teller) -> None:
+    with teller.during(Category.STARTUP):
         trainer = Trainer(train_task(run, task, worker), worker)
-    clock.slices += ledger.start_up(clock.account, given, clock.up_at, trainer.lost_since)
-    clock.write()
-    meter = _Meter(clock, trainer)
-    trainer.worker = _recording(run, task, worker, meter)
-    try:
+    teller.log = lambda: trainer.progress.log
+    trainer.worker = replace(worker, report=teller.tell)
+    teller.tell(trainer.begun())
+    if not worker.should_stop():
         trainer.train()
-    finally:
-        meter.close()
 
 
-class _Meter:
-    """Charges what a trainer has done since the last reading, so that a killed trial's time is on the bill too."""
-
-    def __init__(self, clock: Clock, trainer: Trainer) -> None:
-        self.clock, self.trainer = clock, trainer
-        self.last, self.since, self.closed = trainer.progress, time.time(), False
-
-    def read(self) -> None:
-        """Write the slices since the last reading to the ledger."""
-        now = self.trainer.progress
-        self.clock.slices += ledger.metered(self.clock.account, self.last, now, self.since)
-        self.clock.write()
-        self.last, self.since = now, time.time()
-
-    def close(self) -> None:
-        """The last reading, and the logged steps as one file: what a killed process had logged is in its state."""
-        self.read()
-        if self.clock.writes and not self.closed:
-            append(self.clock.run, self.last.log)
-            self.closed = True
-
-
-def _recording(run: Files, task: PhaseTask, worker: Worker, meter: _Meter) -> Worker:
-    """The worker, its reports and its time kept as rows before anybody acts on them."""
-
-    def record(made: Report) -> None:
-        meter.read() if made.status == Status.RUNNING else meter.close()
-        report = meter.clock.completed(made)
-        row = curve_row(task.trial_id, report)
-        if worker.is_first and row:
-            append(run, [row])
-        worker.report(report)
-
-    return replace(worker, report=record, saved=meter.read)
-
-
-def _answer_split(run: Files, task: AnswerTask, worker: Worker, clock: Clock) -> None:
-    clock.account = replace(clock.account, pipeline_id=task.pipeline_id)
-    with clock.during(Category.STARTUP):
+def _answer_split(run: Files, task: AnswerTask, worker: Worker, teller: Teller) -> None:
+    with teller.during(Category.STARTUP):
         space, data = inputs(run)
         embedder = embedder_of(run, space, worker, task.embedder_trial_id)
         generator = generator_of(run, space, worker, task.generator_trial_id)
         pipeline = pipeline_of(space, data, LiveRetriever(embedder, passage_index(run)), generator)
-    with clock.during(Category.EVALUATE):
+    with teller.during(Category.EVALUATE):
         questions = data.splits[task.split]
         mine = [questions[position] for position in shard(list(range(len(questions))), worker.rank, worker.world_size)]
         known = _answers_of(run, task.same_generator, task.split, space.answer_top_k) if task.same_generator else {}
@@ -204,10 +170,9 @@ def _answer_split(run: Files, task: AnswerTask, worker: Worker, clock: Clock) ->
         parts = worker.gather(answer_questions(pipeline, mine, space, strategy=about, train=train, known=known))
     order = {question.id: position for position, question in enumerate(questions)}
     scored = sorted((row for part in parts for row in part), key=lambda row: order[row.question_id])
-    if worker.is_first:
-        append(run, [_prediction_row(task, row) for row in scored])
     scores = means([row.scores for row in scored])
-    worker.report(clock.completed(Report(status=Status.COMPLETED, num_questions=len(scored), scores=scores)))
+    report = Report(status=Status.COMPLETED, num_questions=len(scored), scores=scores)
+    teller.tell(report, [_prediction_row(task, row) for row in scored])
 
 
 def _prediction_row(task: AnswerTask, row: Scored) -> PredictionRecord:

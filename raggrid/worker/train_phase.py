@@ -29,9 +29,13 @@ from raggrid.store.files import Location, files_at
 from raggrid.store.lease import claimed
 from raggrid.store.run_directory import RunDirectory
 from raggrid.store.run_layout import tuned
+from raggrid.store.sessions import forward_clock
 from raggrid.store.tables import read_environment
 from raggrid.strategies import PHASES, RAG_LOSSES, Phase, search_name, selected_as
-from raggrid.study.ledger import whole_trial
+from raggrid.study.bookkeeping import Bookkeeper
+from raggrid.study.charges import whole_trial
+from raggrid.study.entries import Account
+from raggrid.study.ledger import Ledger
 from raggrid.study.rows import trial_row
 from raggrid.study.tasks import Dispatch, IndexTask, PhaseTask, Task
 from raggrid.worker.environment import environment
@@ -161,11 +165,19 @@ def _last_of(storage: RunDirectory, task: Task, worker: Worker) -> Report:
     reports: list[Report] = []
 
     def report(made: Report) -> None:
+        books.reported(task.key, made)
         reports.append(made)
         worker.report(made)
 
-    now = time.time()
-    run_task(Dispatch(task=task, run_dir=storage.address, at=now, session_began=now), replace(worker, report=report))
+    now = forward_clock()
+    books = Bookkeeper(storage, Ledger(Account(), now()), now)
+    books.started(task, worker.world_size, worker.device.type)
+    ended = Status.INTERRUPTED
+    try:
+        run_task(Dispatch(task=task, run_dir=storage.address), replace(worker, report=report))
+        ended = reports[-1].status
+    finally:
+        books.ended(task.key, ended)
     return reports[-1]
 
 

@@ -66,6 +66,7 @@ def test_sound_nodes_have_no_findings() -> None:
     assert judged([HERE, sound]) == []
     gpu = node(gpus=2.0, devices=("A10G", "A10G"), cuda="12.8", driver="570.1")
     assert judged([HERE, gpu]) == []
+    assert judged([HERE, node(versions={**SOUND.versions, "torch": "2.13.0+cpu"})]) == []
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from raggrid.store.tables import read
 from raggrid.study.tasks import Dispatch, PhaseTask
 from raggrid.worker.run_task import run_task
 from tests.conftest import SpaceMaker
-from tests.trials import curve, done, phase_task, prepared_run
+from tests.trials import curve, done, phase_task, prepared_run, started
 
 pytestmark = pytest.mark.slow  # two processes that import torch
 
@@ -35,8 +35,14 @@ def work(rank: int, run: str, task: PhaseTask, fault: str, rendezvous: str, told
     if rank == 1 and fault:
         _break(fault)
     setattr(SaveClock, "is_due", lambda _: rank == 0 or pytest.fail("asked for the time"))  # noqa: B010
-    worker = Worker(report=reports.append, rank=rank, world_size=2)
-    run_task(Dispatch(task=task, run_dir=run), worker)
+    books = started(task, Path(run))
+
+    def report(made: Report) -> None:
+        reports.append(made)
+        if rank == 0:
+            books.reported(task.key, made)
+
+    run_task(Dispatch(task=task, run_dir=run), Worker(report=report, rank=rank, world_size=2))
     told.put((rank, [(report.status, report.step, report.objective, report.error) for report in reports]))
     dist.destroy_process_group()
 

@@ -17,7 +17,8 @@ from raggrid.errors import ModelError
 from raggrid.rag.adapters import add_lora, load_tuned
 from raggrid.rag.generator import Generator
 from raggrid.rag.sizes import model_size
-from raggrid.space.settings import Models, Training
+from raggrid.space.settings import Models
+from raggrid.space.tuning import Training
 from tests.conftest import SpaceMaker
 from tests.tiny import END_OF_TURN, make_chat, save_generator
 from tests.trials import phase_task, prepared_run, trainer_for

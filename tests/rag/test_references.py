@@ -12,7 +12,8 @@ import pytest
 from raggrid.errors import ModelError
 from raggrid.rag import references
 from raggrid.rag.loading import prepare
-from raggrid.rag.references import cache_folder, cached_snapshot, file_digest, locate, model_files, sha256, verify
+from raggrid.rag.references import cached_snapshot, file_digest, locate, model_files, sha256, verify
+from raggrid.store.cache import cache_folder
 
 
 @pytest.fixture

@@ -25,8 +25,9 @@ from raggrid.report import page as page_room
 from raggrid.report.contents import attributed_to, read_study
 from raggrid.report.figures import common_step, response_figures
 from raggrid.report.page import json_for_script, render, write_report
-from raggrid.report.sections import differing, question_texts, standing_rows, strategy_rows
+from raggrid.report.sections import differing, facts, question_texts, standing_rows, strategy_rows
 from raggrid.report.step_curves import step_figures, thinned
+from raggrid.store.run_layout import MEASURED
 from raggrid.store.tables import append, create_run
 from tests.records import charge, curve, made_space, pipeline, predictions, trial
 from tests.studies import TOKEN, WINNERS, answers, study
@@ -173,6 +174,17 @@ def test_every_part_is_on_the_page(run: Path) -> None:
     assert all(f'id="{name}"' in text for name in charts)
     assert text.count("<td>diverged</td>") == 1
     assert "reduction_factor: 3" in text
+
+
+def test_an_index_that_is_not_exact_is_among_the_facts(run: Path) -> None:
+    assert "Index" not in dict(facts(read_study(run)))
+    named = {"kind": "IVF9,Flat", "factory": "IVF9,Flat"}
+    measured = {**named, "num_bytes": 5e6, "recall": 0.991, "k": 5, "num_questions": 7}
+    (run / MEASURED).parent.mkdir(parents=True, exist_ok=True)
+    (run / MEASURED).write_text(json.dumps(measured))
+    told = dict(facts(read_study(run)))["Index"]
+    (run / MEASURED).unlink()
+    assert told == "IVF9,Flat, 5 MB; finds 99.1% of the first 5 passages of exact search (7 training questions)."
 
 
 def test_a_table_without_depths_of_retrieval_has_recall_without_a_number(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from raggrid.errors import SpaceError
 from raggrid.space import schema
 from raggrid.space.schema import CURRENT, FIRST, defaults, flat, nested, upgraded
 from raggrid.space.search_space import SearchSpace
-from raggrid.space.settings import Sampled
+from raggrid.space.tuning import Sampled
 from raggrid.space.yaml_io import as_of, dump_space, load_space, parse_space, recorded_space
 from tests.records import SPACE, made_space
 

@@ -10,6 +10,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 from unittest.mock import Mock
 
 import numpy as np
@@ -31,19 +33,26 @@ from raggrid.records import (
     TrialRecord,
 )
 from raggrid.space.settings import Checkpoints
+from raggrid.store import table_names, tables
+from raggrid.store.compaction import SMALL_FILES
 from raggrid.store.files import Files, files_at, read_bytes
 from raggrid.store.run_directory import RunDirectory
 from raggrid.store.run_layout import VECTORS, state, tuned
 from raggrid.store.storage import R, Storage, is_full_disk
-from raggrid.store.tables import TABLES, append, check_free, create_run, read_environment, read_space, table_files
+from raggrid.store.tables import (
+    TABLES,
+    append,
+    check_free,
+    create_run,
+    read_environment,
+    read_space,
+    read_table,
+    table_files,
+)
 from raggrid.study.retention import apply_retention
-from tests.records import charge, curve, made_run, made_space, pipeline, predictions, record_run, trial
+from tests.records import ANSWERS, STEP, charge, curve, made_run, made_space, pipeline, predictions, record_run, trial
 
 PIPELINE = pipeline("generator", "rag_token", "test", [1.0], 1.0)
-STEP = StepRecord(
-    trial_id="t1", step=8, loss=2.5, embedder_lr=None, generator_lr=1e-4, embedder_grad_norm=None,
-    generator_grad_norm=3.0, tokens_per_second=1e4,
-)  # fmt: skip
 FACTS: Sequence[
     Sequence[TrialRecord]
     | Sequence[CurveRecord]
@@ -263,6 +272,145 @@ class RunDirectoryContract(StorageContract):
         assert opened.call_count == len(table_files(storage.files, CurveRecord)) == 3
         assert RunDirectory(storage.files).read(CurveRecord) == storage.read(CurveRecord)
 
+    def test_who_watches_counts_no_row_twice_when_files_are_merged(self, storage: RunDirectory) -> None:
+        writer = RunDirectory(storage.files, delay_seconds=60.0)
+        for seconds in (1.0, 2.0):
+            writer.append([charge("train", seconds, "a")])
+            writer.flush()
+            assert len(storage.read(LedgerRecord)) == len(storage.of_trials(LedgerRecord, ["a"])["a"]) == seconds
+        writer.compact()
+        writer.append([charge("train", 3.0, "a")])
+        writer.flush()
+        assert [row.device_seconds for row in storage.read(LedgerRecord)] == [1.0, 2.0, 3.0]
+        assert [row.device_seconds for row in storage.of_trials(LedgerRecord, ["a"])["a"]] == [1.0, 2.0, 3.0]
+
+    def test_a_sole_writer_reads_what_was_there_once(
+        self, storage: RunDirectory, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        append(storage.files, [curve("a", 1, 2.0, 3.0)])
+        opened = Mock(side_effect=pq.ParquetFile)
+        monkeypatch.setattr(pq, "ParquetFile", opened)
+        writer = RunDirectory(storage.files, delay_seconds=60.0)
+        for step in (2, 3, 4):
+            writer.append([curve("a", step, 2.0, 6.0)])
+            writer.flush()
+            assert [row.step for row in writer.read(CurveRecord)] == list(range(1, step + 1))
+        assert opened.call_count == 2  # what was written before it was first asked
+
+    def test_a_batch_is_known_at_once_and_written_together(self, storage: RunDirectory) -> None:
+        batched = RunDirectory(storage.files, delay_seconds=60.0)
+        batched.append([curve("a", 1, 2.0, 3.0)])
+        assert batched.read(CurveRecord) == [curve("a", 1, 2.0, 3.0)]
+        batched.append([curve("a", 2, 2.0, 6.0)])
+        batched.append([trial("a")])
+        assert table_files(storage.files, CurveRecord) == []
+        batched.flush()
+        batched.flush()
+        assert len(table_files(storage.files, CurveRecord)) == len(table_files(storage.files, TrialRecord)) == 1
+        assert RunDirectory(storage.files).read(CurveRecord) == batched.read(CurveRecord)
+        assert len(batched.read(CurveRecord)) == 2
+
+    def test_nothing_is_deleted_before_what_makes_it_needless_is_written(
+        self, storage: RunDirectory, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        batched = RunDirectory(storage.files, delay_seconds=60.0)
+        leave(storage, "a", TrainingProgress())
+        leave(storage, "b", TrainingProgress())
+        batched.append([trial("a", status="stopped"), trial("b")])
+        batched.drop_checkpoint("a")
+        batched.drop_state("b")
+        assert sorted(storage.checkpoints()) == ["a", "b"]
+        assert batched.checkpoints() == ["b"]
+        with monkeypatch.context() as patched:
+            patched.setattr(type(storage.files), "write", Mock(side_effect=OSError(errno.ENOSPC, "No space left")))
+            with pytest.raises(OSError, match="No space left"):
+                batched.flush()
+        assert storage.saved("a") == storage.saved("b") == TrainingProgress()
+        batched.flush()
+        assert RunDirectory(storage.files).read(TrialRecord) == [trial("a", status="stopped"), trial("b")]
+        assert (storage.checkpoints(), storage.saved("b")) == (["b"], None)
+
+    def test_conclusions_are_written_after_what_they_rest_on(
+        self, storage: RunDirectory, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A driver may be killed between any two of them: an answered pipeline has its answers, a trial its bill."""
+        batched, written = RunDirectory(storage.files, delay_seconds=60.0), list[str]()
+        for rows in FACTS:
+            batched.append(rows)  # type: ignore[type-var]
+        files = type(storage.files)
+        write = files.write
+        with monkeypatch.context() as patched:
+            patched.setattr(files, "write", lambda own, name, what: write(own, written.append(name) or name, what))  # type: ignore[func-returns-value]
+            batched.flush()
+        order = [name.partition("/")[0] for name in written if name.endswith(".parquet")]
+        assert order == ["questions", "ledger", "steps", "curves", "predictions", "pipelines", "trials"]
+
+    def test_many_files_become_few_and_say_the_same(self, storage: RunDirectory) -> None:
+        whole = RunDirectory(storage.files, delay_seconds=60.0)
+        for step in range(2 * SMALL_FILES + 3):
+            whole.append([curve(name, step, 2.0, 3.0) for name in "ab"])
+            whole.append([charge("train", float(step), "a")])
+            whole.append([trial("a", steps=step)])
+            whole.append(ANSWERS)
+            whole.flush()
+        assert len(table_files(storage.files, CurveRecord)) == 2 + 3
+        known = whole.read(CurveRecord), whole.read(LedgerRecord), whole.read(TrialRecord)
+        whole.compact()
+        for record in (CurveRecord, LedgerRecord, TrialRecord, PredictionRecord):
+            (name,) = table_files(storage.files, record)
+            assert [name.rpartition("/")[2]] == storage.files.names(TABLES[record])
+        again = RunDirectory(storage.files)
+        assert (again.read(CurveRecord), again.read(LedgerRecord), again.read(TrialRecord)) == known
+        assert again.read(PredictionRecord) == list(ANSWERS)
+        again.append([trial("a", steps=999)])
+        assert [row.steps for row in RunDirectory(storage.files).read(TrialRecord)] == [999]
+
+    def test_a_kill_while_files_are_merged_counts_no_row_twice(
+        self, storage: RunDirectory, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for seconds in (1.0, 2.0, 3.0):
+            storage.append([charge("train", seconds, "a")])
+        with monkeypatch.context() as patched:
+            patched.setattr(type(storage.files), "delete", Mock(side_effect=KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                storage.compact()
+        assert len(storage.files.names("ledger")) == 4
+        assert [row.device_seconds for row in RunDirectory(storage.files).read(LedgerRecord)] == [1.0, 2.0, 3.0]
+        storage.append([charge("train", 4.0, "a")])
+        assert [row.device_seconds for row in RunDirectory(storage.files).read(LedgerRecord)] == [1.0, 2.0, 3.0, 4.0]
+        RunDirectory(storage.files).compact()
+        assert len(storage.files.names("ledger")) == len(table_files(storage.files, LedgerRecord)) == 2
+        assert [row.device_seconds for row in RunDirectory(storage.files).read(LedgerRecord)] == [1.0, 2.0, 3.0, 4.0]
+
+    def test_who_reads_while_files_are_merged_looks_again(
+        self, storage: RunDirectory, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for seconds in (1.0, 2.0):
+            storage.append([charge("train", seconds, "a")])
+        files, merged = type(storage.files), list[bool]()
+        opened = files.open
+
+        def open_late(own: Any, name: str) -> pa.NativeFile:
+            if not merged:
+                merged.append(True)
+                RunDirectory(storage.files).compact()
+            return opened(own, name)
+
+        monkeypatch.setattr(files, "open", open_late)
+        assert read_table(storage.files, LedgerRecord)["device_seconds"].to_pylist() == [1.0, 2.0]
+
+    def test_later_files_sort_behind_earlier_ones_though_the_clock_was_set_back(
+        self, storage: RunDirectory, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        storage.append([trial("a", steps=1)])
+        storage.append([trial("b", steps=1)])
+        storage.compact()
+        monkeypatch.setattr(table_names, "time", SimpleNamespace(time_ns=lambda: 5))
+        monkeypatch.setattr(tables, "_last_names", {})  # another process
+        storage.append([trial("a", steps=2)])
+        storage.append([trial("a", steps=3)])
+        assert [row.steps for row in RunDirectory(storage.files).read(TrialRecord)] == [3, 1]
+
     def test_rows_that_could_not_be_written_are_not_there(
         self, storage: RunDirectory, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -275,7 +423,9 @@ class RunDirectoryContract(StorageContract):
         assert storage.read(TrialRecord) == RunDirectory(storage.files).read(TrialRecord) == [trial("a")]
 
     def test_a_trial_that_waits_says_how_far_it_has_come(self, storage: RunDirectory) -> None:
-        kept = TrainingProgress(step=8, attempts=3, objective=2.0, paused=True, log=(STEP,))
+        kept = TrainingProgress(
+            step=8, attempts=3, objective=2.0, paused=True, log=(STEP,), curve=(curve("a", 8, 2.0, 3.0, rung=0),)
+        )
         leave(storage, "a", kept)
         assert storage.saved("a") == kept
         assert storage.saved("b") is None

@@ -4,111 +4,50 @@ from __future__ import annotations
 
 import errno
 import os
-import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from raggrid.backend.ray.searcher import StudySearcher
 from raggrid.backend.simulator.replay import VirtualClock
-from raggrid.finetune.workers import Worker
-from raggrid.identity import PhaseRun
 from raggrid.records import LedgerRecord, Report, Status, TrainingProgress, TrialRecord
-from raggrid.store.tables import append, create_run, read
-from raggrid.study import ledger
-from raggrid.study.ledger import Account
-from raggrid.study.tasks import Dispatch, PhaseTask, from_config
+from raggrid.store.tables import read
+from raggrid.study import charges
+from raggrid.study.entries import Account, Drained, Ended, Entry, Held, Lost, Reported, Saved, Spent, Started, Up
+from raggrid.study.ledger import Ledger, books_of_killed_session
 from raggrid.worker import run_task
 from tests.controllers import new_controller
-from tests.processes import charged
 from tests.records import charge, curve, made_space
 
 AT_RUNG = Report(status=Status.RUNNING, step=8, objective=2.0)
-TASK = PhaseTask("t", "generator_rag/rag_token", PhaseRun("generator_rag", "rag_token", 0, None, 1e-4, 24))
-
-
-def started(run: Path, monkeypatch: pytest.MonkeyPatch, *, saved_at: float | None, **dispatch: Any) -> None:
-    """A process that is given a trial whose last checkpoint is of ``saved_at``, and ends at once."""
-    progress = SimpleNamespace(train_seconds=0.0, evaluate_seconds=0.0)
-    trainer = SimpleNamespace(lost_since=saved_at, progress=progress, train=lambda: None)
-    monkeypatch.setattr(run_task, "Trainer", lambda *_: trainer)
-    monkeypatch.setattr(run_task, "train_task", lambda *_: None)
-    if not run.exists():
-        create_run(run, made_space(), {})
-    run_task.run_task(replace(Dispatch(task=TASK, run_dir=str(run)), **dispatch), Worker(report=lambda _: None))
-
-
-def test_a_process_that_follows_a_dead_one_charges_what_was_lost_and_no_second_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """600 s ago the trial was handed out; its process was up after 10 s, trained, saved 90 s ago, and died."""
-    run, now = tmp_path / "r", time.time()
-    started(run, monkeypatch, saved_at=None, at=now - 10)
-    append(run, [charge("train", 500.0, "t", started_at=now - 590)])
-    started(run, monkeypatch, saved_at=now - 90, at=now - 600, session_began=now - 700)
-    spent = {name: charged(run, name) for name in ("startup", "train", "lost")}
-    assert spent == pytest.approx({"startup": 10.0, "train": 500.0, "lost": 90.0}, abs=2.0)
-
-
-def test_waiting_for_another_start_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its process died for good 5 s after it had saved; others held the device for 900 s before it was tried again."""
-    now = time.time()
-    started(
-        tmp_path / "r", monkeypatch, saved_at=now - 905, at=now - 1, released_at=now - 900, session_began=now - 2000
-    )
-    assert charged(tmp_path / "r", "lost") == pytest.approx(5.0, abs=1.0)
-
-
-def test_what_a_killed_session_lost_is_charged_by_the_next_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = time.time()
-    started(tmp_path / "r", monkeypatch, saved_at=now - 100, at=now - 1, session_began=now - 50)
-    assert charged(tmp_path / "r", "lost") == 0.0
 
 
 def test_a_trial_that_dies_for_good_is_charged_once_and_keeps_what_it_told(tmp_path: Path) -> None:
-    """Twice four processes die; Tune starts three of them anew, and each of these charges what its forerunner lost."""
+    """Twice its process trains for 100 s and dies; before the first death it told of 80 s of training."""
     watch, run = VirtualClock(), tmp_path / "r"
     controller = new_controller(run, made_space(strategies=["generator"], learning_rates={"generator": [3e-4]}))
     controller.now, controller.state.indexed = watch, True
+    controller.open_books(0.0, num_devices=1)
     for death in range(2):
         task = controller.take()
         assert task
+        begun = Report(status=Status.RUNNING, process=f"p{death}", serial=1, up_seconds=0.0)
+        controller.reported(task.key, begun)
+        watch.seconds += 85.0
         if death == 0:
-            controller.reported(task.key, replace(AT_RUNG, train_seconds=80.0, evaluate_seconds=5.0))
-        for _ in range(3):
-            watch.seconds += 100.0
-            append(run, [charge("lost", 100.0, task.key, started_at=watch.seconds - 100.0)])
-        watch.seconds += 100.0
+            told = replace(AT_RUNG, train_seconds=80.0, evaluate_seconds=5.0, process="p0", serial=2, up_seconds=85.0)
+            for _ in range(3):  # as Tune does
+                controller.reported(task.key, told)
+        watch.seconds += 15.0
         controller.finished(task.key, crashed=True)
-        if death == 0:
-            append(run, [charge("lost", 100.0, task.key, started_at=300.0)])
+    controller.close_books()
     row = read(run, TrialRecord)[0]
     assert (row.status, row.steps, row.train_device_seconds, row.objective) == ("failed", 8, 80.0, 2.0)
-    assert sum(entry.device_seconds for entry in read(run, LedgerRecord)) == 800.0
-    assert row.lost_device_seconds == 800.0
-
-
-def test_a_crash_and_a_budget_note_when_a_trial_was_let_go_of(tmp_path: Path) -> None:
-    watch = VirtualClock()
-    controller = new_controller(
-        tmp_path / "r", made_space(strategies=["generator"], learning_rates={"generator": [3e-4]})
-    )
-    controller.now, controller.state.indexed = watch, True
-    searcher = StudySearcher(controller, "r", {}, session_began=1.0)
-    assert isinstance(searcher.suggest("a"), dict)
-    watch.seconds = 50.0
-    searcher.on_trial_complete("a", error=True)
-    watch.seconds = 70.0
-    again = searcher.suggest("b")
-    assert isinstance(again, dict)
-    given = from_config(again)
-    assert (given.at, given.released_at, given.session_began) == (70.0, 50.0, 1.0)
+    assert sum(entry.device_seconds for entry in read(run, LedgerRecord)) == 200.0
+    assert row.lost_device_seconds == 115.0
 
 
 def test_trials_that_a_full_disk_stops_are_not_over_any_budget(tmp_path: Path) -> None:
@@ -143,71 +82,200 @@ def test_what_a_worker_group_died_of_is_told_apart(error: RuntimeError, status: 
 # The rules by themselves
 
 THREE = Account(trial_id="t", num_workers=3, device_type="A100")
+SIX = replace(THREE, trial_id=None, num_workers=6)
+NOTHING = Spent()
+
+
+def rows_of(events: Iterable[Entry], *, began: float = 0.0, until: float | None = None) -> list[LedgerRecord]:
+    """The rows that follow from events of a session of six devices; closed where ``until`` is given."""
+    ledger = Ledger(SIX, began)
+    rows = [row for event in events for row in ledger.enter(event)]
+    return rows if until is None else rows + ledger.close(until)
 
 
 def summary(rows: Iterable[LedgerRecord]) -> list[tuple[str, float, float]]:
-    """(category, wall seconds, start) of each row, which all three workers spent."""
-    assert all(row.device_seconds == 3 * row.wall_seconds and row.device_type == "A100" for row in rows)
+    """(category, wall seconds, start) of each row; all devices of an account are charged alike."""
+    assert all(row.device_seconds == row.num_workers * row.wall_seconds and row.device_type == "A100" for row in rows)
     return [(str(row.category), row.wall_seconds, row.started_at) for row in rows]
 
 
+def begun(at: float = 10.0, *, earlier: Spent = NOTHING, spent: Spent | None = None) -> list[Entry]:
+    """Handed out at 0, and its process works from ``at`` on."""
+    return [Started(at=0.0, key="t", account=THREE, earlier=earlier), Up(at=at, key="t", account=THREE, spent=spent)]
+
+
+def test_a_start_lasts_from_being_handed_out_until_a_process_works() -> None:
+    loaded = Reported(at=25.0, key="t", spent=Spent(startup=5.0, train=8.0, evaluate=2.0))
+    assert summary(rows_of([*begun(), loaded])) == [
+        ("startup", 10.0, 0.0), ("startup", 5.0, 10.0), ("train", 8.0, 15.0), ("evaluate", 2.0, 23.0),
+    ]  # fmt: skip
+
+
+def test_a_report_charges_what_was_done_since_the_last_and_waiting_is_idle() -> None:
+    events = [*begun(0.0), Reported(at=20.0, key="t", spent=Spent(train=15.0)),
+              Reported(at=40.0, key="t", spent=Spent(train=25.0, evaluate=5.0)), Ended(at=41.0, key="t")]  # fmt: skip
+    assert summary(rows_of(events, until=50.0)) == [
+        ("train", 15.0, 5.0), ("train", 10.0, 25.0), ("evaluate", 5.0, 35.0), ("idle", 35.0, 0.0),
+    ]  # fmt: skip
+
+
+def test_a_report_that_comes_twice_is_charged_once() -> None:
+    told = Reported(at=20.0, key="t", spent=Spent(train=15.0))
+    assert len(rows_of([*begun(0.0), told, replace(told, at=21.0), Ended(at=22.0, key="t"), told])) == 1
+
+
+def test_a_second_process_continues_and_what_the_first_did_not_save_is_lost() -> None:
+    """It told of 20 s of training at 30, saved 25 s at some time, died, and another one was up at 50."""
+    events = [*begun(), Reported(at=30.0, key="t", spent=Spent(train=20.0)),
+              Up(at=50.0, key="t", account=THREE, spent=Spent(train=25.0))]  # fmt: skip
+    assert summary(rows_of(events))[2:] == [("train", 5.0, 30.0), ("lost", 15.0, 35.0)]
+
+
+def test_what_is_trained_again_is_lost_so_that_a_trial_is_charged_once_for_each_step() -> None:
+    """Its last checkpoint was of 5 s, though it had told of 20."""
+    events = [*begun(), Reported(at=30.0, key="t", spent=Spent(train=20.0)),
+              Up(at=40.0, key="t", account=THREE, spent=Spent(train=5.0)),
+              Reported(at=70.0, key="t", spent=Spent(train=35.0))]  # fmt: skip
+    assert summary(rows_of(events))[2:] == [("lost", 10.0, 30.0), ("lost", 15.0, 40.0), ("train", 15.0, 55.0)]
+
+
 @pytest.mark.parametrize(
-    ("at", "released_at", "saved_at", "expected"),
+    ("end", "expected"),
     [
-        (100.0, 0.0, None, [("startup", 10.0, 100.0)]),
-        (112.0, 0.0, None, [("startup", 0.0, 112.0)]),  # clocks of two machines may differ a little
-        (100.0, 0.0, 40.0, [("startup", 10.0, 100.0)]),  # saved in an earlier session
-        (100.0, 90.0, 80.0, [("startup", 10.0, 100.0), ("lost", 10.0, 80.0)]),  # gave the trial back at 90
-        (100.0, 0.0, 80.0, [("startup", 10.0, 100.0), ("lost", 30.0, 80.0)]),  # held on to it all the time
-        (60.0, 0.0, 80.0, [("lost", 30.0, 80.0)]),  # Ray started it anew, the dead process charged the start
+        (Lost(at=50.0, key="t"), [("train", 5.0, 30.0), ("lost", 15.0, 35.0)]),
+        (Drained(at=50.0, key="t"), [("train", 5.0, 30.0)]),
+        (Ended(at=50.0, key="t"), []),
     ],
 )
-def test_a_start_is_charged_once_and_what_died_before_it_is_lost(
-    at: float, released_at: float, saved_at: float | None, expected: list[tuple[str, float, float]]
+def test_how_a_task_ends_says_what_becomes_of_the_rest(end: Entry, expected: list[tuple[str, float, float]]) -> None:
+    events = [*begun(), Reported(at=30.0, key="t", spent=Spent(train=20.0)), Saved(key="t", spent=Spent(train=25.0))]
+    assert summary(rows_of([*events, end]))[2:] == expected
+
+
+def test_a_trial_that_goes_on_is_charged_from_where_it_was_charged_to() -> None:
+    known = Spent(train=20.0)
+    assert summary(rows_of([*begun(earlier=known), Reported(at=30.0, key="t", spent=Spent(train=25.0))])) == [
+        ("startup", 10.0, 0.0), ("train", 5.0, 25.0),
+    ]  # fmt: skip
+
+
+def test_devices_that_come_and_go_are_held_from_then_on() -> None:
+    (idle,) = rows_of([Held(at=10.0, devices=2), Held(at=20.0, devices=4)], until=50.0)
+    assert idle.device_seconds == 6 * 10.0 + 2 * 10.0 + 4 * 30.0
+
+
+TIMES = st.floats(min_value=0.0, max_value=50.0)
+CODES = st.sampled_from(["start", "up", "report", "save", "lose", "drain", "end", "hold"])
+
+
+@st.composite
+def sessions(draw: st.DrawFn) -> tuple[list[Entry], float, float]:
+    """Any events in the order of time, on a clock that only goes forward, with at most two tasks of three devices at
+    once; what a process says is neither checked against the clock nor against what it said before. Then the end, and
+    the device-seconds that were held."""
+    at, held, devices, events, running = 0.0, 0.0, 6, list[Entry](), list[str]()
+    for number, code in enumerate(draw(st.lists(CODES, max_size=40))):
+        passed = draw(TIMES)
+        at, held = at + passed, held + devices * passed
+        spent = Spent(startup=draw(TIMES), train=draw(TIMES), evaluate=draw(TIMES))
+        if code == "start" and len(running) < 2:
+            running.append(f"t{number % 3}-{number}")
+            account = replace(THREE, trial_id=running[-1].partition("-")[0])
+            events.append(Started(at=at, key=running[-1], account=account, earlier=replace(spent, startup=0.0)))
+        elif code == "hold":
+            devices = draw(st.integers(6, 12))
+            events.append(Held(at=at, devices=devices))
+        elif code != "start" and running:
+            events.append(_about(code, draw(st.sampled_from(running)), at, spent))
+            running = [key for key in running if code not in ("lose", "drain", "end") or key != _key(events[-1])]
+    last = draw(TIMES)
+    return events, at + last, held + devices * last
+
+
+def _about(code: str, key: str, at: float, spent: Spent) -> Entry:
+    if code == "up":
+        return Up(at=at, key=key, account=replace(THREE, trial_id=key), spent=spent)
+    if code == "report":
+        return Reported(at=at, key=key, spent=spent)
+    if code == "save":
+        return Saved(key=key, spent=spent)
+    if code == "lose":
+        return Lost(at=at, key=key)
+    return Drained(at=at, key=key) if code == "drain" else Ended(at=at, key=key)
+
+
+def _key(event: Entry) -> str:
+    return "" if isinstance(event, Held) else event.key
+
+
+@settings(max_examples=300, deadline=None)
+@given(sessions())
+def test_whatever_happens_the_rows_add_up_to_what_was_held(session: tuple[list[Entry], float, float]) -> None:
+    events, until, held = session
+    rows = rows_of(events, until=until)
+    assert sum(row.device_seconds for row in rows) == pytest.approx(held, abs=1e-6)
+    assert all(row.device_seconds >= 0 for row in rows)
+    assert all(0.0 <= row.started_at <= until + 1e-9 for row in rows)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(TIMES, TIMES, st.floats(min_value=0.0, max_value=1.0)), min_size=1, max_size=12))
+def test_a_trial_is_charged_for_training_what_its_last_report_says_however_often_it_died(
+    lives: Sequence[tuple[float, float, float]],
 ) -> None:
-    given = Dispatch(task=TASK, run_dir="r", at=at, released_at=released_at, session_began=50.0)
-    assert summary(ledger.start_up(THREE, given, 110.0, saved_at)) == expected
+    """In each life it trains, tells of it, trains on and dies; its last checkpoint is of any time before that."""
+    at, saved, told, events = 0.0, 0.0, 0.0, [Started(at=0.0, key="t", account=THREE)]
+    highest = 0.0
+    timeline: list[Entry] = [*events]
+    for trained, more, kept in lives:
+        timeline.append(Up(at=at, key="t", account=THREE, spent=Spent(train=saved)))
+        told, at = saved + trained, at + trained
+        timeline.append(Reported(at=at, key="t", spent=Spent(train=told)))
+        highest, at = max(highest, told), at + more
+        saved = kept * (told + more)
+    timeline.append(Up(at=at, key="t", account=THREE, spent=Spent(train=saved)))
+    final = max(highest, saved) + 1.0
+    at += final - saved
+    timeline += [Reported(at=at, key="t", spent=Spent(train=final)), Ended(at=at, key="t")]
+    rows = rows_of(timeline)
+    assert sum(row.wall_seconds for row in rows if row.category == "train") == pytest.approx(final)
+    assert sum(row.wall_seconds for row in rows) == pytest.approx(at)
 
 
-def test_a_reading_charges_what_was_done_since_the_last() -> None:
-    before, now = TrainingProgress(train_seconds=2.0, evaluate_seconds=1.0), TrainingProgress(train_seconds=5.0)
-    later = replace(now, evaluate_seconds=1.5)
-    assert summary(ledger.metered(THREE, before, later, 7.0)) == [("train", 3.0, 7.0), ("evaluate", 0.5, 7.0)]
-    assert ledger.metered(THREE, later, later, 8.0) == []
+# Sessions that were killed
 
 
-def test_a_crash_loses_what_was_held_and_not_charged() -> None:
-    own = [charge("train", 30.0, "t", started_at=5.0), charge("train", 60.0, "t", started_at=20.0)]
-    assert summary(ledger.crash(THREE, own, since=10.0, until=50.0)) == [("lost", 20.0, 10.0)]
-    assert ledger.crash(THREE, own, since=10.0, until=30.0) == []
+def test_the_books_of_a_killed_session_add_up_to_what_it_held() -> None:
+    """It held 6 devices from 100 to 200 and charged 200 of their 600 seconds. Of two trials of two workers one was
+    charged until 150 and saved 10 s more of training later, the other saved at 170 before anything was written."""
+    trial = replace(THREE, num_workers=2)
+    own = {"one": [charge("train", 100.0, "one", started_at=100.0, wall_seconds=50.0, num_workers=2)]}
+    saved = {
+        "early": TrainingProgress(saved_at=90.0),
+        "one": TrainingProgress(train_seconds=60.0, saved_at=180.0),
+        "other": TrainingProgress(train_seconds=20.0, saved_at=170.0),
+    }
+    rows = books_of_killed_session(Ledger(SIX, 100.0, charged=200.0), trial, own, saved, 200.0)
+    assert [(row.trial_id, str(row.category), row.device_seconds) for row in rows] == [
+        ("one", "train", 20.0), ("one", "lost", 80.0), ("other", "train", 40.0), ("other", "lost", 60.0),
+        (None, "idle", 200.0),
+    ]  # fmt: skip
+    short = books_of_killed_session(Ledger(SIX, 100.0, charged=550.0), trial, own, saved, 200.0)
+    assert [(row.trial_id, row.device_seconds) for row in short] == [("one", 20.0), ("one", 30.0), (None, 0.0)]
+
+
+# Trials, and sessions one after the other
 
 
 def test_a_trial_is_the_sum_of_its_attempts() -> None:
     own = [charge("startup", 4.0), charge("lost", 6.0), charge("evaluate", 9.0), charge("train", 30.0)]
     report = replace(AT_RUNG, train_seconds=10.0, evaluate_seconds=2.0, num_workers=3)
-    whole = ledger.whole_trial(report, own, wall_seconds=20.0)
+    whole = charges.whole_trial(report, own, wall_seconds=20.0)
     assert (whole.train, whole.evaluate, whole.lost, whole.wall_seconds) == (30.0, 6.0, 6.0, 49.0)
-    assert ledger.whole_trial(report, (), wall_seconds=20.0).wall_seconds == 20.0
-    stopped = ledger.stopped_trial(curve("t", 8, 2.0, 30.0), own)
+    assert charges.whole_trial(report, (), wall_seconds=20.0).wall_seconds == 20.0
+    stopped = charges.stopped_trial(curve("t", 8, 2.0, 30.0), own)
     assert (stopped.train, stopped.evaluate, stopped.lost, stopped.wall_seconds) == (30.0, 9.0, 6.0, 49.0)
-
-
-def test_idle_is_what_nobody_was_charged_for_and_never_less_than_nothing() -> None:
-    devices = replace(THREE, trial_id=None)
-    assert summary([ledger.idle(devices, [charge("train", 60.0)], 100.0, 150.0)]) == [("idle", 30.0, 100.0)]
-    assert summary([ledger.idle(devices, [charge("train", 600.0)], 100.0, 150.0)]) == [("idle", 0.0, 100.0)]
-
-
-def test_the_books_of_a_killed_session_add_up_to_what_it_held() -> None:
-    """It held 4 devices from 100 to 200, and charged 150 of their 400 seconds; two trials of 2 workers were running."""
-    trial, devices = Account(num_workers=2), Account(num_workers=4)
-    saved = {"early": 90.0, "one": 150.0, "other": 170.0, "unborn": 220.0}
-    rows = list(ledger.books_of_killed_session(trial, devices, [charge("train", 150.0)], saved, 100.0, 200.0))
-    assert {(row.trial_id, str(row.category), row.device_seconds) for row in rows} == {
-        ("one", "lost", 100.0), ("other", "lost", 60.0), (None, "idle", 90.0),
-    }  # fmt: skip
-    short = list(ledger.books_of_killed_session(trial, devices, [charge("train", 350.0)], saved, 100.0, 200.0))
-    assert [(row.trial_id, row.device_seconds) for row in short] == [("one", 50.0)]  # no more than was held
+    assert charges.charged_before(own) == Spent(train=30.0, evaluate=9.0)
 
 
 def test_the_wall_time_of_sessions_is_that_of_the_devices_each_of_them_held() -> None:
@@ -218,6 +286,6 @@ def test_the_wall_time_of_sessions_is_that_of_the_devices_each_of_them_held() ->
         charge("train", 1800.0, "b", started_at=9010.0),
         charge("idle", 1800.0, num_workers=2, started_at=9000.0),
     ]
-    assert ledger.wall_seconds(rows, devices=32) == 1.5 * 3600.0
-    assert ledger.wall_seconds(rows[:1], devices=7) == 3600.0
-    assert ledger.wall_seconds([], devices=2) == 0.0
+    assert charges.wall_seconds(rows, devices=32) == 1.5 * 3600.0
+    assert charges.wall_seconds(rows[:1], devices=7) == 3600.0
+    assert charges.wall_seconds([], devices=2) == 0.0

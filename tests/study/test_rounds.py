@@ -13,7 +13,7 @@ from raggrid.graph import study_graph
 from raggrid.records import PipelineRecord, Report, Status, TrialRecord
 from raggrid.space.rates import beyond, drawn, neighbourhood
 from raggrid.space.search_space import SearchSpace
-from raggrid.space.settings import Sampled
+from raggrid.space.tuning import Sampled
 from raggrid.store.tables import read
 from raggrid.study.tasks import PhaseTask, Task
 from tests.controllers import continued, finish, new_controller, play, run_of, with_rates

@@ -9,17 +9,18 @@ from pathlib import Path
 import pytest
 from ray.tune.utils import flatten_dict
 
+from raggrid.backend.simulator.replay import VirtualClock
 from raggrid.records import LedgerRecord, PipelineRecord, Report, Status, TrialRecord
 from raggrid.space.rates import middle_out, rungs
-from raggrid.space.settings import EarlyStopping
+from raggrid.space.tuning import EarlyStopping
 from raggrid.store.run_directory import RunDirectory
-from raggrid.store.tables import append, read
+from raggrid.store.tables import read
 from raggrid.study.controller import Controller
 from raggrid.study.state import StudyState
 from raggrid.study.tasks import Dispatch, IndexTask, PhaseTask, Task, from_config, from_metrics, to_config, to_metrics
 from raggrid.worker.opening import restored_from
 from tests.controllers import EVALUATE, TRAIN, carry_out, new_controller, outcome
-from tests.records import charge, made_space
+from tests.records import ANSWERS, STEP, made_space
 
 
 def test_every_search_runs_once_after_those_it_depends_on(tmp_path: Path) -> None:
@@ -182,9 +183,9 @@ def test_the_state_is_a_function_of_the_records(tmp_path: Path) -> None:
 
 def test_tasks_and_reports_survive_ray_as_plain_data_whatever_it_adds(tmp_path: Path) -> None:
     for task in carry_out(new_controller(tmp_path / "r", made_space())):
-        given = Dispatch(task=task, run_dir="run", workers=1, at=3.0, released_at=2.0, session_began=1.0)
+        given = Dispatch(task=task, run_dir="run", workers=1, lease="l")
         assert from_config(json.loads(json.dumps({**to_config(given), "cpus": 1}))) == given
-        report = replace(outcome(task), rung=2, attempts=3, device_type="A100", error="no")
+        report = replace(outcome(task), rung=2, attempts=3, device_type="A100", error="no", rows=(STEP, *ANSWERS))
         plain = to_metrics(report)
         assert type(plain["status"]) is str
         assert flatten_dict(plain) == plain  # as Tune does with it
@@ -193,14 +194,19 @@ def test_tasks_and_reports_survive_ray_as_plain_data_whatever_it_adds(tmp_path: 
 
 
 def test_idle_time_closes_the_ledger(tmp_path: Path) -> None:
-    import time
-
-    controller = new_controller(tmp_path / "r", made_space())
-    began = time.time() - 100.0
-    append(tmp_path / "r", [charge("train", 30.0, "t", started_at=began + 1)])
-    controller.charge_idle(began, num_devices=2)
+    controller, watch = new_controller(tmp_path / "r", made_space()), VirtualClock()
+    controller.now = watch
+    controller.open_books(0.0, num_devices=2)
+    while task := controller.take():
+        watch.seconds += 11.0
+        controller.reported(task.key, outcome(task))
+        controller.finished(task.key)
+    controller.close_books()
     rows = read(tmp_path / "r", LedgerRecord)
-    assert sum(row.device_seconds for row in rows) == pytest.approx(200.0, abs=1.0)
+    assert sum(row.device_seconds for row in rows) == pytest.approx(2 * watch.seconds)
+    trials = read(tmp_path / "r", TrialRecord)
+    assert {row.wall_seconds for row in trials} == {11.0}
+    assert sum(row.device_seconds for row in rows if row.category == "train") == TRAIN * len(trials)
 
 
 def test_rungs_and_order_of_the_grid() -> None:

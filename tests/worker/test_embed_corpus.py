@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 
 from raggrid.data import corpus as corpora
+from raggrid.display_names import told_index
 from raggrid.rag import approximate
 from raggrid.rag.embedder import Embedder
 from raggrid.store.files import files_at
 from raggrid.store.run_directory import RunDirectory
-from raggrid.store.run_layout import CODES, MEASURED, NEGATIVES, PARTS, SEARCH, VECTORS
-from raggrid.store.tables import create_run
+from raggrid.store.run_layout import CODES, NEGATIVES, PARTS, SEARCH, VECTORS
+from raggrid.store.tables import create_run, read_measured_index
 from raggrid.study.tasks import IndexTask
 from raggrid.worker import embed_corpus
 from raggrid.worker.build import inputs, passage_index
@@ -114,10 +115,15 @@ def test_a_study_with_an_approximate_index_searches_it_and_says_what_it_finds(
         retrieval={"top_k": 2, "index": "ivfrabitq", "vectors": "float16"}, training={"labels": {"hard_negatives": 2}}
     )
     run = prepared_run(tmp_path / "run", space)
-    told = json.loads((run / MEASURED).read_text())
+    told = read_measured_index(run)
+    assert told is not None
     assert told["kind"] == "ivfrabitq"
     assert told["recall"] >= approximate.AIM
     assert told["num_questions"] == 80
+    assert told_index(told) == (
+        f"Index: ivfrabitq, {told['factory']}, 0 MB; finds {100 * told['recall']:.1f}% of the first 2 passages of exact "
+        "search (80 training questions)."
+    )
     assert not (run / CODES).exists()
     assert len(json.loads((run / NEGATIVES).read_text())) == 80
     index = passage_index(files_at(run))

@@ -10,13 +10,21 @@ import pytest
 
 from raggrid.data.folder import Dataset
 from raggrid.errors import RecordError
-from raggrid.records import Question
+from raggrid.records import Question, QuestionRecord
 from raggrid.space.yaml_io import load_space
 from raggrid.store.run_directory import RunDirectory
-from raggrid.store.tables import create_run, read_environment, read_space
+from raggrid.store.tables import (
+    check_free,
+    create_run,
+    read,
+    read_environment,
+    read_space,
+    table_files,
+    write_environment,
+)
 from raggrid.worker import opening
 from raggrid.worker.environment import environment
-from raggrid.worker.opening import opened, write_identity
+from raggrid.worker.opening import begin, opened, write_identity
 from tests.rag.test_references import hub_snapshot
 from tests.records import made_space
 
@@ -63,3 +71,21 @@ def test_a_session_killed_while_it_writes_the_identity_renames_nothing(
     write_identity(RunDirectory(run), begun, data)
     assert read_space(run).models.generator == str(models / "generator")
     assert opened(RunDirectory(run), space, data, extend=False).is_done()
+
+
+def test_a_kill_before_the_questions_were_written_loses_none(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    create_run(run, HUB, environment(HUB, DATA))
+    state = opened(RunDirectory(run), HUB, DATA, extend=False)
+    for _ in range(2):
+        write_identity(RunDirectory(run), state, DATA)
+    assert [(row.split, row.question_id) for row in read(run, QuestionRecord)] == [("validation", "q1"), ("test", "q1")]
+    assert len(table_files(run, QuestionRecord)) == 1
+
+
+def test_a_kill_before_the_space_was_written_leaves_a_free_folder(tmp_path: Path) -> None:
+    write_environment(tmp_path / "run", {"python": "3"})
+    check_free(tmp_path / "run")
+    begin(RunDirectory(tmp_path / "run"), HUB, DATA, environment(HUB, DATA))
+    with pytest.raises(RecordError, match="already holds files"):
+        check_free(tmp_path / "run")

@@ -9,14 +9,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+from raggrid.backend.ray.asking import answers, ask
 from raggrid.backend.ray.cluster import session
 from raggrid.diagnosis.examination import machine, try_steps, try_storage
 from raggrid.diagnosis.judgement_of_nodes import judged
-from raggrid.diagnosis.node_facts import Diagnosis, Machine, NodeFacts, StorageTest
+from raggrid.diagnosis.node_facts import Diagnosis, Machine, NodeFacts, StepTest, StorageTest
 from raggrid.errors import StudyError, listed
 from raggrid.store.files import Files, Location, files_at, read_bytes
 
-ANSWER_SECONDS = 180.0  # a node may have to start a process and import torch
 FREE_SECONDS = 60.0  # for a device to be free for the training steps
 FOLDER = ".doctor"
 CLOCK_ASKED = 3
@@ -91,8 +91,8 @@ def _examined(nodes: Sequence[Mapping[str, Any]], *, gpus: bool = True) -> Nodes
     wanted = [*nodes[:1], *_others(nodes)]
     looks = [gpus and node["Resources"].get("GPU", 0) > 0 for node in wanted]
     # A process that has looked at all GPUs must not be reused for a trial that holds one of them.
-    asked = [_ask(node, _machine, look, calls=int(look)) for node, look in zip(wanted, looks, strict=True)]
-    return [(node, _facts(node, answer, gpus)) for node, answer in zip(wanted, _answers(asked), strict=True)]
+    asked = [ask(node["NodeID"], _machine, look, calls=int(look)) for node, look in zip(wanted, looks, strict=True)]
+    return [(node, _facts(node, answer, gpus)) for node, answer in zip(wanted, answers(asked), strict=True)]
 
 
 def _machine(gpus: bool) -> Machine:
@@ -111,7 +111,7 @@ def _facts(node: Mapping[str, Any], answer: Any, gpus: bool) -> NodeFacts:
 
 def _timed(nodes: Nodes) -> Nodes:
     """Compare the clocks; the quickest of some answers knows best. The first ones start the nodes' processes."""
-    _answers([_ask(node, _now) for node, _ in nodes])
+    answers([ask(node["NodeID"], _now) for node, _ in nodes])
     return [(node, _with_clock(node, facts) if facts.machine else facts) for node, facts in nodes]
 
 
@@ -119,7 +119,7 @@ def _with_clock(node: Mapping[str, Any], facts: NodeFacts) -> NodeFacts:
     best = (float("inf"), 0.0)
     for _ in range(CLOCK_ASKED):
         began = time.time()
-        (there,) = _answers([_ask(node, _now)])
+        (there,) = answers([ask(node["NodeID"], _now)])
         ended = time.time()
         if isinstance(there, float):
             best = min(best, ((ended - began) / 2, there - (began + ended) / 2))
@@ -142,10 +142,10 @@ def _stored(nodes: Nodes, files: Files) -> Nodes:
             return [(nodes[0][0], replace(nodes[0][1], storage=test)), *nodes[1:]]
         own = [f"{name}-{place}" for place in range(len(nodes))]
         asked = [
-            _ask(node, try_storage, files.address, name, content, mine)
+            ask(node["NodeID"], try_storage, files.address, name, content, mine)
             for (node, _), mine in zip(nodes, own, strict=True)
         ]
-        tests = [_heard(files, answer, mine, content) for answer, mine in zip(_answers(asked), own, strict=True)]
+        tests = [_heard(files, answer, mine, content) for answer, mine in zip(answers(asked), own, strict=True)]
     return [(node, replace(facts, storage=test)) for (node, facts), test in zip(nodes, tests, strict=True)]
 
 
@@ -182,44 +182,13 @@ def _trained(nodes: Nodes) -> Nodes:
     if not any(facts.gpus for _, facts in nodes):
         kinds = {"cpu": next((place for place, (_, facts) in enumerate(nodes) if facts.cpus and facts.machine), 0)}
     asked = {place: _step(*nodes[place]) for place in kinds.values()}
-    answers = dict(zip(asked, _answers(list(asked.values()), FREE_SECONDS), strict=True))
+    done = dict(zip(asked, answers(list(asked.values()), FREE_SECONDS), strict=True))
     return [
-        (node, replace(facts, step=answers[place]) if not isinstance(answers.get(place, ""), str) else facts)
+        (node, replace(facts, step=done[place]) if isinstance(done.get(place), StepTest) else facts)
         for place, (node, facts) in enumerate(nodes)
     ]
 
 
 def _step(node: Mapping[str, Any], facts: NodeFacts) -> Any:
     share = min(1.0, facts.gpus)
-    return _ask(node, try_steps, share, calls=1, **({"num_gpus": share} if share else {}))
-
-
-def _ask(node: Mapping[str, Any], what: Callable[..., object], *given: object, calls: int = 0, **options: Any) -> Any:
-    """Start a function on a node; ``calls``: after how many its process ends, 0 for never."""
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    pinned = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-    made = ray.remote(num_cpus=0, max_retries=1, max_calls=calls)(what)
-    return made.options(scheduling_strategy=pinned, **options).remote(*given)
-
-
-def _answers(asked: Sequence[Any], seconds: float = ANSWER_SECONDS) -> list[Any]:
-    """What was answered within the time; for the others why not, as text."""
-    import ray
-
-    if asked:
-        ray.wait(list(asked), num_returns=len(asked), timeout=seconds)
-    return [_answer(each) for each in asked]
-
-
-def _answer(asked: Any) -> Any:
-    import ray
-
-    try:
-        return ray.get(asked, timeout=0.1)
-    except ray.exceptions.GetTimeoutError:
-        ray.cancel(asked, force=True)
-        return "no answer in time"
-    except Exception as error:
-        return " ".join(str(error).split())[-300:] or type(error).__name__
+    return ask(node["NodeID"], try_steps, share, calls=1, **({"num_gpus": share} if share else {}))

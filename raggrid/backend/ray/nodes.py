@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
+from raggrid.backend.ray.asking import NoAnswer, answers, ask
 from raggrid.errors import InputError, RecordError, listed
 from raggrid.evaluation.custom_metrics import check_custom_metrics
 from raggrid.store.files import Files, files_at
-
-ANSWER_SECONDS = 120.0  # a node may have to start a process and reach a file system
 
 
 def check_run_is_seen(files: Files, name: str) -> None:
@@ -46,21 +44,16 @@ def _asked(what: Callable[..., str], *given: object) -> tuple[int, list[str]]:
 
     here = ray.get_runtime_context().get_node_id()
     asked = {
-        f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})": _ask(node["NodeID"], what, *given)
+        f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})": ask(node["NodeID"], what, *given)
         for node in ray.nodes()
         if node["Alive"] and node["NodeID"] != here and node["Resources"].keys() & {"CPU", "GPU"}
     }
-    if asked:
-        ray.wait([*asked.values()], num_returns=len(asked), timeout=ANSWER_SECONDS)
-    return len(asked), [f"{node}: {why}" for node, answer in asked.items() if (why := _answer(answer))]
+    told = zip(asked, answers(list(asked.values())), strict=True)
+    return len(asked), [f"{node}: {_said(why)}" for node, why in told if why]
 
 
-def _ask(node_id: str, what: Callable[..., str], *given: object) -> Any:
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    pinned = NodeAffinitySchedulingStrategy(node_id, soft=False)
-    return ray.remote(what).options(num_cpus=0, max_retries=1, scheduling_strategy=pinned).remote(*given)
+def _said(why: str) -> str:
+    return f"no answer ({why})" if isinstance(why, NoAnswer) else why
 
 
 def look(address: str, name: str) -> str:
@@ -78,12 +71,3 @@ def try_metrics(references: Mapping[str, str]) -> str:
     except InputError as error:
         return " ".join(str(error).split())
     return ""
-
-
-def _answer(answer: Any) -> str:
-    import ray
-
-    try:
-        return str(ray.get(answer, timeout=0.1))
-    except Exception as error:
-        return f"no answer ({type(error).__name__})"

@@ -32,21 +32,18 @@ def _terminated_like_interrupted() -> Iterator[None]:
 
 
 @_terminated_like_interrupted()
-def run_trials(
-    controller: Controller, run: RunDirectory, allocation: Allocation, session_began: float, lease: str
-) -> None:
+def run_trials(controller: Controller, run: RunDirectory, allocation: Allocation, lease: str) -> None:
     """Hand out the study's tasks on ``allocation`` until it is done; returns early after Ctrl-C or SIGTERM."""
     with scratch(run.files) as folder:
-        _run_trials(controller, run, allocation, session_began, lease, str(folder))
+        _run_trials(controller, run, allocation, lease, str(folder))
 
 
-def _run_trials(
-    controller: Controller, run: RunDirectory, allocation: Allocation, session_began: float, lease: str, folder: str
-) -> None:
+def _run_trials(controller: Controller, run: RunDirectory, allocation: Allocation, lease: str, folder: str) -> None:
     from ray import tune
 
     from raggrid.backend.ray.group import GroupTrial
     from raggrid.backend.ray.inline import run_inline
+    from raggrid.backend.ray.keep_up import KeepUp
     from raggrid.backend.ray.scheduler import PhaseScheduler
     from raggrid.backend.ray.searcher import StudySearcher
 
@@ -61,7 +58,7 @@ def _run_trials(
         tune.with_resources(run_inline if allocation.workers == 0 else GroupTrial, held_by_trial),
         param_space={"cpus": allocation.cpus, "gpus": allocation.gpus, "scratch": folder},
         tune_config=tune.TuneConfig(
-            search_alg=StudySearcher(controller, run.address, scheduler.stop_reasons, session_began, lease),
+            search_alg=StudySearcher(controller, run.address, scheduler.stop_reasons, lease),
             scheduler=scheduler,
             num_samples=-1,
             max_concurrent_trials=allocation.slots,
@@ -71,6 +68,8 @@ def _run_trials(
             name="tune",
             storage_path=folder,
             verbose=0,
+            callbacks=[KeepUp(controller.keep_up)],
+            progress_reporter=tune.CLIReporter(),  # quiet too; the one for notebooks clears the cell
             failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
         ),
     ).fit()

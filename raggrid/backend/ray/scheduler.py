@@ -62,6 +62,8 @@ class PhaseScheduler(FIFOScheduler):
         """Why a task is to stop after this report; None where it continues, or has ended by itself."""
         if report.status != Status.RUNNING:
             return None
+        if not report.is_news:
+            return Status.OVER_BUDGET if self.closes() else None
         if (halving := self._of(task)) and _stops(halving, task.key, report.step, report.objective):
             return Status.STOPPED
         return Status.OVER_BUDGET if self.closes() else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import time
 from collections.abc import Callable, Sequence
 
 from raggrid.backend.ray.cluster import Allocation, connected
@@ -17,20 +16,22 @@ from raggrid.display_names import told_precision, told_prompt
 from raggrid.errors import StudyError, StudyInterrupted
 from raggrid.evaluation.custom_metrics import check_custom_metrics, folders_of
 from raggrid.evaluation.prompt_fit import prompt_fit
-from raggrid.records import Closing, LedgerRecord, Status
+from raggrid.notebook_display import notebook_screens
+from raggrid.records import Closing, CurveRecord, LedgerRecord, Status, TrainingProgress
 from raggrid.space.search_space import SearchSpace
 from raggrid.store.fence import Fenced
 from raggrid.store.files import Location, files_at
-from raggrid.store.lease import Lease, claimed
+from raggrid.store.lease import Lease, claimed, renewal_seconds
 from raggrid.store.run_directory import RunDirectory
-from raggrid.store.sessions import Session, forget_session, open_session, session
+from raggrid.store.sessions import Session, forget_session, forward_clock, open_session, session
 from raggrid.store.storage import ends_study, why_it_ends
 from raggrid.store.tables import check_free
-from raggrid.study import ledger
 from raggrid.study.budget import BudgetClock
+from raggrid.study.charges import wall_seconds
 from raggrid.study.controller import Controller
+from raggrid.study.entries import Account
 from raggrid.study.events import Observer
-from raggrid.study.ledger import Account
+from raggrid.study.ledger import Ledger, books_of_killed_session
 from raggrid.study.state import StudyState
 from raggrid.tracking.following import tracked
 from raggrid.tracking.trackers import check_targets
@@ -74,9 +75,10 @@ def search(
     else:
         state = opened(storage, space, data, extend=extend)
         if state.is_done():
-            Controller(
-                state, storage, space.resources.workers_per_trial
-            ).renew_costs()  # an earlier session may have been killed
+            if open_session(storage.files):
+                with claimed(storage.files, say):
+                    _close_books_of_killed_session(state, storage)
+            Controller(state, storage, space.resources.workers_per_trial).renew_costs()  # if a killed one could not
             say(f"{storage}: already complete; nothing is left to run.")
             return
         space = state.space
@@ -95,10 +97,12 @@ def search(
         check_run_is_seen(storage.files, lease.file)
         check_nodes(say, gpus=allocation.gpus > 0)
         check_metrics_everywhere(space.custom_metrics)
-        storage.files = Fenced(storage.files, lease.name)
+        fenced = Fenced(storage.files, lease.name)
+        storage = RunDirectory(fenced, delay_seconds=renewal_seconds(storage.files))
         state = opened(storage, space, data, extend=extend)
         write_identity(storage, state, data)
-        controller = Controller(state, storage, allocation.workers, observers)
+        watching = [*observers, *notebook_screens()]
+        controller = Controller(state, storage, allocation.workers, watching)
         controller.begin()
         try:
             with tracked(storage.address, space.tracking):
@@ -116,13 +120,19 @@ def search(
 def _carry_out(controller: Controller, run: RunDirectory, allocation: Allocation, lease: Lease) -> None:
     """Run what is left, then close the ledger."""
     try:
-        _close_books_of_killed_session(controller, run)
-        with session(run.files, allocation.devices, allocation.workers, allocation.slots, controller.told) as now:
+        _close_books_of_killed_session(controller.state, run)
+        controller.now = forward_clock(_last_charge(run))
+        with session(
+            run.files, allocation.devices, allocation.workers, allocation.slots, controller.told, controller.now
+        ) as now:
+            controller.open_books(now.began, allocation.devices)
             controller.clock = _budget_clock(controller, now)
             with exported(controller, allocation.slots):
-                run_trials(controller, run, allocation, now.began, lease.name)
+                run_trials(controller, run, allocation, lease.name)
             controller.renew_costs()
-            controller.charge_idle(now.began, allocation.devices)
+            controller.close_books()
+            with contextlib.suppress(OSError):  # what is written stays as it is
+                run.compact()
     except KeyboardInterrupt:
         return  # the second Ctrl-C: `_raise_outcome` says what is kept
     except OSError as error:
@@ -131,24 +141,44 @@ def _carry_out(controller: Controller, run: RunDirectory, allocation: Allocation
         controller.broken = controller.broken or why_it_ends(error)
 
 
-def _close_books_of_killed_session(controller: Controller, run: RunDirectory) -> None:
-    """Charge what a killed driver could not: its trials' work that was lost, and what was idle."""
+def _last_charge(run: RunDirectory) -> float:
+    """Until when earlier sessions have charged anything."""
+    return max((row.started_at + row.wall_seconds for row in run.read(LedgerRecord)), default=0.0)
+
+
+def _close_books_of_killed_session(state: StudyState, run: RunDirectory) -> None:
+    """Write what a killed driver could not: what its trials had measured, their work that was saved or lost, what was
+    idle."""
     dead = open_session(run.files)
     if dead is None:
         return
     charged = [row for row in run.read(LedgerRecord) if row.started_at >= dead.began]
-    saved = {name: run.saved(name) for name in controller.state.unfinished()}
     device_type = charged[-1].device_type if charged else "cpu"
-    rows = ledger.books_of_killed_session(
-        Account(num_workers=dead.workers, device_type=device_type),
-        Account(num_workers=dead.devices, device_type=device_type),
-        charged,
-        {name: kept.saved_at for name, kept in saved.items() if kept and not kept.paused},
-        dead.began,
-        dead.alive,
-    )
-    run.append(list(rows))
+    books = Ledger(
+        Account(num_workers=dead.devices, device_type=device_type), dead.began,
+        sum(row.device_seconds for row in charged),
+    )  # fmt: skip
+    left = {name: run.saved(name) for name in sorted(state.unfinished().keys() & set(run.checkpoints()))}
+    _recover_curves(state, run, [progress for progress in left.values() if progress])
+    saved = {name: progress for name, progress in left.items() if progress and _was_running(state, name, progress)}
+    account = Account(num_workers=dead.workers, device_type=device_type)
+    own = run.of_trials(LedgerRecord, saved)
+    run.append(books_of_killed_session(books, account, own, saved, dead.alive))
+    run.flush()
     forget_session(run.files)
+
+
+def _recover_curves(state: StudyState, run: RunDirectory, left: Sequence[TrainingProgress]) -> None:
+    known = {(row.trial_id, row.step) for row in run.read(CurveRecord)}
+    rows = [row for progress in left for row in progress.curve if (row.trial_id, row.step) not in known]
+    run.append(rows)
+    for row in rows:
+        state.add_curve(row)
+
+
+def _was_running(state: StudyState, name: str, saved: TrainingProgress) -> bool:
+    """Whether a trial with this checkpoint neither waits at a rung nor ended with a budget."""
+    return not saved.paused and (name not in state.trials or saved.attempts > state.trials[name].attempts)
 
 
 def _budget_clock(controller: Controller, now: Session) -> BudgetClock:
@@ -156,8 +186,8 @@ def _budget_clock(controller: Controller, now: Session) -> BudgetClock:
     used = sum(row.device_seconds for row in rows)
     resources = controller.state.space.resources
     return BudgetClock(
-        controller.state.space.budget, now.devices, now.began, time.time, resources.dollars_per_device_hour,
-        used, ledger.wall_seconds(rows, now.devices),
+        controller.state.space.budget, now.devices, now.began, controller.now, resources.dollars_per_device_hour,
+        used, wall_seconds(rows, now.devices),
     )  # fmt: skip
 
 

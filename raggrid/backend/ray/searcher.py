@@ -16,16 +16,11 @@ class StudySearcher(Searcher):
     """Tune asks it for the next trial and reports results to it; the `Controller` decides and keeps the state."""
 
     def __init__(
-        self,
-        controller: Controller,
-        run_dir: str,
-        stop_reasons: Mapping[str, Status],
-        session_began: float = 0.0,
-        lease: str = "",
+        self, controller: Controller, run_dir: str, stop_reasons: Mapping[str, Status], lease: str = ""
     ) -> None:
         super().__init__()  # no metric: not every task has an objective
         self.controller, self.run_dir, self.lease = controller, run_dir, lease
-        self.stop_reasons, self.session_began = stop_reasons, session_began
+        self.stop_reasons = stop_reasons
         self.keys: dict[str, str] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -38,12 +33,8 @@ class StudySearcher(Searcher):
         if task is None:
             return Searcher.FINISHED if self.controller.is_done() else None
         self.keys[trial_id] = task.key
-        controller = self.controller
-        at, released_at = controller.started_at[task.key], controller.released_at.get(task.key, 0.0)
-        return to_config(Dispatch(
-            task=task, run_dir=self.run_dir, lease=self.lease, workers=controller.workers, at=at,
-            released_at=released_at, session_began=self.session_began,
-        ))  # fmt: skip
+        workers = self.controller.workers
+        return to_config(Dispatch(task=task, run_dir=self.run_dir, lease=self.lease, workers=workers))
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """A report of a running trial."""

@@ -16,15 +16,13 @@ from raggrid.backend.simulator.curves import Curve, Curves
 from raggrid.evaluation.metrics import ANSWER_METRICS
 from raggrid.graph import SearchKey, study_graph
 from raggrid.identity import PhaseRun
-from raggrid.records import Category, Report, Status
+from raggrid.records import Report, Status
 from raggrid.space.rates import rungs
 from raggrid.space.search_space import SearchSpace
 from raggrid.store.storage import MemoryStorage, Storage
 from raggrid.study.budget import BudgetClock
 from raggrid.study.controller import Controller
 from raggrid.study.facts import finalists
-from raggrid.study.ledger import Account
-from raggrid.study.rows import curve_row
 from raggrid.study.state import StudyState
 from raggrid.study.tasks import AnswerTask, PhaseTask, Task
 
@@ -33,14 +31,10 @@ UNKNOWN: Mapping[str, float] = dict.fromkeys(ANSWER_METRICS, 0.0)  # so that the
 
 
 class Step(NamedTuple):
-    """What a task does next: ``seconds`` of wall time until its ``report``.
-
-    ``evaluating``: device-seconds of them that the evaluation took.
-    """
+    """What a task does next: ``seconds`` of wall time until its ``report``."""
 
     seconds: float
     report: Report
-    evaluating: float = 0.0
 
 
 class Due(NamedTuple):
@@ -127,7 +121,6 @@ class Replay:
         heapq.heappush(self.due, Due(self.clock.seconds + step.seconds, self.number, task, step))
 
     def _deliver(self, task: Task, step: Step) -> None:
-        self._write(task, step)
         reason = self.scheduler.judge(task, step.report)
         self.controller.reported(task.key, step.report)
         if reason or step.report.status != Status.RUNNING:
@@ -180,17 +173,8 @@ class Replay:
                 evaluate_seconds=evaluate / self.workers,
                 error="As recorded." if fault == Status.FAILED else None,
             )
-            yield Step(wait, report, reading.evaluate_seconds)
+            yield Step(wait, report)
             wait = 0.0
-
-    def _write(self, task: Task, step: Step) -> None:
-        """The records that a worker would have written by itself."""
-        row = curve_row(task.key, step.report) if isinstance(task, PhaseTask) else None
-        if row:
-            self.storage.append([row])
-            account = Account(trial_id=task.key, num_workers=self.workers)
-            charged = account.charge(Category.EVALUATE, step.seconds, self.clock.seconds - step.seconds)
-            self.storage.append([replace(charged, device_seconds=step.evaluating)])
 
     def _scores(self, task: AnswerTask) -> Mapping[str, float]:
         """The recorded scores of a finalist, if those of its search are all known; else zero for all."""

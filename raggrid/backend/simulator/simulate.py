@@ -20,7 +20,8 @@ from raggrid.identity import PhaseRun
 from raggrid.records import Status
 from raggrid.space.rates import rate_text
 from raggrid.space.search_space import SearchSpace
-from raggrid.space.settings import Budget, Sampled
+from raggrid.space.settings import Budget
+from raggrid.space.tuning import Sampled
 
 Pair = tuple[float | None, float | None]
 

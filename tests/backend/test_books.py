@@ -1,0 +1,123 @@
+"""The books of sessions whose driver was killed: what it had not written is found in what its trials left."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save
+
+from raggrid.backend.ray.search import _close_books_of_killed_session
+from raggrid.backend.simulator.replay import VirtualClock
+from raggrid.records import CurveRecord, LedgerRecord, Report, Status, TrainingProgress, TrialRecord
+from raggrid.store.run_directory import RunDirectory
+from raggrid.store.run_layout import state
+from raggrid.store.sessions import open_session, session
+from raggrid.store.tables import read
+from raggrid.study.controller import Controller
+from raggrid.study.rows import curve_row
+from tests.controllers import continued, new_controller, outcome, run_of
+from tests.records import made_space
+
+SLOTS = 2
+
+
+def killed(run: Path, began: float, alive: float) -> None:
+    """What a driver leaves that was killed at ``alive``."""
+    times = iter([began, alive])
+    with pytest.raises(KeyboardInterrupt), session(run, SLOTS, 1, now=lambda: next(times, alive)):
+        raise KeyboardInterrupt
+    file = run / ".session.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "alive": alive}))
+
+
+def batched(run: Path) -> tuple[Controller, VirtualClock]:
+    """A session as a search runs it: rows wait for their batch."""
+    first, watch = new_controller(run, made_space(strategies=["generator"])), VirtualClock()
+    controller = Controller(first.state, RunDirectory(run, delay_seconds=3600.0), 0, now=watch)
+    controller.state.indexed = True
+    controller.open_books(0.0, SLOTS)
+    return controller, watch
+
+
+def bill(run: Path) -> float:
+    return sum(row.device_seconds for row in read(run, LedgerRecord))
+
+
+def test_a_driver_killed_after_its_last_answer_leaves_no_idle_time_unbilled(tmp_path: Path) -> None:
+    controller, watch = batched(tmp_path / "r")
+    while task := controller.take():
+        watch.seconds += 20.0
+        controller.reported(task.key, outcome(task))
+        controller.finished(task.key)
+    controller.books.flush()
+    killed(tmp_path / "r", 0.0, watch.seconds + 5.0)
+    later = continued(controller)
+    assert later.state.is_done()
+    _close_books_of_killed_session(later.state, RunDirectory(run_of(later)))
+    assert bill(tmp_path / "r") == pytest.approx(SLOTS * (watch.seconds + 5.0))
+    assert open_session(tmp_path / "r") is None
+
+
+def test_what_a_killed_driver_had_not_written_is_in_the_states_of_its_trials(tmp_path: Path) -> None:
+    """Of two rungs that a trial told of nothing was written; it saved at 40 s, and the driver lived until 50."""
+    controller, watch = batched(tmp_path / "r")
+    task = controller.take()
+    while task and not hasattr(task, "trial_id"):
+        controller.reported(task.key, outcome(task))
+        controller.finished(task.key)
+        task = controller.take()
+    assert task
+    controller.books.flush()
+    curve = []
+    for serial, step in enumerate((0, 8, 16)):
+        watch.seconds += 10.0
+        told = Report(
+            status=Status.RUNNING, step=step, objective=3.0 - step / 10 if step else None, train_seconds=float(step),
+            process="p", serial=serial, up_seconds=10.0 * serial,
+        )  # fmt: skip
+        controller.reported(task.key, told)
+        curve += [row for row in [curve_row(task.key, told)] if row]
+    progress = TrainingProgress(step=16, train_seconds=24.0, saved_at=40.0, curve=tuple(curve))
+    metadata = {"progress": json.dumps(asdict(progress))}
+    file = tmp_path / "r" / state(task.key)
+    file.parent.mkdir(parents=True)
+    file.write_bytes(save({"weight": np.ones(2)}, metadata=metadata))
+    assert read(tmp_path / "r", CurveRecord) == []
+    killed(tmp_path / "r", 0.0, 50.0)
+
+    later = continued(controller)
+    _close_books_of_killed_session(later.state, RunDirectory(tmp_path / "r"))
+    assert read(tmp_path / "r", CurveRecord) == curve
+    assert later.state.facts.measured[task.key] == {8: 2.2, 16: 1.4}
+    own = {str(row.category): row.device_seconds for row in read(tmp_path / "r", LedgerRecord) if row.trial_id}
+    assert own == pytest.approx({"train": 24.0, "lost": 10.0})
+    assert bill(tmp_path / "r") == pytest.approx(SLOTS * 50.0)
+
+
+def test_a_trial_that_ended_with_its_budget_loses_nothing_when_the_driver_is_killed_later(tmp_path: Path) -> None:
+    controller, watch = batched(tmp_path / "r")
+    task = controller.take()
+    while task and not hasattr(task, "trial_id"):
+        controller.reported(task.key, outcome(task))
+        controller.finished(task.key)
+        task = controller.take()
+    assert task
+    watch.seconds = 10.0
+    controller.reported(task.key, Report(status=Status.RUNNING, step=8, objective=2.0, train_seconds=8.0))
+    controller.finished(task.key, stop_reason=Status.OVER_BUDGET)
+    controller.books.flush()
+    progress = TrainingProgress(step=8, train_seconds=8.0, saved_at=10.0)
+    file = tmp_path / "r" / state(task.key)
+    file.parent.mkdir(parents=True)
+    file.write_bytes(save({"weight": np.ones(2)}, metadata={"progress": json.dumps(asdict(progress))}))
+    killed(tmp_path / "r", 0.0, 100.0)
+    later = continued(controller)
+    _close_books_of_killed_session(later.state, RunDirectory(tmp_path / "r"))
+    rows = read(tmp_path / "r", LedgerRecord)
+    assert not [row for row in rows if row.category == "lost"]
+    assert bill(tmp_path / "r") == pytest.approx(SLOTS * 100.0)
+    assert replace(read(tmp_path / "r", TrialRecord)[0]).status == "over_budget"

@@ -1,0 +1,141 @@
+"""An export answers as its study did, through stock libraries alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import faiss
+import pytest
+import yaml
+from sentence_transformers import SentenceTransformer
+
+import raggrid
+from raggrid.errors import InputError, RecordError
+from raggrid.export.load import TunedPipeline
+from raggrid.export.parity import certified
+from raggrid.export.write_export import write_export
+from raggrid.store.tables import write_environment
+from tests.conftest import SpaceMaker
+from tests.exported import finished
+from tests.tiny import make_chat
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, make_space: SpaceMaker) -> Path:
+    space = make_space(training={"generator": "lora"}, models={"dtype": "bfloat16"})
+    return finished(tmp_path_factory.mktemp("study") / "run", space)
+
+
+@pytest.mark.parametrize("strategy", ["independent", "two_phase", "joint"])
+def test_every_answer_is_the_recorded_one_in_a_process_without_raggrid(
+    tmp_path: Path, run: Path, strategy: str
+) -> None:
+    made = write_export(run, tmp_path / "out", strategy=strategy)
+    assert made.parity is not None
+    assert (made.parity.num_questions, made.parity.num_differ, made.parity.num_retrieved_differ) == (8, 0, 0)
+    assert made.parity.f1 == made.parity.f1_recorded
+    assert json.loads((made.folder / "parity.json").read_text())["num_differ"] == 0
+
+
+def test_a_changed_answer_is_found(tmp_path: Path, run: Path) -> None:
+    made = write_export(run, tmp_path / "out", strategy="joint", check=False)
+    file = made.folder / "evaluated.json"
+    recorded = json.loads(file.read_text())
+    recorded["questions"][2] |= {"prediction": "another answer", "retrieved_ids": ["p0", "p1"]}
+    file.write_text(json.dumps(recorded))
+    parity = certified(made.folder)
+    assert (parity.num_differ, parity.num_differ_in_study_batches, parity.num_retrieved_differ) == (1, 1, 1)
+    assert parity.examples[0][:2] == (recorded["questions"][2]["id"], "another answer")
+    assert parity.sentences[0].startswith("Parity: 7 of 8 answers are equal")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"training": {"generator": "full"}, "models": {"dtype": "bfloat16"}},
+        {"training": {"generator": "lora"}, "answer": {"top_k": 2}},
+        {"training": {"generator": "lora", "embedder": "lora"}, "models": {"question_prompt": "query: "}},
+    ],
+    ids=["full in bfloat16", "merged in float32", "adapters on both"],
+)
+def test_whatever_was_tuned_answers_the_same(
+    tmp_path: Path, make_space: SpaceMaker, changes: dict[str, object]
+) -> None:
+    made = write_export(finished(tmp_path / "run", make_space(**changes), ("joint",)), tmp_path / "out")
+    assert made.parity is not None
+    assert (made.parity.num_differ, made.parity.num_retrieved_differ) == (0, 0)
+    assert (made.folder / "generator" / "merged" / "model.safetensors").is_file()
+
+
+def test_a_chat_template_and_an_encoder_decoder_answer_the_same(
+    tmp_path: Path, make_space: SpaceMaker, tiny_models: tuple[Path, Path]
+) -> None:
+    chat = make_chat(tmp_path / "chat", tiny_models[1])
+    space = make_space(models={"generator": str(chat)}, training={"generator": "full"})
+    made = write_export(finished(tmp_path / "run", space, ("generator",)), tmp_path / "out")
+    assert json.loads((made.folder / "pipeline.json").read_text())["chat"] is True
+    assert made.parity is not None
+    assert made.parity.num_differ == 0
+
+
+def test_one_question_and_a_batch_have_the_same_answers(tmp_path: Path, run: Path) -> None:
+    made = write_export(run, tmp_path / "out", strategy="two_phase", check=False)
+    tuned = TunedPipeline(made.folder)
+    asked = [row["question"] for row in json.loads((made.folder / "evaluated.json").read_text())["questions"]]
+    assert [tuned.answer([question])[0] for question in asked] == tuned.answer(asked)
+
+
+def test_each_part_is_what_its_library_loads(tmp_path: Path, run: Path) -> None:
+    made = write_export(run, tmp_path / "out", strategy="joint", check=False)
+    lines = (made.folder / "passages.jsonl").read_text().splitlines()
+    assert faiss.read_index(str(made.folder / "index.faiss")).ntotal == len(lines) > 100
+    assert SentenceTransformer(str(made.folder / "embedder"), device="cpu").encode_query("Who?").shape == (64,)
+    adapter = json.loads((made.folder / "generator" / "adapter" / "adapter_config.json").read_text())
+    assert adapter["base_model_name_or_path"] == "../base"
+    assert not (made.folder / "generator" / "merged").exists()
+    assert "left out" in made.merged
+
+
+def test_merged_weights_of_a_study_in_bfloat16_are_in_float32(tmp_path: Path, run: Path) -> None:
+    made = write_export(run, tmp_path / "out", strategy="joint", check=False, merged=True)
+    assert json.loads((made.folder / "generator" / "merged" / "config.json").read_text())["dtype"] == "float32"
+    assert "merged in float32" in made.merged
+
+
+def test_the_card_has_a_header_of_yaml_and_the_numbers(tmp_path: Path, run: Path) -> None:
+    made = write_export(run, tmp_path / "out", command="raggrid export study -o out")
+    text = (made.folder / "README.md").read_text()
+    header = yaml.safe_load(text.split("---")[1])
+    assert header["model-index"][0]["results"][0]["dataset"]["split"] == "test"
+    assert "On the 8 questions of the test split" in text
+    assert "Parity: 8 of 8 answers are equal" in text
+    assert "raggrid export study -o out" in text
+    assert str(tmp_path) not in text.replace(str(run), "")
+    assert raggrid.recommend([run]).deploy.pipeline_id == made.pipeline_id  # type: ignore[union-attr]
+
+
+def test_what_cannot_be_exported_is_said(tmp_path: Path, run: Path) -> None:
+    with pytest.raises(InputError, match=r"strategy: got 'embeder'; expected one that is answered here: baseline, "):
+        write_export(run, tmp_path / "out", strategy="embeder")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    with pytest.raises(InputError, match=r"output: got .*full, which holds files"):
+        write_export(run, tmp_path / "full")
+    copy = shutil.copytree(run, tmp_path / "copy")
+    shutil.rmtree(copy / "checkpoints" / "j")
+    with pytest.raises(RecordError, match=r"the models of j, j are gone|the models of j are gone"):
+        write_export(copy, tmp_path / "out", strategy="joint")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_study_from_before_prompts_were_padded_alike_is_asked_in_its_own_batches(tmp_path: Path, run: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "copy")
+    write_environment(copy, {"precision": {"dtype": "bfloat16", "attention": "eager", "reason": "as set"}})
+    made = write_export(copy, tmp_path / "out", strategy="independent", check=False)
+    recorded = json.loads((made.folder / "evaluated.json").read_text())
+    fresh, reused = ([*batch["answered"]] for batch in [*recorded["asked_together"], {"answered": []}][:2])
+    assert sorted(fresh + reused) == sorted(row["id"] for row in recorded["questions"])
+    assert json.loads((made.folder / "pipeline.json").read_text())["pad_to"] is None
