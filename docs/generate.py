@@ -18,9 +18,9 @@ import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-import raggrid
+import raggrid.cli
 from docs.picture import picture
-from raggrid.cli import app
+from raggrid.cli.app import app
 from raggrid.records import Category, Status
 from raggrid.space import search_space, settings
 from raggrid.store.tables import TABLES

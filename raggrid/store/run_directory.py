@@ -87,6 +87,7 @@ class RunDirectory:
         seen = self._seen.get(record, [])
         if record in self._seen and self.delay_seconds:
             return
+        new: list[R]
         parts, new = read_after(self.files, record, seen)
         if parts[: len(seen)] != seen:  # merged meanwhile: read anew
             self._known.forget(record)

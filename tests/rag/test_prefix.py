@@ -16,7 +16,8 @@ from raggrid.rag import generator as generators
 from raggrid.rag.adapters import add_lora
 from raggrid.rag.generator import Generator
 from raggrid.rag.prefix import common_prefix
-from raggrid.space.settings import Models, Training
+from raggrid.space.settings import Models
+from raggrid.space.tuning import Training
 from tests.tiny import make_chat, save_generator
 
 CPU = torch.device("cpu")

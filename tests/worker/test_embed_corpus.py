@@ -121,8 +121,8 @@ def test_a_study_with_an_approximate_index_searches_it_and_says_what_it_finds(
     assert told["recall"] >= approximate.AIM
     assert told["num_questions"] == 80
     assert told_index(told) == (
-        f"Index: ivfrabitq, {told['factory']}, 0 MB; finds {100 * told['recall']:.1f}% of the first 2 passages of exact "
-        "search (80 training questions)."
+        f"Index: ivfrabitq, {told['factory']}, 0 MB; finds {100 * told['recall']:.1f}% of the first 2 passages of "
+        "exact search (80 training questions)."
     )
     assert not (run / CODES).exists()
     assert len(json.loads((run / NEGATIVES).read_text())) == 80
