@@ -45,7 +45,7 @@ from raggrid.records import Question
 from raggrid.space.yaml_io import load_space
 
 REPEATS = 3
-PASSAGES = 400  # of the corpus
+PASSAGES = 120  # of the corpus
 RATES = (1e-6, 1e-5, 1e-4, 3e-6, 3e-5, 2e-6, 5e-6, 2e-5, 5e-5)  # the first three are the space's
 BATCHES = (1, 8, 32)
 ASKED, ROUNDS = 200, 2
