@@ -1,6 +1,7 @@
 """Studies that are killed at random moments until they end, against undisturbed ones.
 
     python -m benchmarks.chaos [--studies 20] [--seed 0]
+    python -m benchmarks.chaos --nodes 4 [--studies 20]    on a cluster that loses nodes: see chaos_nodes.py
 
 Each study (tiny models) runs in processes of its own. At random moments after its work has begun, further and further
 apart, the driver or a working process gets SIGKILL; a killed driver is started again with the same command. Half of the
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+from benchmarks import chaos_nodes
 from raggrid.backend.ray.search import search
 from raggrid.demo import make_world, write_world
 from raggrid.records import PipelineRecord
@@ -106,7 +108,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Studies killed at random moments until they end.")
     parser.add_argument("--studies", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--nodes", type=int, default=0)
     options = parser.parse_args()
+    if options.nodes:
+        chaos_nodes.main(space_of, nodes=options.nodes, studies=options.studies, seed=options.seed)
+        return
     done: list[Result] = []
     sessions: list[int] = []
     with tempfile.TemporaryDirectory() as place:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from raggrid.demo.world import make_world as make_world
     from raggrid.demo.world import write_world as write_world
     from raggrid.errors import RaggridError as RaggridError
-    from raggrid.export.asking import ask as ask
+    from raggrid.export.ask_export import ask as ask
     from raggrid.export.uploading import push_export as push_export
     from raggrid.export.write_export import write_export as write_export
     from raggrid.planning.planner import plan as plan
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "RaggridError": "errors",
     "SearchSpace": "space.search_space",
-    "ask": "export.asking",
+    "ask": "export.ask_export",
     "bill": "analysis.bill",
     "doctor": "backend.ray.doctor",
     "find_job": "backend.ray.jobs",

@@ -18,9 +18,11 @@ MEASURED = ["step", "rung", "train_loss", "objective", "recall_at_k", "train_sec
 class Status(StrEnum):
     """How a task stands. The trials table knows those from ``completed`` to ``over_budget``; the rest is not an end.
 
-    ``blocked``: there was no room to write, for which the task is not to blame.
+    ``begun``: a process has it. ``blocked``: there was no room to write. ``faulted``: a machine, its storage or its
+    device failed it; it is tried again.
     """
 
+    BEGUN = "begun"
     RUNNING = "running"
     PAUSED = "paused"
     COMPLETED = "completed"
@@ -30,14 +32,7 @@ class Status(StrEnum):
     OVER_BUDGET = "over_budget"
     BLOCKED = "blocked"
     INTERRUPTED = "interrupted"
-
-
-class Closing(StrEnum):
-    """What a used-up budget lets start no more; after ``training`` what is finished is still answered."""
-
-    NOTHING = "nothing"
-    TRAINING = "training"
-    ALL = "all"
+    FAULTED = "faulted"
 
 
 class Category(StrEnum):
@@ -58,8 +53,8 @@ class Report:
     ``train_seconds`` and ``evaluate_seconds`` are of one worker, from the trial's start; ``startup_seconds``,
     ``index_seconds`` and ``up_seconds``, since when it works, of this process (None: it does not say). ``scores``: an
     answering's means by metric, fractions in [0, 1]. ``rows``: what was logged or answered since the last report.
-    ``process`` names the process, ``serial`` counts its reports: one that comes twice counts once. ``device_type`` is
-    None where it is not known. ``error``: why a task failed or is blocked.
+    ``process`` names the process, ``serial`` counts its reports: one that comes twice counts once. ``device_type`` and
+    ``node``, a machine's id, are None if not known. ``error``: why a task failed or is blocked.
     """
 
     status: Status
@@ -76,6 +71,7 @@ class Report:
     num_workers: int = 1
     device_type: str | None = None
     error: str | None = None
+    node: str | None = None
     startup_seconds: float = 0.0
     index_seconds: float = 0.0
     up_seconds: float | None = None

@@ -9,10 +9,10 @@ from random import Random
 
 from raggrid.evaluation.metrics import METRICS
 from raggrid.graph import study_graph
-from raggrid.records import Report, Status
+from raggrid.records import PipelineRecord, Report, Status, TrialRecord
 from raggrid.space.search_space import SearchSpace
 from raggrid.store.run_directory import RunDirectory
-from raggrid.store.tables import create_run
+from raggrid.store.tables import create_run, read
 from raggrid.study.controller import Controller
 from raggrid.study.state import StudyState
 from raggrid.study.tasks import AnswerTask, PhaseTask, Task
@@ -34,6 +34,12 @@ def run_of(controller: Controller) -> Path:
     """Its run directory."""
     assert isinstance(controller.records, RunDirectory)
     return Path(controller.records.address)
+
+
+def results_of(run: Path) -> set[tuple[object, ...]]:
+    """What a study found, cost aside."""
+    trials = [(row.trial_id, row.status, row.steps, row.objective) for row in read(run, TrialRecord)]
+    return {*trials, *((row.pipeline_id, row.split, row.f1) for row in read(run, PipelineRecord))}
 
 
 def bowl(task: PhaseTask, step: int) -> float:

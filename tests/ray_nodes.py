@@ -8,15 +8,20 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import psutil
+import ray
+from ray.core.generated import autoscaler_pb2
 
 BIN = Path(sys.executable).parent
 
 
 @contextmanager
-def ray_node(*options: str, without: Path | None = None, token: str | None = None) -> Iterator[None]:
+def ray_node(*options: str, without: Path | None = None, token: str | None = None) -> Iterator[subprocess.Popen[bytes]]:
     """A node of a Ray cluster on this machine, ended by its process group; ``without``: a folder it has not;
     ``token``: what it asks for and offers."""
     command = [str(BIN / "ray"), "start", "--block", "--node-ip-address=127.0.0.1", *options]
@@ -29,14 +34,38 @@ def ray_node(*options: str, without: Path | None = None, token: str | None = Non
     environment = {**os.environ, **asked}
     node = subprocess.Popen(command, stdout=quiet, stderr=quiet, start_new_session=True, env=environment)
     try:
-        yield
+        yield node
     finally:
-        os.killpg(node.pid, signal.SIGTERM)
+        if node.poll() is None:
+            os.killpg(node.pid, signal.SIGTERM)
         try:
             node.wait(20)
         except subprocess.TimeoutExpired:
             os.killpg(node.pid, signal.SIGKILL)
             node.wait(20)
+
+
+def lose(node: subprocess.Popen[bytes]) -> None:
+    """All processes of a node end at once, as when its machine does."""
+    for process in [*psutil.Process(node.pid).children(recursive=True), psutil.Process(node.pid)]:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    node.wait(20)
+
+
+def has_joined(address: str, name: str) -> bool:
+    """Whether a node is part of the cluster. Several that start at once on one machine take each other's ports."""
+    gcs = ray._raylet.GcsClient(address=address)
+    return any(node.node_name == name for node in gcs.get_all_node_info().values())
+
+
+def drain(address: str, name: str, seconds: float) -> None:
+    """Tell a node by its name that its machine goes in so many seconds, as a cloud does with a spot machine."""
+    gcs = ray._raylet.GcsClient(address=address)
+    node_id = next(key.hex() for key, node in gcs.get_all_node_info().items() if node.node_name == name)
+    reason = autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
+    accepted, why = gcs.drain_node(node_id, reason, "spot", int(1000 * (time.time() + seconds)))
+    assert accepted, why
 
 
 def free_port() -> int:

@@ -16,7 +16,8 @@ ROOT = Path(raggrid.__file__).parent
 TESTS = Path(__file__).parent
 # Low to high. A file may import from its own room and from strictly lower ones.
 ROOMS = (
-    "errors", "records", "evaluation/metrics", "strategies", "space", "searches", "graph", "identity", "costs",
+    "errors", "records", "machine_faults", "evaluation/metrics", "strategies", "space", "searches", "graph", "identity",
+    "costs",
     "unit_costs",
     "model_size",
     "display_names",

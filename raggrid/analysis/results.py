@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from raggrid.analysis.predictions import Predictions, read_answers
+from raggrid.analysis.winners import candidates
 from raggrid.costs import Costs
 from raggrid.errors import InputError, RecordError
 from raggrid.evaluation.metrics import METRICS
-from raggrid.graph import PlanKey, StudyGraph, selection_order, study_graph
+from raggrid.graph import PlanKey, StudyGraph, study_graph
 from raggrid.records import PipelineRecord, TrialRecord
 from raggrid.space.search_space import SearchSpace
 from raggrid.store.files import Files, Location, files_at
@@ -180,12 +181,12 @@ def load_results(run_dir: Location) -> Results:
     if environment.get("imported"):
         lines = tuple(_imported(row) for row in rows if row.split == split)
     else:
-        candidates = _candidates(graph, rows, trials, space.selection.metric)
+        found = candidates(graph, rows, trials, space.selection.metric)
         answers = read_answers(run, split, space.custom_metrics)
-        winners = {key: [found[0] for found in by_seed.values()] for key, by_seed in candidates.items()}
+        winners = {key: [own[0] for own in by_seed.values()] for key, by_seed in found.items()}
         lines = tuple(_strategy_results(winners, rows, answers, split))
         if split == "validation":
-            finalists = {key: dict(_finalists(by_seed, answers)) for key, by_seed in candidates.items()}
+            finalists = {key: dict(_finalists(by_seed, answers)) for key, by_seed in found.items()}
     done = {line.key for line in lines}
     missing = tuple(plan.key for plan in graph.pipelines if plan.key not in done)
     controls = tuple(line for line in lines if STRATEGIES[line.strategy].is_control)
@@ -193,23 +194,6 @@ def load_results(run_dir: Location) -> Results:
     if not measured:
         raise RecordError(f"{run}: no strategy is answered on {split} yet. Let the search continue.")
     return Results(run, space, graph, environment, tuple(trials), measured, missing, tuple(rows), finalists, controls)
-
-
-def _candidates(
-    graph: StudyGraph, rows: Sequence[PipelineRecord], trials: Sequence[TrialRecord], metric: str
-) -> dict[PlanKey, dict[int, list[PipelineRecord]]]:
-    """The validation rows of each planned strategy by seed, the winner first, as the study itself picked it."""
-    objectives = {trial.trial_id: trial.objective for trial in trials}
-    found: dict[PlanKey, dict[int, list[PipelineRecord]]] = {}
-    for row in rows:
-        if row.split == "validation":
-            found.setdefault(PlanKey(row.strategy, row.loss), {}).setdefault(row.seed, []).append(row)
-
-    def order(row: PipelineRecord) -> tuple[float, float, float, str]:
-        return selection_order(row, metric, _objective(graph, row, objectives))
-
-    planned = [plan.key for plan in graph.pipelines if plan.key in found]
-    return {key: {seed: sorted(own, key=order) for seed, own in found[key].items()} for key in planned}
 
 
 def _finalists(
@@ -228,11 +212,6 @@ def _finalists(
                     scores={name: values[places][:, kept] for name, values in answers.scores.items()},
                 ),
             )
-
-
-def _objective(graph: StudyGraph, row: PipelineRecord, objectives: dict[str, float | None]) -> float:
-    last = objectives.get(graph.selected_trial(row) or row.embedder_trial_id or "")
-    return float("inf") if last is None else last
 
 
 def _strategy_results(

@@ -10,6 +10,7 @@ import typer
 
 import raggrid
 from raggrid.cli.app import app
+from raggrid.cli.judging import PriceOption, prices
 from raggrid.cli.options import DeviceHours, Dollars, Json, Override, Space, WallHours, budget_options, print_json
 from raggrid.study.events import Observer
 
@@ -33,9 +34,18 @@ def search(
     extend: Annotated[
         bool, typer.Option(help="Accept a space that only adds to the one in DIR, and run only what is new.")
     ] = False,
+    retry_failed: Annotated[
+        bool,
+        typer.Option(
+            "--retry-failed",
+            help="Run trials again that failed by an error of the model or the data. What machines failed (a lost "
+            "node, a killed process, a storage error) runs again anyway.",
+        ),
+    ] = False,
     device_hours: DeviceHours = None,
     wall_hours: WallHours = None,
     dollars: Dollars = None,
+    price: PriceOption = None,
     plain: Annotated[bool, typer.Option(help="Print one line per event instead of a live table.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -44,8 +54,10 @@ def search(
     Fine-tunes and evaluates real models on Ray, writes every result into the run directory as it arrives, and ends
     with the bill and the recommendation. Ctrl-C stops it, a second Ctrl-C at once; the same command continues.
 
-    Money is computed at ``resources.dollars_per_device_hour`` of the space; --dollars needs it.
+    Money is computed at --price; the default is ``resources.dollars_per_device_hour`` of the space. --dollars needs
+    the latter.
     """
+    paid = prices(price)
     limits = budget_options(device_hours=device_hours, wall_hours=wall_hours, dollars=dollars)
     checked = raggrid.load_space(space, set_ or [], limits)
     from rich.console import Console
@@ -61,8 +73,16 @@ def search(
     out = Console(quiet=as_json)
     observers: list[Observer] = [screen_of(out, plain=plain or not sys.stdout.isatty()), EarlyHeadroom(run, out)]
     say = partial(out.print, highlight=False)
-    raggrid.search(checked, run, address=address, extend=extend, observers=() if as_json else observers, say=say)
-    decision, spent = raggrid.recommend([run]), raggrid.bill(run)
+    raggrid.search(
+        checked,
+        run,
+        address=address,
+        extend=extend,
+        retry_failed=retry_failed,
+        observers=() if as_json else observers,
+        say=say,
+    )
+    decision, spent = raggrid.recommend([run], price=paid), raggrid.bill(run, price=paid)
     if as_json:
         print_json({**decision.to_json(), "bill": spent.to_json(), "index": read_measured_index(run)})
         return

@@ -34,16 +34,11 @@ class Corpus(Sequence[Passage]):
     ``digest`` is that of the file that they were read from, if they are mapped from the cache; None in memory.
     """
 
-    def __init__(self, source: pa.NativeFile | pa.Buffer, digest: str | None = None) -> None:
-        reader = pa.ipc.open_file(source)
-        self.digest = digest
+    def __init__(self, source: Path | pa.Buffer, digest: str | None = None) -> None:
+        reader = pa.ipc.open_file(pa.memory_map(str(source)) if isinstance(source, Path) else source)
+        self.digest, self._source = digest, source
         self._batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
         self._ends = np.cumsum([len(batch) for batch in self._batches], dtype=np.int64)
-
-    @classmethod
-    def mapped(cls, path: Path, digest: str | None = None) -> Corpus:
-        """The passages in an Arrow file of `SCHEMA`."""
-        return cls(pa.memory_map(str(path)), digest)
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
@@ -75,8 +70,15 @@ class Corpus(Sequence[Passage]):
     __hash__ = None  # type: ignore[assignment]
 
     def columns(self, *names: str) -> Iterator[tuple[list[str], ...]]:
-        """The values of these columns, some thousand rows at a time."""
-        for batch in self._batches:
+        """The values of these columns, some thousand rows at a time.
+
+        A mapped corpus is read beside the map: a whole pass would otherwise keep all of it in memory.
+        """
+        fields = pa.ipc.IpcReadOptions(included_fields=[COLUMNS.index(name) for name in names], use_threads=False)
+        source = pa.OSFile(str(self._source)) if isinstance(self._source, Path) else self._source
+        reader = pa.ipc.open_file(source, options=fields)
+        for number in range(reader.num_record_batches):
+            batch = reader.get_batch(number)
             yield tuple(batch.column(name).to_pylist() for name in names)
 
     def places(self, ids: Iterable[str]) -> dict[str, int]:
@@ -128,13 +130,13 @@ def corpus_of(
 
     def make(part: Path) -> None:
         _write(read(), str(part))
-        found.append(Corpus.mapped(part))
+        found.append(Corpus(part))
         if not is_right(found[0]):
             raise _Wrong
 
     try:
         digest = _digest("corpus", FORMAT, *map(file_digest, files))
-        return Corpus.mapped(made_once(f"corpora/{digest}.arrow", make), digest)
+        return Corpus(made_once(f"corpora/{digest}.arrow", make), digest)
     except _Wrong:
         return found[0]  # still mapped, though its file is gone
     except OSError as error:

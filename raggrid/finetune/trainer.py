@@ -62,9 +62,10 @@ class Trainer:
         self.saver = StateSaver(task.files, task.trial_id)
         self.clock = SaveClock(task.space.training.checkpoint_minutes)
         self.problem: str | None = None
+        self.leaves = False
 
     def train(self) -> Status:
-        """Train to the last step and return the status: completed, paused, stopped or diverged."""
+        """Train to the last step and return the status: completed, paused, stopped, diverged or interrupted."""
         try:
             return self._train()
         finally:
@@ -86,6 +87,8 @@ class Trainer:
             if step <= self.progress.step:
                 continue
             self._train_until(step)
+            if self.leaves and self.progress.step < step:
+                return self._interrupt()
             if not self.problem:
                 self.measure()
             status = self._status()
@@ -96,6 +99,12 @@ class Trainer:
             if self.worker.should_stop():
                 return Status.STOPPED
         return Status.COMPLETED
+
+    def _interrupt(self) -> Status:
+        """Pause where the run stands, to continue on another machine."""
+        self._keep(Status.PAUSED)
+        self._report(Status.INTERRUPTED)
+        return Status.INTERRUPTED
 
     def _owes_report(self) -> bool:
         return self.progress.objective is not None and (self.follows_fault or self.progress.step == self.task.pause_at)
@@ -109,7 +118,7 @@ class Trainer:
             taken = self.step(step)
             self._advance(taken, time.perf_counter() - started)
             self.problem = taken.problem
-            if self.problem:
+            if self.problem or self.leaves:
                 return
             # Only the first worker looks at its clock: all have the same numbers, and the others need not know.
             if self.worker.is_first and step + 1 < last and self.clock.is_due():
@@ -140,8 +149,10 @@ class Trainer:
         loss = self._backward(places, audited)
         missing = self.worker.gather(unreached(self.trained)) if audited else []
         self.worker.sum_gradients(self.trained.values())
-        read = torch.tensor(self.task.pipeline.num_tokens_read - tokens, dtype=loss.dtype, device=loss.device)
-        loss, read = self.worker.sum(torch.stack([loss, read]))
+        counted = (self.task.pipeline.num_tokens_read - tokens, float(self.worker.leaving()))
+        both = torch.tensor(counted, dtype=loss.dtype, device=loss.device)
+        loss, read, leaves = self.worker.sum(torch.cat([loss[None], both]))
+        self.leaves = bool(leaves)
         if audited and bool(torch.isfinite(loss)):
             audit_gradients(self.trained, self.frozen, set.intersection(*missing))
         norms = self._clip(step)
@@ -225,15 +236,9 @@ class Trainer:
         started = time.perf_counter()
         task = self.task
         measured = validate(
-            task.pipeline,
-            self.phase,
-            task.run.loss,
-            task.validation,
-            task.positions,
-            task.space,
-            self.worker,
+            task.pipeline, self.phase, task.run.loss, task.validation, task.positions, task.space, self.worker,
             task.known,
-        )
+        )  # fmt: skip
         seconds = self.progress.evaluate_seconds + time.perf_counter() - started
         self.progress = replace(
             self.progress,

@@ -20,6 +20,7 @@ T = TypeVar("T")
 class Worker:
     """One of ``world_size`` equal workers. ``report`` is called on every rank; ``should_stop`` after it.
 
+    ``leaving``: whether this worker's machine is to go soon; the run then saves and is interrupted on all of them.
     ``logged``: called on every rank with each step that is logged.
     """
 
@@ -28,6 +29,7 @@ class Worker:
     rank: int = 0
     world_size: int = 1
     device: torch.device = CPU
+    leaving: Callable[[], bool] = lambda: False
     logged: Callable[[StepRecord], None] = lambda _: None
 
     @property

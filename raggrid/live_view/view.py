@@ -38,7 +38,7 @@ def view(seen: Snapshot, judged: Study | None) -> dict[str, Any]:
         seen: the study at this moment.
         judged: its answered pipelines with the verdict on them; None while there are none.
     """
-    _, *sentences = summary(seen)
+    _, _, *sentences = summary(seen)  # the first two stand at the top as numbers
     running, others = _split(seen)
     return {
         "name": seen.name, "condition": str(seen.condition), "told": _told(seen), "sentences": sentences,

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import logging
 from typing import Any
 
 import torch
 
 from raggrid.errors import ModelError
 from raggrid.space.settings import Models
-
-# Each import warns of a kernel that it would like to have.
-logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
 def check_quantization(models: Models) -> None:

@@ -117,10 +117,10 @@ def _curve_figure(
         tooltip=["rates:N", "step:Q", alt.Tooltip("objective:Q", format=".4f"), "status:N", "trial:N"],
     )
     marks = alt.Scale(domain=list(ENDS), range=list(ENDS.values()))
-    ends = base.transform_filter(alt.datum.end).mark_point(filled=True, size=90, opacity=1)
-    chart = base.mark_line(point=alt.OverlayMarkDef(size=18)).encode(detail="trial:N") + ends.encode(
-        shape=alt.Shape("status:N", scale=marks, legend=None)
-    )
+    chart = base.mark_line(point=alt.OverlayMarkDef(size=18)).encode(detail="trial:N")
+    if any(row["end"] for row in rows):  # a layer without points has no extent, which a browser complains about
+        ends = base.transform_filter(alt.datum.end).mark_point(filled=True, size=90, opacity=1)
+        chart = chart + ends.encode(shape=alt.Shape("status:N", scale=marks, legend=None))
     levels = _rungs(study, search)
     if levels:
         lines = alt.Chart(data([{"rung": level} for level in levels]))

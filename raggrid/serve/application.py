@@ -15,7 +15,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from raggrid.export.asking import opened
+from raggrid.export.ask_export import opened
 from raggrid.export.load import TunedPipeline
 from raggrid.serve.batching import Batcher, Busy, Pending, Reply
 from raggrid.serve.counters import Metrics

@@ -147,7 +147,7 @@ class Batcher:
 
     def _answer(self, jobs: Sequence[Pending]) -> None:
         self.observe(len(jobs))
-        streamer = Teller(self.pipeline, jobs) if any(job.told for job in jobs) else None
+        streamer = TokenStream(self.pipeline, jobs) if any(job.told for job in jobs) else None
         rows = self.pipeline.generate([job.prompt for job in jobs], streamer)
         most = int(self.pipeline.how["max_new_tokens"])
         for job, ids in zip(jobs, rows, strict=True):
@@ -159,7 +159,7 @@ class Batcher:
                                ended=ended))  # fmt: skip
 
 
-class Teller:
+class TokenStream:
     """A streamer of transformers for a whole batch: tells each question's text so far after every step."""
 
     def __init__(self, pipeline: TunedPipeline, jobs: Sequence[Pending]) -> None:

@@ -12,6 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from raggrid.machine_faults import FaultRecord
 from raggrid.records import Report, Status
 from raggrid.study import events
 from raggrid.study.events import Event, Progress
@@ -21,8 +22,14 @@ from raggrid.watching.cells import HEAD, cells, duration
 
 STYLES: Mapping[Status, str] = {
     Status.RUNNING: "cyan", Status.COMPLETED: "green", Status.STOPPED: "yellow", Status.DIVERGED: "red",
-    Status.FAILED: "bold red",
+    Status.FAILED: "bold red", Status.FAULTED: "magenta",
 }  # fmt: skip
+FOLLOWS = {
+    "retried": "It is tried again.",
+    "node_excluded": "This node failed several tasks in a row and is used no more; the task is tried on another.",
+    "given_up": "It is not tried again in this session; the same command does.",
+    "no_node_left": "This node failed several tasks in a row, and there is no other.",
+}
 NOTHING = Report(status=Status.RUNNING)
 NO_PROGRESS = Progress(trials=0, planned_trials=0, answers=0, planned_answers=0)
 
@@ -75,6 +82,11 @@ class Board:
         return seconds_left(self.share_done(), self.elapsed())
 
 
+def fault_sentence(fault: FaultRecord) -> str:
+    """Where a machine failed a task, why, and what follows."""
+    return f"{fault.node or 'unknown node'}: failed {fault.task}: {fault.error} {FOLLOWS[fault.consequence]}"
+
+
 class LiveScreen:
     """The table on a terminal, redrawn four times a second from the start of a study to its end."""
 
@@ -88,6 +100,8 @@ class LiveScreen:
         if isinstance(event, events.StudyStarted):
             self.name = event.study
             self.live.start()
+        elif isinstance(event, events.TaskFaulted):
+            self.console.print(fault_sentence(event.fault), markup=False, highlight=False)
         elif isinstance(event, events.StudyEnded):
             self.live.stop()
 
@@ -138,7 +152,9 @@ class PlainScreen:
     def __call__(self, event: Event) -> None:
         """Take in what has happened, and say it."""
         self.board.take(event)
-        if isinstance(event, events.TaskEnded):
+        if isinstance(event, events.TaskFaulted):
+            self.console.print(fault_sentence(event.fault), markup=False, highlight=False, soft_wrap=True)
+        elif isinstance(event, events.TaskEnded):
             self._say(event.task, event.report.status)
         elif isinstance(event, events.TaskReported) and event.report.status == Status.RUNNING:
             self._say(event.task, "")

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from raggrid.export.asking import Answered, Read
+from raggrid.export.ask_export import Answered, Read
 from raggrid.show.layout import new_table, show_table
 
 SHOWN = 160  # characters of a passage

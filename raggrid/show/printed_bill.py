@@ -32,5 +32,9 @@ def show_bill(result: Bill, out: Console) -> None:
     money = "" if result.dollars is None else f"${result.dollars:,.2f}"
     table.add_row("all", unit.text(result.total), "100%", money, style="bold")
     show_table(table, out)
+    if len(result.by_device_type) > 1:
+        parts = " and ".join(f"{unit.text(seconds)} on {name}" for name, seconds in result.by_device_type.items())
+        out.print(f"All adds {parts}, whatever these devices cost; the money counts each at its price.",
+                  highlight=False)  # fmt: skip
     if result.over_budget:
         out.print(f"The budget ended {result.over_budget} trials; a larger one continues them.", highlight=False)

@@ -59,7 +59,11 @@ CHANGED: Mapping[int, Mapping[str, object]] = {
         "training.labels.positives": "all",
         "training.checkpoint_minutes": 10.0,
     },
-    3: {"resources.workers": "auto"},
+    3: {
+        "resources.workers": "auto",
+        "learning_rates.embedder.batch": None,
+        "learning_rates.generator.batch": None,
+    },
 }
 RENAMED: Mapping[str, str] = {}
 SECTIONS = ("models", "retrieval", "prompt", "training")

@@ -35,8 +35,8 @@ class Sampled(Section):
     """Largest rate that may be drawn; more than ``low``."""
     count: Count
     """Number of rates to draw."""
-    batch: Count = 4
-    """Rates per TPE batch. Fewer learn more from each other, more keep more devices busy."""
+    batch: Count | None = None
+    """Rates per TPE batch; fewer learn more from each other. Default: trials that run at once at first, at least 4."""
 
     @field_validator("high")
     @classmethod

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from raggrid.machine_faults import FaultRecord
 from raggrid.notebook_display import Displayed
 from raggrid.records import (
     CurveRecord,
@@ -83,6 +84,11 @@ class Run(Displayed):
     def ledger(self) -> pa.Table:
         """One row per slice of device time and who it is charged to; the sum is the bill (`LedgerRecord`)."""
         return _facts(self.files, LedgerRecord)
+
+    @cached_property
+    def faults(self) -> pa.Table:
+        """One row per fault of a machine that failed a task: which, where, why, what followed (`FaultRecord`)."""
+        return _facts(self.files, FaultRecord)
 
 
 def load_run(run: Location) -> Run:

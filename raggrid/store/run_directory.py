@@ -88,7 +88,8 @@ class RunDirectory:
         if record in self._seen and self.delay_seconds:
             return
         new: list[R]
-        parts, new = read_after(self.files, record, seen)
+        found: tuple[list[str], list[R]] = read_after(self.files, record, seen)
+        parts, new = found
         if parts[: len(seen)] != seen:  # merged meanwhile: read anew
             self._known.forget(record)
         self._known.append([*new, *self._batch.get(record, [])])

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
+from raggrid.machine_faults import FaultRecord
 from raggrid.records import (
     CurveRecord,
     LedgerRecord,
@@ -22,7 +23,10 @@ from raggrid.records import (
     TrialRecord,
 )
 
-R = TypeVar("R", TrialRecord, CurveRecord, PipelineRecord, PredictionRecord, LedgerRecord, QuestionRecord, StepRecord)
+R = TypeVar(
+    "R", TrialRecord, CurveRecord, PipelineRecord, PredictionRecord, LedgerRecord, QuestionRecord, StepRecord,
+    FaultRecord,
+)  # fmt: skip
 Charged = TypeVar("Charged", CurveRecord, LedgerRecord)
 
 # What makes a row the same fact as an earlier one; a ledger slice is never written twice.
@@ -34,6 +38,7 @@ KEYS: Mapping[type, tuple[str, ...]] = {
     PredictionRecord: ("pipeline_id", "split", "question_id"),
     LedgerRecord: (),
     QuestionRecord: ("split", "question_id"),
+    FaultRecord: (),
 }
 # What a system says when there is no room left, as a code and in words.
 FULL = {errno.ENOSPC: "No space left on device", errno.EDQUOT: "Disk quota exceeded"}

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raggrid.errors import RecordError
+from raggrid.machine_faults import FaultRecord
 from raggrid.records import (
     CurveRecord,
     LedgerRecord,
@@ -45,6 +46,7 @@ TABLES: Mapping[type, str] = {
     PredictionRecord: "predictions",
     LedgerRecord: "ledger",
     QuestionRecord: "questions",
+    FaultRecord: "faults",
 }
 SHOWN = 8  # run directories that an error names
 AT_ONCE = 16  # files under way: an object store takes its time for each

@@ -18,7 +18,7 @@ from raggrid.study.ledger import Ledger
 from raggrid.study.rows import curve_row
 from raggrid.study.tasks import AnswerTask, PhaseTask, Task
 
-FAULTY = (Status.FAILED, Status.BLOCKED)  # what was done since the last report came to nothing
+FAULTY = (Status.FAILED, Status.FAULTED, Status.BLOCKED)  # what was done since the last report came to nothing
 
 
 @dataclass
@@ -93,7 +93,8 @@ class Bookkeeper:
             return
         if drained or status == Status.INTERRUPTED:  # it goes on from there
             self._enter_saved(heard.task)
-        lost = crashed or status in (*FAULTY, Status.INTERRUPTED)
+        # A task that nobody was heard of goes back free of charge: no process may have begun it.
+        lost = status in FAULTY or (heard.process is not None and (crashed or status == Status.INTERRUPTED))
         self._enter(Drained(at=at, key=key) if drained else Lost(at=at, key=key) if lost else Ended(at=at, key=key))
 
     def _enter_saved(self, task: Task) -> None:

@@ -5,15 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import StrEnum
 from statistics import median
 
-from raggrid.records import Closing
 from raggrid.space.settings import Budget
+
+
+class Closing(StrEnum):
+    """What a used-up budget lets start no more; after ``training`` what is finished is still answered."""
+
+    NOTHING = "nothing"
+    TRAINING = "training"
+    ALL = "all"
 
 
 @dataclass
 class BudgetClock:
-    """Counts what the allocation uses: ``devices`` held from ``began`` on, idle or not.
+    """Counts what the allocation uses: ``devices`` held from ``began`` on, idle or not, ``workers`` of them per trial.
 
     ``used_device_seconds`` and ``used_wall_seconds`` are of earlier sessions of the same study. All limits turn into
     one end in wall time. Training ends before it, so that what is finished can still be answered: by the budget's
@@ -28,6 +36,7 @@ class BudgetClock:
     used_device_seconds: float = 0.0
     used_wall_seconds: float = 0.0
     answer_seconds: list[float] = field(default_factory=list)
+    workers: int = 1
 
     def limit_seconds(self) -> float:
         """Wall seconds that this session may take; infinite without a budget."""
@@ -57,4 +66,4 @@ class BudgetClock:
 
     def _reserve(self, limit: float, num_answers: int) -> float:
         measured = median(self.answer_seconds) if self.answer_seconds else 0.0
-        return max(self.budget.reserve * limit, math.ceil(num_answers / self.devices) * measured)
+        return max(self.budget.reserve * limit, math.ceil(num_answers * self.workers / self.devices) * measured)

@@ -7,20 +7,25 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from raggrid.records import Closing, CurveRecord, LedgerRecord, Report, Status, TrialRecord
-from raggrid.store.storage import Storage, ends_study, why_it_ends
+from raggrid.machine_faults import GOING, FaultRecord
+from raggrid.records import CurveRecord, LedgerRecord, Report, Status, TrialRecord
+from raggrid.store.storage import Storage, why_it_ends
 from raggrid.study import charges, events
 from raggrid.study.bookkeeping import Bookkeeper
-from raggrid.study.budget import BudgetClock
+from raggrid.study.budget import BudgetClock, Closing
 from raggrid.study.entries import Account
+from raggrid.study.faults import Consequence, Faults
 from raggrid.study.ledger import Ledger
 from raggrid.study.retention import apply_retention
 from raggrid.study.rows import curve_row, pipeline_row, trial_row
 from raggrid.study.state import StudyState
 from raggrid.study.tasks import AnswerTask, IndexTask, PhaseTask, Task, to_running
 
-CRASHED = "The worker process died (killed, or out of memory). See Ray's logs; lower the batch or the passages."
-UNENDED = (Status.INTERRUPTED, Status.BLOCKED, Status.PAUSED)  # not an end: a later start continues
+CRASHED = (
+    "The worker process died (killed, out of memory, or its node was lost). See Ray's logs; lower the batch or the "
+    "passages if memory ran out."
+)
+UNENDED = (Status.INTERRUPTED, Status.BLOCKED, Status.PAUSED, Status.FAULTED)  # not an end: a later start continues
 
 
 @dataclass
@@ -30,7 +35,8 @@ class Controller:
     ``records``: where they go; ``books`` makes those of curves, answers and device time. ``now``: seconds, by the clock
     on the wall unless said otherwise.
     ``broken``: why nothing can be written any more; the study then ends, and what was not written is not done.
-    ``roomy``: whether the checkpoints have kept within ``checkpoints.max_gigabytes`` so far.
+    ``roomy``: whether checkpoints kept within ``checkpoints.max_gigabytes`` so far. ``working``: names by id of the
+    nodes that work now; none where there are none to tell apart.
     """
 
     state: StudyState
@@ -43,7 +49,12 @@ class Controller:
     device_type: str = "cpu"
     broken: str | None = None
     roomy: bool = True
-    crashed: set[str] = field(default_factory=set)
+    faults: Faults = field(default_factory=Faults)
+    nodes: dict[str, str] = field(default_factory=dict)
+    """The id of the node on which each task was begun, by the task's key; "" where that is not known."""
+    names: dict[str, str] = field(default_factory=dict)
+    """The names of all nodes that were seen so far, by id."""
+    working: Callable[[], Mapping[str, str]] = dict
     now: Callable[[], float] = time.time
 
     def __post_init__(self) -> None:
@@ -77,7 +88,7 @@ class Controller:
 
     def close(self) -> None:
         """Tell whoever watches that the session is over."""
-        complete = self.broken is None and self.state.is_done()
+        complete = self.broken is None and self.state.is_done() and not self.state.given_up
         self._tell(partial(events.StudyEnded, study=self.state.space.name, complete=complete), complete=complete)
 
     def _tell(self, event: Callable[..., events.Event], *, complete: bool = False) -> None:
@@ -124,6 +135,11 @@ class Controller:
         task = self.state.running.get(key)
         if task is None or not self.books.is_news(key, report):
             return
+        if report.status == Status.BEGUN:
+            self._begun(key, report.node or "")
+            return
+        if report.is_news and (report.status not in UNENDED or report.status == Status.PAUSED):
+            self.faults.went_well(key, self.nodes.get(key, ""))
         self.device_type = report.device_type or self.device_type
         report = replace(report, device_type=self.device_type)
         self._write(partial(self.books.reported, key, report))
@@ -134,6 +150,12 @@ class Controller:
             self.state.add_curve(row)
         if report.is_news:
             self._tell(partial(events.TaskReported, task=task, report=self.latest[key]))
+
+    def _begun(self, key: str, node: str) -> None:
+        self.nodes[key] = node
+        self.faults.begun(key)
+        if node not in self.names:  # once it is lost, nobody knows its name
+            self.names.update(self.working())
 
     def finished(self, key: str, *, crashed: bool = False, stop_reason: Status | None = None) -> None:
         """A running task has ended: write its record, then let the state move on.
@@ -147,32 +169,47 @@ class Controller:
         task = self.state.running.get(key)
         if task is None:
             return
+        drained = key in self.latest and self.latest[key].status == Status.INTERRUPTED
         report = self._last_report(key, crashed=crashed, stop_reason=stop_reason)
-        self._write(partial(self.books.ended, key, report.status, crashed=crashed))
+        self._write(partial(self.books.ended, key, report.status, crashed=crashed and not drained, drained=drained))
         self._write(partial(self._keep, task, report))
+        if report.status == Status.FAULTED:
+            self._write(partial(self._count_fault, task, report))
         if report.status == Status.BLOCKED:
             self.broken = report.error
-        self.state.end(task)
+        again = report.status in (Status.INTERRUPTED, Status.FAULTED) and key not in self.state.given_up
+        self.state.give_back(task) if again else self.state.end(task)
+        self.nodes.pop(key, None)
         if report.status == Status.COMPLETED:
             self._write(self._apply_retention)
         self._tell(partial(events.TaskEnded, task=task, report=report))
 
     def _last_report(self, key: str, *, crashed: bool, stop_reason: Status | None) -> Report:
         """What is known of a task that has ended, its status set right."""
-        nothing = Report(status=Status.FAILED, num_workers=max(1, self.workers), device_type=self.device_type)
+        nothing = Report(status=Status.RUNNING, num_workers=max(1, self.workers), device_type=self.device_type)
         report = self.latest.pop(key, nothing)
-        if crashed and key not in self.crashed:
-            # Once more: an idle process may have died before it was handed this task, which Tune does not try again.
-            self.crashed.add(key)
-            self.latest[key] = report
-            return replace(report, status=Status.INTERRUPTED)
-        if crashed:
-            return replace(report, status=Status.FAILED)
-        if report.status != Status.RUNNING:
+        if report.status not in GOING:
             return report
+        if crashed and stop_reason is None:
+            free = key not in self.nodes and self.faults.is_free(key)
+            return replace(report, status=Status.INTERRUPTED if free else Status.FAULTED, error=CRASHED)
         # With a full disk trials are stopped as by a budget, but nothing of theirs was used up.
         ended = None if self.broken and stop_reason == Status.OVER_BUDGET else stop_reason
         return replace(report, status=ended or Status.INTERRUPTED)
+
+    def _count_fault(self, task: Task, report: Report) -> None:
+        """Decide what follows from a fault, write it down and tell it."""
+        key, node, working = task.key, self.nodes.get(task.key, ""), self.working()
+        consequence = self.faults.count(key, node, working)
+        name = {**self.names, **working}.get(node) or node or None
+        error = (report.error or "unknown").strip().splitlines()[-1]
+        fault = FaultRecord(task=key, node=name, consequence=consequence, error=error, at=self.now())
+        if consequence == Consequence.GIVEN_UP:
+            self.state.given_up[key] = error
+        elif consequence == Consequence.NO_NODE_LEFT:
+            self.broken = f"{name or 'the machine'} failed several tasks in a row, and there is no other: {error}"
+        self.records.append([fault])
+        self._tell(partial(events.TaskFaulted, task=task, fault=fault))
 
     def _apply_retention(self) -> None:
         kept = apply_retention(self.records, self.state.space.checkpoints, self.state.removable)
@@ -184,21 +221,17 @@ class Controller:
         if isinstance(task, PhaseTask):
             self._keep_trial(task, report)
         elif report.status != Status.COMPLETED:
-            self.state.failed[task.key] = report.error or CRASHED
+            self.state.failed[task.key] = report.error or ""
         elif isinstance(task, IndexTask):
             self.state.indexed = True
         else:
             self._keep_pipeline(task, report)
 
     def _break(self, error: OSError) -> None:
-        if not ends_study(error):
-            raise error
         self.broken = why_it_ends(error)
 
     def _keep_trial(self, task: PhaseTask, report: Report) -> None:
         name, since, now = task.trial_id, self.started_at[task.key], self.now()
-        if report.status == Status.FAILED and report.error is None:
-            report = replace(report, attempts=max(report.attempts, self._attempts(name)), error=CRASHED)
         spent = charges.whole_trial(report, self.books.charged_to(name), now - since)
         self.keep_row(trial_row(name, task.run, report, spent))
 

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from raggrid.machine_faults import FaultRecord
 from raggrid.records import Report
 from raggrid.study.state import StudyState
 from raggrid.study.tasks import Task
@@ -65,6 +66,15 @@ class TaskEnded:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TaskFaulted:
+    """A machine failed a task, which is not a result: ``fault`` says where, why, and what follows. Its end is next."""
+
+    task: Task
+    fault: FaultRecord
+    progress: Progress
+
+
+@dataclass(frozen=True, kw_only=True)
 class StudyEnded:
     """A session ends. ``complete``: nothing is left to do, so what was planned is what was done."""
 
@@ -73,7 +83,7 @@ class StudyEnded:
     progress: Progress
 
 
-Event = StudyStarted | TaskStarted | TaskReported | TaskEnded | StudyEnded
+Event = StudyStarted | TaskStarted | TaskReported | TaskEnded | TaskFaulted | StudyEnded
 Observer = Callable[[Event], None]
 
 

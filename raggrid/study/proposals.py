@@ -8,16 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import combinations
 from typing import Any
 
 from raggrid.records import TrialRecord
 from raggrid.searches import PhaseSearch
-from raggrid.space.rates import Pair, rounded
+from raggrid.space.batch_sizes import SMALLEST_BATCH
+from raggrid.space.rates import Pair, middle_out, rounded
 from raggrid.space.tuning import Sampled
 
+Proposed = Mapping[str, Sampled | tuple[float, ...]]
 
-def proposed_pairs(search: PhaseSearch, seed: int, ended: Callable[[Pair], TrialRecord | None]) -> list[Pair]:
+
+def proposed_pairs(
+    search: PhaseSearch, seed: int, ended: Callable[[Pair], TrialRecord | None], recorded: Collection[Pair] = ()
+) -> list[Pair]:
     """The pairs proposed so far: every batch whose forerunners have all ended.
 
     Args:
@@ -25,25 +32,58 @@ def proposed_pairs(search: PhaseSearch, seed: int, ended: Callable[[Pair], Trial
         seed: of the search.
         ended: the record of a pair's trial, None while it has not ended. A stopped trial counts with its last
             objective, measured earlier and so rather too high: it looks no better than it is.
+        recorded: all pairs of the search that have a record. Where a side is a list that has become longer since, its
+            earlier batches are those that were proposed from the shorter one.
     """
-    batch = max(side.batch for side in search.proposed.values() if isinstance(side, Sampled))
+    batch = max(side.batch or SMALLEST_BATCH for side in search.proposed.values() if isinstance(side, Sampled))
     pairs: list[Pair] = []
+    proposed = search.proposed
     while len(pairs) < search.num_trials:
         if not all(ended(pair) for pair in pairs):
             break
         wanted = min(batch, search.num_trials - len(pairs))
-        fresh = _batch(search, f"{seed}/{search.name}/{len(pairs)}", {pair: ended(pair) for pair in pairs}, wanted)
+        known = {pair: ended(pair) for pair in pairs}
+        draw = partial(_batch, seed=f"{seed}/{search.name}/{len(pairs)}", known=known, wanted=wanted)
+        options = [proposed, *_shorter(search.proposed, pairs)]
+        proposed, fresh = _recorded_batch(search.proposed, options, draw, set(recorded) - set(pairs))
         pairs.extend(fresh)
         if len(fresh) < wanted:
             break  # a space with fewer different rates than were asked for
     return pairs
 
 
-def _batch(search: PhaseSearch, seed: str, known: dict[Pair, TrialRecord | None], wanted: int) -> list[Pair]:
+def _recorded_batch(
+    now: Proposed, earlier: Sequence[Proposed], draw: Callable[[Proposed], list[Pair]], left: set[Pair]
+) -> tuple[Proposed, list[Pair]]:
+    """What a batch was drawn from, and the batch.
+
+    From one of ``earlier``, the likeliest first, where that is how ``left`` came to be: pairs with a record that no
+    earlier batch has.
+    """
+    drawn = [(now, draw(now))]
+    if left.issubset(drawn[0][1]):
+        return drawn[0]
+    for each in earlier:
+        if left.issuperset(drawn[-1][1]):
+            return drawn[-1]
+        drawn.append((each, draw(each)))
+    return max(drawn, key=lambda option: len(left.intersection(option[1])))
+
+
+def _shorter(proposed: Proposed, pairs: Collection[Pair]) -> Iterator[Proposed]:
+    """The same with fewer values in its list, as a study may have begun with that came to ``pairs``."""
+    for side, given in proposed.items():
+        used = {pair[side == "generator"] for pair in pairs}
+        values = () if isinstance(given, Sampled) else tuple(sorted(given))
+        for count in range(len(values) - 1, 0, -1):
+            yield from ({**proposed, side: middle_out(few)} for few in combinations(values, count) if used <= {*few})
+
+
+def _batch(proposed: Proposed, *, seed: str, known: dict[Pair, TrialRecord | None], wanted: int) -> list[Pair]:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    spaces = {side: _distribution(given) for side, given in search.proposed.items()}
+    spaces = {side: _distribution(given) for side, given in proposed.items()}
     sampler = optuna.samplers.TPESampler(seed=_integer(seed), n_startup_trials=1, constant_liar=True)
     study = optuna.create_study(sampler=sampler)
     for pair, row in known.items():

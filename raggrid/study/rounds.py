@@ -13,10 +13,11 @@ from typing import NamedTuple
 
 from raggrid.graph import SearchKey, selection_order
 from raggrid.identity import PhaseRun, pipeline_id, trial_id
-from raggrid.records import Closing, PipelineRecord, Status, TrialRecord
+from raggrid.records import PipelineRecord, Status, TrialRecord
 from raggrid.searches import PhaseSearch
 from raggrid.space.rates import Pair, beyond, neighbourhood, rungs
 from raggrid.strategies import PHASES
+from raggrid.study.budget import Closing
 from raggrid.study.facts import Facts, finalists
 from raggrid.study.proposals import proposed_pairs
 from raggrid.study.tasks import AnswerTask, PhaseTask, Task
@@ -60,17 +61,19 @@ class SearchProgress:
         self.waiting = deque(task for task in self.waiting if training_only and isinstance(task, AnswerTask))
 
     def losers(self, facts: Facts, among: Sequence[str]) -> list[str]:
-        """Those of ``among``, completed trials of this search, that can win no more."""
+        """Those of ``among``, completed trials of this search, that can win no more: others are better, or what they
+        were trained against has lost its own search to a trial that was added."""
+        elsewhere = [name for name in among if self.runs and name not in self.runs]
         known = [name for name in among if name in self.runs]
         if self.outcome.settled and not self.outcome.winner:
-            return []
+            return elsewhere
         search = facts.graph.searches[self.key.name]
         best = finalists(facts, self.runs, facts.space.selection.finalists)
         # Once there is a winner, a finalist matters only as long as it can still be answered.
         open_ones = [row for row in best if not (self.outcome.winner and _answer(search, row, facts))]
         first = self.outcome.winner or _winner(search, known, facts)
         spared = {row.trial_id for row in (*open_ones, *([first] if first else []))}
-        return [name for name in known if name not in spared]
+        return [*(name for name in known if name not in spared), *elsewhere]
 
 
 def next_round(
@@ -142,7 +145,10 @@ def _runs(
     if search.rates_from:
         return dict(run(pair) for pair in _around(key, search, facts, outcomes))
     if search.proposed:
-        pairs = proposed_pairs(search, key.seed, lambda pair: facts.ended(run(pair)[0]))
+        upstream = above.trial_id if above else None
+        recorded = [(row.embedder_lr, row.generator_lr) for row in facts.trials_of(search.name, key.seed)
+                    if row.upstream_trial_id == upstream]  # fmt: skip
+        pairs = proposed_pairs(search, key.seed, lambda pair: facts.ended(run(pair)[0]), recorded)
         return dict(run(pair) for pair in pairs)
     runs = dict(run(pair) for pair in search.grid)
     while (pair := _extension(search, runs, facts, winner)) is not None:

@@ -15,9 +15,10 @@ from dataclasses import dataclass, field, replace
 from raggrid.costs import Costs, pipeline_costs
 from raggrid.graph import SearchKey, StudyGraph
 from raggrid.identity import PhaseRun
-from raggrid.records import Closing, CurveRecord, PipelineRecord, Status, TrialRecord
+from raggrid.records import CurveRecord, PipelineRecord, Status, TrialRecord
 from raggrid.space.search_space import SearchSpace
 from raggrid.study.answering import AnswerQueue
+from raggrid.study.budget import Closing
 from raggrid.study.facts import Facts
 from raggrid.study.reuse import reuse
 from raggrid.study.rounds import OPEN, HalvingGroup, SearchProgress, next_round
@@ -31,7 +32,8 @@ class StudyState:
     """The facts of a study and the tasks in flight.
 
     ``closed``: what is not started any more, since the budget is used up: nothing, ``training`` (what is finished is
-    still answered), or ``all``.
+    still answered), or ``all``. ``failed``: answerings, or the embedding, that failed, and why. ``given_up``: tasks
+    that machines failed too often, and why. That is not a result, so a search that lacks one stays open.
     """
 
     space: SearchSpace
@@ -40,6 +42,7 @@ class StudyState:
     splits: tuple[str, ...]
     indexed: bool = False
     failed: dict[str, str] = field(default_factory=dict)
+    given_up: dict[str, str] = field(default_factory=dict)
     running: dict[str, Task] = field(default_factory=dict)
     closed: Closing = Closing.NOTHING
 
@@ -89,6 +92,17 @@ class StudyState:
         owner.open.discard(task.key)
         if not (owner.open or owner.waiting):
             self._due.add(owner.key)
+
+    def give_back(self, task: Task) -> None:
+        """A running task that was not done waits again, before all others of its search."""
+        owner = self._owner.get(task.key)
+        if owner is None or self.closed != Closing.NOTHING:
+            self.end(task)
+            return
+        self.running.pop(task.key, None)
+        owner.open.discard(task.key)
+        owner.waiting.appendleft(task)
+        heapq.heappush(self._ready, self._urgency[owner.key])
 
     def restart(self) -> None:
         """Work everything out anew from the facts; nothing may be running."""
@@ -150,7 +164,7 @@ class StudyState:
     def _first_queue(self) -> deque[Task]:
         """The tasks that go before all others; empty when nothing can start."""
         if not self.indexed:
-            free = "index" not in self.running and "index" not in self.failed and self.closed == Closing.NOTHING
+            free = INDEX.key not in {*self.running, *self.failed, *self.given_up} and self.closed == Closing.NOTHING
             return deque([INDEX] if free else [])
         self._advance()
         if self._answers.first:
@@ -189,7 +203,8 @@ class StudyState:
 
     def _take_in(self, key: SearchKey, progress: SearchProgress) -> None:
         """What a search's new round means for the study."""
-        progress.waiting = deque(task for each in progress.waiting if (task := self._with_source(each, key)))
+        possible = (task for task in progress.waiting if task.key not in self.given_up)
+        progress.waiting = deque(task for each in possible if (task := self._with_source(each, key)))
         if progress.waiting:
             self._owner.update({task.key: progress for task in progress.waiting})
             heapq.heappush(self._ready, self._urgency[key])
@@ -210,7 +225,7 @@ class StudyState:
 
     def _queue_answers(self) -> None:
         if self.closed != Closing.ALL:
-            self._answers.queue(self._outcomes, self.facts, self.failed)
+            self._answers.queue(self._outcomes, self.facts, self.failed.keys() | self.given_up.keys())
 
     # What others ask
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from raggrid.data.folder import Dataset
 from raggrid.graph import study_graph
 from raggrid.identity import study_key
-from raggrid.records import CurveRecord, PipelineRecord, QuestionRecord, TrialRecord
+from raggrid.records import CurveRecord, PipelineRecord, QuestionRecord, Status, TrialRecord
+from raggrid.space.batch_sizes import with_batches_of
 from raggrid.space.search_space import SearchSpace
 from raggrid.space.yaml_io import as_of
 from raggrid.store.run_directory import RunDirectory
@@ -38,10 +39,13 @@ def asked(data: Dataset) -> Iterator[QuestionRecord]:
                 )  # fmt: skip
 
 
-def opened(run: RunDirectory, space: SearchSpace, data: Dataset, *, extend: bool) -> StudyState:
+def opened(
+    run: RunDirectory, space: SearchSpace, data: Dataset, *, extend: bool, retry_failed: bool = False
+) -> StudyState:
     """The state to continue from: a fresh one for a free folder, else filled with what was recorded.
 
-    A begun study keeps the schema version and the key that it was begun with.
+    A begun study keeps the schema version and the key that it was begun with. ``retry_failed``: trials that failed
+    count as not run.
 
     Raises:
         RecordError: the folder contains something else, or another study.
@@ -52,11 +56,11 @@ def opened(run: RunDirectory, space: SearchSpace, data: Dataset, *, extend: bool
         return new_state(space, data, study_key(space, given.contents))
     environment, recorded = read_environment(run.files), read_space(run.files)
     begun = StudyInputs(recorded, recorded_contents(environment, recorded))
-    space = as_of(space, recorded.schema_version)
+    space = with_batches_of(as_of(space, recorded.schema_version), recorded)
     check_same_study(str(run), begun, StudyInputs(space, given.contents), extend=extend)
     # The key of its names stays, whatever is known about the models by now.
     key = environment.get("study_key") or study_key(recorded, begun.contents)
-    return restored_from(run, new_state(space, data, key))
+    return restored_from(run, new_state(space, data, key), retry_failed=retry_failed)
 
 
 def new_state(space: SearchSpace, data: Dataset, key: str) -> StudyState:
@@ -65,10 +69,10 @@ def new_state(space: SearchSpace, data: Dataset, key: str) -> StudyState:
     return StudyState(space, study_graph(space), key, splits)
 
 
-def restored_from(run: RunDirectory, state: StudyState) -> StudyState:
-    """A fresh state, filled with the finished facts of a run directory."""
-    rows = (run.read(TrialRecord), run.read(CurveRecord), run.read(PipelineRecord))
-    return restored(state, *rows, indexed=run.is_indexed())
+def restored_from(run: RunDirectory, state: StudyState, *, retry_failed: bool = False) -> StudyState:
+    """A fresh state, filled with the finished facts of a run directory; without failed trials if those are retried."""
+    trials = [row for row in run.read(TrialRecord) if not (retry_failed and row.status == Status.FAILED)]
+    return restored(state, trials, run.read(CurveRecord), run.read(PipelineRecord), indexed=run.is_indexed())
 
 
 def write_identity(run: RunDirectory, state: StudyState, data: Dataset) -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
+from raggrid.errors import DataError, ModelError, RecordError
 from raggrid.evaluation.evaluator import Read, Scored, answer_questions
 from raggrid.evaluation.metrics import columns_of, means
 from raggrid.finetune.batches import shard
@@ -34,11 +35,18 @@ from raggrid.worker.build import embedder_of, generator_of, inputs, passage_inde
 from raggrid.worker.embed_corpus import embed_corpus
 
 NO_MEMORY = ("can't allocate memory", "OutOfMemoryError", "out of memory")
+NO_DEVICE = (
+    "no CUDA-capable device",
+    "No CUDA GPUs are available",
+    "CUDA driver",
+    "uncorrectable ECC",
+    "is unavailable",
+)
 LESS_MEMORY = "Lower training.rag.batch_size, retrieval.top_k or prompt.passage_tokens."
 
 
 @dataclass
-class Teller:
+class ReportMaker:
     """Completes what is reported with what those who report need not know: who works here, on what, and how long.
 
     Seconds are this process's own; the driver makes the ledger of them.
@@ -91,16 +99,16 @@ def run_task(given: Dispatch, worker: Worker) -> None:
     """
     files = files_at(given.run_dir)
     run: Files = Fenced(files, given.lease) if given.lease else files
-    teller = Teller(worker)
+    maker = ReportMaker(worker)
     _free_memory()  # what a task left that was stopped
     try:
         if given.lease:
             enrol_worker(files)
-        _run_kind(run, given.task, worker, teller)
+        _run_kind(run, given.task, worker, maker)
     except Exception as error:
         if worker.world_size > 1:
             raise  # the other workers wait for this one: let Ray Train end the whole group
-        teller.tell(failure(error))
+        maker.tell(failure(error))
     _free_memory()
 
 
@@ -119,50 +127,65 @@ def _free_memory() -> None:
 
 
 def failure(error: BaseException) -> Report:
-    """What a task reports that ended in ``error``: ``blocked`` where nothing can be written, which is not its fault."""
+    """What a task reports that ended in ``error``.
+
+    ``blocked`` where nothing can be written, ``faulted`` where its machine failed it; neither is its own fault.
+    """
     if ends_study(error):
         return Report(status=Status.BLOCKED, error=why_it_ends(error))
     text = "".join(traceback.format_exception(error))
     if isinstance(error, torch.OutOfMemoryError) or any(words in text for words in NO_MEMORY):
         text = f"Out of device memory. {LESS_MEMORY}\n{text}"
-    return Report(status=Status.FAILED, error=text)
+    return Report(status=Status.FAULTED if is_fault(error) else Status.FAILED, error=text)
 
 
-def _run_kind(run: Files, task: Task, worker: Worker, teller: Teller) -> None:
+def is_fault(error: BaseException) -> bool:
+    """Whether a machine is to blame: its storage, its network, its device, or files that the driver has checked and
+    this machine does not see."""
+    found: BaseException | None = error
+    while found is not None:
+        device = isinstance(found, RuntimeError) and any(words in str(found) for words in NO_DEVICE)
+        if device or isinstance(found, OSError | DataError | ModelError | RecordError):
+            return True
+        found = found.__cause__
+    return False
+
+
+def _run_kind(run: Files, task: Task, worker: Worker, maker: ReportMaker) -> None:
     if isinstance(task, PhaseTask):
-        _run_phase(run, task, worker, teller)
+        _run_phase(run, task, worker, maker)
     elif isinstance(task, IndexTask):
-        _embed_corpus(run, worker, teller)
+        _embed_corpus(run, worker, maker)
     else:
-        _answer_split(run, task, worker, teller)
+        _answer_split(run, task, worker, maker)
 
 
-def _embed_corpus(run: Files, worker: Worker, teller: Teller) -> None:
-    with teller.during(Category.STARTUP):
+def _embed_corpus(run: Files, worker: Worker, maker: ReportMaker) -> None:
+    with maker.during(Category.STARTUP):
         space, data = inputs(run)
         embedder = embedder_of(run, space, worker, None)
-    with teller.during(Category.INDEX):
+    with maker.during(Category.INDEX):
         embed_corpus(run, space, data, embedder, worker)
-    teller.tell(Report(status=Status.COMPLETED))
+    maker.tell(Report(status=Status.COMPLETED))
 
 
-def _run_phase(run: Files, task: PhaseTask, worker: Worker, teller: Teller) -> None:
-    with teller.during(Category.STARTUP):
+def _run_phase(run: Files, task: PhaseTask, worker: Worker, maker: ReportMaker) -> None:
+    with maker.during(Category.STARTUP):
         trainer = Trainer(train_task(run, task, worker), worker)
-    teller.log = lambda: trainer.progress.log
-    trainer.worker = replace(worker, report=teller.tell)
-    teller.tell(trainer.begun())
+    maker.log = lambda: trainer.progress.log
+    trainer.worker = replace(worker, report=maker.tell)
+    maker.tell(trainer.begun())
     if not worker.should_stop():
         trainer.train()
 
 
-def _answer_split(run: Files, task: AnswerTask, worker: Worker, teller: Teller) -> None:
-    with teller.during(Category.STARTUP):
+def _answer_split(run: Files, task: AnswerTask, worker: Worker, maker: ReportMaker) -> None:
+    with maker.during(Category.STARTUP):
         space, data = inputs(run)
         embedder = embedder_of(run, space, worker, task.embedder_trial_id)
         generator = generator_of(run, space, worker, task.generator_trial_id)
         pipeline = pipeline_of(space, data, LiveRetriever(embedder, passage_index(run)), generator)
-    with teller.during(Category.EVALUATE):
+    with maker.during(Category.EVALUATE):
         questions = data.splits[task.split]
         mine = [questions[position] for position in shard(list(range(len(questions))), worker.rank, worker.world_size)]
         known = _answers_of(run, task.same_generator, task.split, space.answer_top_k) if task.same_generator else {}
@@ -172,7 +195,7 @@ def _answer_split(run: Files, task: AnswerTask, worker: Worker, teller: Teller) 
     scored = sorted((row for part in parts for row in part), key=lambda row: order[row.question_id])
     scores = means([row.scores for row in scored])
     report = Report(status=Status.COMPLETED, num_questions=len(scored), scores=scores)
-    teller.tell(report, [_prediction_row(task, row) for row in scored])
+    maker.tell(report, [_prediction_row(task, row) for row in scored])
 
 
 def _prediction_row(task: AnswerTask, row: Scored) -> PredictionRecord:

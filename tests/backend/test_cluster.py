@@ -7,48 +7,72 @@ from pathlib import Path
 import pytest
 
 from raggrid.backend.ray.addresses import has_token
-from raggrid.backend.ray.cluster import _allocation, _knock, resources
+from raggrid.backend.ray.cluster import _knock
+from raggrid.backend.ray.room import Allocation, allocation, resources
 from raggrid.errors import StudyError
 from raggrid.space.settings import Resources
 
 
+def alone(node: dict[str, float], wanted: Resources, *, on_cluster: bool = False) -> Allocation:
+    """On one node that nobody else uses."""
+    return allocation([node], [node], wanted, on_cluster=on_cluster)
+
+
+def test_slots_follow_how_workers_fit_on_nodes() -> None:
+    three = [{"CPU": 3.0}] * 3
+    assert allocation(three, three, Resources(cpus_per_worker=2)).slots == 3  # not four of nine CPUs
+    assert allocation(three, three, Resources(cpus_per_worker=2, workers=2)).slots == 1
+    shared = [{"CPU": 4.0, "GPU": 1.0}] * 2
+    assert allocation(shared, shared, Resources(gpus_per_worker=0.1)).slots == 8
+    assert allocation(shared, shared, Resources(gpus_per_worker=0.3, cpus_per_worker=1)).slots == 6
+
+
+def test_what_others_hold_is_no_room() -> None:
+    total, free = [{"CPU": 64.0, "GPU": 8.0}] * 8, [{"CPU": 64.0, "GPU": 8.0}, *[{"CPU": 8.0}] * 7]
+    assert allocation(total, free, Resources()).slots == 8
+    with pytest.raises(StudyError, match="each on one node; the cluster has 512 CPU, 64 GPU, on nodes: 8"):
+        allocation(total, [{"CPU": 64.0}] * 8, Resources())
+
+
 def test_slots_are_what_the_cluster_holds() -> None:
     total = {"CPU": 8.0, "GPU": 2.0}
-    assert _allocation(total, Resources(workers=1)).slots == 2
-    assert _allocation(total, Resources(workers=2)).slots == 1
-    assert _allocation(total, Resources(workers=1, gpus_per_worker=0.5)).slots == 4
-    assert _allocation(total, Resources(workers=1, max_concurrent_trials=1)).slots == 1
-    assert _allocation({"CPU": 3.0}, Resources(workers=0)).slots == 3
+    assert alone(total, Resources(workers=1)).slots == 2
+    assert alone(total, Resources(workers=2)).slots == 1
+    assert alone(total, Resources(workers=1, gpus_per_worker=0.5)).slots == 4
+    assert alone(total, Resources(workers=1, max_concurrent_trials=1)).slots == 1
+    assert alone({"CPU": 3.0}, Resources(workers=0)).slots == 3
 
 
 def test_trials_run_on_groups_on_clusters_and_where_they_hold_a_gpu_unless_said_otherwise() -> None:
     cpus, gpus = {"CPU": 4.0}, {"CPU": 4.0, "GPU": 1.0}
-    assert _allocation(cpus, Resources()).workers == 0
-    assert _allocation(cpus, Resources(), on_cluster=True).workers == 1
-    assert _allocation(gpus, Resources()).workers == 1
-    assert _allocation(gpus, Resources(gpus_per_worker=0)).workers == 0
-    assert _allocation(gpus, Resources(workers=0), on_cluster=True).workers == 0
-    assert _allocation(cpus, Resources(workers=2)).workers == 2
+    assert alone(cpus, Resources()).workers == 0
+    assert alone(cpus, Resources(), on_cluster=True).workers == 1
+    assert alone(gpus, Resources()).workers == 1
+    assert alone(gpus, Resources(gpus_per_worker=0)).workers == 0
+    assert alone(gpus, Resources(workers=0), on_cluster=True).workers == 0
+    assert alone(cpus, Resources(workers=2)).workers == 2
 
 
 def test_trials_share_a_gpu_by_the_fraction_that_each_holds() -> None:
-    shared = _allocation({"CPU": 16.0, "GPU": 2.0}, Resources(gpus_per_worker=0.25))
+    shared = alone({"CPU": 16.0, "GPU": 2.0}, Resources(gpus_per_worker=0.25))
     assert (shared.slots, shared.workers, shared.gpus) == (8, 1, 0.25)
     assert resources(shared.cpus, shared.gpus) == {"CPU": 1, "GPU": 0.25}
 
 
 def test_the_kinds_of_device_are_known_by_rays_names() -> None:
     total = {"CPU": 8.0, "GPU": 2.0, "accelerator_type:A10G": 2.0, "node:10.0.0.1": 1.0}
-    assert _allocation(total, Resources(workers=1)).device_types == ("A10G",)
-    assert _allocation(total, Resources(workers=1, gpus_per_worker=0)).device_types == ("cpu",)
-    assert _allocation({"CPU": 1.0, "GPU": 1.0}, Resources()).device_types == ("gpu",)
+    assert alone(total, Resources(workers=1)).device_types == ("A10G",)
+    assert alone(total, Resources(workers=1, gpus_per_worker=0)).device_types == ("cpu",)
+    assert alone({"CPU": 1.0, "GPU": 1.0}, Resources()).device_types == ("gpu",)
 
 
 def test_a_cluster_that_cannot_hold_one_trial_is_refused() -> None:
-    with pytest.raises(StudyError, match=r"a trial asks for 4 x \(1 CPU, 0 GPU\); the cluster has 2 CPU"):
-        _allocation({"CPU": 2.0}, Resources(workers=4))
+    with pytest.raises(
+        StudyError, match=r"a trial asks for 4 x \(1 CPU, 0 GPU\), each on one node; the cluster has 2 CPU"
+    ):
+        alone({"CPU": 2.0}, Resources(workers=4))
     with pytest.raises(StudyError, match="1 GPU"):
-        _allocation({"CPU": 2.0}, Resources(workers=1, gpus_per_worker=1))
+        alone({"CPU": 2.0}, Resources(workers=1, gpus_per_worker=1))
 
 
 def test_a_token_is_found_where_ray_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from raggrid.backend.ray.search import search
 from raggrid.data.checked import checked_inputs
+from raggrid.machine_faults import FaultRecord
 from raggrid.records import LedgerRecord, PipelineRecord
 from raggrid.space.search_space import SearchSpace
 from raggrid.store.files import files_at
@@ -161,24 +162,53 @@ def test_a_second_search_on_a_directory_is_refused(tmp_path: Path, steady: Searc
     assert not lingering(search.pid)
 
 
-def test_an_exception_in_a_trial_is_kept_and_the_study_goes_on(tmp_path: Path, make_space: SpaceMaker) -> None:
-    space, data = checked_inputs(make_space(strategies=["generator"]))
-    state = opened(RunDirectory(tmp_path / "r"), space, data, extend=False)
+def first_trial(space: SearchSpace, run: Path) -> str:
+    """The id of the trial that a study starts with."""
+    space, data = checked_inputs(space)
+    state = opened(RunDirectory(run), space, data, extend=False)
     state.indexed = True
     first = state.take()
     assert first
-    blocked = tmp_path / "r" / "checkpoints" / first.key
+    return first.key
+
+
+def test_an_exception_in_a_trial_is_kept_and_the_study_goes_on(tmp_path: Path, make_space: SpaceMaker) -> None:
+    space = make_space(strategies=["generator"])
+    damaged = tmp_path / "r" / "checkpoints" / first_trial(space, tmp_path / "r") / "state" / "state.safetensors"
+    search = start(command(space, tmp_path / "r"))
+    wait_until((tmp_path / "r" / "space.yaml").exists, "the study begins")
+    damaged.parent.mkdir(parents=True, exist_ok=True)
+    damaged.write_text("not a state")
+    _, told = search.communicate(timeout=240)
+    assert search.returncode == 0, told
+    name = damaged.parents[1].name
+    rows = trials(tmp_path / "r")
+    assert sorted(row.status for row in rows.values()) == ["completed", "failed"]
+    assert "Traceback" in (rows[name].error or "")
+    assert f"{name}: failed" in told
+    assert {row.strategy for row in read(tmp_path / "r", PipelineRecord)} == {"generator"}
+    done = finish(command(space, tmp_path / "r", "--retry-failed"))
+    assert done.returncode == 0, done.stderr
+    assert {row.status for row in trials(tmp_path / "r").values()} == {"completed"}
+
+
+def test_a_storage_that_fails_a_trial_leaves_it_to_the_same_command(tmp_path: Path, make_space: SpaceMaker) -> None:
+    space = make_space(strategies=["generator"])
+    blocked = tmp_path / "r" / "checkpoints" / first_trial(space, tmp_path / "r")
     search = start(command(space, tmp_path / "r"))
     wait_until((tmp_path / "r" / "space.yaml").exists, "the study begins")
     blocked.parent.mkdir(exist_ok=True)
     blocked.write_text("a file where the trial wants its folder")
-    _, told = search.communicate(timeout=240)
-    assert search.returncode == 0, told
-    rows = trials(tmp_path / "r")
-    assert sorted(row.status for row in rows.values()) == ["completed", "failed"]
-    assert "Traceback" in (rows[blocked.name].error or "")
-    assert f"{blocked.name}: failed" in told
-    assert {row.strategy for row in read(tmp_path / "r", PipelineRecord)} == {"generator"}
+    shown, told = search.communicate(timeout=240)
+    assert search.returncode == 1, told
+    assert "incomplete: machines failed too often" in told
+    assert f"failed {blocked.name}" in shown
+    assert blocked.name not in trials(tmp_path / "r")
+    assert [row.consequence for row in read(tmp_path / "r", FaultRecord)] == ["retried", "retried", "given_up"]
+    blocked.unlink()
+    done = finish(command(space, tmp_path / "r"))
+    assert done.returncode == 0, done.stderr
+    assert {row.status for row in trials(tmp_path / "r").values()} == {"completed"}
 
 
 def test_a_loss_that_is_no_number_ends_its_trial_alone(tmp_path: Path, make_space: SpaceMaker) -> None:

@@ -137,7 +137,7 @@ def anonymous():  # kB of memory that this process does not share
     return int(next(line for line in open("/proc/self/status") if line.startswith("RssAnon")).split()[1])
 
 before = anonymous()
-corpus = Corpus.mapped(Path(sys.argv[1]))
+corpus = Corpus(Path(sys.argv[1]))
 texts = [corpus[row].text for row in range(0, len(corpus), len(corpus) // 10)]
 print(json.dumps([len(corpus), len(texts[1]), anonymous() - before]))
 """

@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
@@ -18,6 +18,7 @@ import pytest
 from raggrid.errors import InputError
 from raggrid.live_view.server import Server, Watched, serve
 from raggrid.live_view.summary import Advice, advice_lines, summary
+from raggrid.store.tables import append
 from raggrid.watching.reader import StudyReader
 from tests.controllers import play
 from tests.records import curve
@@ -142,12 +143,26 @@ def test_the_summary_says_how_it_stands_what_was_spent_and_what_is_best(tmp_path
     assert best == "Best so far: baseline, F1 50.0 on 4 test questions."
 
 
+def complete(folder: Path) -> Path:
+    return study(folder / "r", {key: [answers(0.5, 60, place)] for place, key in enumerate(WINNERS)})
+
+
+def running(folder: Path) -> Path:
+    """A study of which one search has nothing but a trial that trains."""
+    controller = under_way(folder / "r", 6)
+    for key in controller.state.running:
+        append(folder / "r", [curve(key, 8, 2.5, 4.0), curve(key, 16, 2.25, 9.0)])
+    return folder / "r"
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not CHROMIUM, reason="no chromium on this machine to open the page in")
 @pytest.mark.parametrize("width", [1280, 500])  # no headless window is narrower
-def test_a_browser_shows_the_page_without_complaint(tmp_path: Path, width: int) -> None:
-    run = study(tmp_path / "r", {key: [answers(0.5, 60, place)] for place, key in enumerate(WINNERS)})
-    with served(run) as server:
+@pytest.mark.parametrize(("made", "chart"), [(complete, "frontier"), (running, "curves-embedder-labels")])
+def test_a_browser_shows_the_page_without_complaint(
+    tmp_path: Path, width: int, made: Callable[[Path], Path], chart: str
+) -> None:
+    with served(made(tmp_path)) as server:
         state(server)
         server.watched.advice.wait()
         ask(server, "/vega.js")
@@ -158,5 +173,5 @@ def test_a_browser_shows_the_page_without_complaint(tmp_path: Path, width: int) 
     assert [line for line in done.stderr.splitlines() if "CONSOLE" in line] == []
     assert "data-shown=" in done.stdout
     drawn = re.findall(r'<div class="chart[^"]*" id="chart-([^"]+)"[^>]*>.*?<svg[^>]*width="(\d+)"', done.stdout, re.S)
-    assert "frontier" in dict(drawn)
+    assert chart in dict(drawn)
     assert [(name, pixels) for name, pixels in drawn if not 80 < int(pixels) < width] == []

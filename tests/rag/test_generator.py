@@ -134,8 +134,10 @@ def test_training_validation_and_answering_see_the_same_ids(
     pipeline, entered = trainer.task.pipeline, list[list[int]]()
     generator = pipeline.required_generator
     generator.model.register_forward_pre_hook(
-        lambda _module, _args, given: entered.append(given["input_ids"][0].tolist()), with_kwargs=True
-    )
+        lambda _module, _args, given: entered.append(
+            given["input_ids"][0][given["attention_mask"][0].bool()].tolist()
+        ), with_kwargs=True,
+    )  # fmt: skip
     trainer.step(0)
     trainer.measure()
     for question in (trainer.task.train[0], trainer.task.validation[0]):

@@ -18,7 +18,7 @@ import uvicorn
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
-from raggrid.export.asking import ask, opened
+from raggrid.export.ask_export import ask, opened
 from raggrid.export.load import TunedPipeline
 from raggrid.export.write_export import write_export
 from raggrid.serve.application import application

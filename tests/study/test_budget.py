@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import pytest
+
 from raggrid.backend.simulator.replay import VirtualClock
 from raggrid.records import PipelineRecord, Report, Status, TrialRecord
 from raggrid.space.settings import Budget
 from raggrid.store.tables import read
-from raggrid.study.budget import BudgetClock
+from raggrid.study.budget import BudgetClock, Closing
 from raggrid.study.tasks import AnswerTask, PhaseTask
 from tests.controllers import continued, finish, new_controller, play
 from tests.records import made_space
@@ -34,6 +36,10 @@ def test_training_ends_before_the_budget_so_that_answers_fit_in() -> None:
     clock.answer_seconds = [300.0]
     now.seconds = 60.0 * 41
     assert clock.closes(num_answers=8) == "training"  # eight answerings by two take 20 minutes
+    now.seconds = 60.0 * 21
+    assert clock.closes(num_answers=8) == "nothing"
+    clock.workers = 2  # a pipeline is answered by one device of a trial's two: the eight take 40 minutes
+    assert clock.closes(num_answers=8) == "training"
 
 
 def test_a_used_up_budget_stops_training_and_answers_what_is_finished(tmp_path: Path) -> None:
@@ -96,3 +102,22 @@ def test_only_what_the_study_ends_with_counts_as_still_to_be_answered(tmp_path: 
     assert left[0] == 2 * 2 * 2
     assert left == sorted(left, reverse=True)
     assert left[-1] == 0
+
+
+@pytest.mark.parametrize("closing", [Closing.NOTHING, Closing.TRAINING])
+def test_an_answering_that_dies_while_a_budget_reopens_is_given_again(tmp_path: Path, closing: Closing) -> None:
+    controller = new_controller(tmp_path / "r", made_space(strategies=["generator"]))
+    died = 0
+    while task := controller.take():
+        if isinstance(task, AnswerTask) and task.split == "test" and not died:
+            died = 1
+            for what in (Closing.TRAINING, closing):
+                controller.state.close(what)
+                assert not controller.is_done()
+            controller.reported(task.key, Report(status=Status.BEGUN, node="a"))
+            controller.finished(task.key, crashed=True)
+            controller.state.close(Closing.NOTHING)
+        else:
+            finish(controller, task)
+    assert died
+    assert {row.split for row in controller.state.answered.values()} == {"validation", "test"}

@@ -10,7 +10,7 @@ import pytest
 
 from raggrid.records import PipelineRecord, Report, Status, TrialRecord
 from raggrid.store.tables import read
-from raggrid.study.controller import Controller
+from raggrid.study.controller import CRASHED, Controller
 from raggrid.study.events import (
     Event,
     Observer,
@@ -103,7 +103,7 @@ def test_a_crash_and_a_stop_are_told_with_what_was_measured(tmp_path: Path) -> N
         controller.reported(task.key, report)
         controller.finished(task.key, crashed=crashed, stop_reason=reason)
     ended = [event.report for event in told if isinstance(event, TaskEnded)]
-    assert ended == [replace(report, status=Status.INTERRUPTED), replace(report, status=Status.STOPPED)]
+    assert ended == [replace(report, status=Status.FAULTED, error=CRASHED), replace(report, status=Status.STOPPED)]
 
 
 class Tracker:

@@ -7,14 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from raggrid.analysis.winners import candidates
 from raggrid.errors import RecordError
 from raggrid.identity import Contents
-from raggrid.records import PipelineRecord, Report
+from raggrid.records import PipelineRecord, Report, TrialRecord
+from raggrid.space.batch_sizes import with_batches, with_batches_of
 from raggrid.space.search_space import SearchSpace
+from raggrid.space.tuning import Sampled
 from raggrid.store.tables import read
 from raggrid.study.resume import StudyInputs, check_same_study
-from raggrid.study.tasks import PhaseTask, Task
-from tests.controllers import carry_out, continued, new_controller, outcome
+from raggrid.study.tasks import AnswerTask, PhaseTask, Task
+from tests.controllers import bowl, carry_out, continued, new_controller, outcome, play
 from tests.records import made_space
 
 # Going on with another space, other data, other models
@@ -150,6 +153,60 @@ def test_only_what_can_still_win_keeps_its_checkpoint(tmp_path: Path) -> None:
     kept = {folder.name for folder in (tmp_path / "r" / "checkpoints").iterdir()}
     rows = [row for row in read(tmp_path / "r", PipelineRecord) if row.split == "test"]
     assert kept == {side for row in rows for side in (row.embedder_trial_id, row.generator_trial_id) if side}
+
+
+def test_study_and_records_pick_the_same_winners_after_an_extension_moves_one(tmp_path: Path) -> None:
+    """The generator rate that is added wins, and embedders tuned against the old generator scored better than ever."""
+    few = {"embedder": [1e-5, 1e-4], "generator": [1e-4, 1e-3]}
+    space = made_space(strategies=["two_phase", "independent"], seeds=[0, 1], learning_rates=few)
+    first = new_controller(tmp_path / "r", space)
+
+    def score(task: AnswerTask) -> float:
+        generator = state.trials.get(task.generator_trial_id or "")
+        added = generator is not None and generator.generator_lr == 3e-4
+        return 0.9 if task.strategy != "generator" and not added else 0.5 + 0.2 * added
+
+    checkpoints = tmp_path / "r" / "checkpoints"
+
+    def saves(task: PhaseTask, step: int) -> float:
+        (checkpoints / task.key / "generator").mkdir(parents=True, exist_ok=True)
+        return bowl(task, step)
+
+    state = first.state
+    play(first, saves, score=score)
+    before = {folder.name for folder in checkpoints.iterdir()}
+    larger = made_space(strategies=["two_phase", "independent"], seeds=[0, 1],
+                        learning_rates={**few, "generator": [1e-4, 3e-4, 1e-3]})  # fmt: skip
+    second = continued(first, larger)
+    state = second.state
+    play(second, saves, score=score)
+    rows, trials = read(tmp_path / "r", PipelineRecord), read(tmp_path / "r", TrialRecord)
+    chosen = candidates(state.graph, rows, trials, "f1")
+    for seed in (0, 1):
+        won = {name: progress.outcome.winner for (name, s), progress in state.progress.items() if s == seed}
+        for plan in state.graph.pipelines:
+            row = chosen[plan.key][seed][0]
+            for search in plan.searches:
+                winner = won[search]
+                assert winner
+                assert state.graph.trial_of(search, row) == winner.trial_id
+    used = {side for by_seed in chosen.values() for own in by_seed.values()
+            for side in (own[0].embedder_trial_id, own[0].generator_trial_id) if side}  # fmt: skip
+    after = {folder.name for folder in checkpoints.iterdir()}
+    assert used <= after
+    assert before - used
+    assert not (before - used) & after
+
+
+def test_a_study_keeps_the_batches_that_it_began_with_whatever_runs_at_once_now() -> None:
+    drawn = {"sample": "optuna", "low": 1e-6, "high": 1e-3, "count": 12}
+    space = made_space(learning_rates={"embedder": drawn, "generator": [1e-4, 1e-3]})
+    began = with_batches(space, 8)
+    assert isinstance(began.learning_rates.embedder, Sampled)
+    assert began.learning_rates.embedder.batch == 8
+    assert with_batches_of(space, began) == with_batches(began, 64) == began
+    assert isinstance(few := with_batches(space, 1).learning_rates.embedder, Sampled)
+    assert few.batch == 4
 
 
 @pytest.mark.parametrize("workers", [0, 1, "auto"])

@@ -25,13 +25,13 @@ from tests.records import charge, curve, made_space
 AT_RUNG = Report(status=Status.RUNNING, step=8, objective=2.0)
 
 
-def test_a_trial_that_dies_for_good_is_charged_once_and_keeps_what_it_told(tmp_path: Path) -> None:
-    """Twice its process trains for 100 s and dies; before the first death it told of 80 s of training."""
+def test_a_trial_that_is_given_up_has_no_record_and_what_it_held_is_charged_once(tmp_path: Path) -> None:
+    """Three times its process trains for 100 s and dies; before the first death it told of 80 s of training."""
     watch, run = VirtualClock(), tmp_path / "r"
     controller = new_controller(run, made_space(strategies=["generator"], learning_rates={"generator": [3e-4]}))
     controller.now, controller.state.indexed = watch, True
     controller.open_books(0.0, num_devices=1)
-    for death in range(2):
+    for death in range(4):
         task = controller.take()
         assert task
         begun = Report(status=Status.RUNNING, process=f"p{death}", serial=1, up_seconds=0.0)
@@ -43,11 +43,27 @@ def test_a_trial_that_dies_for_good_is_charged_once_and_keeps_what_it_told(tmp_p
                 controller.reported(task.key, told)
         watch.seconds += 15.0
         controller.finished(task.key, crashed=True)
+        if controller.state.given_up:
+            break
+    assert controller.take() is None
     controller.close_books()
-    row = read(run, TrialRecord)[0]
-    assert (row.status, row.steps, row.train_device_seconds, row.objective) == ("failed", 8, 80.0, 2.0)
-    assert sum(entry.device_seconds for entry in read(run, LedgerRecord)) == 200.0
-    assert row.lost_device_seconds == 115.0
+    assert read(run, TrialRecord) == []
+    rows = read(run, LedgerRecord)
+    assert sum(entry.device_seconds for entry in rows) == watch.seconds
+    assert sum(entry.device_seconds for entry in rows if entry.category == "lost") == watch.seconds - 85.0
+
+
+def test_a_task_that_no_process_began_goes_back_free_of_charge(tmp_path: Path) -> None:
+    watch, run = VirtualClock(), tmp_path / "r"
+    controller = new_controller(run, made_space(strategies=["generator"]))
+    controller.now, controller.state.indexed = watch, True
+    controller.open_books(0.0, num_devices=1)
+    task = controller.take()
+    assert task
+    watch.seconds += 30.0
+    controller.finished(task.key, crashed=True)
+    controller.close_books()
+    assert [(str(row.category), row.device_seconds) for row in read(run, LedgerRecord)] == [("idle", 30.0)]
 
 
 def test_trials_that_a_full_disk_stops_are_not_over_any_budget(tmp_path: Path) -> None:

@@ -119,6 +119,19 @@ def test_optuna_searches_both_sides_of_a_full_joint_search(tmp_path: Path) -> No
     assert {generator for _, generator in joint} <= {1e-4, 3e-4, 1e-3}
 
 
+@pytest.mark.parametrize("count", [3, 5])
+def test_a_list_beside_proposals_that_is_extended_by_a_value_runs_no_more_than_that(tmp_path: Path, count: int) -> None:
+    drawn_side = {"sample": "optuna", "low": 1e-6, "high": 1e-3, "count": count}
+    first = new_controller(tmp_path / "r", with_rates(embedder=drawn_side, generator=[1e-4, 1e-3], joint="grid"))
+    play(first)
+    before = len(runs_of(play(new_controller(tmp_path / "s", first.state.space)), "joint_rag"))
+    larger = with_rates(embedder=drawn_side, generator=[1e-4, 1e-3, 3e-3], joint="grid")
+    new = runs_of(play(continued(first, larger)), "joint_rag")
+    assert before == 2 * 2 * count
+    assert len(new) == 2 * count
+    assert play(continued(first, larger)) == []
+
+
 @pytest.mark.parametrize("cut", [3, 6, 9, 13, 20, 26])
 def test_a_study_of_proposals_and_extensions_continues_from_its_records(tmp_path: Path, cut: int) -> None:
     space = with_rates(

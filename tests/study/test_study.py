@@ -101,24 +101,6 @@ def test_a_search_whose_trials_all_fail_ends_what_hangs_on_it_and_no_more(tmp_pa
     assert {row.error for row in read(tmp_path / "r", TrialRecord) if row.status == "failed"} == {"boom"}
 
 
-def test_a_task_whose_process_died_runs_once_more_and_then_fails_with_advice(tmp_path: Path) -> None:
-    controller = new_controller(
-        tmp_path / "r", made_space(strategies=["generator"], learning_rates={"generator": [3e-4]})
-    )
-    index = controller.take()
-    assert index is not None
-    controller.reported(index.key, Report(status=Status.COMPLETED))
-    controller.finished(index.key)
-    for left in (1, 0):
-        task = controller.take()
-        assert isinstance(task, PhaseTask)
-        controller.finished(task.key, crashed=True)
-        assert len(read(tmp_path / "r", TrialRecord)) == 1 - left
-    row = read(tmp_path / "r", TrialRecord)[0]
-    assert row.status == "failed"
-    assert "process died" in (row.error or "")
-
-
 def test_an_answer_whose_process_died_is_given_after_all(tmp_path: Path) -> None:
     controller = new_controller(tmp_path / "r", made_space())
     died = set()

@@ -39,7 +39,7 @@ def priced(results: Sequence[Results], price: Price | None) -> Priced:
     devices = sorted({device for result in results for device in result.device_types})
     if not isinstance(price, Mapping):
         return Priced(results=tuple(results), dollars=_one(results, price), caveat=_mixed(devices))
-    dollars = {device: _price_of(device, price) for device in devices}
+    dollars = {device: price_of(device, price) for device in devices}
     costliest = max(devices, key=dollars.__getitem__)
     weights = {device: dollars[device] / dollars[costliest] if dollars[costliest] else 1.0 for device in devices}
     weighed = tuple(_weighed(result, weights) for result in results)
@@ -70,7 +70,8 @@ def _counted(costliest: str, weights: Mapping[str, float]) -> str:
     return f"Costs are hours of {costliest}: by price, {', '.join(others)} of one." if others else ""
 
 
-def _price_of(device: str, prices: Mapping[str, float]) -> float:
+def price_of(device: str, prices: Mapping[str, float]) -> float:
+    """Dollars per hour of a type of device. Raises `InputError` where it has no price, or more than one."""
     own = [amount for name, amount in prices.items() if name.lower() in device.lower()]
     exact = [prices[device]] if device in prices else own
     if len(exact) == 1:

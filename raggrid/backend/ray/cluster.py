@@ -7,14 +7,14 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from raggrid.backend.ray.addresses import check_joinable, has_token
+from raggrid.backend.ray.room import Allocation as Allocation
+from raggrid.backend.ray.room import resources, wait_for_room
 from raggrid.errors import StudyError
 from raggrid.evaluation.custom_metrics import FOLDERS
 from raggrid.space.settings import Resources
@@ -27,37 +27,19 @@ QUIET = {
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    # A stopped trial may still have to write to a slow store; its process is only then given another task.
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "600",
     # Tune would copy its own state into the run directory again and again; the records are the truth.
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
 }
 # On one machine nothing is preempted, and each is a process more per worker group.
 ALONE = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0", "RAY_TRAIN_METRICS_ENABLED": "0"}
 # One report is consumed per interval: at Ray's default of 2 s a short trial would mostly wait.
-TRAIN_SETTINGS = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1"}
-ACCELERATOR = "accelerator_type:"  # prefix under which Ray lists the kinds of GPU of its nodes
+TRAIN_SETTINGS = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1", "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "1"}
 NVIDIA = Path("/dev/nvidiactl")  # there where this machine has a GPU of NVIDIA's and its driver
-POLL_SECONDS = 2.0
 ASK_SECONDS = 30.0
 KNOCK_SECONDS = 10.0  # a connection that takes longer counts as failed
-
-
-@dataclass(frozen=True)
-class Allocation:
-    """What the study holds: ``slots`` concurrent trials, each on ``workers`` workers (0: one, in its own process).
-
-    ``cpus`` and ``gpus`` are a worker's; ``device_types`` are the kinds of GPU in the cluster by Ray's names, or cpu.
-    """
-
-    slots: int
-    workers: int
-    cpus: int
-    gpus: float
-    device_types: tuple[str, ...] = ("cpu",)
-
-    @property
-    def devices(self) -> int:
-        """Devices held while all slots are busy."""
-        return self.slots * max(1, self.workers)
 
 
 @contextmanager
@@ -81,10 +63,8 @@ def connected(
     """
     gpus = wanted.gpus_per_worker != 0 and NVIDIA.exists()
     groups = wanted.group_workers(on_cluster=address is not None, gpus=gpus) > 0
-    with session(address, metric_folders, dashboard=groups), _grown(wanted, say):
-        import ray
-
-        yield _allocation(ray.cluster_resources(), wanted, on_cluster=address is not None)
+    with session(address, metric_folders, dashboard=groups):
+        yield wait_for_room(wanted, say, on_cluster=address is not None)
 
 
 @contextmanager
@@ -111,29 +91,6 @@ def session(address: str | None, metric_folders: Sequence[str] = (), *, dashboar
         yield
     finally:
         ray.shutdown()
-
-
-@contextmanager
-def _grown(wanted: Resources, say: Callable[[str], None]) -> Iterator[None]:
-    """Ask the cluster's autoscaler for what is missing, wait for it, and withdraw the request at the end."""
-    import ray
-    from ray.autoscaler.sdk import request_resources
-
-    asked: list[dict[str, float]] = []
-    slots, deadline = wanted.max_concurrent_trials or 1, time.monotonic() + 60 * wanted.wait_minutes
-    try:
-        while _fits(total := ray.cluster_resources(), wanted) < slots and time.monotonic() < deadline:
-            bundles = [resources(wanted.cpus_per_worker, _gpus(total, wanted))] * wanted.workers_per_trial * slots
-            if bundles != asked:
-                asked = bundles
-                say(f"The cluster has {_told(total)}; waiting up to {wanted.wait_minutes:g} minutes for "
-                    f"{len(bundles)} x ({_told(bundles[0])}).")  # fmt: skip
-                request_resources(bundles=bundles)
-            time.sleep(POLL_SECONDS)
-        yield
-    finally:
-        if asked:
-            request_resources(bundles=[])
 
 
 def _start(ray: Any, address: str | None, dashboard: bool, settings: dict[str, str]) -> None:
@@ -175,47 +132,17 @@ def _short(error: Exception) -> str:
     return str(error).strip().partition("\n")[0][:160]
 
 
-def _gpus(total: Mapping[str, float], wanted: Resources) -> float:
-    """GPUs per worker."""
-    return wanted.gpus_per_worker if wanted.gpus_per_worker is not None else float(total.get("GPU", 0) > 0)
-
-
-def _fits(total: Mapping[str, float], wanted: Resources) -> int:
-    """How many trials fit on a cluster at once."""
-    gpus, workers = _gpus(total, wanted), wanted.workers_per_trial
-    fits = int(total.get("CPU", 0) // (wanted.cpus_per_worker * workers))
-    return min(fits, int(total.get("GPU", 0) / gpus // workers)) if gpus else fits
-
-
-def _told(total: Mapping[str, float]) -> str:
-    return f"{total.get('CPU', 0):g} CPU, {total.get('GPU', 0):g} GPU"
-
-
-def _allocation(total: Mapping[str, float], wanted: Resources, *, on_cluster: bool = False) -> Allocation:
-    gpus, fits = _gpus(total, wanted), _fits(total, wanted)
-    if fits < 1:
-        raise StudyError(
-            f"resources: a trial asks for {wanted.workers_per_trial} x ({wanted.cpus_per_worker} CPU, {gpus:g} GPU); "
-            f"the cluster has {_told(total)}. Lower resources.workers, add nodes, or wait for an autoscaler to add "
-            "them: --set resources.wait_minutes=15."
-        )
-    slots = min(fits, wanted.max_concurrent_trials or fits)
-    kinds = sorted(name.removeprefix(ACCELERATOR) for name in total if name.startswith(ACCELERATOR))
-    types = tuple(kinds or ["gpu"]) if gpus else ("cpu",)
-    workers = wanted.group_workers(on_cluster=on_cluster, gpus=gpus > 0)
-    return Allocation(slots, workers, wanted.cpus_per_worker, gpus, types)
-
-
 def held_by_trial(config: Mapping[str, Any]) -> Any:
     """What a trial's own process holds: one device inline, next to nothing beside a group."""
     from ray import tune
 
     if config["workers"] == 0:
-        return tune.PlacementGroupFactory([resources(config["cpus"], config["gpus"])])
+        off = {"bundle_label_selector": [off_nodes(config["avoided"])]} if config["avoided"] else {}
+        return tune.PlacementGroupFactory([resources(config["cpus"], config["gpus"])], **off)
     # The group has a placement group of its own; counted here too, the study would wait for itself.
     return tune.PlacementGroupFactory([{"node:__internal_head__": 0.001}])
 
 
-def resources(cpus: int, gpus: float) -> dict[str, float]:
-    """What one worker holds, in Ray's words."""
-    return {"CPU": cpus, **({"GPU": gpus} if gpus else {})}
+def off_nodes(avoided: Sequence[str]) -> dict[str, str]:
+    """A label selector in Ray's words that keeps off these nodes; empty where there are none."""
+    return {"ray.io/node-id": f"!in({','.join(avoided)})"} if avoided else {}

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from raggrid.backend.ray.asking import answers, ask
 from raggrid.backend.ray.cluster import session
+from raggrid.backend.ray.node_calls import answers, ask
 from raggrid.diagnosis.examination import machine, try_steps, try_storage
 from raggrid.diagnosis.judgement_of_nodes import judged
 from raggrid.diagnosis.node_facts import Diagnosis, Machine, NodeFacts, StepTest, StorageTest

@@ -20,10 +20,13 @@ from typing import Any
 
 import ray
 from ray import train, tune
+from ray.exceptions import RayError
 from ray.util.queue import Empty, Queue
 
-from raggrid.backend.ray.cluster import resources
-from raggrid.backend.ray.inline import NO_CUDA, device_for, set_threads
+from raggrid.backend.ray.cluster import off_nodes
+from raggrid.backend.ray.inline import NO_CUDA, begun, device_for, set_threads
+from raggrid.backend.ray.room import resources
+from raggrid.machine_faults import GOING
 from raggrid.records import Report, Status
 from raggrid.study.tasks import from_config, from_metrics, to_metrics
 
@@ -65,11 +68,12 @@ def _run_one(config: dict[str, Any], number: int) -> None:
     from raggrid.finetune.workers import Worker
     from raggrid.worker.run_task import run_task
 
+    train.report({**to_metrics(begun()), "report": "", "number": number})
     context = train.get_context()
     rank, world, desk = context.get_world_rank(), context.get_world_size(), config["desk"]
     if device_for(config["gpus"]) is None:
-        blocked = Report(status=Status.BLOCKED, error=NO_CUDA.format(host=socket.gethostname()))
-        train.report({**to_metrics(blocked), "report": uuid.uuid4().hex, "number": number})
+        blind = Report(status=Status.FAULTED, error=NO_CUDA.format(host=socket.gethostname()))
+        train.report({**to_metrics(blind), "report": uuid.uuid4().hex, "number": number})
         return
     device = get_device()
     stopped = False
@@ -82,7 +86,7 @@ def _run_one(config: dict[str, Any], number: int) -> None:
             answer = _await_decision(desk, name) if rank == 0 else False
             stopped = bool(worker.sum(torch.tensor(float(answer), device=device)))
 
-    worker = Worker(report, lambda: stopped, rank, world, device)
+    worker = Worker(report, lambda: stopped, rank, world, device, leaving=lambda: bool(train.get_preemption_info()))
     run_task(from_config(config), worker)
 
 
@@ -183,8 +187,6 @@ class GroupTrial(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """The next report. Being asked for it means that Tune lets the trial continue after the last one."""
-        from raggrid.worker.run_task import failure
-
         assert self.thread is not None
         if self.last:
             self.desk.allow.remote(self.last["report"])
@@ -194,11 +196,11 @@ class GroupTrial(tune.Trainable):
                 if told["number"] != self.number:
                     continue  # what a task that was stopped still had to say
                 self.last = told
-                return {**self.last, "done": self.last["status"] != Status.RUNNING}
+                return {**self.last, "done": self.last["status"] not in GOING}
             except Empty:
                 if not self.thread.is_alive() and self.queue.empty():
-                    error = self.error or RuntimeError("The worker group ended without a last report.")
-                    report = replace(failure(error), num_workers=self.config["workers"]).after(from_metrics(self.last))
+                    last = from_metrics(self.last)
+                    report = replace(group_failure(self.error), num_workers=self.config["workers"]).after(last)
                     return {**to_metrics(report), "done": True}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
@@ -213,8 +215,9 @@ class GroupTrial(tune.Trainable):
         self._end_group()
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take the next task in the same process, and with the same group where that is sound and fits."""
-        if not self._end_task() or self.shape != _shape(new_config):
+        """Take the next task in the same process, and with the same group where that is sound, stays and fits."""
+        leaves = self.last.get("status") == Status.INTERRUPTED
+        if not self._end_task() or leaves or self.shape != _shape(new_config):
             self._end_group()
         self._give(new_config)
         return True
@@ -251,7 +254,23 @@ class GroupTrial(tune.Trainable):
 
 def _shape(config: dict[str, Any]) -> dict[str, Any]:
     """What a group was started for: another task can have it where this is equal."""
-    return {name: config[name] for name in ("workers", "cpus", "gpus")}
+    return {name: config[name] for name in ("workers", "cpus", "gpus", "avoided")}
+
+
+def group_failure(error: BaseException | None) -> Report:
+    """What a worker group's task reports that ended in ``error``, None where it ended without a last report.
+
+    A worker that died, or a node, is a fault of machines; so is whatever Ray Train itself fails in. An exception of a
+    worker is what it would be in a trial's own process.
+    """
+    from raggrid.worker.run_task import failure
+
+    raised = [getattr(each, "_base_exc", each) for each in getattr(error, "worker_failures", {}).values()]
+    if not raised or any(isinstance(each, RayError) for each in raised):
+        told = str(error).strip() if error else "The worker group ended without a last report."
+        return Report(status=Status.FAULTED, error=told)
+    reports = [failure(each) for each in raised]
+    return next((report for report in reports if report.status != Status.FAILED), reports[0])
 
 
 def _trainer(config: dict[str, Any], name: str, queue: Queue) -> Any:
@@ -264,12 +283,14 @@ def _trainer(config: dict[str, Any], name: str, queue: Queue) -> Any:
             num_workers=config["workers"],
             use_gpu=config["gpus"] > 0,
             resources_per_worker=resources(config["cpus"], config["gpus"]),
+            label_selector=off_nodes(config["avoided"]) or None,
         ),
         run_config=train.RunConfig(
             name=f"{name}-{uuid.uuid4().hex[:6]}",
             # All that is reported is metrics, so that nodes without this folder get on as well.
             storage_path=str(Path(config["scratch"]) / "train"),
             callbacks=[_Forward(queue)],
-            failure_config=train.FailureConfig(max_failures=1),
+            # On a drained node the task is interrupted and given to another group; this one is not to start anew.
+            failure_config=train.FailureConfig(max_failures=1, max_preemption_failures=0),
         ),
     )

@@ -6,8 +6,10 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import ray
 from ray import tune
 
+from raggrid.backend.ray.draining import check_node_stays, node_leaves
 from raggrid.records import Report, Status
 from raggrid.study.tasks import from_config, to_metrics
 
@@ -27,16 +29,24 @@ def run_inline(config: dict[str, Any]) -> None:
 
 
 def run_here(config: dict[str, Any], report: Callable[[Report], None]) -> None:
-    """One task in this process, on one device."""
+    """One task in this process, on one device. Raises `NodeLeaves` where the node is to go, to get no other."""
+    check_node_stays()
+    report(begun())  # before the imports: those of torch can end a process
     from raggrid.finetune.workers import Worker
     from raggrid.worker.run_task import run_task
 
     set_threads(config["cpus"])
     device = device_for(config["gpus"])
     if device is None:
-        report(Report(status=Status.BLOCKED, error=NO_CUDA.format(host=socket.gethostname())))
+        report(Report(status=Status.FAULTED, error=NO_CUDA.format(host=socket.gethostname())))
         return
-    run_task(from_config(config), Worker(report=report, device=device))
+    run_task(from_config(config), Worker(report=report, device=device, leaving=node_leaves))
+    check_node_stays()
+
+
+def begun() -> Report:
+    """What a process says before anything else: that it has a task, and on which node."""
+    return Report(status=Status.BEGUN, node=ray.get_runtime_context().get_node_id())
 
 
 def device_for(gpus: float) -> torch.device | None:

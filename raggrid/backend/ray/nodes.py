@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from raggrid.backend.ray.asking import NoAnswer, answers, ask
+from raggrid.backend.ray.node_calls import NoAnswer, answers, ask
 from raggrid.errors import InputError, RecordError, listed
 from raggrid.evaluation.custom_metrics import check_custom_metrics
 from raggrid.store.files import Files, files_at
@@ -38,16 +38,23 @@ def check_metrics_everywhere(references: Mapping[str, str]) -> None:
         ))  # fmt: skip
 
 
+def working_nodes() -> dict[str, str]:
+    """The nodes of the connected cluster that can work now: their names by id."""
+    import ray
+
+    return {
+        node["NodeID"]: f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
+        for node in ray.nodes()
+        if node["Alive"] and node["Resources"].keys() & {"CPU", "GPU"}
+    }
+
+
 def _asked(what: Callable[..., str], *given: object) -> tuple[int, list[str]]:
     """How many other nodes were asked, and a line for each that has a problem."""
     import ray
 
     here = ray.get_runtime_context().get_node_id()
-    asked = {
-        f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})": ask(node["NodeID"], what, *given)
-        for node in ray.nodes()
-        if node["Alive"] and node["NodeID"] != here and node["Resources"].keys() & {"CPU", "GPU"}
-    }
+    asked = {name: ask(node, what, *given) for node, name in working_nodes().items() if node != here}
     told = zip(asked, answers(list(asked.values())), strict=True)
     return len(asked), [f"{node}: {_said(why)}" for node, why in told if why]
 

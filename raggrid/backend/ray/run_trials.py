@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 from collections.abc import Iterator
 
 from raggrid.backend.ray.cluster import Allocation, held_by_trial
+from raggrid.backend.ray.nodes import working_nodes
 from raggrid.records import CurveRecord
 from raggrid.store.run_directory import RunDirectory
 from raggrid.store.sessions import scratch
 from raggrid.study.controller import Controller
 from raggrid.study.resume import halving_groups
-
-MAX_FAILURES = 3  # starts of a trial anew after its process died
 
 
 @contextlib.contextmanager
@@ -54,6 +54,9 @@ def _run_trials(controller: Controller, run: RunDirectory, allocation: Allocatio
         controller.stop_at_checkpoint(name)
     state.restart()
     scheduler.closes = controller.closes
+    # Of trials whose process died Tune says that they "did not complete"; their tasks went to other trials.
+    logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
+    controller.faults.idle_processes, controller.working = allocation.slots, working_nodes
     tune.Tuner(
         tune.with_resources(run_inline if allocation.workers == 0 else GroupTrial, held_by_trial),
         param_space={"cpus": allocation.cpus, "gpus": allocation.gpus, "scratch": folder},
@@ -67,9 +70,8 @@ def _run_trials(controller: Controller, run: RunDirectory, allocation: Allocatio
         run_config=tune.RunConfig(
             name="tune",
             storage_path=folder,
-            verbose=0,
+            verbose=0,  # no failure_config: a task whose process died is the controller's to give out again
             callbacks=[KeepUp(controller.keep_up)],
             progress_reporter=tune.CLIReporter(),  # quiet too; the one for notebooks clears the cell
-            failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
         ),
     ).fit()

@@ -31,6 +31,7 @@ class PhaseScheduler(FIFOScheduler):
     def __init__(self, space: SearchSpace, searches: Mapping[str, PhaseSearch], *, processes: int = 0) -> None:
         super().__init__()
         self.processes = processes
+        self.kept_for: Any = None
         self.space, self.searches = space, searches
         self.searching = space.seeds if space.seeds_for == "grid" else space.seeds[:1]
         self.halvings: dict[HalvingGroup, ASHAScheduler | None] = {}
@@ -71,9 +72,26 @@ class PhaseScheduler(FIFOScheduler):
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
         """Tune's name for `begin`."""
         if self.processes:
-            _keep_idle_processes(tune_controller, trial, self.processes)
-            self.processes = 0
+            self._keep_idle_processes(tune_controller, trial)
         self.begin(from_config(trial.config).task)
+
+    def _keep_idle_processes(self, tune_controller: Any, trial: Trial) -> None:
+        """Let Tune keep one process per slot between trials, whether or not the next trial is waiting already.
+
+        By default it keeps a single one, and every other trial after a pause starts by importing torch for ten seconds.
+        Once a trial has to stay off a node no more are kept than by default: idle on that node, they would hold the
+        devices that it waits for. This uses an internal of Ray 2.60 (the version is pinned); without it studies are
+        slower, not wrong.
+        """
+        cache = getattr(tune_controller, "_actor_cache", None)
+        if cache is None or not hasattr(cache, "increase_max"):
+            return
+        if self.kept_for is None:
+            self.kept_for = trial.placement_group_factory
+            cache.increase_max(self.kept_for, self.processes)
+        elif trial.placement_group_factory != self.kept_for:
+            cache.decrease_max(self.kept_for, self.processes)
+            self.processes = 0
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Tune's word for `judge`."""
@@ -117,17 +135,6 @@ def _named(trial_id: str) -> SimpleNamespace:
     """A trial as a halving sees it, under raggrid's id: Tune gives it a new one whenever it restarts, and a rung that
     it has passed already would then judge it again."""
     return SimpleNamespace(trial_id=trial_id)
-
-
-def _keep_idle_processes(tune_controller: Any, trial: Trial, count: int) -> None:
-    """Let Tune keep one process per slot between trials, whether or not the next trial is waiting already.
-
-    By default it keeps a single one, and every other trial after a pause starts by importing torch for ten seconds.
-    This uses an internal of Ray 2.60 (the version is pinned); without it studies are slower, not wrong.
-    """
-    cache = getattr(tune_controller, "_actor_cache", None)
-    if cache is not None and hasattr(cache, "increase_max"):
-        cache.increase_max(trial.placement_group_factory, count)
 
 
 def _halving(space: SearchSpace, search: PhaseSearch) -> ASHAScheduler | None:

@@ -13,20 +13,21 @@ from raggrid.backend.ray.nodes import check_metrics_everywhere, check_run_is_see
 from raggrid.backend.ray.run_trials import run_trials
 from raggrid.data.checked import prepared_inputs
 from raggrid.display_names import told_precision, told_prompt
-from raggrid.errors import StudyError, StudyInterrupted
+from raggrid.errors import StudyError, StudyInterrupted, listed
 from raggrid.evaluation.custom_metrics import check_custom_metrics, folders_of
 from raggrid.evaluation.prompt_fit import prompt_fit
 from raggrid.notebook_display import notebook_screens
-from raggrid.records import Closing, CurveRecord, LedgerRecord, Status, TrainingProgress
+from raggrid.records import CurveRecord, LedgerRecord, Status, TrainingProgress
+from raggrid.space.batch_sizes import with_batches
 from raggrid.space.search_space import SearchSpace
 from raggrid.store.fence import Fenced
 from raggrid.store.files import Location, files_at
 from raggrid.store.lease import Lease, claimed, renewal_seconds
 from raggrid.store.run_directory import RunDirectory
 from raggrid.store.sessions import Session, forget_session, forward_clock, open_session, session
-from raggrid.store.storage import ends_study, why_it_ends
+from raggrid.store.storage import why_it_ends
 from raggrid.store.tables import check_free
-from raggrid.study.budget import BudgetClock
+from raggrid.study.budget import BudgetClock, Closing
 from raggrid.study.charges import wall_seconds
 from raggrid.study.controller import Controller
 from raggrid.study.entries import Account
@@ -38,6 +39,8 @@ from raggrid.tracking.trackers import check_targets
 from raggrid.worker.environment import environment
 from raggrid.worker.opening import begin, opened, write_identity
 
+SHOWN = 5  # tasks that an error names
+
 
 def search(
     space: SearchSpace,
@@ -45,6 +48,7 @@ def search(
     *,
     address: str | None = None,
     extend: bool = False,
+    retry_failed: bool = False,
     observers: Sequence[Observer] = (),
     say: Callable[[str], None] = lambda _: None,
 ) -> None:
@@ -56,6 +60,8 @@ def search(
             folder that all nodes see.
         address: an existing Ray cluster; by default one is started on this machine and ended afterwards.
         extend: accept a space that adds to the recorded one (learning rates, seeds, strategies, joint losses).
+        retry_failed: run trials again that failed by an error of the model or the data. What machines failed is not a
+            result: it always runs again.
         observers: told of everything that happens, see `raggrid.study.events`; one that raises is told no more.
         say: called with a sentence that a person should see.
 
@@ -63,7 +69,8 @@ def search(
         InputError: wrong data, models or metrics of the user's own; nothing was written. Or a node of the cluster lacks
             a metric's module.
         RecordError: ``run`` holds something else, another study, or a search that is still running.
-        StudyError: the study could not answer a single pipeline, a node cannot work, or the disk is full.
+        StudyError: the study could not answer a single pipeline, a node cannot work, machines failed tasks too often,
+            or the disk is full.
         StudyInterrupted: Ctrl-C or SIGTERM; everything finished is in ``run``.
     """
     storage = RunDirectory(files_at(run).address)
@@ -73,7 +80,7 @@ def search(
     if not storage.is_begun():
         check_free(storage.files)
     else:
-        state = opened(storage, space, data, extend=extend)
+        state = opened(storage, space, data, extend=extend, retry_failed=retry_failed)
         if state.is_done():
             if open_session(storage.files):
                 with claimed(storage.files, say):
@@ -92,14 +99,14 @@ def search(
             if not storage.is_begun():  # another search may have begun it meanwhile
                 noted = environment(space, data, allocation.device_types, fit)
                 say(f"{told_prompt(noted['prompt'])}\n{told_precision(noted['precision'])}")
-                begin(storage, space, data, noted)
+                begin(storage, with_batches(space, allocation.slots), data, noted)
             lease = held.enter_context(claimed(storage.files, say))
         check_run_is_seen(storage.files, lease.file)
         check_nodes(say, gpus=allocation.gpus > 0)
         check_metrics_everywhere(space.custom_metrics)
         fenced = Fenced(storage.files, lease.name)
         storage = RunDirectory(fenced, delay_seconds=renewal_seconds(storage.files))
-        state = opened(storage, space, data, extend=extend)
+        state = opened(storage, space, data, extend=extend, retry_failed=retry_failed)
         write_identity(storage, state, data)
         watching = [*observers, *notebook_screens()]
         controller = Controller(state, storage, allocation.workers, watching)
@@ -136,8 +143,6 @@ def _carry_out(controller: Controller, run: RunDirectory, allocation: Allocation
     except KeyboardInterrupt:
         return  # the second Ctrl-C: `_raise_outcome` says what is kept
     except OSError as error:
-        if not ends_study(error):
-            raise
         controller.broken = controller.broken or why_it_ends(error)
 
 
@@ -187,7 +192,7 @@ def _budget_clock(controller: Controller, now: Session) -> BudgetClock:
     resources = controller.state.space.resources
     return BudgetClock(
         controller.state.space.budget, now.devices, now.began, controller.now, resources.dollars_per_device_hour,
-        used, wall_seconds(rows, now.devices),
+        used, wall_seconds(rows, now.devices), workers=now.workers,
     )  # fmt: skip
 
 
@@ -203,6 +208,10 @@ def _raise_outcome(controller: Controller, run: RunDirectory) -> None:
     kept = f"{len(state.trials)} trials and {len(state.answered)} answered pipelines"
     if controller.broken:
         raise StudyError(f"{run}: stopped: {controller.broken}; the same command continues. {kept} are kept.")
+    if state.given_up:
+        tasks = [f"{name}: {error}" for name, error in state.given_up.items()]
+        advice = f"{kept} are kept. Fix the cause; the same command runs the rest."
+        raise StudyError(listed(f"{run}: incomplete: machines failed too often", tasks, advice, max_shown=SHOWN))
     if not state.is_done():
         raise StudyInterrupted(
             f"{run}: interrupted after {kept}, which are kept. The same command continues; raggrid recommend shows the "
@@ -214,4 +223,7 @@ def _raise_outcome(controller: Controller, run: RunDirectory) -> None:
             "larger budget continues."
         )
     if not state.answered:
-        raise StudyError(f"{run}: no pipeline could be answered; see the error column of trials. Fix the cause.")
+        raise StudyError(
+            f"{run}: no pipeline could be answered; see the error column of trials. Fix the cause, then add "
+            "--retry-failed."
+        )

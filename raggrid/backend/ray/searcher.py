@@ -33,19 +33,24 @@ class StudySearcher(Searcher):
         if task is None:
             return Searcher.FINISHED if self.controller.is_done() else None
         self.keys[trial_id] = task.key
-        workers = self.controller.workers
-        return to_config(Dispatch(task=task, run_dir=self.run_dir, lease=self.lease, workers=workers))
+        given = Dispatch(task=task, run_dir=self.run_dir, lease=self.lease, workers=self.controller.workers)
+        return {**to_config(given), "avoided": sorted(self.controller.faults.avoided(task.key))}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """A report of a running trial."""
-        if report := from_metrics(result):
+        if trial_id in self.keys and (report := from_metrics(result)):
             self.controller.reported(self.keys[trial_id], report)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """A trial's end: by itself, by early stopping, or (``error``) by the death of its process."""
+        """A trial's end: by itself, by early stopping, or (``error``) by the death of its process.
+
+        Tune does not start it anew: the controller gives its task to another trial.
+        """
         # A stopped trial's last report comes here alone, never through on_trial_result.
         self.on_trial_result(trial_id, result or {})
-        self.controller.finished(self.keys[trial_id], crashed=error, stop_reason=self.stop_reasons.get(trial_id))
+        # A dead process ends its trial twice, the second time perhaps when another trial has its task already.
+        if (key := self.keys.pop(trial_id, None)) is not None:
+            self.controller.finished(key, crashed=error, stop_reason=self.stop_reasons.get(trial_id))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the run directory is the truth, and a study continues from that."""

@@ -82,8 +82,9 @@ class Replay:
             state, self.storage, self.workers, device_type=self.curves.device_type, now=self.clock
         )  # fmt: skip
         self.controller.clock = BudgetClock(
-            self.space.budget, self.slots * self.workers, 0.0, self.clock, self.space.resources.dollars_per_device_hour
-        )
+            self.space.budget, self.slots * self.workers, 0.0, self.clock, self.space.resources.dollars_per_device_hour,
+            workers=self.workers,
+        )  # fmt: skip
         self.scheduler = PhaseScheduler(self.space, state.graph.searches)
         self.scheduler.closes = self.controller.closes
         self.nothing = Report(status=Status.RUNNING, num_workers=self.workers, device_type=self.curves.device_type)

@@ -18,6 +18,7 @@ from raggrid.data.checked import with_lengths
 from raggrid.errors import DataError
 from raggrid.identity import PhaseRun
 from raggrid.records import Status
+from raggrid.space.batch_sizes import with_batches
 from raggrid.space.rates import rate_text
 from raggrid.space.search_space import SearchSpace
 from raggrid.space.settings import Budget
@@ -155,7 +156,7 @@ def simulate(space: SearchSpace, curves: Curves | Path | str, *, slots: int | No
 
 
 def _carried_out(space: SearchSpace, curves: Curves, slots: int) -> Replay:
-    replay = Replay(space, curves, slots)
+    replay = Replay(with_batches(space, slots), curves, slots)
     replay.run()
     return replay
 

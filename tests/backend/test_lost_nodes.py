@@ -1,0 +1,67 @@
+"""Studies on several nodes of which some go, with a notice and without one."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from raggrid.backend.ray.search import search
+from raggrid.machine_faults import FaultRecord
+from raggrid.space.settings import Resources
+from raggrid.store.tables import read
+from tests.conftest import SpaceMaker
+from tests.processes import charged, command, curves, results, start, trials, wait_until
+from tests.ray_nodes import answers, drain, free_port, has_joined, lose, ray_node
+
+pytestmark = pytest.mark.slow
+
+
+@contextmanager
+def cluster(names: str) -> Iterator[tuple[str, dict[str, subprocess.Popen[bytes]]]]:
+    """A head without CPUs, and a node of one CPU for each letter: (address, nodes by name)."""
+    port = free_port()
+    address = f"127.0.0.1:{port}"
+    head = ("--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false", "--disable-usage-stats")
+    with ExitStack() as held:
+        held.enter_context(ray_node(*head))
+        wait_until(lambda: answers(port), "the head is up")
+        nodes = {}
+        for name in names:
+            nodes[name] = held.enter_context(ray_node(f"--address={address}", "--num-cpus=1", f"--node-name={name}"))
+            wait_until(lambda name=name: has_joined(address, name), "a node joins")  # type: ignore[misc]
+        yield address, nodes
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_drained_node_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_space: SpaceMaker, workers: int
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    space = make_space(
+        strategies=["generator"],
+        training={"rag": {"steps": 1500, "batch_size": 2}},
+        early_stopping={"min_fraction": 0.1, "reduction_factor": 2, "rungs": "synchronous"},
+        resources={"wait_minutes": 2, "workers": workers},
+    )
+    run = tmp_path / "r"
+    search(space.model_copy(update={"resources": Resources(workers=0)}), tmp_path / "straight")
+    with cluster("ab") as (address, nodes):
+        study = start(
+            command(space, run, "--address", address, "--set", "resources.max_concurrent_trials=2", "--plain")
+        )
+        wait_until(lambda: curves(run), "a trial has come to its first rung")
+        drain(address, "a", 20.0)
+        time.sleep(5.0)
+        lose(nodes["a"])
+        assert charged(run, "lost") == 0.0
+        assert read(run, FaultRecord) == []
+        said, told = study.communicate(timeout=240)
+    assert study.returncode == 0, said + told
+    assert results(run) == results(tmp_path / "straight")
+    assert {row.attempts for row in trials(run).values()} == {1}
+    assert charged(run, "lost") == 0.0
