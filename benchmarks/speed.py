@@ -6,7 +6,7 @@
     python -m benchmarks.speed answers search_spaces/popqa.yaml data.folder=DIR    # against a text-generation pipeline
     python -m benchmarks.speed embedding search_spaces/popqa.yaml data.folder=DIR  # against SentenceTransformer.encode
 
-Further words are settings, as with --set. CPU seconds of this process, on one thread; alternating
+Several names are joined by commas; further words are settings, as with --set. CPU seconds on one thread, alternating
 where two are compared. Each takes one to four minutes; none needs Ray.
 """
 
@@ -14,11 +14,8 @@ from __future__ import annotations
 
 import statistics
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,12 +28,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import pipeline as transformers_pipeline
 from transformers.models.rag.modeling_rag import RagTokenForGeneration
 
+from benchmarks.prepared import STEPS, prepared, trainer_of
 from raggrid.data.checked import checked_inputs
-from raggrid.data.folder import Dataset
 from raggrid.evaluation.metrics import recall_at_k
 from raggrid.finetune.trainer import Trainer
-from raggrid.finetune.workers import CPU, Worker
-from raggrid.identity import PhaseRun
+from raggrid.finetune.workers import CPU
 from raggrid.rag.chat import _rendered
 from raggrid.rag.embedder import Embedder
 from raggrid.rag.generator import Generator
@@ -46,22 +42,13 @@ from raggrid.rag.pipeline import Pipeline
 from raggrid.rag.prompt import PromptWriter, passage_text
 from raggrid.rag.retrievers import LiveRetriever
 from raggrid.records import Question
-from raggrid.space.search_space import SearchSpace
 from raggrid.space.yaml_io import load_space
-from raggrid.store.files import Files, files_at
-from raggrid.store.tables import create_run
-from raggrid.strategies import PHASES
-from raggrid.study.tasks import Dispatch, IndexTask, PhaseTask
-from raggrid.worker.build import train_task
-from raggrid.worker.run_task import run_task
 
-QUIET = Worker(report=lambda _: None)
-STEPS, REPEATS = 5, 3
-PASSAGES = 400  # of the corpus, where a whole one is not needed
+REPEATS = 3
+PASSAGES = 120  # of the corpus
 RATES = (1e-6, 1e-5, 1e-4, 3e-6, 3e-5, 2e-6, 5e-6, 2e-5, 5e-5)  # the first three are the space's
 BATCHES = (1, 8, 32)
-ASKED = 200
-ROUNDS = 2
+ASKED, ROUNDS = 200, 2
 
 
 def spent(work: Callable[[], object]) -> float:
@@ -78,26 +65,6 @@ def _collect(rows: list[Any], work: Callable[[], Any]) -> None:
 def told(seconds: Sequence[float]) -> str:
     """Median and range."""
     return f"{statistics.median(seconds):.2f} CPU s ({min(seconds):.2f} to {max(seconds):.2f})"
-
-
-@contextmanager
-def prepared(path: Path, settings: Sequence[str]) -> Iterator[tuple[Files, SearchSpace, Dataset]]:
-    """A run directory with its corpus embedded."""
-    space, data = checked_inputs(load_space(path, settings))
-    with tempfile.TemporaryDirectory() as folder:
-        files = files_at(Path(folder) / "run")
-        create_run(files, space, {})
-        run_task(Dispatch(task=IndexTask(), run_dir=files.address), QUIET)
-        yield files, space, data
-
-
-def trainer_of(files: Files, phase: str, *, rate: float = 1e-5, steps: int = STEPS + 1, share: bool = True) -> Trainer:
-    """A fresh trial; ``share``: whether it uses what earlier ones have computed."""
-    about = PHASES[phase]
-    rates = (rate if about.trains_embedder else None, rate if about.trains_generator else None)
-    key = f"{phase}-{rate}-{time.time_ns()}"
-    task = train_task(files, PhaseTask(key, phase, PhaseRun(phase, "rag_token", 0, *rates, steps)), QUIET)
-    return Trainer(task if share else replace(task, known=None), QUIET)
 
 
 def joint(path: Path, settings: list[str]) -> None:
@@ -154,7 +121,7 @@ def peak(path: Path, settings: list[str]) -> None:
         for trainer in trainers.values():
             trainer.step(0)
         rows: dict[str, list[float]] = {phase: [] for phase in trainers}
-        operations, best = [], []
+        best = []
         for step in range(1, STEPS + 1):
             for phase, trainer in trainers.items():
                 rows[phase].append(spent(partial(trainer.step, step)))
@@ -278,4 +245,5 @@ TABLES: Mapping[str, Callable[[Path, list[str]], None]] = {
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    TABLES[sys.argv[1]](Path(sys.argv[2]), sys.argv[3:])
+    for table in sys.argv[1].split(","):
+        TABLES[table](Path(sys.argv[2]), sys.argv[3:])

@@ -137,14 +137,15 @@ class Generator:
             prompts: in any order; those of like length are answered together.
             max_new_tokens: of the longest answer.
             batch_size: how many at once; all where it is None.
-            examples: the turns before every prompt, read once. Without them whole prompts are read, as an exported
-                pipeline does: in bfloat16 the last bits of a sum depend on how a text is cut.
+            examples: the turns before every prompt, read once. Without them only a float32 model reads what all
+                prompts begin with once: in bfloat16 the last bits of a sum depend on how a text is cut, and an exported
+                pipeline reads whole prompts.
         """
         rows = self.tokens.prompts(prompts, examples) if prompts else []
         order = sorted(range(len(rows)), key=lambda place: len(rows[place]))
         size, texts = batch_size or max(1, len(rows)), [""] * len(rows)
         with torch.no_grad(), self._precision(), nullcontext() if self.autocast else fast_linear(self.model):
-            prefix = self._prefix(rows) if examples else None
+            prefix = self._prefix(rows) if examples or self._is_float32 else None
             for chosen in (order[start : start + size] for start in range(0, len(order), size)):
                 made = self._continued([rows[place] for place in chosen], prefix, max_new_tokens)
                 for place, text in zip(chosen, self.tokens.answer_texts(made), strict=True):
@@ -168,6 +169,10 @@ class Generator:
         start = len(self.tokens.decoder_prefix) if self.is_encoder_decoder else ids.shape[1]
         made: list[Ids] = output[:, start:].tolist()
         return made
+
+    @property
+    def _is_float32(self) -> bool:
+        return self.autocast is None and self.model.dtype == torch.float32
 
     def _prefix(self, heads: Sequence[Ids]) -> Prefix | None:
         usable = heads and not self.is_encoder_decoder

@@ -137,7 +137,8 @@ def test_micro_batches_add_up_to_the_whole_batch(phase: str, make_space: SpaceMa
     (whole, expected), (parts, given) = found
     assert calls == [1, 8]
     assert parts == pytest.approx(whole, rel=1e-6)
-    assert float((given - expected).norm() / expected.norm()) < 1e-6
+    # What prompts begin with is read once per pass, so that float32 sums are taken in another order.
+    assert float((given - expected).norm() / expected.norm()) < 1e-5
 
 
 def test_activations_computed_again_give_the_same_gradients_and_take_less_memory(
