@@ -19,8 +19,8 @@ import typer
 from pydantic.fields import FieldInfo
 
 import raggrid
-from docs.generate import sections
 from raggrid.cli.app import app
+from raggrid.space.commented import sections
 from raggrid.store.tables import TABLES, append, schema
 from tests.curves import rows, space, written
 from tests.records import made_space

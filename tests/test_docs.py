@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 import raggrid
-from docs.generate import FOLDER, PAGES, docstrings, sections, verbs
+from docs.generate import FOLDER, PAGES, docstrings, verbs
 from raggrid.records import Report, Status
+from raggrid.space.commented import sections
 from raggrid.space.yaml_io import dump_space
 from raggrid.study.events import Observer, Progress, TaskEnded, tell
 from raggrid.study.tasks import IndexTask

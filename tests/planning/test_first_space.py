@@ -13,8 +13,8 @@ import raggrid
 from raggrid.cli.app import app
 from raggrid.data.checked import checked_data
 from raggrid.errors import DataError, InputError
+from raggrid.planning import devices, this_machine
 from raggrid.planning import first_space as made_in
-from raggrid.planning import this_machine
 from raggrid.planning.first_space import USED, first_space
 from raggrid.space.yaml_io import load_space
 
@@ -57,7 +57,7 @@ def test_more_hours_buy_more_steps_until_more_would_not_help(monkeypatch: pytest
 def test_a_small_device_gets_a_small_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     roomy = made().pricing
     need = max(roomy.memory_bytes.values())
-    real = this_machine.device_named
+    real = devices.device_named
 
     def with_memory(share: float) -> None:
         monkeypatch.setattr(this_machine, "device_named", lambda name: replace(real(name), memory_bytes=share * need))
