@@ -26,6 +26,9 @@ from raggrid.rag.quantization import keep_layout, quantized
 from raggrid.space.settings import Models
 
 warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
+# Prompts scored at once whose common beginning is worth a pass of its own: with gradient on a CPU, 2 took a fifth more
+# time than whole prompts, 4 as much, 8 a sixth less.
+FEWEST_SHARING = 8
 # Prompts are padded to a multiple of this many tokens: on CPUs, sums in bfloat16 are then the same whatever the batch.
 ALIGNED = 16
 
@@ -204,7 +207,8 @@ class Generator:
         The model computes logits for T + 1 positions only (for all of them ``with_context``).
         """
         with self._precision():
-            prefix = None if with_context else self._prefix([head for head, _ in pairs])
+            whole = with_context or len(pairs) < FEWEST_SHARING
+            prefix = None if whole else self._prefix([head for head, _ in pairs])
             known = len(prefix.ids) if prefix else 0
             ids, attention = self._padded([(head + tail)[known:] for head, tail in pairs], left=True)
             lengths = torch.tensor([len(tail) for _, tail in pairs], device=self.device)

@@ -103,7 +103,7 @@ def test_scores_and_gradients_are_those_of_whole_prompts(
             torch.nn.init.normal_(parameter, std=0.05)
 
     def scored() -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        found = generator.score(PROMPTS, ANSWERS)
+        found = generator.score(PROMPTS * 2, ANSWERS * 2)
         logprobs = found.token_logprobs.masked_fill(~found.answer_mask, 0.0)
         logprobs.sum().backward()
         gradients = {n: p.grad for n, p in generator.model.named_parameters() if p.grad is not None}
@@ -122,11 +122,12 @@ def test_scores_and_gradients_are_those_of_whole_prompts(
         torch.testing.assert_close(gradients[name], gradient, rtol=1e-3, atol=1e-5)
 
 
-def test_a_loss_on_the_prompt_reads_all_of_it(folders: dict[str, Path]) -> None:
+def test_a_loss_on_the_prompt_and_few_prompts_read_all_of_them(folders: dict[str, Path]) -> None:
     generator = load(folders["llama"])
     read = tokens_read(generator)
-    generator.score(PROMPTS, ANSWERS, with_context=True)
-    assert len(read) == 1
+    generator.score(PROMPTS * 2, ANSWERS * 2, with_context=True)
+    generator.score(PROMPTS, ANSWERS)  # too few for a pass of their own
+    assert len(read) == 2
 
 
 @pytest.mark.parametrize("rows", [[[1, 2, 3], [1, 2, 4], [1, 2]], [[1], [2]], [[5, 6]], [[1, 2], [1, 2]], [[], [1]]])
