@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from raggrid.machine_faults import FaultRecord
 from raggrid.records import (
     CurveRecord,
     LedgerRecord,
@@ -25,7 +26,7 @@ from raggrid.store.tables import TABLES, append, read_after
 GIGABYTE = 10**9
 # What others are concluded from is written before them.
 ORDER: tuple[type, ...] = (
-    QuestionRecord, LedgerRecord, StepRecord, CurveRecord, PredictionRecord, PipelineRecord, TrialRecord
+    QuestionRecord, LedgerRecord, FaultRecord, StepRecord, CurveRecord, PredictionRecord, PipelineRecord, TrialRecord,
 )  # fmt: skip
 
 

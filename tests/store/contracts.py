@@ -22,6 +22,7 @@ from safetensors.numpy import save
 
 from raggrid.analysis.recommend import recommend
 from raggrid.errors import RecordError
+from raggrid.machine_faults import FaultRecord
 from raggrid.records import (
     CurveRecord,
     LedgerRecord,
@@ -61,6 +62,7 @@ FACTS: Sequence[
     | Sequence[PredictionRecord]
     | Sequence[LedgerRecord]
     | Sequence[QuestionRecord]
+    | Sequence[FaultRecord]
 ] = (
     [trial("t1"), trial("t2", error="no memory", objective=None)],
     [curve("t1", 8, 2.0, 3.0, rung=0)],
@@ -69,6 +71,7 @@ FACTS: Sequence[
     predictions(PIPELINE, [1.0, 0.0]),
     [charge("idle", 1.0, None)],
     [QuestionRecord(split="test", question_id="q1", question="Where?", answers=("here", "there"))],
+    [FaultRecord(task="t1", node=None, consequence="retried", error="killed", at=1.0)],
 )
 
 
@@ -343,7 +346,7 @@ class RunDirectoryContract(StorageContract):
             patched.setattr(files, "write", lambda own, name, what: write(own, written.append(name) or name, what))  # type: ignore[func-returns-value]
             batched.flush()
         order = [name.partition("/")[0] for name in written if name.endswith(".parquet")]
-        assert order == ["questions", "ledger", "steps", "curves", "predictions", "pipelines", "trials"]
+        assert order == ["questions", "ledger", "faults", "steps", "curves", "predictions", "pipelines", "trials"]
 
     def test_many_files_become_few_and_say_the_same(self, storage: RunDirectory) -> None:
         whole = RunDirectory(storage.files, delay_seconds=60.0)
