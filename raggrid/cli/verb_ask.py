@@ -37,13 +37,13 @@ def ask(
 
     for name, value in WORKER_SETTINGS.items():
         os.environ.setdefault(name, value)
-    from raggrid.export import asking
+    from raggrid.export import ask_export
     from raggrid.show.layout import console
     from raggrid.show.printed_answers import show_answers, show_compared
 
-    asked = asking.questions_of(file) if file else [question or ""]
-    found = asking.compare(place, asked[0]) if compare else asking.ask(place, asked)
-    gone = asking.left_out(place) if compare else []
+    asked = ask_export.questions_of(file) if file else [question or ""]
+    found = ask_export.compare(place, asked[0]) if compare else ask_export.ask(place, asked)
+    gone = ask_export.left_out(place) if compare else []
     if as_json:
         print_json({"answers": [each.to_json() for each in found], "left_out": gone})
     elif compare:

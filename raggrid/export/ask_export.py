@@ -14,7 +14,8 @@ from raggrid.errors import InputError, RecordError
 from raggrid.export.chosen import missing_checkpoints
 from raggrid.export.load import TunedPipeline
 from raggrid.finetune.workers import CPU, Worker
-from raggrid.rag.generator import ALIGNED, Generator
+from raggrid.rag.generator import Generator
+from raggrid.rag.precision import ALIGNED
 from raggrid.rag.retrievers import LiveRetriever
 from raggrid.records import PipelineRecord
 from raggrid.store.files import Location

@@ -19,7 +19,7 @@ from torch import Tensor
 from raggrid.errors import ModelError
 from raggrid.rag.chat import Chat, Example, Ids, PromptTokens
 from raggrid.rag.loading import loadable
-from raggrid.rag.precision import resolved
+from raggrid.rag.precision import ALIGNED, resolved
 from raggrid.rag.prefix import Prefix, read_prefix
 from raggrid.rag.products import fast_linear
 from raggrid.rag.quantization import keep_layout, quantized
@@ -29,8 +29,6 @@ warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
 # Prompts scored at once whose common beginning is worth a pass of its own: with gradient on a CPU, 2 took a fifth more
 # time than whole prompts, 4 as much, 8 a sixth less.
 FEWEST_SHARING = 8
-# Prompts are padded to a multiple of this many tokens: on CPUs, sums in bfloat16 are then the same whatever the batch.
-ALIGNED = 16
 
 
 @dataclass(frozen=True)

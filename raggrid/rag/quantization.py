@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Any
 
 import torch
 
-from raggrid.errors import ModelError
+from raggrid.rag.precision import check_quantization
 from raggrid.space.settings import Models
-
-
-def check_quantization(models: Models) -> None:
-    """Raises ModelError where `quantized` could not load a model."""
-    if models.quantization != "none" and importlib.util.find_spec("bitsandbytes") is None:
-        raise ModelError(
-            f"models.quantization: got {models.quantization}, which needs bitsandbytes; it is not installed. "
-            "pip install 'raggrid[qlora]' on every node."
-        )
 
 
 def quantized(models: Models, dtype: torch.dtype, device: torch.device) -> dict[str, Any]:

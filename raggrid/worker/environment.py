@@ -17,9 +17,7 @@ from raggrid.evaluation.custom_metrics import custom_metrics
 from raggrid.evaluation.metrics import constant_answer
 from raggrid.evaluation.prompt_fit import PromptFit
 from raggrid.identity import Contents, study_key
-from raggrid.rag.generator import ALIGNED
-from raggrid.rag.precision import dtype_of, resolved
-from raggrid.rag.quantization import check_quantization
+from raggrid.rag.precision import ALIGNED, check_quantization, dtype_of, resolved
 from raggrid.rag.references import cached_snapshot, locate, model_files
 from raggrid.space.search_space import SearchSpace
 

@@ -40,6 +40,7 @@ def test_a_group_that_is_to_end_leaves_its_task_first() -> None:
 
 
 def test_only_a_task_of_the_same_shape_gets_a_group_that_is_there() -> None:
-    config = {"workers": 2, "cpus": 1, "gpus": 0.5, **FIRST}
+    config = {"workers": 2, "cpus": 1, "gpus": 0.5, "avoided": [], **FIRST}
     assert _shape(config) == _shape({**config, **SECOND})
     assert _shape(config) != _shape({**config, "workers": 1})
+    assert _shape(config) != _shape({**config, "avoided": ["node"]})

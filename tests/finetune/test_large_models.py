@@ -17,9 +17,9 @@ from raggrid.errors import ModelError, SpaceError
 from raggrid.finetune import objectives, trainer
 from raggrid.finetune.audit import fingerprint
 from raggrid.finetune.trainer import Trainer
-from raggrid.rag import quantization
 from raggrid.rag.adapters import load_tuned
 from raggrid.rag.generator import Generator
+from raggrid.rag.precision import check_quantization
 from raggrid.space.settings import Models
 from raggrid.worker.build import inputs
 from tests.conftest import SpaceMaker
@@ -119,7 +119,7 @@ def test_what_4_bits_cannot_do_is_refused(make_space: SpaceMaker, monkeypatch: p
     with pytest.raises(
         ModelError, match=r"models.quantization: got nf4, which needs bitsandbytes; it is not installed"
     ):
-        quantization.check_quantization(Models(embedder="e", generator="g", quantization="nf4"))
+        check_quantization(Models(embedder="e", generator="g", quantization="nf4"))
 
 
 @pytest.mark.parametrize("phase", ["generator_rag", "joint_rag"])

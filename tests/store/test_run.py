@@ -86,7 +86,7 @@ def test_a_status_of_a_newer_release_is_refused_by_name(tmp_path: Path) -> None:
     table = pq.read_table(file)
     column = table.schema.get_field_index("status")
     pq.write_table(table.set_column(column, table.schema.field(column), pa.array(["merged"])), file)
-    message = r"r/trials: column status: got 'merged'; expected one of running, .* update raggrid\."
+    message = r"r/trials: column status: got 'merged'; expected one of begun, running, .* update raggrid\."
     with pytest.raises(RecordError, match=message):
         read(tmp_path / "r", TrialRecord)
     with pytest.raises(RecordError, match=message):

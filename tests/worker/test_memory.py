@@ -26,5 +26,5 @@ def test_a_failed_task_gives_its_memory_back(monkeypatch: pytest.MonkeyPatch, tm
     freed, reports = list[bool](), list[Report]()
     monkeypatch.setattr(run_task, "_free_memory", lambda: freed.append(True))
     run_task.run_task(Dispatch(task=IndexTask(), run_dir=str(tmp_path)), Worker(reports.append))
-    assert [report.status for report in reports] == [Status.FAILED]
+    assert [report.status for report in reports] == [Status.FAULTED]  # it sees no run directory
     assert freed == [True, True]  # before it, and after it
