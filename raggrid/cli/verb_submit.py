@@ -68,14 +68,15 @@ def submit(
 
 def follow_to_end(address: str, which: str | None, to: TextIO | None = None) -> None:
     """Print a study's output until it ends; then exit with its code."""
-    name = raggrid.find_job(address, which).name
+    name = which or ""
     try:
+        name = raggrid.find_job(address, which).name
         for piece in raggrid.job_logs(address, name, follow=True):
             print(piece, end="", file=to or sys.stdout, flush=True)
         ended = raggrid.find_job(address, name)
     except KeyboardInterrupt:
         raise StudyInterrupted(
-            f"{name}: goes on. 'raggrid logs {name} --address {address} --follow' follows it again; "
+            f"{name or 'The study'}: goes on. 'raggrid logs {name} --address {address} --follow' follows it again; "
             f"'raggrid stop {name} --address {address}' ends it."
         ) from None
     if ended.shell_code:

@@ -109,7 +109,8 @@ def test_ctrl_c_ends_the_following_and_not_the_study(tmp_path: Path, server: str
     file.write_text(dump_space(make_space(strategies=["baseline"])))
     words: list[str | Path] = [RAGGRID, "submit", file, "--run", run, "--address", server, "--follow"]
     following = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    wait_until(lambda: jobs(server), "the job is there")
+    assert following.stdout
+    assert following.stdout.readline().startswith("Submitted: ")
     time.sleep(1.0)
     following.send_signal(signal.SIGINT)
     told = following.communicate(timeout=30)[1]
