@@ -153,15 +153,14 @@ def test_the_next_release_continues_recorded_runs_as_they_were(tmp_path: Path) -
     """A copy of raggrid with a setting added, a default changed and a setting renamed, under the user's same file."""
     copy = tmp_path / "raggrid"
     shutil.copytree(Path(raggrid.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    settings, count = (copy / "space" / "settings.py").read_text(), 0
-    for old, new in (
-        (r"(class Prompt\(Section\):\n    .*\n)", r"\1    added: bool = True\n"),
-        (r"max_grad_norm: Positive = 1\.0", "max_grad_norm: Positive = 9.0"),
-        (r"\n    temperature: ", "\n    softness: "),
+    for file, old, new in (
+        ("settings.py", r"(class Prompt\(Section\):\n    .*\n)", r"\1    added: bool = True\n"),
+        ("tuning.py", r"max_grad_norm: Positive = 1\.0", "max_grad_norm: Positive = 9.0"),
+        ("settings.py", r"\n    temperature: ", "\n    softness: "),
     ):
-        settings, count = re.subn(old, new, settings)
+        changed, count = re.subn(old, new, (copy / "space" / file).read_text())
         assert count == 1, old
-    (copy / "space" / "settings.py").write_text(settings)
+        (copy / "space" / file).write_text(changed)
     (copy / "space" / "schema.py").write_text((copy / "space" / "schema.py").read_text() + NEXT_SCHEMA)
     (tmp_path / "open.py").write_text(OPEN)
     runs = [ROOT / "tests" / "assets" / name for name in ("run-0.1.0-schema0", "run-0.1.0")]
