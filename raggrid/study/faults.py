@@ -58,7 +58,9 @@ class Faults:
             self.excluded |= {node} if left else set()
             return Consequence.NODE_EXCLUDED if left else Consequence.NO_NODE_LEFT
         usable = (working.keys() - self.excluded) or {node}
-        tried_everywhere = all(self._counts[key, other] >= TASK_LIMIT for other in usable)
+        # Processes that died before they could say where they are may have been on any node.
+        unknown = self._counts[key, ""] >= TASK_LIMIT * len(usable)
+        tried_everywhere = unknown or all(self._counts[key, other] >= TASK_LIMIT for other in usable)
         return Consequence.GIVEN_UP if tried_everywhere else Consequence.RETRIED
 
     def went_well(self, key: str, node: str) -> None:

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from raggrid.backend.ray.search import search
 from raggrid.machine_faults import FaultRecord
 from raggrid.space.settings import Resources
 from raggrid.store.tables import read
 from tests.conftest import SpaceMaker
-from tests.processes import charged, command, curves, results, start, trials, wait_until
+from tests.processes import charged, command, curves, finish, results, start, trials, wait_until
 from tests.ray_nodes import answers, drain, free_port, has_joined, lose, ray_node
 
 pytestmark = pytest.mark.slow
@@ -49,7 +48,8 @@ def test_a_drained_node_loses_nothing(
         resources={"wait_minutes": 2, "workers": workers},
     )
     run = tmp_path / "r"
-    search(space.model_copy(update={"resources": Resources(workers=0)}), tmp_path / "straight")
+    straight = finish(command(space.model_copy(update={"resources": Resources(workers=0)}), tmp_path / "straight"))
+    assert straight.returncode == 0, straight.stderr
     with cluster("ab") as (address, nodes):
         study = start(
             command(space, run, "--address", address, "--set", "resources.max_concurrent_trials=2", "--plain")

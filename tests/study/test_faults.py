@@ -171,6 +171,14 @@ def test_a_task_stays_off_a_node_that_failed_it_three_times_and_is_given_up_wher
     assert [faults.count("t", "b", NODES) for _ in range(3)] == [Consequence.RETRIED] * 2 + [Consequence.GIVEN_UP]
 
 
+def test_a_task_whose_processes_die_on_nodes_that_nobody_knows_is_given_up() -> None:
+    """They died before they could say where they are."""
+    faults = Faults()
+    limit = 3 * len(NODES)
+    told = [faults.count("t", "", NODES) for _ in range(limit)]
+    assert told == [Consequence.RETRIED] * (limit - 1) + [Consequence.GIVEN_UP]
+
+
 @pytest.mark.parametrize("losses", [1, 20])
 def test_nodes_that_are_lost_never_use_up_a_task(losses: int) -> None:
     faults = Faults()
