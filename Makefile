@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: demo test check lint docs clean
+.PHONY: demo test check lint chaos docs clean
 
 demo: $(STAMP)
 	$(BIN)/raggrid demo runs/world
@@ -24,6 +24,11 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# What takes longer: nodes that are drained and lost under studies.
+chaos: $(STAMP)
+	RAGGRID_CHAOS=1 $(BIN)/python -m pytest tests/backend/test_lost_nodes.py
+	$(BIN)/python -m benchmarks.chaos
 
 docs: $(STAMP)
 	$(BIN)/python -m docs.generate
