@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from raggrid.backend.ray.addresses import check_joinable
 from raggrid.machine_faults import FaultRecord
 from raggrid.space.settings import Resources
 from raggrid.store.tables import read
@@ -26,6 +27,7 @@ def cluster(names: str) -> Iterator[tuple[str, dict[str, subprocess.Popen[bytes]
     """A head without CPUs, and a node of one CPU for each letter: (address, nodes by name)."""
     port = free_port()
     address = f"127.0.0.1:{port}"
+    check_joinable(address)
     head = ("--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false", "--disable-usage-stats")
     with ExitStack() as held:
         held.enter_context(ray_node(*head))
