@@ -204,7 +204,8 @@ def _signature(name: str, value: Callable[..., object]) -> str:
     signature = inspect.signature(value)
     bare = [each.replace(annotation=inspect.Parameter.empty) for each in signature.parameters.values()]
     bare = [e.replace(default=...) if inspect.isfunction(e.default) else e for e in bare]
-    return f"{name}{signature.replace(parameters=bare, return_annotation=inspect.Signature.empty)}"
+    text = f"{name}{signature.replace(parameters=bare, return_annotation=inspect.Signature.empty)}"
+    return text.replace("'", '"')  # as the formatter, which reads code in pages too, would have it
 
 
 PAGES: Mapping[str, Callable[[], str]] = {
