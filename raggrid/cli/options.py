@@ -20,6 +20,10 @@ Override = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as training.rag.steps=24. Repeatable."),
 ]
+Cluster = Annotated[
+    str | None,
+    typer.Option(metavar="ADDR", help="Existing Ray cluster: HOST:PORT, or auto. Default: start one on this machine."),
+]
 DeviceHours = Annotated[
     float | None, typer.Option(metavar="HOURS", help="Budget in device-hours, summed over all devices.")
 ]

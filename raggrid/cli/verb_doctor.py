@@ -9,17 +9,12 @@ import typer
 
 import raggrid
 from raggrid.cli.app import app
-from raggrid.cli.options import Json, print_json
+from raggrid.cli.options import Cluster, Json, print_json
 
 
 @app.command()
 def doctor(
-    address: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDR", help="Existing Ray cluster: HOST:PORT, or auto. Default: start one on this machine."
-        ),
-    ] = None,
+    address: Cluster = None,
     run: Annotated[
         str | None,
         typer.Option(

@@ -11,7 +11,17 @@ import typer
 import raggrid
 from raggrid.cli.app import app
 from raggrid.cli.judging import PriceOption, prices
-from raggrid.cli.options import DeviceHours, Dollars, Json, Override, Space, WallHours, budget_options, print_json
+from raggrid.cli.options import (
+    Cluster,
+    DeviceHours,
+    Dollars,
+    Json,
+    Override,
+    Space,
+    WallHours,
+    budget_options,
+    print_json,
+)
 from raggrid.study.events import Observer
 
 
@@ -25,12 +35,7 @@ def search(
         ),
     ],
     set_: Override = None,
-    address: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDR", help="Existing Ray cluster: HOST:PORT, or auto. Default: start one on this machine."
-        ),
-    ] = None,
+    address: Cluster = None,
     extend: Annotated[
         bool, typer.Option(help="Accept a space that only adds to the one in DIR, and run only what is new.")
     ] = False,

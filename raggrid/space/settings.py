@@ -115,7 +115,8 @@ class Resources(Section):
     cpus_per_worker: Count = 1
     """CPU cores, and so threads, of one worker."""
     gpus_per_worker: Annotated[Number, Field(ge=0)] | None = None
-    """GPUs per worker; a fraction lets trials share one. Default: 1 where the cluster has GPUs, else 0."""
+    """GPUs per worker. A fraction lets trials share one; costs count each share as a whole device. Default: 1 where
+    the cluster has GPUs, else 0."""
     max_concurrent_trials: Count | None = None
     """Concurrent trials. Default: as many as fit on the cluster."""
     wait_minutes: Annotated[Number, Field(ge=0)] = 0.0

@@ -19,6 +19,7 @@ from raggrid.store.sessions import open_session, session
 from raggrid.store.tables import read
 from raggrid.study.controller import Controller
 from raggrid.study.rows import curve_row
+from raggrid.study.tasks import Task
 from tests.controllers import continued, new_controller, outcome, run_of
 from tests.records import made_space
 
@@ -62,15 +63,19 @@ def test_a_driver_killed_after_its_last_answer_leaves_no_idle_time_unbilled(tmp_
     assert open_session(tmp_path / "r") is None
 
 
+def first_trial(controller: Controller) -> Task:
+    """The first task that trains; all before it are done."""
+    while (task := controller.take()) and not hasattr(task, "trial_id"):
+        controller.reported(task.key, outcome(task))
+        controller.finished(task.key)
+    assert task
+    return task
+
+
 def test_what_a_killed_driver_had_not_written_is_in_the_states_of_its_trials(tmp_path: Path) -> None:
     """Of two rungs that a trial told of nothing was written; it saved at 40 s, and the driver lived until 50."""
     controller, watch = batched(tmp_path / "r")
-    task = controller.take()
-    while task and not hasattr(task, "trial_id"):
-        controller.reported(task.key, outcome(task))
-        controller.finished(task.key)
-        task = controller.take()
-    assert task
+    task = first_trial(controller)
     controller.books.flush()
     curve = []
     for serial, step in enumerate((0, 8, 16)):
@@ -100,12 +105,7 @@ def test_what_a_killed_driver_had_not_written_is_in_the_states_of_its_trials(tmp
 
 def test_a_trial_that_ended_with_its_budget_loses_nothing_when_the_driver_is_killed_later(tmp_path: Path) -> None:
     controller, watch = batched(tmp_path / "r")
-    task = controller.take()
-    while task and not hasattr(task, "trial_id"):
-        controller.reported(task.key, outcome(task))
-        controller.finished(task.key)
-        task = controller.take()
-    assert task
+    task = first_trial(controller)
     watch.seconds = 10.0
     controller.reported(task.key, Report(status=Status.RUNNING, step=8, objective=2.0, train_seconds=8.0))
     controller.finished(task.key, stop_reason=Status.OVER_BUDGET)
