@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from functools import cache
@@ -44,9 +45,8 @@ def _watch(leaves: threading.Event) -> None:
 
 def _look(leaves: threading.Event) -> None:
     """What Ray Train's own watcher asks, an internal of Ray 2.60, which is pinned; without an answer it stays."""
-    try:
-        draining = ray._private.state.state.get_draining_nodes()
-    except Exception:
+    if not ray.is_initialized():  # between two sessions of one process; a question would start a Ray of its own
         return
-    if ray.get_runtime_context().get_node_id() in draining:
-        leaves.set()
+    with contextlib.suppress(Exception):
+        if ray.get_runtime_context().get_node_id() in ray._private.state.state.get_draining_nodes():
+            leaves.set()
