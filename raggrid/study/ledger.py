@@ -167,7 +167,7 @@ def _up(task: _Open, event: Up) -> Iterator[LedgerRecord]:
 
 def books_of_killed_session(
     books: Ledger, trial: Account, own: Mapping[str, Sequence[LedgerRecord]],
-    saved: Mapping[str, TrainingProgress], until: float,
+    saved: Mapping[str, TrainingProgress], until: float, handed_out: Mapping[str, float],
 ) -> list[LedgerRecord]:  # fmt: skip
     """What a session has still to charge whose driver was killed: by the checkpoints that its trials left.
 
@@ -177,10 +177,11 @@ def books_of_killed_session(
         own: all that each trial was charged, in any session, by its id.
         saved: the last checkpoint of each trial that may have been running, by its id.
         until: the driver's last sign of life.
+        handed_out: since when each trial held its devices that ran then, by its id.
     """
     for name, progress in saved.items():
         rows = own.get(name, ())
-        since = _since(books, progress, rows)
+        since = handed_out.get(name) if progress.paused else _since(books, progress, rows)
         if since is not None:
             account = replace(trial, trial_id=name)
             books.enter(Started(at=min(since, until), key=name, account=account, earlier=charged_before(rows)))

@@ -321,12 +321,12 @@ def test_the_books_of_a_killed_session_add_up_to_what_it_held() -> None:
         "one": TrainingProgress(train_seconds=60.0, saved_at=180.0),
         "other": TrainingProgress(train_seconds=20.0, saved_at=170.0),
     }
-    rows = books_of_killed_session(Ledger(SIX, 100.0, charged=200.0), trial, own, saved, 200.0)
+    rows = books_of_killed_session(Ledger(SIX, 100.0, charged=200.0), trial, own, saved, 200.0, {})
     assert [(row.trial_id, str(row.category), row.device_seconds) for row in rows] == [
         ("one", "train", 20.0), ("one", "lost", 80.0), ("other", "train", 40.0), ("other", "lost", 60.0),
         (None, "idle", 200.0),
     ]  # fmt: skip
-    short = books_of_killed_session(Ledger(SIX, 100.0, charged=550.0), trial, own, saved, 200.0)
+    short = books_of_killed_session(Ledger(SIX, 100.0, charged=550.0), trial, own, saved, 200.0, {})
     assert [(row.trial_id, row.device_seconds) for row in short] == [("one", 20.0), ("one", 30.0), (None, 0.0)]
 
 

@@ -36,6 +36,7 @@ from raggrid.study.events import Observer
 from raggrid.study.ledger import Ledger, books_of_killed_session
 from raggrid.study.shards import Spreading, index_shards
 from raggrid.study.state import StudyState
+from raggrid.study.tasks import PhaseTask, running_from
 from raggrid.tracking.following import tracked
 from raggrid.tracking.trackers import check_targets
 from raggrid.worker.environment import environment
@@ -171,10 +172,11 @@ def _close_books_of_killed_session(state: StudyState, run: RunDirectory) -> None
     )  # fmt: skip
     left = {name: run.saved(name) for name in sorted(state.unfinished().keys() & set(run.checkpoints()))}
     _recover_curves(state, run, [progress for progress in left.values() if progress])
-    saved = {name: progress for name, progress in left.items() if progress and _was_running(state, name, progress)}
+    ran = _handed_out(dead)
+    saved = {name: found for name, found in left.items() if found and (name in ran or _was_running(state, name, found))}
     account = replace(each, num_workers=dead.workers)
     own = run.of_trials(LedgerRecord, saved)
-    run.append(books_of_killed_session(books, account, own, saved, dead.alive))
+    run.append(books_of_killed_session(books, account, own, saved, dead.alive, ran))
     run.flush()
     forget_session(run.files)
 
@@ -185,6 +187,12 @@ def _recover_curves(state: StudyState, run: RunDirectory, left: Sequence[Trainin
     run.append(rows)
     for row in rows:
         state.add_curve(row)
+
+
+def _handed_out(dead: Session) -> dict[str, float]:
+    """Since when each trial held its devices that ran at the session's last sign of life."""
+    known = [found for plain in dead.running if (found := running_from(plain))]
+    return {task.trial_id: since for task, since in known if isinstance(task, PhaseTask)}
 
 
 def _was_running(state: StudyState, name: str, saved: TrainingProgress) -> bool:
