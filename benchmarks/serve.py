@@ -60,14 +60,13 @@ def main() -> None:
     options.add_argument("--alone", type=float, default=60.0, help="seconds of the single client")
     given = options.parse_args()
     expected = asked_alone(given.folder)
-    with served(given.folder) as port:
-        run_clients(port, expected, 2, 5.0)  # the first requests load what is loaded lazily
-        one = run_clients(port, expected, 1, given.alone)
+    with served(given.folder) as (port, server):
+        run_clients(port, server, expected, 2, 5.0)  # the first requests load what is loaded lazily
+        one = run_clients(port, server, expected, 1, given.alone)
         with wrong_requests(port) as refused:
-            many = run_clients(port, expected, given.clients, given.seconds)
-    print(
-        "| clients | answers | per second | median s | 95% within s | failed or different |\n|---|---|---|---|---|---|"
-    )
+            many = run_clients(port, server, expected, given.clients, given.seconds)
+    print("| clients | answers | per second | median s | 95% within s | CPU s per answer | failed or different |")
+    print("|---|---|---|---|---|---|---|")
     print(f"| 1 | {one.told} |\n| {given.clients} | {many.told} |")
     gain = (len(many.seconds) / many.wall) / (len(one.seconds) / one.wall)
     print(f"{gain:.2f} times the throughput of one client. Wrong requests, by what they got: {refused}")
