@@ -43,7 +43,8 @@ def _watch(leaves: threading.Event) -> None:
 
 
 def _look(leaves: threading.Event) -> None:
-    if ray.get_runtime_context().get_node_id() in draining():
+    to_go = draining()
+    if to_go and ray.get_runtime_context().get_node_id() in to_go:
         leaves.set()
 
 
@@ -52,6 +53,8 @@ def draining() -> frozenset[str]:
 
     What Ray Train's own watcher asks, an internal of Ray 2.60, which is pinned.
     """
+    if not ray.is_initialized():  # between two sessions of one process; a question would start a Ray of its own
+        return frozenset()
     try:
         return frozenset(ray._private.state.state.get_draining_nodes())
     except Exception:
