@@ -50,6 +50,7 @@ class TestRunDirectoryOnS3(RunDirectoryContract):
         return s3
 
 
+@pytest.mark.slow
 class TestS3ThatFails(FilesContract):
     """One of twenty requests fails, half of these after they were carried out."""
 
