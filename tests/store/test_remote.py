@@ -56,6 +56,7 @@ class TestS3ThatFails(FilesContract):
 
     @pytest.fixture
     def files(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[Files]:  # type: ignore[override]
+        monkeypatch.setattr(remote, "READ_WHOLE", 4)  # so that larger files are read in short parts
         with troubled(Trouble(failures=0.05), monkeypatch) as files:
             yield files
 
