@@ -27,6 +27,7 @@ lint: $(STAMP)
 
 # What takes longer: studies whose processes and nodes are killed until they end.
 chaos: $(STAMP)
+	RAGGRID_CHAOS=1 $(BIN)/python -m pytest tests/backend/test_lost_nodes.py
 	$(BIN)/python -m benchmarks.chaos
 	$(BIN)/python -m benchmarks.chaos --nodes 4
 

@@ -41,7 +41,7 @@ from tests.tiny import make_tiny_models
 FIRST_SECONDS, GROWTH = 20.0, 1.4  # work between blows: random up to this, which grows so that studies can end
 NOTICE_SECONDS, DEADLINE_SECONDS = 8.0, 30.0  # a drained node is lost after the first, its deadline is the second
 STALL_SECONDS = 12.0  # longer than a request may take
-PATIENCE_SECONDS = 900.0
+PATIENCE_SECONDS = 600.0
 KINDS = ("drained", "lost", "driver")
 
 

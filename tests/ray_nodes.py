@@ -19,6 +19,8 @@ from ray.autoscaler.v2.sdk import get_cluster_resource_state
 from ray.core.generated import autoscaler_pb2
 
 BIN = Path(sys.executable).parent
+OWN = ("ray::IDLE", "ray::DashboardAgent", "ray::RuntimeEnvAgent")
+"""Processes of a node that work for no study."""
 
 
 @contextmanager
@@ -75,7 +77,7 @@ def busy(node: subprocess.Popen[bytes]) -> list[str]:
     for process in psutil.Process(node.pid).children(recursive=True):
         with suppress(psutil.Error):
             names += process.cmdline()[:1]
-    return [name for name in names if name.startswith("ray::") and not name.startswith("ray::IDLE")]
+    return [name for name in names if name.startswith("ray::") and not name.startswith(OWN)]
 
 
 def asked_for(address: str) -> list[str]:

@@ -51,7 +51,7 @@ class RemoteFiles:
     def _open(self, name: str) -> pa.NativeFile:
         system, path = self._at(name)
         source = system.open_input_file(path)
-        return pa.BufferReader(source.read()) if source.size() <= READ_WHOLE else source
+        return pa.BufferReader(source.read()) if source.size() <= READ_WHOLE else pa.PythonFile(_Patient(source), "r")
 
     def write(self, name: str, content: bytes) -> None:
         system, path = self._at(name)
@@ -191,6 +191,35 @@ def _read_again(read: Callable[[], T]) -> T:
                 raise
             time.sleep(0.05 * 2**attempt)
     return read()
+
+
+@dataclass
+class _Patient:
+    """An open file, short parts of which are read again where need be."""
+
+    source: pa.NativeFile
+
+    @property
+    def closed(self) -> bool:
+        return bool(self.source.closed)
+
+    def close(self) -> None:
+        self.source.close()
+
+    def tell(self) -> int:
+        return int(self.source.tell())
+
+    def seek(self, place: int, whence: int = 0) -> int:
+        return int(self.source.seek(place, whence))
+
+    def read(self, count: int = -1) -> bytes:
+        start = self.source.tell()
+
+        def read() -> bytes:
+            self.source.seek(start)
+            return bytes(self.source.read(None if count < 0 else count))
+
+        return _read_again(read)
 
 
 def _mark(name: str) -> str:

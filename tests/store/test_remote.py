@@ -50,11 +50,13 @@ class TestRunDirectoryOnS3(RunDirectoryContract):
         return s3
 
 
+@pytest.mark.slow
 class TestS3ThatFails(FilesContract):
     """One of twenty requests fails, half of these after they were carried out."""
 
     @pytest.fixture
     def files(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[Files]:  # type: ignore[override]
+        monkeypatch.setattr(remote, "READ_WHOLE", 4)  # so that larger files are read in short parts
         with troubled(Trouble(failures=0.05), monkeypatch) as files:
             yield files
 

@@ -36,7 +36,12 @@ QUIET = {
 # On one machine nothing is preempted, and each is a process more per worker group.
 ALONE = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0", "RAY_TRAIN_METRICS_ENABLED": "0"}
 # One report is consumed per interval: at Ray's default of 2 s a short trial would mostly wait.
-TRAIN_SETTINGS = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1", "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "1"}
+TRAIN_SETTINGS = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",
+    "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "1",
+    # A group that waits for room looks so often whether it is to end instead, then waits on.
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "10",
+}
 NVIDIA = Path("/dev/nvidiactl")  # there where this machine has a GPU of NVIDIA's and its driver
 ASK_SECONDS = 30.0
 KNOCK_SECONDS = 10.0  # a connection that takes longer counts as failed

@@ -21,6 +21,7 @@ from typing import Any
 import ray
 from ray import train, tune
 from ray.exceptions import RayError
+from ray.train.v2._internal.execution.callback import ControllerCallback
 from ray.util.queue import Empty, Queue
 
 from raggrid.backend.ray.cluster import off_nodes
@@ -109,6 +110,20 @@ class _Forward(train.UserCallback):
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
         self.queue.put(dict(metrics[0]))
+
+
+class _EndWhileWaiting(ControllerCallback):
+    """Ends a group that is to end and still waits for room: its placement group would outlive the trial's process.
+
+    An internal of Ray 2.60, which is pinned: Ray Train asks it before each attempt to start the workers.
+    """
+
+    def __init__(self, desk: Any) -> None:
+        self.desk = desk
+
+    def on_controller_start_worker_group(self, *, scaling_config: Any, num_workers: int) -> None:
+        if ray.get(self.desk.task.remote())[0]:
+            raise RuntimeError("The worker group is to end.")
 
 
 class GroupTrial(tune.Trainable):
@@ -251,7 +266,7 @@ def _trainer(config: dict[str, Any], name: str, queue: Queue) -> Any:
             name=f"{name}-{uuid.uuid4().hex[:6]}",
             # All that is reported is metrics, so that nodes without this folder get on as well.
             storage_path=str(Path(config["scratch"]) / "train"),
-            callbacks=[_Forward(queue)],
+            callbacks=[_Forward(queue), _EndWhileWaiting(config["desk"])],
             # The controller gives a task to another group, which waits for room anew; this one is not to start again.
             failure_config=train.FailureConfig(max_failures=0, max_preemption_failures=0),
         ),
