@@ -20,8 +20,8 @@ from raggrid.errors import ModelError
 from raggrid.rag.chat import Chat, Example, Ids, PromptTokens
 from raggrid.rag.loading import loadable
 from raggrid.rag.precision import ALIGNED, resolved
-from raggrid.rag.prefix import Prefix, read_prefix
-from raggrid.rag.products import fast_linear
+from raggrid.rag.prefix import Prefix, empty_cache, read_in_parts, read_prefix
+from raggrid.rag.products import fast_linear, share_keys
 from raggrid.rag.quantization import keep_layout, quantized
 from raggrid.space.settings import Models
 
@@ -91,6 +91,8 @@ class Generator:
         )
         tokens = _tokens(model, AutoTokenizer.from_pretrained(folder), chat)
         keep_layout(model)
+        if device.type == "cpu":
+            share_keys(model)
         model = model if models.quantization != "none" else model.to(device)
         return cls(model, tokens, autocast=torch.bfloat16 if low and float32_weights else None)
 
@@ -156,20 +158,36 @@ class Generator:
     def _continued(self, rows: Sequence[Ids], prefix: Prefix | None, max_new_tokens: int) -> list[Ids]:
         """The ids that greedy decoding adds to each row; those of a batch are of one length."""
         known = len(prefix.ids) if prefix else 0
-        left = not self.is_encoder_decoder
-        ids, attention = self._padded([row[known:] for row in rows], left=left, multiple=ALIGNED)
-        given: dict[str, Any] = {}
+        # In float32, unlike in bfloat16, sums do not depend on the width beyond the last bits.
+        multiple, left = 1 if self._is_float32 else ALIGNED, not self.is_encoder_decoder
+        ids, attention = self._padded([row[known:] for row in rows], left=left, multiple=multiple)
         if prefix:
             ids, attention = prefix.ids_before(ids), prefix.attention_before(attention)
-            given = {"past_key_values": prefix.for_rows(len(rows), copied=True)}
+        start, given = ids.shape[1], dict[str, Any]()
         if self.is_encoder_decoder:
             given = {"decoder_input_ids": torch.tensor([self.tokens.decoder_prefix] * len(ids), device=self.device)}
-        output = self.model.generate(
-            input_ids=ids, attention_mask=attention, max_new_tokens=max_new_tokens, do_sample=False, **given
-        )
-        start = len(self.tokens.decoder_prefix) if self.is_encoder_decoder else ids.shape[1]
+            start = len(self.tokens.decoder_prefix)
+        elif self._reads_in_parts:
+            first, cache = read_in_parts(self.model, ids, attention, prefix, max_new_tokens)
+            ids, attention = (
+                torch.cat([ids, first[:, None]], dim=1),
+                torch.nn.functional.pad(attention, (0, 1), value=1),
+            )
+            given, max_new_tokens = {"past_key_values": cache}, max_new_tokens - 1
+        elif prefix:
+            given = {"past_key_values": prefix.for_rows(len(rows), copied=True)}
+        output = ids
+        if max_new_tokens:
+            output = self.model.generate(
+                input_ids=ids, attention_mask=attention, max_new_tokens=max_new_tokens, do_sample=False, **given
+            )
         made: list[Ids] = output[:, start:].tolist()
         return made
+
+    @property
+    def _reads_in_parts(self) -> bool:
+        usable = {"position_ids", "past_key_values", "logits_to_keep"} <= {*self._accepted}
+        return usable and self.device.type == "cpu" and empty_cache(self.model.config) is not None
 
     @property
     def _is_float32(self) -> bool:

@@ -117,7 +117,10 @@ def saying(generator: Generator, script: Sequence[int]) -> Any:
     def forward(*_: Any, input_ids: Tensor, **kwargs: Any) -> CausalLMOutputWithPast:
         logits = torch.zeros(len(input_ids), 1, generator.model.config.vocab_size)
         logits[:, :, next(later)] = 1.0
-        return CausalLMOutputWithPast(logits=logits, past_key_values=kwargs.get("past_key_values"))
+        cache, keys = kwargs["past_key_values"], torch.zeros(len(input_ids), 1, input_ids.shape[1], 1)
+        for layer in range(len(cache.layers)):
+            cache.update(keys, keys, layer)
+        return CausalLMOutputWithPast(logits=logits, past_key_values=cache)
 
     return forward
 
