@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 import ray
+from ray.autoscaler.v2.sdk import get_cluster_resource_state
 from ray.core.generated import autoscaler_pb2
 
 BIN = Path(sys.executable).parent
@@ -66,6 +67,22 @@ def drain(address: str, name: str, seconds: float) -> None:
     reason = autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
     accepted, why = gcs.drain_node(node_id, reason, "spot", int(1000 * (time.time() + seconds)))
     assert accepted, why
+
+
+def busy(node: subprocess.Popen[bytes]) -> list[str]:
+    """The processes of a node that do a task or are an actor, by Ray's names for them."""
+    names = []
+    for process in psutil.Process(node.pid).children(recursive=True):
+        with suppress(psutil.Error):
+            names += process.cmdline()[:1]
+    return [name for name in names if name.startswith("ray::") and not name.startswith("ray::IDLE")]
+
+
+def asked_for(address: str) -> list[str]:
+    """What a cluster was asked for and does not have: what would let an autoscaler add nodes."""
+    state = get_cluster_resource_state(ray._raylet.GcsClient(address=address))
+    asked = (state.pending_resource_requests, state.pending_gang_resource_requests, state.cluster_resource_constraints)
+    return [str(each) for kind in asked for each in kind]
 
 
 def free_port() -> int:

@@ -295,5 +295,6 @@ class Trainer:
             train_loss=progress.loss_sum / progress.loss_steps if progress.loss_steps else None,
             rung=levels.index(progress.step) if progress.step in levels else None,
             train_seconds=progress.train_seconds, evaluate_seconds=progress.evaluate_seconds,
-            attempts=progress.attempts, num_workers=self.worker.world_size, error=self.problem,
+            attempts=progress.attempts, num_workers=self.worker.world_size,
+            devices_per_worker=self.task.space.resources.devices_per_worker, error=self.problem,
         )  # fmt: skip

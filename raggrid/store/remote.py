@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeVar
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 import pyarrow as pa
@@ -22,9 +24,15 @@ from pyarrow import fs
 
 from raggrid.errors import RecordError
 
+T = TypeVar("T")
 ARROW = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs")
 HERE = fs.LocalFileSystem()
-ATTEMPTS, REQUEST_SECONDS, CONNECT_SECONDS = 8, 30.0, 5.0  # per request: 2% may fail, and some stall
+# Of S3, per request: 2% may fail, and one that moves no byte for so long is sent again. A store that answers nothing is
+# given up after about two minutes. A lease outlives a request that stalls: it may miss renewals for 20 s.
+ATTEMPTS, REQUEST_SECONDS, CONNECT_SECONDS = 8, 10.0, 5.0
+NO_RETRY = "Failed to flush response stream"
+"""S3's text that a request failed is longer than what was asked for, so that the AWS SDK does not send it again."""
+READ_WHOLE = 1 << 20  # bytes; larger files are read in parts as they are asked for
 UNFINISHED = ".unfinished"
 
 
@@ -38,8 +46,12 @@ class RemoteFiles:
         return self.address
 
     def open(self, name: str) -> pa.NativeFile:
+        return _read_again(lambda: self._open(name))
+
+    def _open(self, name: str) -> pa.NativeFile:
         system, path = self._at(name)
-        return system.open_input_file(path)
+        source = system.open_input_file(path)
+        return pa.BufferReader(source.read()) if source.size() <= READ_WHOLE else source
 
     def write(self, name: str, content: bytes) -> None:
         system, path = self._at(name)
@@ -83,7 +95,7 @@ class RemoteFiles:
             here = Path(folder) / Path(name).name
             if self._type(name) == fs.FileType.Directory:
                 here.mkdir()
-            fs.copy_files(path, str(here), source_filesystem=system, destination_filesystem=HERE)
+            _read_again(lambda: fs.copy_files(path, str(here), source_filesystem=system, destination_filesystem=HERE))
             yield here
 
     @contextmanager
@@ -167,6 +179,18 @@ def _s3(parts: SplitResult) -> fs.S3FileSystem:
         request_timeout=REQUEST_SECONDS, connect_timeout=CONNECT_SECONDS,
         allow_delayed_open=True,  # so that a small file takes one request
     )  # fmt: skip
+
+
+def _read_again(read: Callable[[], T]) -> T:
+    """What ``read`` returns, once no answer is lost to `NO_RETRY`. A file that is short is likely to meet it."""
+    for attempt in range(1, ATTEMPTS):
+        try:
+            return read()
+        except OSError as error:
+            if NO_RETRY not in str(error):
+                raise
+            time.sleep(0.05 * 2**attempt)
+    return read()
 
 
 def _mark(name: str) -> str:

@@ -106,7 +106,7 @@ class Ledger:
 
     def _rows(self, event: Entry) -> Iterator[LedgerRecord]:
         if isinstance(event, Held):
-            self._hold(event.at, event.devices)
+            self._hold(event.at, event.num_workers)
         elif isinstance(event, Started):
             earlier = replace(event.earlier, startup=0.0, index=0.0)
             self._open[event.key] = _Open(event.account, event.at, earlier, earlier)
@@ -127,9 +127,9 @@ class Ledger:
                 yield from task.rest(Category.LOST, event.at)
             del self._open[event.key]
 
-    def _hold(self, at: float, devices: int) -> None:
-        self._held += self.devices.num_workers * max(0.0, at - (self.began if self._since is None else self._since))
-        self._since, self.devices = at, replace(self.devices, num_workers=devices)
+    def _hold(self, at: float, num_workers: int) -> None:
+        self._held += self.devices.num_devices * max(0.0, at - (self.began if self._since is None else self._since))
+        self._since, self.devices = at, replace(self.devices, num_workers=num_workers)
 
     def close(self, at: float) -> list[LedgerRecord]:
         """The rows that end a session: tasks that still hold devices lose what they did not save, the rest was idle.
@@ -143,7 +143,7 @@ class Ledger:
                 rows += self._within(row)
         left = max(0.0, self._held - self.charged)
         self.charged += left
-        return [*rows, self.devices.charge(Category.IDLE, left / max(1, self.devices.num_workers), self.began)]
+        return [*rows, self.devices.charge(Category.IDLE, left / (self.devices.num_devices or 1.0), self.began)]
 
     def _within(self, row: LedgerRecord) -> list[LedgerRecord]:
         """A row, cut to what the session held and has not charged: not all that may have run at its death did."""
@@ -167,7 +167,7 @@ def _up(task: _Open, event: Up) -> Iterator[LedgerRecord]:
 
 def books_of_killed_session(
     books: Ledger, trial: Account, own: Mapping[str, Sequence[LedgerRecord]],
-    saved: Mapping[str, TrainingProgress], until: float,
+    saved: Mapping[str, TrainingProgress], until: float, handed_out: Mapping[str, float],
 ) -> list[LedgerRecord]:  # fmt: skip
     """What a session has still to charge whose driver was killed: by the checkpoints that its trials left.
 
@@ -177,10 +177,11 @@ def books_of_killed_session(
         own: all that each trial was charged, in any session, by its id.
         saved: the last checkpoint of each trial that may have been running, by its id.
         until: the driver's last sign of life.
+        handed_out: since when each trial held its devices that ran then, by its id.
     """
     for name, progress in saved.items():
         rows = own.get(name, ())
-        since = _since(books, progress, rows)
+        since = handed_out.get(name) if progress.paused else _since(books, progress, rows)
         if since is not None:
             account = replace(trial, trial_id=name)
             books.enter(Started(at=min(since, until), key=name, account=account, earlier=charged_before(rows)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from raggrid.backend.ray.search import _close_books_of_killed_session
+from raggrid.backend.ray.search import _budget_clock, _close_books_of_killed_session
 from raggrid.backend.simulator.replay import VirtualClock
 from raggrid.records import CurveRecord, LedgerRecord, Report, Status, TrainingProgress, TrialRecord
 from raggrid.store.run_directory import RunDirectory
@@ -19,25 +20,25 @@ from raggrid.store.sessions import open_session, session
 from raggrid.store.tables import read
 from raggrid.study.controller import Controller
 from raggrid.study.rows import curve_row
-from raggrid.study.tasks import Task
+from raggrid.study.tasks import Task, to_running
 from tests.controllers import continued, new_controller, outcome, run_of
 from tests.records import made_space
 
 SLOTS = 2
 
 
-def killed(run: Path, began: float, alive: float) -> None:
+def killed(run: Path, began: float, alive: float, *running: Mapping[str, object]) -> None:
     """What a driver leaves that was killed at ``alive``."""
     times = iter([began, alive])
     with pytest.raises(KeyboardInterrupt), session(run, SLOTS, 1, now=lambda: next(times, alive)):
         raise KeyboardInterrupt
     file = run / ".session.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), "alive": alive}))
+    file.write_text(json.dumps({**json.loads(file.read_text()), "alive": alive, "running": running}))
 
 
-def batched(run: Path) -> tuple[Controller, VirtualClock]:
+def batched(run: Path, **resources: float) -> tuple[Controller, VirtualClock]:
     """A session as a search runs it: rows wait for their batch."""
-    first, watch = new_controller(run, made_space(strategies=["generator"])), VirtualClock()
+    first, watch = new_controller(run, made_space(strategies=["generator"], resources=resources)), VirtualClock()
     controller = Controller(first.state, RunDirectory(run, delay_seconds=3600.0), 0, now=watch)
     controller.state.indexed = True
     controller.open_books(0.0, SLOTS)
@@ -70,6 +71,22 @@ def first_trial(controller: Controller) -> Task:
         controller.finished(task.key)
     assert task
     return task
+
+
+def test_a_killed_session_of_trials_that_shared_a_gpu_held_their_shares(tmp_path: Path) -> None:
+    controller, watch = batched(tmp_path / "r", gpus_per_worker=0.5)
+    watch.seconds = 10.0
+    controller.reported(first_trial(controller).key, Report(status=Status.RUNNING, step=8, objective=2.0))
+    controller.books.flush()
+    killed(tmp_path / "r", 0.0, 100.0)
+    later = continued(controller)
+    dead = open_session(tmp_path / "r")
+    assert dead
+    clock = _budget_clock(later, dead)
+    assert (clock.devices, clock.per_trial) == (1.0, 0.5)
+    _close_books_of_killed_session(later.state, RunDirectory(tmp_path / "r"))
+    assert bill(tmp_path / "r") == pytest.approx(0.5 * SLOTS * 100.0)
+    assert _budget_clock(later, dead).used_wall_seconds == pytest.approx(100.0)
 
 
 def test_what_a_killed_driver_had_not_written_is_in_the_states_of_its_trials(tmp_path: Path) -> None:
@@ -121,3 +138,25 @@ def test_a_trial_that_ended_with_its_budget_loses_nothing_when_the_driver_is_kil
     assert not [row for row in rows if row.category == "lost"]
     assert bill(tmp_path / "r") == pytest.approx(SLOTS * 100.0)
     assert replace(read(tmp_path / "r", TrialRecord)[0]).status == "over_budget"
+
+
+def test_a_trial_that_goes_on_from_a_rung_loses_what_it_did_since_it_was_handed_out(tmp_path: Path) -> None:
+    """It waited at its rung from 10 s to 30 s; the driver was killed at 50, before the trial saved again."""
+    controller, watch = batched(tmp_path / "r")
+    task = first_trial(controller)
+    watch.seconds = 10.0
+    report = Report(status=Status.PAUSED, step=8, objective=2.0, train_seconds=8.0)
+    controller.reported(task.key, report)
+    controller.finished(task.key)
+    controller.books.flush()
+    progress = TrainingProgress(step=8, train_seconds=8.0, saved_at=10.0, paused=True)
+    file = tmp_path / "r" / state(task.key)
+    file.parent.mkdir(parents=True)
+    file.write_bytes(save({"weight": np.ones(2)}, metadata={"progress": json.dumps(asdict(progress))}))
+    killed(tmp_path / "r", 0.0, 50.0, to_running(task, 30.0))
+    later = continued(controller)
+    _close_books_of_killed_session(later.state, RunDirectory(tmp_path / "r"))
+    own = {str(row.category): row.device_seconds for row in read(tmp_path / "r", LedgerRecord) if row.trial_id}
+    assert own["train"] == pytest.approx(8.0)
+    assert own["lost"] == pytest.approx(20.0)
+    assert bill(tmp_path / "r") == pytest.approx(SLOTS * 50.0)

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,10 +19,11 @@ from raggrid.data.checked import checked_inputs
 from raggrid.machine_faults import FaultRecord
 from raggrid.records import LedgerRecord, PipelineRecord
 from raggrid.space.search_space import SearchSpace
-from raggrid.store.files import files_at
 from raggrid.store.progress import saved_progress
 from raggrid.store.run_directory import RunDirectory
+from raggrid.store.sessions import open_session
 from raggrid.store.tables import read
+from raggrid.study.tasks import PhaseTask, running_from
 from raggrid.worker.opening import opened
 from tests.conftest import SpaceMaker
 from tests.processes import (
@@ -67,22 +68,37 @@ def training(run: Path) -> bool:
     return any((run / "checkpoints").glob("*/state/*")) and any((run / "curves").glob("*.parquet"))
 
 
-def has_much_to_lose(run: Path) -> bool:
-    """A trial is in the middle of the longest way between two rungs: it does not get to the next before it is gone.
+def caught_in_training(run: Path, session: int) -> list[int]:
+    """The processes that train, stopped while a trial goes on from its checkpoint; the driver has read all of it."""
+    for _ in range(100):
+        pids, stopped_at = trainers(session), time.time()
+        send(pids, signal.SIGSTOP)
+        wait_until(lambda at=stopped_at: (now := open_session(run)) and now.alive > at + 1.0, "the driver lives")  # type: ignore[misc]
+        if pids and trains(run):
+            return pids
+        send(pids, signal.SIGCONT)
+        time.sleep(0.1)
+    raise AssertionError("no trial was caught in training")
 
-    The workers of a killed driver train on for some two seconds.
-    """
-    states = [found for name in files_at(run).names("checkpoints") if (found := saved_progress(run, name))]
-    last = max(states, key=lambda found: found.saved_at, default=None)
-    going = last is not None and not last.paused and last.step >= 400 and 0.5 < time.time() - last.saved_at < 10
-    return going and any((run / "curves").glob("*.parquet"))
+
+def trains(run: Path) -> bool:
+    """Whether a trial runs whose process has loaded a checkpoint, and neither waits at a rung nor just begins."""
+    driver = open_session(run)
+    tasks = [found[0] for row in (driver.running if driver else ()) if (found := running_from(row))]
+    states = [saved_progress(run, task.key) for task in tasks if isinstance(task, PhaseTask)]
+    return any(found.step > 0 and not found.paused for found in states if found)
+
+
+def send(pids: Sequence[int], what: signal.Signals) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, what)
 
 
 def test_a_killed_worker_goes_on_from_its_checkpoint(tmp_path: Path, steady: SearchSpace, undisturbed: Path) -> None:
     search = start(command(steady, tmp_path / "r"))
-    wait_until(lambda: has_much_to_lose(tmp_path / "r") and trainers(search.pid), "a trial trains")
-    for pid in trainers(search.pid):
-        kill(pid)
+    wait_until(lambda: training(tmp_path / "r"), "a trial trains")
+    send(caught_in_training(tmp_path / "r", search.pid), signal.SIGKILL)
     _, told = search.communicate(timeout=240)
     assert search.returncode == 0, told
     assert not lingering(search.pid)
@@ -116,14 +132,13 @@ def test_a_killed_worker_of_a_group_goes_on_too(tmp_path: Path, make_space: Spac
 def test_a_killed_driver_leaves_what_the_next_one_needs(tmp_path: Path, steady: SearchSpace, undisturbed: Path) -> None:
     run, words = tmp_path / "r", command(steady, tmp_path / "r")
     began = time.time()
-    for _ in range(2):
+    for machine in (False, True):  # workers train on for some two seconds, unless their machine is gone as well
         search = start(words)
         known = len(curves(run))
-        wait_until(
-            lambda p=search.pid, n=known: len(curves(run)) > n and has_much_to_lose(run) and trainers(p),  # type: ignore[misc]
-            "a trial trains and its last checkpoint is old",
-        )
+        wait_until(lambda n=known: len(curves(run)) > n, "a trial comes to a rung")  # type: ignore[misc]
+        stopped = caught_in_training(run, search.pid) if machine else []
         kill_driver(search)
+        send(stopped, signal.SIGKILL)
         KILLED.append(search.pid)
         wait_until(lambda search=search: not trainers(search.pid), "the killed study's workers end")  # type: ignore[misc]
         time.sleep(1.5)  # nobody holds a device now, and nobody is charged

@@ -1,27 +1,28 @@
-"""What a kept worker group is told, without a group."""
+"""What a kept worker group is told, and when it gives its devices away, without a group."""
 
 from __future__ import annotations
 
-from raggrid.backend.ray.group import _Desk, _shape
+import pytest
+import ray
+
+from raggrid.backend.ray.group import _shape
+from raggrid.backend.ray.group_desk import Desk, Idleness, waiting_for
 
 FIRST, SECOND = {"task": {"key": "one"}}, {"task": {"key": "two"}}
 
 
-def test_a_task_is_given_until_it_has_ended_also_to_a_group_that_was_started_anew() -> None:
-    desk = _Desk()
+def test_a_task_is_given_until_it_has_ended() -> None:
+    desk = Desk()
     assert desk.task() == (False, 0, {})
     assert desk.give(FIRST) == 1
-    desk.group_started()
-    assert desk.task() == (False, 1, FIRST)
-    desk.group_started()  # a worker died: Ray Train starts the group again, which asks again
-    assert desk.task() == (False, 1, FIRST)
+    assert desk.task() == desk.task() == (False, 1, FIRST)  # every worker asks
     desk.task_ended(1)
     assert desk.task() == (False, 0, FIRST)
-    assert desk.progress() == (1, 2)
+    assert desk.last_ended() == 1
 
 
 def test_the_next_task_does_not_inherit_a_stop() -> None:
-    desk = _Desk()
+    desk = Desk()
     desk.give(FIRST)
     desk.allow("report")
     desk.stop()
@@ -32,11 +33,40 @@ def test_the_next_task_does_not_inherit_a_stop() -> None:
 
 
 def test_a_group_that_is_to_end_leaves_its_task_first() -> None:
-    desk = _Desk()
+    desk = Desk()
     desk.give(FIRST)
     desk.end_group()
     assert desk.last()[1]
     assert desk.task()[0]
+
+
+def test_an_idle_group_ends_or_takes_a_task_never_both() -> None:
+    desk = Desk()
+    desk.give(FIRST)
+    desk.end_idle_group()
+    assert desk.task() == (False, 1, FIRST)
+    desk.task_ended(1)
+    desk.end_idle_group()
+    assert desk.task()[0]
+    assert desk.give(SECOND) is None
+
+
+def test_an_idle_group_gives_way_to_what_waits_for_its_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits = {"state": "PENDING", "bundles": {0: {"CPU": 1.0}}}
+    table = {"too_large": {"state": "PENDING", "bundles": {0: {"CPU": 2.0}, 1: {"CPU": 1.0, "GPU": 1.0}}},
+             "has_room": {**waits, "state": "CREATED"}}  # fmt: skip
+    monkeypatch.setattr(ray.util, "placement_group_table", lambda: table)
+    monkeypatch.setattr("raggrid.backend.ray.group_desk.LOOK_SECONDS", 0.0)
+    idleness = Idleness({"CPU": 1.0})
+    assert not idleness.is_over()
+    table["starts"] = waits
+    assert not idleness.is_over()
+    del table["starts"]  # it has got its room meanwhile
+    table["waits"] = waits
+    assert not idleness.is_over()
+    assert idleness.is_over()
+    assert waiting_for({"CPU": 1.0}) == {"waits"}
+    assert waiting_for({"CPU": 1.0, "GPU": 1.0}) == {"waits", "too_large"}
 
 
 def test_only_a_task_of_the_same_shape_gets_a_group_that_is_there() -> None:

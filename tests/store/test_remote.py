@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from pyarrow import fs
 
 from raggrid.errors import RecordError
+from raggrid.store import remote
 from raggrid.store.files import Files, files_at, read_bytes
 from raggrid.store.remote import RemoteFiles, file_system
 from tests.store.contracts import FilesContract, RunDirectoryContract
-from tests.store.object_store import CREDENTIALS, s3_server
+from tests.store.object_store import CREDENTIALS, Trouble, s3_server
 
 BUCKET = "bucket"
 folders = itertools.count()
@@ -47,6 +50,15 @@ class TestRunDirectoryOnS3(RunDirectoryContract):
         return s3
 
 
+class TestS3ThatFails(FilesContract):
+    """One of twenty requests fails, half of these after they were carried out."""
+
+    @pytest.fixture
+    def files(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[Files]:  # type: ignore[override]
+        with troubled(Trouble(failures=0.05), monkeypatch) as files:
+            yield files
+
+
 class TestFsspec(FilesContract):
     @pytest.fixture
     def files(self) -> Files:  # type: ignore[override]
@@ -72,6 +84,39 @@ def test_a_folder_whose_upload_broke_off_is_missing(s3: RemoteFiles, monkeypatch
     write_folder(s3, "t1/generator")
     assert (s3.exists("t1/generator"), s3.names("t1")) == (True, ["generator"])
     assert s3.names("t1/generator") == ["model"]
+
+
+@contextmanager
+def troubled(trouble: Trouble, monkeypatch: pytest.MonkeyPatch) -> Iterator[Files]:
+    """A folder on an S3 server that has it."""
+    with s3_server(BUCKET, trouble) as endpoint:
+        for name, value in {**CREDENTIALS, "AWS_ENDPOINT_URL": endpoint}.items():
+            monkeypatch.setenv(name, value)
+        file_system.cache_clear()
+        yield files_at(f"s3://{BUCKET}/runs/{next(folders)}")
+    file_system.cache_clear()
+
+
+@pytest.mark.slow
+def test_a_request_that_stalls_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "REQUEST_SECONDS", 1.0)
+    trouble, began = Trouble(stalls=0.4, stall_seconds=60.0), time.monotonic()
+    with troubled(trouble, monkeypatch) as files:
+        for number in range(3):
+            files.write("a", str(number).encode())
+            assert read_bytes(files, "a") == str(number).encode()
+    assert trouble.met["stalled"] > 0
+    assert time.monotonic() - began < 60.0
+
+
+@pytest.mark.slow
+def test_a_store_that_stalls_for_ever_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "REQUEST_SECONDS", 1.0)
+    monkeypatch.setattr(remote, "ATTEMPTS", 2)
+    began = time.monotonic()
+    with troubled(Trouble(stalls=1.0, stall_seconds=60.0), monkeypatch) as files, pytest.raises(OSError, match="a"):
+        files.write("a", b"x")
+    assert time.monotonic() - began < 60.0
 
 
 def test_the_endpoint_may_stand_in_the_address(endpoint: str, s3: RemoteFiles, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,7 +63,9 @@ def check_nodes(say: Callable[[str], None], *, gpus: bool) -> None:
     nodes = _alive()
     if not _others(nodes):
         return
-    found = judged([facts for _, facts in _timed(_examined(nodes, gpus=gpus))])
+    examined = _timed(_examined(nodes, gpus=gpus))
+    stay = {node["NodeID"] for node in _alive()}
+    found = judged([facts for node, facts in examined if node["NodeID"] in stay])
     errors = [each for each in found if each.severity == "error"]
     for each in found:
         if each not in errors:
@@ -76,11 +78,14 @@ Nodes = Sequence[tuple[Mapping[str, Any], NodeFacts]]
 
 
 def _alive() -> list[Mapping[str, Any]]:
-    """Ray's nodes, that of the driver first."""
+    """Ray's nodes that stay, that of the driver first."""
     import ray
 
-    here = ray.get_runtime_context().get_node_id()
-    return sorted((node for node in ray.nodes() if node["Alive"]), key=lambda node: node["NodeID"] != here)
+    from raggrid.backend.ray.draining import draining
+
+    here, leaving = ray.get_runtime_context().get_node_id(), draining()
+    stay = [node for node in ray.nodes() if node["Alive"] and node["NodeID"] not in leaving]
+    return sorted(stay, key=lambda node: node["NodeID"] != here)
 
 
 def _others(nodes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -1,4 +1,4 @@
-"""Whether the node of this process is to go soon: Ray's notice of a drain, such as that of a spot machine."""
+"""Which nodes are to go soon, and whether this process' is one: Ray's notice of a drain, such as of a spot machine."""
 
 from __future__ import annotations
 
@@ -43,10 +43,19 @@ def _watch(leaves: threading.Event) -> None:
 
 
 def _look(leaves: threading.Event) -> None:
-    """What Ray Train's own watcher asks, an internal of Ray 2.60, which is pinned; without an answer it stays."""
-    try:
-        draining = ray._private.state.state.get_draining_nodes()
-    except Exception:
-        return
-    if ray.get_runtime_context().get_node_id() in draining:
+    to_go = draining()
+    if to_go and ray.get_runtime_context().get_node_id() in to_go:
         leaves.set()
+
+
+def draining() -> frozenset[str]:
+    """The ids of the nodes of the connected cluster that are to go; without an answer none.
+
+    What Ray Train's own watcher asks, an internal of Ray 2.60, which is pinned.
+    """
+    if not ray.is_initialized():  # between two sessions of one process; a question would start a Ray of its own
+        return frozenset()
+    try:
+        return frozenset(ray._private.state.state.get_draining_nodes())
+    except Exception:
+        return frozenset()

@@ -24,6 +24,8 @@ from ray.exceptions import RayError
 from ray.util.queue import Empty, Queue
 
 from raggrid.backend.ray.cluster import off_nodes
+from raggrid.backend.ray.draining import node_leaves
+from raggrid.backend.ray.group_desk import Desk, Idleness
 from raggrid.backend.ray.inline import NO_CUDA, begun, device_for, set_threads
 from raggrid.backend.ray.room import resources
 from raggrid.machine_faults import GOING
@@ -38,18 +40,15 @@ POLL_SECONDS = 0.05
 def run_in_group(config: dict[str, Any]) -> None:
     """The tasks that a group is given, one after the other, on one of its workers."""
     desk, number = config["desk"], 0
-    first = train.get_context().get_world_rank() == 0
     set_threads(config["cpus"])
-    if first:
-        ray.get(desk.group_started.remote())
-    while (given := _next_task(desk, number)) is not None:
+    while (given := _next_task(desk, number, Idleness(resources(config["cpus"], config["gpus"])))) is not None:
         number, task = given
         _run_one({**config, **task}, number)
-        if first:
+        if train.get_context().get_world_rank() == 0:
             ray.get(desk.task_ended.remote(number))
 
 
-def _next_task(desk: Any, last: int) -> tuple[int, dict[str, Any]] | None:
+def _next_task(desk: Any, last: int, idleness: Idleness) -> tuple[int, dict[str, Any]] | None:
     """The number and the config of the task after number ``last``, once there is one; None when the group is to end.
 
     Every worker asks for itself: a collective call would time out while a group is idle.
@@ -58,6 +57,8 @@ def _next_task(desk: Any, last: int) -> tuple[int, dict[str, Any]] | None:
         ends, number, config = ray.get(desk.task.remote())
         if ends or number > last:
             return None if ends else (number, config)
+        if node_leaves() or idleness.is_over():
+            ray.get(desk.end_idle_group.remote())
         time.sleep(POLL_SECONDS)
 
 
@@ -86,7 +87,8 @@ def _run_one(config: dict[str, Any], number: int) -> None:
             answer = _await_decision(desk, name) if rank == 0 else False
             stopped = bool(worker.sum(torch.tensor(float(answer), device=device)))
 
-    worker = Worker(report, lambda: stopped, rank, world, device, leaving=lambda: bool(train.get_preemption_info()))
+    # Ray Train's own answer, `get_preemption_info`, is a collective call through an actor: too slow for every step.
+    worker = Worker(report, lambda: stopped, rank, world, device, leaving=node_leaves)
     run_task(from_config(config), worker)
 
 
@@ -97,48 +99,6 @@ def _await_decision(desk: Any, name: str) -> bool:
         if stopped or allowed == name:
             return bool(stopped)
         time.sleep(POLL_SECONDS)
-
-
-class _Desk:
-    """The group's task and what Tune has decided, as an actor that is asked: a queue would hand them to a worker that
-    is gone."""
-
-    def __init__(self) -> None:
-        self.number, self.ended, self.starts, self.ends = 0, 0, 0, False
-        self.config: dict[str, Any] = {}
-        self.allowed, self.stopped = "", False
-
-    def give(self, config: dict[str, Any]) -> int:
-        """The next task; its number."""
-        self.number, self.config = self.number + 1, config
-        self.allowed, self.stopped = "", False
-        return self.number
-
-    def task(self) -> tuple[bool, int, dict[str, Any]]:
-        """Whether the group is to end, and the task that is to be done: again, where a group was started anew."""
-        return self.ends, self.number if self.number > self.ended else 0, self.config
-
-    def group_started(self) -> None:
-        self.starts += 1
-
-    def task_ended(self, number: int) -> None:
-        self.ended = number
-
-    def progress(self) -> tuple[int, int]:
-        """The number of the last task that ended, and how often the group was started."""
-        return self.ended, self.starts
-
-    def end_group(self) -> None:
-        self.ends = self.stopped = True
-
-    def allow(self, name: str) -> None:
-        self.allowed = name
-
-    def stop(self) -> None:
-        self.stopped = True
-
-    def last(self) -> tuple[str, bool]:
-        return self.allowed, self.stopped
 
 
 class _Forward(train.UserCallback):
@@ -166,13 +126,16 @@ class GroupTrial(tune.Trainable):
     def _give(self, config: dict[str, Any]) -> None:
         """Hand the task to the group that is there, or to a new one."""
         self.last: dict[str, Any] = {}
-        if self.thread is None:
+        number = None if self.thread is None else ray.get(self.desk.give.remote(config))
+        if number is None:  # there is no group, or it has just given its devices away
+            self._end_group()
             self._start_group(config)
-        self.number: int = ray.get(self.desk.give.remote(config))
+            number = ray.get(self.desk.give.remote(config))
+        self.number: int = number
 
     def _start_group(self, config: dict[str, Any]) -> None:
         self.queue = Queue(maxsize=1, actor_options={"num_cpus": 0})
-        self.desk: Any = ray.remote(num_cpus=0)(_Desk).remote()
+        self.desk: Any = ray.remote(num_cpus=0)(Desk).remote()
         self.error: BaseException | None = None
         self.shape = _shape(config)
         trainer = _trainer({**self.shape, "scratch": config["scratch"], "desk": self.desk}, self.trial_id, self.queue)
@@ -225,8 +188,7 @@ class GroupTrial(tune.Trainable):
     def _end_task(self) -> bool:
         """Early stop, completion or error: ask the workers to leave the task. Whether they have, and none has died."""
         self.desk.stop.remote()
-        ended = self._drained(lambda: ray.get(self.desk.progress.remote())[0] >= self.number)
-        return ended and ray.get(self.desk.progress.remote())[1] == 1
+        return self._drained(lambda: ray.get(self.desk.last_ended.remote()) >= self.number)
 
     def _end_group(self) -> None:
         """Ask the workers to end, then let go of what they talk through: what they may still say is not the next
@@ -290,7 +252,7 @@ def _trainer(config: dict[str, Any], name: str, queue: Queue) -> Any:
             # All that is reported is metrics, so that nodes without this folder get on as well.
             storage_path=str(Path(config["scratch"]) / "train"),
             callbacks=[_Forward(queue)],
-            # On a drained node the task is interrupted and given to another group; this one is not to start anew.
-            failure_config=train.FailureConfig(max_failures=1, max_preemption_failures=0),
+            # The controller gives a task to another group, which waits for room anew; this one is not to start again.
+            failure_config=train.FailureConfig(max_failures=0, max_preemption_failures=0),
         ),
     )

@@ -39,24 +39,28 @@ def check_metrics_everywhere(references: Mapping[str, str]) -> None:
 
 
 def working_nodes() -> dict[str, str]:
-    """The nodes of the connected cluster that can work now: their names by id."""
+    """The nodes of the connected cluster that can work and stay: their names by id."""
     import ray
 
+    from raggrid.backend.ray.draining import draining
+
+    leaving = draining()
     return {
         node["NodeID"]: f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
         for node in ray.nodes()
-        if node["Alive"] and node["Resources"].keys() & {"CPU", "GPU"}
+        if node["Alive"] and node["NodeID"] not in leaving and node["Resources"].keys() & {"CPU", "GPU"}
     }
 
 
 def _asked(what: Callable[..., str], *given: object) -> tuple[int, list[str]]:
-    """How many other nodes were asked, and a line for each that has a problem."""
+    """How many other nodes were asked, and a line for each that has a problem and is still there."""
     import ray
 
-    here = ray.get_runtime_context().get_node_id()
-    asked = {name: ask(node, what, *given) for node, name in working_nodes().items() if node != here}
-    told = zip(asked, answers(list(asked.values())), strict=True)
-    return len(asked), [f"{node}: {_said(why)}" for node, why in told if why]
+    names = working_nodes()
+    names.pop(ray.get_runtime_context().get_node_id(), None)
+    told = dict(zip(names, answers([ask(node, what, *given) for node in names]), strict=True))
+    stay = working_nodes() if any(told.values()) else {}
+    return len(names), [f"{names[node]}: {_said(why)}" for node, why in told.items() if why and node in stay]
 
 
 def _said(why: str) -> str:
