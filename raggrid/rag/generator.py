@@ -21,7 +21,7 @@ from raggrid.rag.chat import Chat, Example, Ids, PromptTokens
 from raggrid.rag.loading import loadable
 from raggrid.rag.precision import ALIGNED, resolved
 from raggrid.rag.prefix import Prefix, empty_cache, read_in_parts, read_prefix
-from raggrid.rag.products import fast_linear, share_keys
+from raggrid.rag.products import fast_linear, share_keys, share_output
 from raggrid.rag.quantization import keep_layout, quantized
 from raggrid.space.settings import Models
 
@@ -91,6 +91,7 @@ class Generator:
         )
         tokens = _tokens(model, AutoTokenizer.from_pretrained(folder), chat)
         keep_layout(model)
+        share_output(model)
         if device.type == "cpu":
             share_keys(model)
         model = model if models.quantization != "none" else model.to(device)
