@@ -31,7 +31,7 @@ class Times(NamedTuple):
 
     answer: float
     start: float
-    index: float
+    embed: float
 
 
 TIMES = (Times(60.0, 15.0, 30.0), Times(120.0, 10.0, 60.0), Times(300.0, 15.0, 150.0))
@@ -57,7 +57,7 @@ def played(space: SearchSpace, slots: int, times: Times, worth: float | None, pa
     """The study; ``worth`` None spreads no answering, 0 ``passages`` no corpus."""
     known = MadeUp(
         "made up", {}, answer_seconds=times.answer, answer_startup_seconds=times.start, startup_seconds=times.start,
-        index_seconds=times.index, num_questions=QUESTIONS,
+        index_seconds=times.embed, num_questions=QUESTIONS,
     )  # fmt: skip
     replay = Watched(space, known, slots)
     if worth is None:

@@ -49,7 +49,7 @@ class Spreading:
         Args:
             task: the answering.
             answerings: how many could start now, this one included.
-            others: tasks that are no answerings and run or could start now: they have their slots first.
+            others: other tasks that run or could start now: they have their slots first.
         """
         paces = self._paces.get(task.same_generator is None)  # one that reuses answers says little about others
         free = self.slots - others

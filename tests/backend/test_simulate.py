@@ -54,8 +54,8 @@ def test_slots_share_the_time(tmp_path: Path) -> None:
 def test_an_answering_is_spread_over_slots_that_would_idle(tmp_path: Path) -> None:
     # One finalist: 20 s on one slot, before any answering is measured. Then the test split, half of it on each slot:
     # 4 s of starting and half of 16 s of work.
-    times = {"answer_seconds": 20.0, "answer_startup_seconds": 4.0, "num_questions": 100}
-    known = replace(curves(tmp_path, rows("generator_rag")), **times)
+    known = curves(tmp_path, rows("generator_rag"))
+    known = replace(known, answer_seconds=20.0, answer_startup_seconds=4.0, num_questions=100)
     wanted = space(strategies=["generator"])
     assert simulate(wanted, known, slots=1).given.wall_seconds == 30 + 20 + 20
     assert simulate(wanted, known, slots=2).given.wall_seconds == 18 + 20 + 4 + 8
