@@ -21,8 +21,8 @@ from raggrid.errors import ModelError
 from raggrid.rag.chat import Chat, Example, Ids, PromptTokens
 from raggrid.rag.loading import loadable
 from raggrid.rag.precision import ALIGNED, resolved
-from raggrid.rag.prefix import Prefix, empty_cache, read_in_parts, read_prefix
-from raggrid.rag.products import fast_linear, share_keys, share_output
+from raggrid.rag.prefix import Prefix, can_read_in_parts, read_in_parts, read_prefix
+from raggrid.rag.products import fast_linear, share_weights
 from raggrid.rag.quantization import keep_layout, quantized
 from raggrid.space.settings import Models
 
@@ -86,9 +86,8 @@ class Generator:
         models = resolved(models, ["cpu" if device.type == "cpu" else torch.cuda.get_device_name(device)])
         low = models.dtype == "bfloat16"
         dtype = torch.bfloat16 if low and not float32_weights else torch.float32
-        library = AutoModelForCausalLM
-        if AutoConfig.from_pretrained(folder).is_encoder_decoder:
-            library = AutoModelForSeq2SeqLM
+        encodes = AutoConfig.from_pretrained(folder).is_encoder_decoder
+        library = AutoModelForSeq2SeqLM if encodes else AutoModelForCausalLM
         model = library.from_pretrained(
             folder,
             dtype=dtype,
@@ -98,9 +97,7 @@ class Generator:
         )
         tokens = _tokens(model, AutoTokenizer.from_pretrained(folder), chat)
         keep_layout(model)
-        share_output(model)
-        if device.type == "cpu":
-            share_keys(model)
+        share_weights(model, device)
         model = model if models.quantization != "none" or shards > 1 else model.to(device)
         return cls(model, tokens, autocast=torch.bfloat16 if low and float32_weights else None)
 
@@ -181,27 +178,17 @@ class Generator:
         if self.is_encoder_decoder:
             given = {"decoder_input_ids": torch.tensor([self.tokens.decoder_prefix] * len(ids), device=self.device)}
             start = len(self.tokens.decoder_prefix)
-        elif self._reads_in_parts:
-            first, cache = read_in_parts(self.model, ids, attention, prefix, max_new_tokens)
-            ids, attention = (
-                torch.cat([ids, first[:, None]], dim=1),
-                torch.nn.functional.pad(attention, (0, 1), value=1),
-            )
+        elif can_read_in_parts(self.model, self._accepted):
+            ids, attention, cache = read_in_parts(self.model, ids, attention, prefix, max_new_tokens)
             given, max_new_tokens = {"past_key_values": cache}, max_new_tokens - 1
         elif prefix:
             given = {"past_key_values": prefix.for_rows(len(rows), copied=True)}
-        output = ids
         if max_new_tokens:
-            output = self.model.generate(
+            ids = self.model.generate(
                 input_ids=ids, attention_mask=attention, max_new_tokens=max_new_tokens, do_sample=False, **given
             )
-        made: list[Ids] = output[:, start:].tolist()
+        made: list[Ids] = ids[:, start:].tolist()
         return made
-
-    @property
-    def _reads_in_parts(self) -> bool:
-        usable = {"position_ids", "past_key_values", "logits_to_keep"} <= {*self._accepted}
-        return usable and self.device.type == "cpu" and empty_cache(self.model.config) is not None
 
     @property
     def _is_float32(self) -> bool:

@@ -58,7 +58,7 @@ def read_prefix(model: Any, heads: Sequence[Ids], accepted: Collection[str]) -> 
     ids = common_prefix(heads)[: min(map(len, heads)) - 1]
     if len(heads) < 2 or not ids or not {"position_ids", "past_key_values"} <= {*accepted}:
         return None
-    cache = empty_cache(model.config)
+    cache = _empty_cache(model.config)
     if cache is None or getattr(model, "is_gradient_checkpointing", False):
         return None
     kept = {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
@@ -67,11 +67,20 @@ def read_prefix(model: Any, heads: Sequence[Ids], accepted: Collection[str]) -> 
     return Prefix(ids, cache)
 
 
-def read_in_parts(model: Any, ids: Tensor, attention: Tensor, prefix: Prefix | None, room: int) -> tuple[Tensor, Any]:
-    """The ids that greedy decoding adds first, (N,), and the keys and values of all N prompts.
+def can_read_in_parts(model: Any, accepted: Collection[str]) -> bool:
+    """Whether `read_in_parts` is for this decoder-only model: on a CPU, with arguments of forward as ``accepted``."""
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    usable = {"position_ids", "past_key_values", "logits_to_keep"} <= {*accepted}
+    return on_cpu and usable and _empty_cache(model.config) is not None
+
+
+def read_in_parts(
+    model: Any, ids: Tensor, attention: Tensor, prefix: Prefix | None, room: int
+) -> tuple[Tensor, Tensor, Any]:
+    """(N, P + L + 1) ids with the first that greedy decoding adds, their attention, the keys and values of the prompts.
 
     Args:
-        model: decoder-only, one that `empty_cache` has a cache for and that takes positions.
+        model: one that `can_read_in_parts`.
         ids: (N, P + L) of whole prompts, padded on the left.
         attention: (N, P + L) of them.
         prefix: what all of them begin with, where that has been read.
@@ -80,16 +89,17 @@ def read_in_parts(model: Any, ids: Tensor, attention: Tensor, prefix: Prefix | N
     known, positions = len(prefix.ids) if prefix else 0, (attention.cumsum(-1) - 1).clamp(min=0)
     first, caches = [], []
     for rows in torch.arange(len(ids)).split(max(1, READ_AT_ONCE // (ids.shape[1] - known))):
-        cache = prefix.for_rows(len(rows), copied=True) if prefix else empty_cache(model.config)
+        cache = prefix.for_rows(len(rows), copied=True) if prefix else _empty_cache(model.config)
         made = model(
             input_ids=ids[rows, known:], attention_mask=attention[rows], position_ids=positions[rows, known:],
             past_key_values=cache, use_cache=True, logits_to_keep=1,
         )  # fmt: skip
         first.append(made.logits[:, -1].float().argmax(-1))
         caches.append(cache)
-    joined = empty_cache(model.config)
+    joined = _empty_cache(model.config)
     joined.layers = [_WithRoom(parts, room) for parts in zip(*(cache.layers for cache in caches), strict=True)]
-    return torch.cat(first), joined
+    ids = torch.cat([ids, torch.cat(first)[:, None]], dim=1)
+    return ids, torch.nn.functional.pad(attention, (0, 1), value=1), joined
 
 
 class _WithRoom(DynamicLayer):  # type: ignore[misc]  # of a library without types
@@ -123,7 +133,7 @@ def common_prefix(rows: Sequence[Ids]) -> Ids:
     return [token for token, _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))]
 
 
-def empty_cache(config: Any) -> Any:
+def _empty_cache(config: Any) -> Any:
     """A cache; None where a layer does not keep the keys and values of all positions, or padding moves what it sees."""
     text = config.get_text_config()
     cache = DynamicCache(config=text)

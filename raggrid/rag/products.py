@@ -51,6 +51,13 @@ def _product(packed: Tensor, bias: Tensor | None, inputs: Tensor) -> Tensor:
     return made
 
 
+def share_weights(model: Any, device: torch.device) -> None:
+    """`share_output`, and on a CPU `share_keys`: what a model computes without needless copies, in place."""
+    share_output(model)
+    if device.type == "cpu":
+        share_keys(model)
+
+
 def share_keys(model: Any) -> None:
     """Let heads attend to shared keys and values without a copy of these for each, in place; the numbers stay.
 
