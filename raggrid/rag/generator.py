@@ -21,8 +21,8 @@ from raggrid.errors import ModelError
 from raggrid.rag.chat import Chat, Example, Ids, PromptTokens
 from raggrid.rag.loading import loadable
 from raggrid.rag.precision import ALIGNED, resolved
-from raggrid.rag.prefix import Prefix, read_prefix
-from raggrid.rag.products import fast_linear
+from raggrid.rag.prefix import Prefix, can_read_in_parts, read_in_parts, read_prefix
+from raggrid.rag.products import fast_linear, share_weights
 from raggrid.rag.quantization import keep_layout, quantized
 from raggrid.space.settings import Models
 
@@ -86,9 +86,8 @@ class Generator:
         models = resolved(models, ["cpu" if device.type == "cpu" else torch.cuda.get_device_name(device)])
         low = models.dtype == "bfloat16"
         dtype = torch.bfloat16 if low and not float32_weights else torch.float32
-        library = AutoModelForCausalLM
-        if AutoConfig.from_pretrained(folder).is_encoder_decoder:
-            library = AutoModelForSeq2SeqLM
+        encodes = AutoConfig.from_pretrained(folder).is_encoder_decoder
+        library = AutoModelForSeq2SeqLM if encodes else AutoModelForCausalLM
         model = library.from_pretrained(
             folder,
             dtype=dtype,
@@ -98,6 +97,7 @@ class Generator:
         )
         tokens = _tokens(model, AutoTokenizer.from_pretrained(folder), chat)
         keep_layout(model)
+        share_weights(model, device)
         model = model if models.quantization != "none" or shards > 1 else model.to(device)
         return cls(model, tokens, autocast=torch.bfloat16 if low and float32_weights else None)
 
@@ -169,19 +169,25 @@ class Generator:
     def _continued(self, rows: Sequence[Ids], prefix: Prefix | None, max_new_tokens: int) -> list[Ids]:
         """The ids that greedy decoding adds to each row; those of a batch are of one length."""
         known = len(prefix.ids) if prefix else 0
-        left = not self.is_encoder_decoder
-        ids, attention = self._padded([row[known:] for row in rows], left=left, multiple=ALIGNED)
-        given: dict[str, Any] = {}
+        # In float32, unlike in bfloat16, sums do not depend on the width beyond the last bits.
+        multiple, left = 1 if self._is_float32 else ALIGNED, not self.is_encoder_decoder
+        ids, attention = self._padded([row[known:] for row in rows], left=left, multiple=multiple)
         if prefix:
             ids, attention = prefix.ids_before(ids), prefix.attention_before(attention)
-            given = {"past_key_values": prefix.for_rows(len(rows), copied=True)}
+        start, given = ids.shape[1], dict[str, Any]()
         if self.is_encoder_decoder:
             given = {"decoder_input_ids": torch.tensor([self.tokens.decoder_prefix] * len(ids), device=self.device)}
-        output = self.model.generate(
-            input_ids=ids, attention_mask=attention, max_new_tokens=max_new_tokens, do_sample=False, **given
-        )
-        start = len(self.tokens.decoder_prefix) if self.is_encoder_decoder else ids.shape[1]
-        made: list[Ids] = output[:, start:].tolist()
+            start = len(self.tokens.decoder_prefix)
+        elif can_read_in_parts(self.model, self._accepted):
+            ids, attention, cache = read_in_parts(self.model, ids, attention, prefix, max_new_tokens)
+            given, max_new_tokens = {"past_key_values": cache}, max_new_tokens - 1
+        elif prefix:
+            given = {"past_key_values": prefix.for_rows(len(rows), copied=True)}
+        if max_new_tokens:
+            ids = self.model.generate(
+                input_ids=ids, attention_mask=attention, max_new_tokens=max_new_tokens, do_sample=False, **given
+            )
+        made: list[Ids] = ids[:, start:].tolist()
         return made
 
     @property

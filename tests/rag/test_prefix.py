@@ -13,6 +13,7 @@ from transformers import MistralConfig, MistralForCausalLM
 
 from raggrid.demo import make_world
 from raggrid.rag import generator as generators
+from raggrid.rag import prefix as prefixes
 from raggrid.rag.adapters import add_lora
 from raggrid.rag.generator import Generator
 from raggrid.rag.prefix import common_prefix
@@ -85,6 +86,19 @@ def test_texts_are_those_of_prompts_answered_one_by_one(
         assert shared > 20
         assert read[0] == shared
         assert sum(read[:2]) < max(map(len, heads)) * 2 + shared  # no pass reads the beginning again
+
+
+@pytest.mark.parametrize("kind", ["llama", "chat", "gpt2"])
+@pytest.mark.parametrize("length", [1, 6])
+def test_texts_do_not_depend_on_how_many_prompts_are_read_at_once(
+    folders: dict[str, Path], kind: str, length: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = load(folders[kind])
+    together = generator.generate(PROMPTS, max_new_tokens=length)
+    monkeypatch.setattr(prefixes, "READ_AT_ONCE", 1)
+    read = tokens_read(generator)
+    assert generator.generate(PROMPTS, max_new_tokens=length) == together
+    assert len(read) >= 1 + len(PROMPTS) + length - 1  # the beginning, each prompt, each token after its first
 
 
 def test_no_prompts_have_no_answers(folders: dict[str, Path]) -> None:

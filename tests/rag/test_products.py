@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from raggrid.rag import products
-from raggrid.rag.products import fast_linear
+from raggrid.rag.products import SHARED_KEYS, fast_linear, share_keys
 
 
 def model() -> torch.nn.Sequential:
@@ -51,3 +52,40 @@ def test_only_float32_is_touched(change: object, monkeypatch: pytest.MonkeyPatch
     subject = change(model())
     with fast_linear(subject):
         assert "forward" not in vars(subject[0])
+
+
+def llama(heads_with_keys: int) -> LlamaForCausalLM:
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=50, hidden_size=32, intermediate_size=40, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=heads_with_keys, attn_implementation="eager",
+    )  # fmt: skip
+    return LlamaForCausalLM(config).eval()
+
+
+@pytest.mark.parametrize("heads_with_keys", [1, 2])
+def test_attention_to_shared_keys_is_transformers_own(heads_with_keys: int) -> None:
+    subject, ids = llama(heads_with_keys), torch.randint(0, 50, (3, 9))
+    attention = torch.ones_like(ids)
+    attention[0, :4] = 0  # padded on the left
+
+    def passed() -> tuple[torch.Tensor, list[torch.Tensor]]:
+        subject.zero_grad()
+        logits = subject(input_ids=ids, attention_mask=attention).logits[attention.bool()]
+        logits.log_softmax(-1)[:, 7].sum().backward()
+        return logits.detach(), [p.grad.clone() for p in subject.parameters() if p.grad is not None]
+
+    logits, gradients = passed()
+    share_keys(subject)
+    assert subject.config._attn_implementation == SHARED_KEYS
+    shared, others = passed()
+    torch.testing.assert_close(shared, logits, rtol=1e-5, atol=1e-6)
+    for gradient, other in zip(gradients, others, strict=True):
+        torch.testing.assert_close(other, gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_attention_of_other_kinds_stays() -> None:
+    gpt2 = GPT2LMHeadModel(GPT2Config(vocab_size=50, n_embd=8, n_layer=1, n_head=2, attn_implementation="eager"))
+    for subject in (llama(4), gpt2):
+        share_keys(subject)
+        assert subject.config._attn_implementation == "eager"
