@@ -58,9 +58,10 @@ def shapes_of(setting: Setting, units: UnitCosts, sizes: Sizes) -> tuple[Shape, 
 
 
 def _widths(setting: Setting, num_devices: int) -> list[int]:
-    """Powers of two up to a batch, and what the space has."""
+    """Powers of two up to a batch, and what the space has, if there are as many devices."""
     most = min(num_devices, setting.space.training.rag.batch_size)
-    return sorted({2**n for n in range(most.bit_length()) if 2**n <= most} | {setting.workers})
+    given = {setting.workers} if setting.workers <= num_devices else set()
+    return sorted({2**n for n in range(most.bit_length()) if 2**n <= most} | given)
 
 
 def _best(shapes: Sequence[Shape]) -> Shape | None:

@@ -32,12 +32,13 @@ def told_shape(shapes: Sequence[Shape]) -> str | None:
     """What to change, as a sentence; None where the space has the shape to take, or nothing fits."""
     best = next((shape for shape in shapes if shape.taken), None)
     given = next((shape for shape in shapes if shape.chosen), None)
-    if best is None or given is None or (best.chosen and not best.reduced):
+    if best is None or (best.chosen and not best.reduced):
         return None
-    less = 1 - best.wall_seconds.expected / given.wall_seconds.expected
     settings = [f"resources.workers={best.workers}", f"training.rag.micro_batch_size={best.micro_batch_size}"]
     settings += ["training.activation_checkpointing=true"] if best.activation_checkpointing else []
-    gain = f"ends {100 * less:.0f}% sooner" if given.fits and not best.chosen else "fits"
+    gain = "fits"
+    if given and given.fits and not best.chosen:
+        gain = f"ends {100 * (1 - best.wall_seconds.expected / given.wall_seconds.expected):.0f}% sooner"
     return f"Take {best.workers} per trial, {best.trials_at_once} at once, which {gain}: " + " ".join(
         f"--set {setting}" for setting in settings
     )

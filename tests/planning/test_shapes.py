@@ -59,6 +59,15 @@ def test_one_trial_alone_takes_all_devices() -> None:
     assert told_shape(shapes) is None
 
 
+def test_a_trial_takes_no_more_devices_than_there_are() -> None:
+    on = setting(space(), "H100")
+    shapes = shapes_of(on, unit_costs(on), replace(SIZES, num_devices=4))
+    assert [row.workers for row in shapes] == [1, 2, 4]
+    told = told_shape(shapes)
+    assert told is not None
+    assert "at once, which fits: --set resources.workers=" in told
+
+
 def test_memory_decides_how_many_questions_go_through_at_once() -> None:
     on = setting(space(), "A10")
     one, *_, eight = shapes_of(on, unit_costs(on), SIZES)
