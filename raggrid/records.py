@@ -69,6 +69,7 @@ class Report:
     scores: Mapping[str, float | None] = field(default_factory=dict)
     num_questions: int = 0
     num_workers: int = 1
+    devices_per_worker: float = 1.0
     device_type: str | None = None
     error: str | None = None
     node: str | None = None

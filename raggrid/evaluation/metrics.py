@@ -18,7 +18,7 @@ from statistics import fmean
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from raggrid.records import Question
+from raggrid.records import PipelineRecord, PredictionRecord, Question, score_of
 
 AnswerScore = Callable[[str, Sequence[str]], float]
 """A metric of answers: (prediction, accepted answers) -> a score in [0, 1]."""
@@ -138,6 +138,11 @@ def columns_of(scores: Mapping[str, float | None]) -> dict[str, Any]:
     """Scores by metric as the fields of a record: built-in metrics have columns, the others share ``custom_scores``."""
     custom = {name: value for name, value in scores.items() if name not in METRICS}
     return {**{name: value for name, value in scores.items() if name in METRICS}, "custom_scores": custom}
+
+
+def scores_of(row: PipelineRecord | PredictionRecord) -> dict[str, float | None]:
+    """The scores back from the fields of a record, see `columns_of`."""
+    return {name: score_of(row, name) for name in (*METRICS, *row.custom_scores)}
 
 
 def means(rows: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:

@@ -12,6 +12,7 @@ from raggrid.analysis.results import Results, load_results
 from raggrid.display_names import display_name
 from raggrid.errors import InputError, RecordError
 from raggrid.export.chosen import missing_checkpoints
+from raggrid.export.cores import as_evaluated
 from raggrid.export.load import TunedPipeline
 from raggrid.finetune.workers import CPU, Worker
 from raggrid.rag.generator import Generator
@@ -90,8 +91,10 @@ def checked_questions(questions: Sequence[str]) -> list[str]:
 
 def answered_by(pipeline: TunedPipeline, questions: Sequence[str]) -> list[Answered]:
     """The answers of a loaded pipeline."""
-    found = pipeline.retrieve(questions)
-    rows = zip(questions, pipeline.answer(questions, passages=found), found, strict=True)
+    with as_evaluated(pipeline):
+        found = pipeline.retrieve(questions)
+        texts = pipeline.answer(questions, passages=found)
+    rows = zip(questions, texts, found, strict=True)
     name = display_name(pipeline.how["strategy"], pipeline.how["loss"])
     return [
         Answered(question=question, answer=text, passages=tuple(map(_read, passages)), pipeline=name)

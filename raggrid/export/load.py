@@ -78,12 +78,12 @@ class TunedPipeline:
     def answer(self, questions: Sequence[str], passages: Sequence[Passages] | None = None) -> list[str]:
         """One greedy answer per question; ``passages`` in place of those that `retrieve` finds."""
         found = self.retrieve(questions) if passages is None else passages
-        prompts = [self.prompt(*row) for row in zip(questions, found, strict=True)]
-        order, size = sorted(range(len(prompts)), key=lambda i: len(prompts[i])), self.how["batch_size"]
+        rows = self.tokens([self.prompt(*row) for row in zip(questions, found, strict=True)])
+        order, size = sorted(range(len(rows)), key=lambda i: len(rows[i])), self.how["batch_size"]
         texts: dict[int, str] = {}
         for batch in (order[start : start + size] for start in range(0, len(order), size)):
-            texts.update(zip(batch, map(self.text, self.generate([prompts[i] for i in batch])), strict=True))
-        return [texts[i] for i in range(len(prompts))]
+            texts.update(zip(batch, map(self.text, self.generate([rows[i] for i in batch])), strict=True))
+        return [texts[i] for i in range(len(rows))]
 
     def prompt(self, question: str, passages: Passages) -> str:
         """The template, filled; ``shown`` is a passage as the study cut it."""
@@ -91,29 +91,35 @@ class TunedPipeline:
         before, _, after = str(self.how["template"]).partition("{question}")
         return before.replace("{context}", context) + question + after.replace("{context}", context)
 
-    def generate(self, prompts: Sequence[str], streamer: Any = None) -> list[list[int]]:
-        """The token ids of the greedy answers, each up to its first stop token. All prompts are one batch."""
-        given, begun = self._encoded(prompts), self.how["decoder_prefix"]
-        if begun is not None:
-            given["decoder_input_ids"] = torch.tensor([begun] * len(prompts), device=self.device)
-        low = self.how["generator"]["autocast"]
-        with torch.no_grad(), torch.autocast(self.device, getattr(torch, low)) if low else nullcontext():
-            output = self.model.generate(
-                **given, max_new_tokens=self.how["max_new_tokens"], do_sample=False, streamer=streamer
-            )
-        start = given["input_ids"].shape[1] if begun is None else len(begun)
-        return [self.ended(row) for row in output[:, start:].tolist()]
-
-    def _encoded(self, prompts: Sequence[str]) -> Any:
+    def tokens(self, prompts: Sequence[str]) -> list[list[int]]:
+        """The ids of each prompt, as the model reads it."""
         how, texts = self.how, list(prompts)
+        if not texts:
+            return []
         if how["chat"]:
             texts = [self._turn(text) for text in texts]
         rows = self.tokenizer([text.rstrip(" ") for text in texts], add_special_tokens=not how["chat"])["input_ids"]
         if how["drop_end"]:  # of a tokenizer that ends every text
             rows = [row[:-1] if row[-1:] == [self.tokenizer.eos_token_id] else row for row in rows]
+        return list(rows)
+
+    def generate(self, rows: Sequence[list[int]], **more: Any) -> list[list[int]]:
+        """The ids of the greedy answers to tokenized prompts, each up to its first stop token. All are one batch."""
+        given, begun = self._padded(rows), self.how["decoder_prefix"]
+        if begun is not None:
+            given["decoder_input_ids"] = torch.tensor([begun] * len(rows), device=self.device)
+        low = self.how["generator"]["autocast"]
+        with torch.no_grad(), torch.autocast(self.device, getattr(torch, low)) if low else nullcontext():
+            output = self.model.generate(**given, max_new_tokens=self.how["max_new_tokens"], do_sample=False, **more)
+        start = given["input_ids"].shape[1] if begun is None else len(begun)
+        return [self.ended(row) for row in output[:, start:].tolist()]
+
+    def _padded(self, rows: Sequence[list[int]]) -> Any:
         # With widths of one multiple, sums in low precision do not depend on what else is in the batch.
-        self.tokenizer.padding_side = how["padding_side"]
-        padded = self.tokenizer.pad({"input_ids": rows}, pad_to_multiple_of=how["pad_to"], return_tensors="pt")
+        self.tokenizer.padding_side = self.how["padding_side"]
+        padded = self.tokenizer.pad(
+            {"input_ids": list(rows)}, pad_to_multiple_of=self.how["pad_to"], return_tensors="pt"
+        )
         return {name: padded[name].to(self.device) for name in ("input_ids", "attention_mask")}
 
     def _turn(self, text: str) -> str:

@@ -16,6 +16,7 @@ from raggrid.export.evaluated import evaluated
 from raggrid.export.licences import origin
 from raggrid.export.model_folders import write_models
 from raggrid.export.parity import Parity, certified
+from raggrid.space.search_space import SearchSpace
 from raggrid.store.files import Location
 from raggrid.store.local import LocalFiles
 
@@ -118,7 +119,8 @@ def _write(found: Chosen, folder: Path, *, merged: bool) -> str:
     written = write_models(found, folder, merged=merged)
     how = {
         "format": FORMAT, "study": space.name, "strategy": own.strategy, "loss": own.loss, "seed": own.seed,
-        "pipeline_id": own.pipeline_id, "pad_to": noted.get("precision", {}).get("padded_to"), **written.how,
+        "pipeline_id": own.pipeline_id, "pad_to": noted.get("precision", {}).get("padded_to"),
+        "threads": _threads(space), **written.how,
     }  # fmt: skip
     _write_json(folder / "pipeline.json", how, indent=2)
     _write_json(folder / "evaluated.json", evaluated(found, space.answer_top_k))
@@ -127,14 +129,18 @@ def _write(found: Chosen, folder: Path, *, merged: bool) -> str:
     return written.merged
 
 
+def _threads(space: SearchSpace) -> int | None:
+    """That the evaluation computed with on a CPU."""
+    return None if space.resources.gpus_per_worker else space.resources.cpus_per_worker
+
+
 def _write_json(path: Path, content: object, indent: int | None = None) -> None:
     path.write_text(json.dumps(content, ensure_ascii=False, indent=indent) + "\n", encoding="utf-8")
 
 
 def _checked(folder: Path, found: Chosen, say: Callable[[str], None]) -> Parity:
     say(f"Answering {found.pipeline.num_questions:,} questions again, by stock libraries alone.")
-    resources = found.results.space.resources
-    parity = certified(folder, None if resources.gpus_per_worker else resources.cpus_per_worker)
+    parity = certified(folder, _threads(found.results.space))
     _write_json(folder / "parity.json", parity.to_json(), indent=2)
     for sentence in parity.sentences:
         say(sentence)

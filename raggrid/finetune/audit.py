@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from raggrid.finetune.labels import LabelledPair
 from raggrid.finetune.losses import RAG_LOSSES
@@ -91,11 +92,11 @@ def audit_gradients(trained: Mapping[str, Tensor], frozen: Mapping[str, Tensor],
     """Every trained tensor within reach has a finite gradient, no frozen one has any. Raises `AuditError`.
 
     Args:
-        trained: with the gradients that the optimizer will see, summed over the workers.
+        trained: with the gradients that the optimizer will see, summed over the workers; of a sharded one its part.
         frozen: the rest.
         missing: `unreached` by every worker, before the sum fills them with zeros.
     """
-    unsound = [name for name, p in trained.items() if p.grad is not None and not bool(torch.isfinite(p.grad).all())]
+    unsound = [name for name, p in trained.items() if p.grad is not None and not _is_finite(p.grad)]
     leaked = [name for name, p in frozen.items() if p.grad is not None or p.requires_grad]
     for names, what in (
         (sorted(missing), "no gradient reaches {} and {} more trained tensors"),
@@ -104,6 +105,10 @@ def audit_gradients(trained: Mapping[str, Tensor], frozen: Mapping[str, Tensor],
     ):
         if names:
             raise AuditError(f"audit: {what.format(names[0], len(names) - 1)}.")
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    return bool(torch.isfinite(tensor.to_local() if isinstance(tensor, DTensor) else tensor).all())
 
 
 def fingerprint(tensors: Iterable[Tensor]) -> str:

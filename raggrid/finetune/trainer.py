@@ -1,7 +1,7 @@
 """The training loop: one phase run from its first step to its last, or to its next stop. Knows no Ray.
 
 Each worker takes its part of every batch; gradients are summed over workers, so that every worker takes the
-same optimizer step on the same numbers.
+same optimizer step on the same numbers. How is in data_parallel.py.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from raggrid.finetune.audit import (
 )
 from raggrid.finetune.batches import batch_positions, shard
 from raggrid.finetune.checkpoints import StateSaver, load_state, save_models
+from raggrid.finetune.data_parallel import DataParallel, Pass
 from raggrid.finetune.labels import LabelledPair, labelled_pairs
 from raggrid.finetune.objectives import labels_forward, questions_per_pass, rag_forward
 from raggrid.finetune.optimizer import adamw, schedule, split_parameters
@@ -50,8 +51,9 @@ class Trainer:
         )
         self.trained, self.frozen = split_parameters(task.pipeline, self.phase)
         self.optimizer = adamw(self.trained, task.run, task.space.training)
+        self.parallel = DataParallel(worker, task.pipeline.generator)
         self.progress = TrainingProgress()
-        restored = load_state(task.files, task.trial_id, self.trained, self.optimizer)
+        restored = load_state(task.files, task.trial_id, self.trained, self.optimizer, worker)
         self.follows_fault = False
         if restored:
             self.progress = replace(restored, paused=False)
@@ -59,10 +61,10 @@ class Trainer:
                 self.progress = replace(self.progress, attempts=restored.attempts + 1)
                 self.follows_fault = True
         self.evaluated = evaluation_steps(task.run, task.space)
-        self.saver = StateSaver(task.files, task.trial_id)
+        self.saver = StateSaver(task.files, task.trial_id, worker)
         self.clock = SaveClock(task.space.training.checkpoint_minutes)
         self.problem: str | None = None
-        self.leaves = False
+        self.leaves = self.save_due = False
 
     def train(self) -> Status:
         """Train to the last step and return the status: completed, paused, stopped, diverged or interrupted."""
@@ -120,8 +122,7 @@ class Trainer:
             self.problem = taken.problem
             if self.problem or self.leaves:
                 return
-            # Only the first worker looks at its clock: all have the same numbers, and the others need not know.
-            if self.worker.is_first and step + 1 < last and self.clock.is_due():
+            if self.save_due and step + 1 < last:
                 self._save()
 
     def _advance(self, taken: StepTaken, seconds: float) -> None:
@@ -148,11 +149,12 @@ class Trainer:
         before = fingerprint(self.frozen.values()) if audited else ""
         loss = self._backward(places, audited)
         missing = self.worker.gather(unreached(self.trained)) if audited else []
-        self.worker.sum_gradients(self.trained.values())
-        counted = (self.task.pipeline.num_tokens_read - tokens, float(self.worker.leaving()))
-        both = torch.tensor(counted, dtype=loss.dtype, device=loss.device)
-        loss, read, leaves = self.worker.sum(torch.cat([loss[None], both]))
-        self.leaves = bool(leaves)
+        self.parallel.sum_gradients(self.trained)
+        due = self.worker.is_first and self.clock.is_due()
+        counted = (self.task.pipeline.num_tokens_read - tokens, float(self.worker.leaving()), float(due))
+        others = torch.tensor(counted, dtype=loss.dtype, device=loss.device)
+        loss, read, leaves, saves = self.worker.sum(torch.cat([loss[None], others]))
+        self.leaves, self.save_due = bool(leaves), bool(saves)
         if audited and bool(torch.isfinite(loss)):
             audit_gradients(self.trained, self.frozen, set.intersection(*missing))
         norms = self._clip(step)
@@ -166,12 +168,12 @@ class Trainer:
         return taken
 
     def _backward(self, places: Sequence[int], audited: bool) -> Tensor:
+        """The loss of this worker's part of the batch at ``places``, over the size of the batch; leaves gradients."""
+        if not self.phase.needs_labels:
+            return self._rag_backward([self.task.train[place] for place in places], audited)
         mine = shard(list(range(len(places))), self.worker.rank, self.worker.world_size)
-        if not mine:
-            return torch.zeros((), device=self.worker.device)
-        if self.phase.needs_labels:
-            return self._labels_backward([self.pairs[place] for place in places], mine, audited)
-        return self._rag_backward([self.task.train[places[place]] for place in mine], len(places), audited)
+        pairs = [self.pairs[place] for place in places]
+        return self._labels_backward(pairs, mine, audited) if mine else torch.zeros((), device=self.worker.device)
 
     def _labels_backward(self, batch: Sequence[LabelledPair], mine: Sequence[int], audited: bool) -> Tensor:
         pipeline, temperature = self.task.pipeline, self.task.space.retrieval.temperature
@@ -189,14 +191,15 @@ class Trainer:
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
-    def _rag_backward(self, mine: Sequence[Question], batch_size: int, audited: bool) -> Tensor:
+    def _rag_backward(self, batch: Sequence[Question], audited: bool) -> Tensor:
         """The loss, summed over passes of a few questions each; so are their gradients."""
-        trains = self.phase.trains_generator
-        size = questions_per_pass(self.task.pipeline, self.phase, self.task.space, len(mine)) if trains else len(mine)
-        parts = (mine[start : start + size] for start in range(0, len(mine), size))
-        return torch.stack([self._pass_backward(part, batch_size, audited) for part in parts]).sum()
+        size = self.parallel.largest_share(len(batch))
+        if self.phase.trains_generator:
+            size = questions_per_pass(self.task.pipeline, self.phase, self.task.space, size)
+        parts = [self._pass_backward(each, len(batch), audited) for each in self.parallel.passes(batch, size)]
+        return torch.stack(parts).sum() if parts else torch.zeros((), device=self.worker.device)
 
-    def _pass_backward(self, mine: Sequence[Question], batch_size: int, audited: bool) -> Tensor:
+    def _pass_backward(self, part: Pass, batch_size: int, audited: bool) -> Tensor:
         task, settings = self.task, self.task.space.training
         temperature = task.space.retrieval.temperature
         weight = settings.context_loss if self.phase.trains_generator else 0.0
@@ -204,7 +207,7 @@ class Trainer:
             task.pipeline,
             self.phase,
             task.run.loss,
-            mine,
+            part.questions,
             k=task.space.retrieval.top_k,
             temperature=temperature,
             with_context=weight > 0,
@@ -212,10 +215,10 @@ class Trainer:
         )
         if forward.retrieval_scores.requires_grad:
             forward.retrieval_scores.retain_grad()
-        nll = forward.nll.sum() / batch_size
+        nll = part.weight * forward.nll.sum() / batch_size
         context = weight * forward.context_nll.sum() / batch_size if forward.context_nll is not None else 0.0
-        (nll + context).backward()
-        if audited:
+        (nll + part.weight * context).backward()
+        if audited and part.weight:
             audit_loss(forward, task.run.loss, temperature)
             if forward.retrieval_scores.grad is not None:
                 audit_score_gradient(forward, forward.retrieval_scores.grad, task.run.loss, temperature, batch_size)
@@ -227,8 +230,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = group["full_lr"] * factor
             # Each side is clipped on its own: the two models' gradients differ by orders of magnitude.
-            norm = torch.nn.utils.clip_grad_norm_(group["params"], self.task.space.training.max_grad_norm)
-            norms[group["side"]] = float(norm)
+            norms[group["side"]] = self.parallel.clip(group["params"], self.task.space.training.max_grad_norm)
         return norms
 
     def measure(self) -> None:
@@ -262,17 +264,15 @@ class Trainer:
 
     def _keep(self, status: Status) -> None:
         """Put on disk what the next start needs. The last state stays until the run's record is written."""
-        if not self.worker.is_first:
-            return
         if status in (Status.RUNNING, Status.PAUSED):
             self.progress = replace(self.progress, paused=status == Status.PAUSED)
             self._save()
             self.saver.wait()  # who is told of a rung may end this process
         elif status == Status.COMPLETED:
-            save_models(self.task.files, self.task.trial_id, self.phase, self.task.pipeline)
+            save_models(self.task.files, self.task.trial_id, self.phase, self.task.pipeline, self.worker)
 
     def _save(self) -> None:
-        if self.worker.is_first:
+        if self.worker.is_first or self.parallel.is_sharded:
             self.saver.save(self.trained, self.optimizer, self.progress)
             self.clock.restart()
 
@@ -295,5 +295,6 @@ class Trainer:
             train_loss=progress.loss_sum / progress.loss_steps if progress.loss_steps else None,
             rung=levels.index(progress.step) if progress.step in levels else None,
             train_seconds=progress.train_seconds, evaluate_seconds=progress.evaluate_seconds,
-            attempts=progress.attempts, num_workers=self.worker.world_size, error=self.problem,
+            attempts=progress.attempts, num_workers=self.worker.world_size,
+            devices_per_worker=self.task.space.resources.devices_per_worker, error=self.problem,
         )  # fmt: skip

@@ -10,6 +10,7 @@ import torch
 from raggrid.data.sampling import sampled
 from raggrid.evaluation.metrics import recall_at_k
 from raggrid.finetune.batches import shard
+from raggrid.finetune.data_parallel import DataParallel
 from raggrid.finetune.known_scores import KnownScores
 from raggrid.finetune.labels import LabelledPair, labelled_pairs
 from raggrid.finetune.objectives import labels_forward, questions_per_pass, rag_forward
@@ -49,7 +50,7 @@ def validate(
         if phase.needs_labels:
             total = _labels_total(pipeline, labelled_pairs(subset, positions, training.labels.positives), space, worker)
         else:
-            total = _rag_total(pipeline, phase, loss, _mine(subset, worker), space, known)
+            total = _rag_total(pipeline, phase, loss, subset, space, worker, known)
     summed = worker.sum(total.to(worker.device)).tolist()
     return Validation(summed[0] / summed[1] if summed[1] else float("nan"), _recall(pipeline, questions, space, worker))
 
@@ -75,17 +76,17 @@ def _rag_total(
     loss: str,
     questions: Sequence[Question],
     space: SearchSpace,
+    worker: Worker,
     known: KnownScores | None,
 ) -> torch.Tensor:
     frozen = replace(phase, trains_embedder=False, trains_generator=False)
     total = torch.zeros(2, dtype=torch.float64)
     size = questions_per_pass(pipeline, phase, space, space.training.rag.batch_size)
-    for start in range(0, len(questions), size):
-        part = questions[start : start + size]
-        forward = rag_forward(
-            pipeline, frozen, loss, part, k=space.retrieval.top_k, temperature=space.retrieval.temperature, known=known
-        )
-        total += torch.tensor([float(forward.nll.double().sum()), len(part)], dtype=torch.float64)
+    k, temperature = space.retrieval.top_k, space.retrieval.temperature
+    for part in DataParallel(worker, pipeline.generator).passes(questions, size):
+        forward = rag_forward(pipeline, frozen, loss, part.questions, k=k, temperature=temperature, known=known)
+        measured = [float(forward.nll.double().sum()), len(part.questions)]
+        total += part.weight * torch.tensor(measured, dtype=torch.float64)
     if known is not None:
         known.save()
     return total

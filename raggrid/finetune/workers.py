@@ -47,15 +47,18 @@ class Worker:
         """Add up gradients over the workers, in one flat transfer.
 
         Each worker's loss is already divided by the global batch, so the sum is the global batch's gradient. A
-        parameter without gradient here (nothing fell to this worker) takes part with zeros.
+        parameter without gradient here (nothing fell to this worker) takes part with zeros; one without gradient on
+        all of them keeps none, so that it does not decay either.
         """
-        if self.world_size == 1:
-            return
         trained = list(parameters)
+        if self.world_size == 1 or not trained:
+            return
         gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in trained]
-        flat = self.sum(torch.cat([gradient.flatten() for gradient in gradients]))
-        for parameter, gradient in zip(trained, flat.split([p.numel() for p in trained]), strict=True):
-            parameter.grad = gradient.view_as(parameter)
+        counted = gradients[0].new_tensor([p.grad is not None for p in trained])
+        flat = self.sum(torch.cat([counted, *(gradient.flatten() for gradient in gradients)]))
+        counts, *summed = flat.split([len(trained), *(p.numel() for p in trained)])
+        for parameter, gradient, count in zip(trained, summed, counts.tolist(), strict=True):
+            parameter.grad = gradient.view_as(parameter) if count else None
 
     def gather(self, value: T) -> list[T]:
         """``value`` of every worker, in the order of ranks, on each."""

@@ -69,6 +69,11 @@ class Setting:
         return self.space.resources.workers_per_trial
 
     @property
+    def shards(self) -> int:
+        """Workers that a generator's weights are split over while all of them train."""
+        return self.workers if self.space.training.sharding == "fsdp" else 1
+
+    @property
     def in_groups(self) -> bool:
         """Whether trials run on worker groups, as far as a device says."""
         return self.space.resources.group_workers(on_cluster=False, gpus=self.device.name != "cpu") > 0
@@ -190,14 +195,17 @@ def peak_bytes(setting: Setting, phase: Phase) -> float:
     """Peak memory of a worker in bytes: weights, gradients and moments, activations, logits."""
     space, work = setting.space, setting.workload
     element = 2 if space.models.dtype == "bfloat16" else 4
-    total = setting.embedder.parameters * 4 + trained_parameters(setting, phase) * ADAM_STATE_BYTES
+    full = phase.trains_generator and space.training.generator == "full"
+    shards = setting.shards if full else 1
+    held = phase.trains_embedder * setting.tuned_embedder + phase.trains_generator * setting.adapter / shards
+    total = setting.embedder.parameters * 4 + held * ADAM_STATE_BYTES
     if phase.trains_embedder:
         total += _activations(setting.embedder, setting.share(phase) * work.question_tokens, 4)
     if phase.needs_labels:
         return total
     sequences = setting.questions_per_pass(phase) * setting.prompts(phase)
-    full = phase.trains_generator and space.training.generator == "full"
-    total += setting.generator.parameters * (4 if full else setting.weight_bits / 8) + setting.adapter * 4
+    weights = setting.generator.parameters * (4 if full else setting.weight_bits / 8) + setting.adapter * 4
+    total += weights / shards
     kept = _activations(setting.generator, sequences * setting.prompt_tokens(phase), element)
     one_layer = kept / setting.generator.num_layers
     if space.training.activation_checkpointing:

@@ -60,8 +60,9 @@ def shapes_of(setting: Setting, units: UnitCosts, sizes: Sizes) -> tuple[Shape, 
 def _widths(setting: Setting, num_devices: int) -> list[int]:
     """Powers of two up to a batch, and what the space has, if there are as many devices."""
     most = min(num_devices, setting.space.training.rag.batch_size)
+    least = 2 if setting.space.training.sharding == "fsdp" else 1  # one worker has nothing to share
     given = {setting.workers} if setting.workers <= num_devices else set()
-    return sorted({2**n for n in range(most.bit_length()) if 2**n <= most} | given)
+    return sorted({2**n for n in range(most.bit_length()) if least <= 2**n <= most} | given)
 
 
 def _best(shapes: Sequence[Shape]) -> Shape | None:

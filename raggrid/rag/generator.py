@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
 
 from raggrid.errors import ModelError
 from raggrid.rag.chat import Chat, Example, Ids, PromptTokens
@@ -64,6 +65,7 @@ class Generator:
         *,
         chat: Chat = "auto",
         float32_weights: bool = False,
+        shards: int = 1,
     ) -> Generator:
         """From a model reference or a folder that `save` wrote.
 
@@ -74,6 +76,7 @@ class Generator:
             chat: whether prompts are put into the tokenizer's chat template.
             float32_weights: keep float32 weights though ``models.dtype`` is bfloat16, and compute in bfloat16 under
                 autocast: what full fine-tuning needs, since pure bfloat16 weights lose small updates.
+            shards: over how many workers the weights are split, each of which loads its own part; all have to load.
         """
         from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
         from transformers.utils import logging
@@ -87,11 +90,15 @@ class Generator:
         if AutoConfig.from_pretrained(folder).is_encoder_decoder:
             library = AutoModelForSeq2SeqLM
         model = library.from_pretrained(
-            folder, dtype=dtype, attn_implementation=models.attention, **quantized(models, dtype, device)
+            folder,
+            dtype=dtype,
+            attn_implementation=models.attention,
+            **quantized(models, dtype, device),
+            **({"distributed_config": {"fsdp_size": shards}} if shards > 1 else {}),
         )
         tokens = _tokens(model, AutoTokenizer.from_pretrained(folder), chat)
         keep_layout(model)
-        model = model if models.quantization != "none" else model.to(device)
+        model = model if models.quantization != "none" or shards > 1 else model.to(device)
         return cls(model, tokens, autocast=torch.bfloat16 if low and float32_weights else None)
 
     @property
@@ -104,6 +111,12 @@ class Generator:
     def is_quantized(self) -> bool:
         """Whether frozen weights are kept in 4 bits."""
         return bool(getattr(self.model, "is_quantized", False))
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether each of several workers has a part of the weights. All of them then have to call the model equally
+        often, and to `save` it: the first one writes it whole."""
+        return isinstance(self.model, FSDPModule)
 
     @property
     def is_encoder_decoder(self) -> bool:
@@ -205,7 +218,7 @@ class Generator:
         The model computes logits for T + 1 positions only (for all of them ``with_context``).
         """
         with self._precision():
-            whole = with_context or len(pairs) < FEWEST_SHARING
+            whole = with_context or len(pairs) < FEWEST_SHARING or self.is_sharded  # a prefix is a call of its own
             prefix = None if whole else self._prefix([head for head, _ in pairs])
             known = len(prefix.ids) if prefix else 0
             ids, attention = self._padded([(head + tail)[known:] for head, tail in pairs], left=True)

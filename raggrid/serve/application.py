@@ -16,11 +16,13 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from raggrid.export.ask_export import opened
+from raggrid.export.cores import batches_at_once
 from raggrid.export.load import TunedPipeline
-from raggrid.serve.batching import Batcher, Busy, Pending, Reply
+from raggrid.serve.batching import Batcher
 from raggrid.serve.counters import Metrics
 from raggrid.serve.limits import BodyLimits, Limits, error_body
 from raggrid.serve.messages import ChatRequest, Chunks, RetrieveRequest, completion, shown
+from raggrid.serve.pending import Busy, Pending, Reply
 
 PAGE = Path(__file__).parent / "page.html"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -66,8 +68,9 @@ class Service:
         self.pipeline, self.limits, self.metrics = pipeline, limits, Metrics()
         self.name = f"{pipeline.how['study']}-{pipeline.how['strategy']}"
         self.batcher = Batcher(
-            pipeline, max_batch=max_batch, max_waiting=limits.max_waiting, observe=self.metrics.batch.observe
-        )
+            pipeline, max_batch=max_batch, max_waiting=limits.max_waiting, num_batches=batches_at_once(pipeline),
+            observe=self.metrics.batch.observe,
+        )  # fmt: skip
         self.metrics.watch(lambda: self.batcher.waiting)
 
     def submit(self, job: Pending) -> asyncio.Future[Reply]:

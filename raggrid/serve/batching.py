@@ -1,61 +1,30 @@
-"""Concurrent questions -> batches on one thread, which alone uses the models. Texts are those of one question alone."""
+"""Concurrent questions -> batches on a few threads, which alone use the models. Texts are those of a question alone."""
 
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
-from typing import Any
+from math import ceil
 
-from raggrid.export.load import Passages, TunedPipeline
+from raggrid.export.cores import as_evaluated
+from raggrid.export.load import TunedPipeline
+from raggrid.serve.decoding import EarlyReplies
+from raggrid.serve.pending import Busy, Pending, Reply
 
 LIKE = 2.0  # prompts share a batch up to this ratio of lengths: a huge one does not widen the others
 
 
-class Busy(Exception):
-    """More questions are waiting than the limit."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reply:
-    """An answer with the passages that were found. ``ended``: by itself, not by the longest length."""
-
-    text: str
-    passages: Passages
-    prompt_tokens: int = 0
-    answer_tokens: int = 0
-    ended: bool = True
-
-
-@dataclass
-class Pending:
-    """A question on its way. ``k``: passages to find, with no answer wanted; None for an answer. ``told``: called on
-    the models' thread with the text so far."""
-
-    question: str
-    k: int | None = None
-    max_tokens: int | None = None
-    told: Callable[[str], None] | None = None
-    done: Future[Reply] = field(default_factory=Future)
-    since: float = field(default_factory=time.perf_counter)
-    found: Passages = field(default_factory=list)
-    prompt: str = ""
-
-    @property
-    def is_open(self) -> bool:
-        """Whether anybody still waits for it."""
-        return not self.done.done()
-
-
 class Batcher:
-    """Answers questions in the order asked, as many at once as have prompts of like length.
+    """Answers questions in the order asked; each batch is the oldest one with those of the most similar length.
+
+    Questions that wait are shared among the threads that are free.
 
     Args:
-        pipeline: used by this object's thread alone.
-        max_batch: questions at once.
+        pipeline: used by this object's threads alone.
+        max_batch: questions in a batch.
         max_waiting: further ones are refused.
+        num_batches: batches that are under way at once, each on a thread.
         observe: called with the size of each batch.
     """
 
@@ -65,15 +34,19 @@ class Batcher:
         *,
         max_batch: int,
         max_waiting: int,
+        num_batches: int = 1,
         observe: Callable[[int], None] = lambda _: None,
     ) -> None:
         self.pipeline, self.max_batch, self.max_waiting, self.observe = pipeline, max_batch, max_waiting, observe
+        self.num_batches = num_batches
         self._new: list[Pending] = []
         self._ready: list[Pending] = []
+        self._retrieving, self._answering = False, 0
         self._changed = threading.Condition()
         self._closed = False
-        self._thread = threading.Thread(target=self._run, name="models", daemon=True)
-        self._thread.start()
+        self._threads = [threading.Thread(target=self._run, name="models", daemon=True) for _ in range(num_batches)]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def waiting(self) -> int:
@@ -82,8 +55,8 @@ class Batcher:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the models' thread runs."""
-        return self._thread.is_alive()
+        """Whether all threads run."""
+        return all(thread.is_alive() for thread in self._threads)
 
     def submit(self, job: Pending) -> Future[Reply]:
         """Queue a question. Raises `Busy` where too many wait."""
@@ -95,96 +68,90 @@ class Batcher:
         return job.done
 
     def close(self) -> None:
-        """End the thread after the batch that is under way."""
+        """End the threads after the batches that are under way."""
         with self._changed:
             self._closed = True
-            self._changed.notify()
-        self._thread.join()
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
 
     def _run(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._new or self._ready or self._closed)
-                new, self._new = self._new, []
+        with as_evaluated(self.pipeline):
+            while not self._closed:
+                self._work()
+
+    def _work(self) -> None:
+        """The next thing to do, once there is one."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._ready or (self._new and not self._retrieving))
             if self._closed:
                 return
-            self._guarded([job for job in new if job.is_open], self._find)
-            self._ready = [job for job in self._ready if job.is_open]
-            if batch := self._next():
-                self._ready = [job for job in self._ready if job not in batch]
-                self._guarded(batch, self._answer)
+            new = [] if self._retrieving else self._take_new()
+            batch = [] if new else self._take_batch()
+        if new:
+            self._retrieve(new)
+        elif batch:
+            self._answer(batch)
 
-    def _guarded(self, jobs: Sequence[Pending], work: Callable[[Sequence[Pending]], None]) -> None:
-        """What fails for several questions at once is tried for each alone, so that one hurts no other."""
-        if not jobs:
-            return
-        try:
-            work(jobs)
-        except Exception as error:
-            if len(jobs) == 1:
-                _settle(jobs[0], error)
-                return
-            for job in jobs:
-                self._guarded([job], work)
+    def _take_new(self) -> list[Pending]:
+        new, self._new = [job for job in self._new if job.is_open], []
+        self._retrieving = bool(new)
+        return new
+
+    def _take_batch(self) -> list[Pending]:
+        """The oldest question with those of the most similar length, as many as each free thread can have."""
+        self._ready = [job for job in self._ready if job.is_open]
+        if not self._ready:
+            return []
+        length = len(self._ready[0].prompt)
+        like = [job for job in self._ready if length / LIKE <= len(job.prompt) <= length * LIKE]
+        like.sort(key=lambda job: abs(len(job.prompt) - length))
+        batch = like[: min(self.max_batch, ceil(len(like) / (self.num_batches - self._answering)))]
+        self._ready = [job for job in self._ready if job not in batch]
+        self._answering += 1
+        return batch
+
+    def _retrieve(self, jobs: Sequence[Pending]) -> None:
+        _guarded(jobs, self._find)
+        with self._changed:
+            self._retrieving = False
+            self._changed.notify_all()
 
     def _find(self, jobs: Sequence[Pending]) -> None:
         default = int(self.pipeline.how["k"])
         found = self.pipeline.retrieve([job.question for job in jobs], max(job.k or default for job in jobs))
         for job, passages in zip(jobs, found, strict=True):
             job.found = passages[: job.k or default]
+        asked = [job for job in jobs if job.k is None]
+        prompts = self.pipeline.tokens([self.pipeline.prompt(job.question, job.found) for job in asked])
+        for job, prompt in zip(asked, prompts, strict=True):
+            job.prompt = prompt
+        with self._changed:
+            self._ready += asked
+        for job in jobs:
             if job.k is not None:
-                _settle(job, Reply(text="", passages=job.found))
-            else:
-                job.prompt = self.pipeline.prompt(job.question, job.found)
-                self._ready.append(job)
-
-    def _next(self) -> list[Pending]:
-        if not self._ready:
-            return []
-        oldest = len(self._ready[0].prompt)
-        like = [job for job in self._ready if oldest / LIKE <= len(job.prompt) <= oldest * LIKE]
-        return like[: self.max_batch]
+                job.settle(Reply(text="", passages=job.found))
 
     def _answer(self, jobs: Sequence[Pending]) -> None:
+        _guarded(jobs, self._generate)
+        with self._changed:
+            self._answering -= 1
+
+    def _generate(self, jobs: Sequence[Pending]) -> None:
         self.observe(len(jobs))
-        streamer = TokenStream(self.pipeline, jobs) if any(job.told for job in jobs) else None
-        rows = self.pipeline.generate([job.prompt for job in jobs], streamer)
-        most = int(self.pipeline.how["max_new_tokens"])
-        for job, ids in zip(jobs, rows, strict=True):
-            limit = min(job.max_tokens or most, most)
-            told = self.pipeline.text(ids[:limit])
-            read = len(self.pipeline.tokenizer(job.prompt)["input_ids"])
-            ended = len(ids) < limit or "\n" in self.pipeline.tokenizer.decode(ids[:limit]).strip()
-            _settle(job, Reply(text=told, passages=job.found, prompt_tokens=read, answer_tokens=len(ids[:limit]),
-                               ended=ended))  # fmt: skip
+        self.pipeline.generate([job.prompt for job in jobs], stopping_criteria=[EarlyReplies(self.pipeline, jobs)])
 
 
-class TokenStream:
-    """A streamer of transformers for a whole batch: tells each question's text so far after every step."""
-
-    def __init__(self, pipeline: TunedPipeline, jobs: Sequence[Pending]) -> None:
-        self.pipeline, self.jobs = pipeline, jobs
-        self._rows: list[list[int]] = [[] for _ in jobs]
-        self._begun = False
-
-    def put(self, tokens: Any) -> None:
-        """What `generate` calls: first with the prompts, then with one token per row."""
-        if not self._begun:
-            self._begun = True
-            return
-        for row, token, job in zip(self._rows, tokens.tolist(), self.jobs, strict=True):
-            row.append(token)
-            if job.told and job.is_open and (job.max_tokens is None or len(row) <= job.max_tokens):
-                job.told(self.pipeline.text(self.pipeline.ended(row)))
-
-    def end(self) -> None:
-        """What `generate` calls last."""
-
-
-def _settle(job: Pending, result: Reply | Exception) -> None:
-    if not job.done.set_running_or_notify_cancel():
+def _guarded(jobs: Sequence[Pending], work: Callable[[Sequence[Pending]], None]) -> None:
+    """What fails for several questions at once is tried for each alone, so that one hurts no other."""
+    jobs = [job for job in jobs if job.is_open]
+    if not jobs:
         return
-    if isinstance(result, Exception):
-        job.done.set_exception(result)
-    else:
-        job.done.set_result(result)
+    try:
+        work(jobs)
+    except Exception as error:
+        if len(jobs) == 1:
+            jobs[0].settle(error)
+            return
+        for job in jobs:
+            _guarded([job], work)

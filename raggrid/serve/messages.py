@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from raggrid.serve.batching import Reply
+from raggrid.serve.pending import Reply
 
 
 class Part(BaseModel):

@@ -52,6 +52,7 @@ ADDED: Mapping[str, object] = {
     "training.checkpoint_minutes": 0.0,
     "training.rag.micro_batch_size": None,
     "training.activation_checkpointing": False,
+    "training.sharding": "none",
 }
 CHANGED: Mapping[int, Mapping[str, object]] = {
     2: {
@@ -76,7 +77,7 @@ CONTENT = ("models.embedder", "models.generator", "models.embedder_sha256", "mod
 """References to models and checks of them: it is their content that counts."""
 WITHOUT_EFFECT = (
     "training.labels.epochs", "training.rag.epochs", "training.checkpoint_minutes", "training.rag.micro_batch_size",
-    "training.activation_checkpointing",
+    "training.activation_checkpointing", "training.sharding",
 )  # fmt: skip
 """Settings of `SECTIONS` that no number follows from: of a length in epochs, it is the steps that count."""
 DRAWN = ("learning_rates.embedder.", "learning_rates.generator.")

@@ -172,10 +172,27 @@ def _contradictions(space: SearchSpace) -> Iterator[Contradiction]:
             ("models.quantization", "training.generator"),
             "training.generator: got full; weights in 4 bits (models.quantization) cannot train. Use lora.",
         )
+    yield from _sharding_problems(space)
     if space.budget.dollars and not space.resources.dollars_per_device_hour:
         yield Contradiction(
             ("budget.dollars", "resources.dollars_per_device_hour"),
             "budget.dollars: needs resources.dollars_per_device_hour, the price of one device-hour. Add it.",
+        )
+
+
+def _sharding_problems(space: SearchSpace) -> Iterator[Contradiction]:
+    sharding, workers = space.training.sharding, space.resources.workers
+    if sharding != "none" and space.training.generator != "full":
+        yield Contradiction(
+            ("training.sharding", "training.generator"),
+            f"training.sharding: got {sharding}; expected none with training.generator: lora, whose adapters are "
+            "small. Set it to none, or train the whole generator with full.",
+        )
+    if sharding != "none" and space.resources.workers_per_trial < 2:
+        yield Contradiction(
+            ("training.sharding", "resources.workers"),
+            f"training.sharding: got {sharding} with resources.workers: {workers}; expected at least 2 workers per "
+            "trial to split the generator over. Raise it.",
         )
 
 

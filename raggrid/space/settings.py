@@ -115,8 +115,8 @@ class Resources(Section):
     cpus_per_worker: Count = 1
     """CPU cores, and so threads, of one worker."""
     gpus_per_worker: Annotated[Number, Field(ge=0)] | None = None
-    """GPUs per worker. A fraction lets trials share one; costs count each share as a whole device. Default: 1 where
-    the cluster has GPUs, else 0."""
+    """GPUs per worker. A fraction lets trials share one, and is what they are charged. Default: 1 where the cluster
+    has GPUs, else 0."""
     max_concurrent_trials: Count | None = None
     """Concurrent trials. Default: as many as fit on the cluster."""
     wait_minutes: Annotated[Number, Field(ge=0)] = 0.0
@@ -128,6 +128,11 @@ class Resources(Section):
     def workers_per_trial(self) -> int:
         """At least 1, in whichever form a trial runs."""
         return 1 if self.workers == "auto" else max(1, self.workers)
+
+    @property
+    def devices_per_worker(self) -> float:
+        """What a worker is charged for each second: the GPUs that it holds, or the share of one; 1 without a GPU."""
+        return self.gpus_per_worker or 1.0
 
     def group_workers(self, *, on_cluster: bool, gpus: bool) -> int:
         """Workers of a trial's group; 0 where trials run in their own processes."""

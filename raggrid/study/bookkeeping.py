@@ -34,17 +34,21 @@ class _Heard:
 
 @dataclass
 class Bookkeeper:
-    """Makes rows of reports, and enters what happens into the session's ``ledger``. ``now``: by the session's clock."""
+    """Makes rows of reports, and enters what happens into the session's ``ledger``. ``now``: by the session's clock.
+
+    ``devices_per_worker``: what each worker of a task is charged per second.
+    """
 
     records: Storage
     ledger: Ledger
     now: Callable[[], float]
+    devices_per_worker: float = 1.0
     _tasks: dict[str, _Heard] = field(default_factory=dict)
     _flushed_at: float = field(default_factory=time.monotonic)
 
     def started(self, task: Task, workers: int, device_type: str) -> None:
         """A task was handed out."""
-        account = _account(task, max(1, workers), device_type)
+        account = self._account(task, max(1, workers), device_type)
         earlier = charged_before(self.charged_to(task.trial_id)) if isinstance(task, PhaseTask) else Spent()
         self._tasks[task.key] = _Heard(task, account, earlier)
         self._enter(Started(at=self.now(), key=task.key, account=account, earlier=earlier))
@@ -66,7 +70,8 @@ class Bookkeeper:
         if row:
             self.records.append([row])
         self.records.append([row for row in report.rows if isinstance(row, StepRecord)])
-        self.records.append([row for row in report.rows if isinstance(row, PredictionRecord)])
+        if not (isinstance(heard.task, AnswerTask) and heard.task.num_shards > 1):  # of shards once all are there
+            self.records.append([row for row in report.rows if isinstance(row, PredictionRecord)])
 
     def _charge(self, heard: _Heard, report: Report) -> None:
         at, key = self.now(), heard.task.key
@@ -77,7 +82,9 @@ class Bookkeeper:
         if report.process != heard.process:
             begun = None if report.is_news else spent  # a phase run's first report says where it goes on
             up_at = at - (_at_work(heard.earlier, spent) if report.up_seconds is None else report.up_seconds)
-            heard.account = _account(heard.task, report.num_workers, report.device_type or heard.account.device_type)
+            heard.account = self._account(
+                heard.task, report.num_workers, report.device_type or heard.account.device_type
+            )
             self._enter(Up(at=up_at, key=key, account=heard.account, spent=begun))
         if report.status not in FAULTY:
             self._enter(Reported(at=at, key=key, spent=spent))
@@ -96,6 +103,13 @@ class Bookkeeper:
         # A task that nobody was heard of goes back free of charge: no process may have begun it.
         lost = status in FAULTY or (heard.process is not None and (crashed or status == Status.INTERRUPTED))
         self._enter(Drained(at=at, key=key) if drained else Lost(at=at, key=key) if lost else Ended(at=at, key=key))
+
+    def _account(self, task: Task, num_workers: int, device_type: str) -> Account:
+        each = self.devices_per_worker
+        account = Account(num_workers=num_workers, devices_per_worker=each, device_type=device_type)
+        if isinstance(task, PhaseTask):
+            return replace(account, trial_id=task.trial_id)
+        return replace(account, pipeline_id=task.pipeline_id) if isinstance(task, AnswerTask) else account
 
     def _enter_saved(self, task: Task) -> None:
         saved = self.records.saved(task.trial_id) if isinstance(task, PhaseTask) else None
@@ -122,13 +136,6 @@ class Bookkeeper:
         """Write what has been kept for as long as it may be."""
         if time.monotonic() - self._flushed_at >= self.records.delay_seconds:
             self.flush()
-
-
-def _account(task: Task, num_workers: int, device_type: str) -> Account:
-    account = Account(num_workers=num_workers, device_type=device_type)
-    if isinstance(task, PhaseTask):
-        return replace(account, trial_id=task.trial_id)
-    return replace(account, pipeline_id=task.pipeline_id) if isinstance(task, AnswerTask) else account
 
 
 def _at_work(earlier: Spent, spent: Spent) -> float:

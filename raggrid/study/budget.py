@@ -21,7 +21,7 @@ class Closing(StrEnum):
 
 @dataclass
 class BudgetClock:
-    """Counts what the allocation uses: ``devices`` held from ``began`` on, idle or not, ``workers`` of them per trial.
+    """Counts what the allocation uses: ``devices`` held from ``began`` on, idle or not; ``per_trial``: a trial's.
 
     ``used_device_seconds`` and ``used_wall_seconds`` are of earlier sessions of the same study. All limits turn into
     one end in wall time. Training ends before it, so that what is finished can still be answered: by the budget's
@@ -29,14 +29,14 @@ class BudgetClock:
     """
 
     budget: Budget
-    devices: int
+    devices: float
     began: float
     now: Callable[[], float]
     dollars_per_device_hour: float | None = None
     used_device_seconds: float = 0.0
     used_wall_seconds: float = 0.0
     answer_seconds: list[float] = field(default_factory=list)
-    workers: int = 1
+    per_trial: float = 1.0
 
     def limit_seconds(self) -> float:
         """Wall seconds that this session may take; infinite without a budget."""
@@ -66,4 +66,4 @@ class BudgetClock:
 
     def _reserve(self, limit: float, num_answers: int) -> float:
         measured = median(self.answer_seconds) if self.answer_seconds else 0.0
-        return max(self.budget.reserve * limit, math.ceil(num_answers * self.workers / self.devices) * measured)
+        return max(self.budget.reserve * limit, math.ceil(num_answers * self.per_trial / self.devices) * measured)

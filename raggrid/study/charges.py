@@ -33,9 +33,10 @@ class Charged:
 
 def whole_trial(report: Report, own: Sequence[LedgerRecord], wall_seconds: float) -> Charged:
     """A trial that ended with ``report``, ``wall_seconds`` after it was last handed out. ``own``: all its rows."""
+    devices = report.num_workers * report.devices_per_worker
     return Charged(
-        train=report.train_seconds * report.num_workers,
-        evaluate=report.evaluate_seconds * report.num_workers,
+        train=report.train_seconds * devices,
+        evaluate=report.evaluate_seconds * devices,
         lost=_sum(own, Category.LOST),
         wall_seconds=max(wall_seconds, sum(row.wall_seconds for row in own)),
     )
@@ -55,7 +56,7 @@ def _sum(rows: Sequence[LedgerRecord], category: Category) -> float:
     return sum(row.device_seconds for row in rows if row.category == category)
 
 
-def wall_seconds(ledger: Sequence[LedgerRecord], devices: int) -> float:
+def wall_seconds(ledger: Sequence[LedgerRecord], devices: float) -> float:
     """Wall seconds that earlier sessions took: all that a session charged adds up to the time of the devices it held.
 
     Args:
@@ -63,7 +64,12 @@ def wall_seconds(ledger: Sequence[LedgerRecord], devices: int) -> float:
             how many devices it held.
         devices: of a session that has not.
     """
-    sessions = sorted((row.started_at, row.num_workers) for row in ledger if row.category == Category.IDLE)
+    sessions = sorted((row.started_at, _held(row)) for row in ledger if row.category == Category.IDLE)
     starts = [began for began, _ in sessions]
     held = [count for _, count in sessions] or [devices]
     return sum(row.device_seconds / held[max(0, bisect_right(starts, row.started_at) - 1)] for row in ledger)
+
+
+def _held(idle: LedgerRecord) -> float:
+    """The devices of a session, by its row of idle time: of workers that share GPUs each has less than one."""
+    return idle.device_seconds / idle.wall_seconds if idle.wall_seconds else idle.num_workers

@@ -8,23 +8,20 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from raggrid.machine_faults import GOING, FaultRecord
-from raggrid.records import CurveRecord, LedgerRecord, Report, Status, TrialRecord
+from raggrid.records import CurveRecord, LedgerRecord, PredictionRecord, Report, Status, TrialRecord
 from raggrid.store.storage import Storage, why_it_ends
 from raggrid.study import charges, events
 from raggrid.study.bookkeeping import Bookkeeper
 from raggrid.study.budget import BudgetClock, Closing
 from raggrid.study.entries import Account
-from raggrid.study.faults import Consequence, Faults
+from raggrid.study.faults import CRASHED, Consequence, Faults
 from raggrid.study.ledger import Ledger
 from raggrid.study.retention import apply_retention
-from raggrid.study.rows import curve_row, pipeline_row, trial_row
+from raggrid.study.rows import curve_row, pipeline_row, renewed, trial_row
+from raggrid.study.shards import Spreading
 from raggrid.study.state import StudyState
 from raggrid.study.tasks import AnswerTask, IndexTask, PhaseTask, Task, to_running
 
-CRASHED = (
-    "The worker process died (killed, out of memory, or its node was lost). See Ray's logs; lower the batch or the "
-    "passages if memory ran out."
-)
 UNENDED = (Status.INTERRUPTED, Status.BLOCKED, Status.PAUSED, Status.FAULTED)  # not an end: a later start continues
 
 
@@ -33,10 +30,9 @@ class Controller:
     """Keeps a study's state true and its records written.
 
     ``records``: where they go; ``books`` makes those of curves, answers and device time. ``now``: seconds, by the clock
-    on the wall unless said otherwise.
-    ``broken``: why nothing can be written any more; the study then ends, and what was not written is not done.
-    ``roomy``: whether checkpoints kept within ``checkpoints.max_gigabytes`` so far. ``working``: names by id of the
-    nodes that work now; none where there are none to tell apart.
+    on the wall unless said otherwise. ``broken``: why nothing can be written any more; the study then ends, and what
+    was not written is not done. ``roomy``: whether checkpoints kept within ``checkpoints.max_gigabytes`` so far.
+    ``working``: names by id of the nodes that work now; none where there are none to tell apart.
     """
 
     state: StudyState
@@ -56,14 +52,16 @@ class Controller:
     """The names of all nodes that were seen so far, by id."""
     working: Callable[[], Mapping[str, str]] = dict
     now: Callable[[], float] = time.time
+    spreading: Spreading = field(default_factory=Spreading)
 
     def __post_init__(self) -> None:
         self.open_books(self.now(), max(1, self.workers))
 
-    def open_books(self, began: float, num_devices: int) -> None:
-        """A session holds so many devices since ``began``."""
-        devices = Account(num_workers=num_devices, device_type=self.device_type)
-        self.books = Bookkeeper(self.records, Ledger(devices, began), lambda: self.now())
+    def open_books(self, began: float, num_workers: int) -> None:
+        """A session holds the devices of so many workers since ``began``."""
+        each = self.state.space.resources.devices_per_worker
+        devices = Account(num_workers=num_workers, devices_per_worker=each, device_type=self.device_type)
+        self.books = Bookkeeper(self.records, Ledger(devices, began), lambda: self.now(), each)
 
     def close_books(self) -> None:
         """What the session's devices held and nobody was charged for is idle; all is written. ``OSError`` where not."""
@@ -80,7 +78,7 @@ class Controller:
         try:
             what()
         except OSError as error:
-            self._break(error)
+            self.broken = why_it_ends(error)
 
     def begin(self) -> None:
         """Tell whoever watches that a session begins."""
@@ -100,16 +98,18 @@ class Controller:
         """The next task to start, now counted as running; None while there is none."""
         self.check_budget()
         self._stop_rejected()
-        task = None if self.broken else self.state.take()
+        task = None if self.broken else self.state.take(self.spreading.num_shards)
         while task is None and self._stop_rejected():
-            task = self.state.take()
+            task = self.state.take(self.spreading.num_shards)
         if task is None:
             return None
         if isinstance(task, AnswerTask) and task.same_generator:
             self._write(self.books.flush)  # its process reads what that pipeline answered
-        self.started_at[task.key] = self.now()
+        whole, self.started_at[task.key] = self.state.whole(task), self.now()
         self.books.started(task, self.workers, self.device_type)
-        self._tell(partial(events.TaskStarted, task=task))
+        if not isinstance(task, AnswerTask) or task.shard == 0:
+            self.started_at[whole.key] = self.now()
+            self._tell(partial(events.TaskStarted, task=whole))
         return task
 
     def told(self) -> list[Mapping[str, object]]:
@@ -141,14 +141,14 @@ class Controller:
         if report.is_news and (report.status not in UNENDED or report.status == Status.PAUSED):
             self.faults.went_well(key, self.nodes.get(key, ""))
         self.device_type = report.device_type or self.device_type
-        report = replace(report, device_type=self.device_type)
+        report = replace(report, device_type=self.device_type, devices_per_worker=self.books.devices_per_worker)
         self._write(partial(self.books.reported, key, report))
-        report = replace(report, rows=())
+        is_whole = self.state.whole(task) is task
+        report = replace(report, rows=()) if is_whole else report
         self.latest[key] = report.after(self.latest.get(key))
-        row = curve_row(key, report) if isinstance(task, PhaseTask) else None
-        if row:
+        if isinstance(task, PhaseTask) and (row := curve_row(key, report)):
             self.state.add_curve(row)
-        if report.is_news:
+        if report.is_news and is_whole:
             self._tell(partial(events.TaskReported, task=task, report=self.latest[key]))
 
     def _begun(self, key: str, node: str) -> None:
@@ -166,23 +166,39 @@ class Controller:
             stop_reason: the status of a trial that was stopped from outside (``stopped``, ``over_budget``). One that
                 ends while running for any other reason, an interrupt, gets no record: a later session continues it.
         """
-        task = self.state.running.get(key)
-        if task is None:
+        if (task := self.state.running.get(key)) is None:
             return
         drained = key in self.latest and self.latest[key].status == Status.INTERRUPTED
         report = self._last_report(key, crashed=crashed, stop_reason=stop_reason)
         self._write(partial(self.books.ended, key, report.status, crashed=crashed and not drained, drained=drained))
-        self._write(partial(self._keep, task, report))
         if report.status == Status.FAULTED:
             self._write(partial(self._count_fault, task, report))
-        if report.status == Status.BLOCKED:
-            self.broken = report.error
-        again = report.status in (Status.INTERRUPTED, Status.FAULTED) and key not in self.state.given_up
-        self.state.give_back(task) if again else self.state.end(task)
+        self.broken = report.error if report.status == Status.BLOCKED else self.broken
+        if isinstance(task, AnswerTask) and report.status == Status.COMPLETED:
+            self.spreading.add(task, report, self.now() - self.started_at[key])
         self.nodes.pop(key, None)
-        if report.status == Status.COMPLETED:
+        whole = self.state.whole(task)
+        if report.status in (Status.INTERRUPTED, Status.FAULTED) and whole.key not in self.state.given_up:
+            self.state.give_back(task)
+            ended = report if whole is task else None
+        else:
+            ended = self._end(whole, task, report)
+        if ended:
+            self._tell(partial(events.TaskEnded, task=whole, report=ended))
+
+    def _end(self, whole: Task, task: Task, report: Report) -> Report | None:
+        """Keep what a task came to. Its last report; None while other shards of it are left."""
+        ended = self.state.end_part(task, report)
+        if ended is None:
+            return None
+        told = replace(ended, rows=())
+        if whole is not task:
+            self._tell(partial(events.TaskReported, task=whole, report=told))
+        self._write(partial(self._keep, whole, ended))
+        self.state.end(whole)
+        if ended.status == Status.COMPLETED:
             self._write(self._apply_retention)
-        self._tell(partial(events.TaskEnded, task=task, report=report))
+        return told
 
     def _last_report(self, key: str, *, crashed: bool, stop_reason: Status | None) -> Report:
         """What is known of a task that has ended, its status set right."""
@@ -205,15 +221,14 @@ class Controller:
         error = (report.error or "unknown").strip().splitlines()[-1]
         fault = FaultRecord(task=key, node=name, consequence=consequence, error=error, at=self.now())
         if consequence == Consequence.GIVEN_UP:
-            self.state.given_up[key] = error
+            self.state.given_up[self.state.whole(task).key] = error
         elif consequence == Consequence.NO_NODE_LEFT:
             self.broken = f"{name or 'the machine'} failed several tasks in a row, and there is no other: {error}"
         self.records.append([fault])
-        self._tell(partial(events.TaskFaulted, task=task, fault=fault))
+        self._tell(partial(events.TaskFaulted, task=self.state.whole(task), fault=fault))
 
     def _apply_retention(self) -> None:
-        kept = apply_retention(self.records, self.state.space.checkpoints, self.state.removable)
-        self.roomy = kept and self.roomy
+        self.roomy &= apply_retention(self.records, self.state.space.checkpoints, self.state.removable)
 
     def _keep(self, task: Task, report: Report) -> None:
         if report.status in UNENDED:
@@ -223,21 +238,14 @@ class Controller:
         elif report.status != Status.COMPLETED:
             self.state.failed[task.key] = report.error or ""
         elif isinstance(task, IndexTask):
-            self.state.indexed = True
+            self.state.indexed = task.num_shards == 1
         else:
             self._keep_pipeline(task, report)
-
-    def _break(self, error: OSError) -> None:
-        self.broken = why_it_ends(error)
 
     def _keep_trial(self, task: PhaseTask, report: Report) -> None:
         name, since, now = task.trial_id, self.started_at[task.key], self.now()
         spent = charges.whole_trial(report, self.books.charged_to(name), now - since)
         self.keep_row(trial_row(name, task.run, report, spent))
-
-    def _attempts(self, trial_id: str) -> int:
-        saved = self.records.saved(trial_id)
-        return saved.attempts if saved else 1
 
     def keep_row(self, row: TrialRecord) -> None:
         """Write a trial's record, then drop what only its continuation would have needed."""
@@ -250,14 +258,12 @@ class Controller:
 
     def _stop_rejected(self) -> bool:
         """Write the records of trials that a synchronous rung decided against; whether there were any."""
-        names = self.state.rejected()
-        self._write(partial(self.stop_at_checkpoint, *names))
+        if names := self.state.rejected():
+            self._write(partial(self.stop_at_checkpoint, *names))
         return bool(names) and self.broken is None
 
     def stop_at_checkpoint(self, *trial_ids: str) -> None:
         """Record trials that wait at their checkpoint, or were ended there, as stopped; from curves and ledger."""
-        if not trial_ids:
-            return
         curves = self.records.of_trials(CurveRecord, trial_ids)
         charged = self.records.of_trials(LedgerRecord, trial_ids)
         for name in trial_ids:
@@ -265,36 +271,29 @@ class Controller:
             self.keep_row(self._stopped_row(last, charged.get(name, [])))
 
     def _stopped_row(self, last: CurveRecord, own: Sequence[LedgerRecord]) -> TrialRecord:
+        saved = self.records.saved(last.trial_id)
         report = Report(
             status=Status.STOPPED, step=last.step, objective=last.objective,
-            attempts=self._attempts(last.trial_id), device_type=self.device_type,
+            attempts=saved.attempts if saved else 1, device_type=self.device_type,
             num_workers=max((row.num_workers for row in own), default=max(1, self.workers)),
         )  # fmt: skip
         return trial_row(last.trial_id, self.state.phase_run(last.trial_id), report, charges.stopped_trial(last, own))
 
     def _keep_pipeline(self, task: AnswerTask, report: Report) -> None:
-        state = self.state
         if self.clock and task.same_generator is None:  # one that reuses answers says little about others
-            self.clock.answer_seconds.append(self.now() - self.started_at[task.key])
-        sides = (task.embedder_trial_id, task.generator_trial_id)
-        embedder, generator = (state.trials[name] if name else None for name in sides)
-        row = pipeline_row(task, report, embedder, generator, state.costs_of(task), state.space.answer_top_k)
+            worked = report.startup_seconds + report.evaluate_seconds  # of all shards
+            self.clock.answer_seconds.append(max(worked, self.now() - self.started_at[task.key]))
+        row = pipeline_row(task, report, self.state.trials, self.state.costs_of(task), self.state.space.answer_top_k)
+        self.records.append([each for each in report.rows if isinstance(each, PredictionRecord)])
         self.records.append([row])
-        state.add_answer(row)
+        self.state.add_answer(row)
 
     def renew_costs(self) -> None:
         """Write the costs of answered pipelines anew where trials that came later have changed them.
 
         A search that was extended costs more; a strategy that was added shares trials with those that were there.
         """
-        changed = []
-        for row in self.state.answered.values():
-            costs = self.state.costs_of(row)
-            new = replace(
-                row, final_device_seconds=costs.final, search_device_seconds=costs.search,
-                marginal_device_seconds=costs.marginal,
-            )  # fmt: skip
-            changed += [new] if new != row else []
+        changed = renewed(self.state.answered.values(), self.state.costs_of)
         self.records.append(changed)
         for row in changed:
             self.state.add_answer(row)

@@ -17,13 +17,19 @@ class Account:
     trial_id: str | None = None
     pipeline_id: str | None = None
     num_workers: int = 1
+    devices_per_worker: float = 1.0
     device_type: str = "cpu"
+
+    @property
+    def num_devices(self) -> float:
+        """Devices that are held, shares of them added up."""
+        return self.num_workers * self.devices_per_worker
 
     def charge(self, category: Category, wall_seconds: float, started_at: float) -> LedgerRecord:
         """``wall_seconds`` of every worker, from ``started_at`` on."""
         return LedgerRecord(
             trial_id=self.trial_id, pipeline_id=self.pipeline_id, category=category,
-            device_seconds=wall_seconds * self.num_workers, wall_seconds=wall_seconds, num_workers=self.num_workers,
+            device_seconds=wall_seconds * self.num_devices, wall_seconds=wall_seconds, num_workers=self.num_workers,
             device_type=self.device_type, started_at=started_at,
         )  # fmt: skip
 
@@ -103,10 +109,10 @@ class Ended:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Held:
-    """The session holds so many devices from now on."""
+    """The session holds the devices of so many workers from now on."""
 
     at: float
-    devices: int
+    num_workers: int
 
 
 Entry = Started | Up | Reported | Saved | Lost | Drained | Ended | Held

@@ -16,6 +16,11 @@ TASK_LIMIT = 3
 TASKS_IN_A_ROW = 3
 """Different tasks that a node fails, with none that went well in between, after which it is used no more."""
 
+CRASHED = (
+    "The worker process died (killed, out of memory, or its node was lost). See Ray's logs; lower the batch or the "
+    "passages if memory ran out."
+)
+
 
 class Consequence(StrEnum):
     """What follows from a fault. ``given_up``: not tried again in this session; a later one does."""

@@ -106,7 +106,7 @@ class Ledger:
 
     def _rows(self, event: Entry) -> Iterator[LedgerRecord]:
         if isinstance(event, Held):
-            self._hold(event.at, event.devices)
+            self._hold(event.at, event.num_workers)
         elif isinstance(event, Started):
             earlier = replace(event.earlier, startup=0.0, index=0.0)
             self._open[event.key] = _Open(event.account, event.at, earlier, earlier)
@@ -127,9 +127,9 @@ class Ledger:
                 yield from task.rest(Category.LOST, event.at)
             del self._open[event.key]
 
-    def _hold(self, at: float, devices: int) -> None:
-        self._held += self.devices.num_workers * max(0.0, at - (self.began if self._since is None else self._since))
-        self._since, self.devices = at, replace(self.devices, num_workers=devices)
+    def _hold(self, at: float, num_workers: int) -> None:
+        self._held += self.devices.num_devices * max(0.0, at - (self.began if self._since is None else self._since))
+        self._since, self.devices = at, replace(self.devices, num_workers=num_workers)
 
     def close(self, at: float) -> list[LedgerRecord]:
         """The rows that end a session: tasks that still hold devices lose what they did not save, the rest was idle.
@@ -143,7 +143,7 @@ class Ledger:
                 rows += self._within(row)
         left = max(0.0, self._held - self.charged)
         self.charged += left
-        return [*rows, self.devices.charge(Category.IDLE, left / max(1, self.devices.num_workers), self.began)]
+        return [*rows, self.devices.charge(Category.IDLE, left / (self.devices.num_devices or 1.0), self.began)]
 
     def _within(self, row: LedgerRecord) -> list[LedgerRecord]:
         """A row, cut to what the session held and has not charged: not all that may have run at its death did."""

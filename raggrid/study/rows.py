@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+
 from raggrid.costs import Costs
 from raggrid.evaluation.metrics import columns_of
 from raggrid.identity import PhaseRun
@@ -15,9 +18,10 @@ def curve_row(trial_id: str, report: Report) -> CurveRecord | None:
     """A measurement of a phase run; None for a report that measured nothing."""
     if report.objective is None:
         return None
+    devices = report.num_workers * report.devices_per_worker
     return CurveRecord(
         trial_id=trial_id, step=report.step, rung=report.rung, train_loss=report.train_loss, objective=report.objective,
-        recall_at_k=report.recall_at_k, device_seconds=report.train_seconds * report.num_workers,
+        recall_at_k=report.recall_at_k, device_seconds=report.train_seconds * devices,
     )  # fmt: skip
 
 
@@ -34,9 +38,12 @@ def trial_row(trial_id: str, run: PhaseRun, report: Report, spent: Charged) -> T
 
 
 def pipeline_row(
-    task: AnswerTask, report: Report, embedder: TrialRecord | None, generator: TrialRecord | None, costs: Costs, k: int
+    task: AnswerTask, report: Report, trials: Mapping[str, TrialRecord], costs: Costs, k: int
 ) -> PipelineRecord:
-    """A pipeline of these two trials (None: un-tuned) that has answered a split from ``k`` passages per question."""
+    """A pipeline of two of the ``trials``, or un-tuned models, that has answered a split from ``k`` passages per
+    question."""
+    sides = (task.embedder_trial_id, task.generator_trial_id)
+    embedder, generator = (trials[name] if name else None for name in sides)
     return PipelineRecord(
         pipeline_id=task.pipeline_id, strategy=task.strategy, loss=task.loss, seed=task.seed, split=task.split,
         embedder_trial_id=task.embedder_trial_id, generator_trial_id=task.generator_trial_id,
@@ -46,3 +53,16 @@ def pipeline_row(
         final_device_seconds=costs.final, search_device_seconds=costs.search, marginal_device_seconds=costs.marginal,
         **columns_of(report.scores),
     )  # fmt: skip
+
+
+def renewed(rows: Iterable[PipelineRecord], costs_of: Callable[[PipelineRecord], Costs]) -> list[PipelineRecord]:
+    """Those of ``rows`` whose costs have changed since, with today's."""
+    changed = []
+    for row in rows:
+        costs = costs_of(row)
+        new = replace(
+            row, final_device_seconds=costs.final, search_device_seconds=costs.search,
+            marginal_device_seconds=costs.marginal,
+        )  # fmt: skip
+        changed += [new] if new != row else []
+    return changed

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from raggrid.costs import Costs, pipeline_costs
 from raggrid.graph import SearchKey, StudyGraph
 from raggrid.identity import PhaseRun
-from raggrid.records import CurveRecord, PipelineRecord, Status, TrialRecord
+from raggrid.records import CurveRecord, PipelineRecord, Report, Status, TrialRecord
 from raggrid.space.search_space import SearchSpace
 from raggrid.study.answering import AnswerQueue
 from raggrid.study.budget import Closing
 from raggrid.study.facts import Facts
 from raggrid.study.reuse import reuse
 from raggrid.study.rounds import OPEN, HalvingGroup, SearchProgress, next_round
+from raggrid.study.shards import Shards
 from raggrid.study.tasks import AnswerTask, IndexTask, Task
 
 INDEX = IndexTask()
@@ -33,7 +34,8 @@ class StudyState:
 
     ``closed``: what is not started any more, since the budget is used up: nothing, ``training`` (what is finished is
     still answered), or ``all``. ``failed``: answerings, or the embedding, that failed, and why. ``given_up``: tasks
-    that machines failed too often, and why. That is not a result, so a search that lacks one stays open.
+    that machines failed too often, and why. That is not a result, so a search that lacks one stays open. ``running``:
+    what holds a slot, shards too; everything else is about whole answerings.
     """
 
     space: SearchSpace
@@ -45,6 +47,8 @@ class StudyState:
     given_up: dict[str, str] = field(default_factory=dict)
     running: dict[str, Task] = field(default_factory=dict)
     closed: Closing = Closing.NOTHING
+    embedding: deque[Task] = field(default_factory=deque)
+    """Shards of the corpus that are embedded before the index task starts."""
 
     def __post_init__(self) -> None:
         self.facts = Facts(self.space, self.graph, self.key)
@@ -81,23 +85,33 @@ class StudyState:
         self.facts.answered[row.pipeline_id, row.split] = row
         self._answers.add_answer(row)
 
+    def whole(self, task: Task) -> Task:
+        """The answering that a shard is part of; any other task is whole."""
+        return self._shards.whole(task)
+
+    def end_part(self, task: Task, report: Report) -> Report | None:
+        """A running task has ended with ``report``. The last one of the whole task; None if shards of it are left."""
+        self.running.pop(task.key, None)
+        return self._shards.end(task, report)
+
     def end(self, task: Task) -> None:
-        """A running task has ended, well or not; its facts were added before."""
+        """A whole task has ended, well or not; its facts were added before."""
         self.running.pop(task.key, None)
         self._answers.end(task.key)
         self._due.update(self._awaited.pop(task.key, ()))
-        owner = self._owner.pop(task.key, None)
-        if owner is None:
-            return
-        owner.open.discard(task.key)
-        if not (owner.open or owner.waiting):
-            self._due.add(owner.key)
+        if owner := self._owner.pop(task.key, None):
+            owner.open.discard(task.key)
+            self._due.update(() if owner.open or owner.waiting else (owner.key,))
 
     def give_back(self, task: Task) -> None:
         """A running task that was not done waits again, before all others of its search."""
-        owner = self._owner.get(task.key)
+        whole, owner = self.whole(task), self._owner.get(task.key)
+        if isinstance(task, AnswerTask) and whole is not task and self.closed != Closing.ALL:
+            self._shards.waiting.appendleft(self.running.pop(task.key))  # type: ignore[arg-type]
+            return
         if owner is None or self.closed != Closing.NOTHING:
-            self.end(task)
+            if self.end_part(task, Report(status=Status.INTERRUPTED)):
+                self.end(whole)
             return
         self.running.pop(task.key, None)
         owner.open.discard(task.key)
@@ -108,6 +122,7 @@ class StudyState:
         """Work everything out anew from the facts; nothing may be running."""
         self.progress = {key: SearchProgress(key) for key in self._keys}
         self._outcomes = {key: progress.outcome for key, progress in self.progress.items()}
+        self._shards = Shards()
         self._answers.restart(self.running)
         self._awaited: dict[str, list[SearchKey]] = {}
         self._owner: dict[str, SearchProgress] = {}
@@ -122,10 +137,12 @@ class StudyState:
         self.closed = what
         if what == Closing.NOTHING:
             self._reopen()
+        for answering in self._shards.drop_waiting() if what == Closing.ALL else ():
+            self.end(answering)
         for progress in self.progress.values() if what != Closing.NOTHING else ():
             progress.drop_waiting(training_only=what == Closing.TRAINING)
         if what != Closing.TRAINING:
-            self._answers.restart(self.running)
+            self._answers.restart({*self.running, *self._shards.under_way})
         else:
             self._answers.look_again()
         self._due = set(self._keys)
@@ -139,16 +156,27 @@ class StudyState:
 
     # What can be done
 
-    def take(self) -> Task | None:
-        """The next task to start, those that most others wait for first; counted as running from now."""
-        queue = self._first_queue()
-        if not queue:
+    def take(self, num_shards: Callable[[AnswerTask, int, int], int] = lambda *_: 1) -> Task | None:
+        """The next task to start, those that most others wait for first; counted as running from now.
+
+        ``num_shards``: see `Spreading.num_shards`; the first shard is taken, and the others come next.
+        """
+        if not (queue := self._first_queue()):
             return None
         task = queue.popleft()
-        self.running[task.key] = task
         if task.key in self._owner:
             self._owner[task.key].open.add(task.key)
+        if isinstance(task, AnswerTask) and queue is not self._shards.waiting:
+            task = self._shards.split(task, num_shards(task, *self._demand()))
+        self.running[task.key] = task
         return task
+
+    def _demand(self) -> tuple[int, int]:
+        """(answerings that could start, the one just taken included; other tasks that run or could start)."""
+        ready = [task for place in {*self._ready} for task in self.progress[self._urgent[place]].waiting]
+        others = sum(not isinstance(task, AnswerTask) for task in (*ready, *self.running.values()))
+        answerings = sum(isinstance(task, AnswerTask) for task in ready)
+        return 1 + answerings + len(self._answers.first) + len(self._answers.last), others
 
     def is_done(self) -> bool:
         """Nothing runs and nothing can start."""
@@ -164,11 +192,12 @@ class StudyState:
     def _first_queue(self) -> deque[Task]:
         """The tasks that go before all others; empty when nothing can start."""
         if not self.indexed:
-            free = INDEX.key not in {*self.running, *self.failed, *self.given_up} and self.closed == Closing.NOTHING
-            return deque([INDEX] if free else [])
+            if self.closed != Closing.NOTHING or INDEX.key in {*self.failed, *self.given_up}:
+                return deque()
+            return self.embedding or deque([] if self.running else [INDEX])
         self._advance()
-        if self._answers.first:
-            return self._answers.first  # type: ignore[return-value]
+        if first := self._shards.waiting or self._answers.first:
+            return first  # type: ignore[return-value]
         while self._ready:
             waiting = self.progress[self._urgent[self._ready[0]]].waiting
             if waiting:

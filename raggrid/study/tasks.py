@@ -13,9 +13,11 @@ from raggrid.records import PredictionRecord, Report, Status, StepRecord
 
 @dataclass(frozen=True)
 class IndexTask:
-    """Embed the corpus with the base embedder, once a study."""
+    """Embed the corpus with the base embedder, once a study; one of ``num_shards`` > 1 only embeds its passages."""
 
     key: str = "index"
+    shard: int = 0
+    num_shards: int = 1
     kind: str = "index"
 
 
@@ -44,7 +46,7 @@ class AnswerTask:
     """Answer one split with one pipeline; a None trial id stands for the un-tuned model.
 
     ``same_generator``: a pipeline with the same generator that has answered this split. Where both read the same
-    passages its answers are reused.
+    passages its answers are reused. ``shard``: which of ``num_shards`` equal parts of the questions, counted from 0.
     """
 
     key: str
@@ -56,6 +58,8 @@ class AnswerTask:
     embedder_trial_id: str | None
     generator_trial_id: str | None
     same_generator: str | None = None
+    shard: int = 0
+    num_shards: int = 1
     kind: str = "answer"
 
 

@@ -72,9 +72,10 @@ def tracked_trials(seen: Snapshot, steps: Sequence[StepRecord], mark: str) -> It
     curves, logged = _by_trial(seen.curves), _by_trial(steps)
     for row in seen.trials:
         start = started.get(row.trial_id, 0.0)
+        devices = max(1, row.num_workers) * seen.space.resources.devices_per_worker
         points = [
-            *_curve_points(row, start, curves.get(row.trial_id, ())),
-            *_step_points(row, start, logged.get(row.trial_id, ())),
+            *_curve_points(devices, start, curves.get(row.trial_id, ())),
+            *_step_points(row.train_device_seconds / devices / max(1, row.steps), start, logged.get(row.trial_id, ())),
             *_score_points(row, start, seen.answers),
         ]
         yield TrackedTrial(
@@ -104,15 +105,15 @@ def _values(row: object, names: Mapping[str, str]) -> Iterator[tuple[str, float]
             yield name, float(value)
 
 
-def _curve_points(row: TrialRecord, start: float, rows: Sequence[CurveRecord | StepRecord]) -> Iterator[Point]:
+def _curve_points(devices: float, start: float, rows: Sequence[CurveRecord | StepRecord]) -> Iterator[Point]:
     for each in sorted(rows, key=lambda each: each.step):
         assert isinstance(each, CurveRecord)
-        at = start + each.device_seconds / max(1, row.num_workers)
+        at = start + each.device_seconds / devices
         yield from (Point(name=name, step=each.step, value=value, at=at) for name, value in _values(each, CURVE))
 
 
-def _step_points(row: TrialRecord, start: float, rows: Sequence[CurveRecord | StepRecord]) -> Iterator[Point]:
-    seconds = row.train_device_seconds / max(1, row.num_workers) / max(1, row.steps)
+def _step_points(seconds: float, start: float, rows: Sequence[CurveRecord | StepRecord]) -> Iterator[Point]:
+    """``seconds``: of a step."""
     for each in sorted(rows, key=lambda each: each.step):
         at = start + each.step * seconds
         yield from (Point(name=name, step=each.step, value=value, at=at) for name, value in _values(each, STEP))

@@ -17,11 +17,12 @@ def cells(task: Task, report: Report, seconds: float) -> list[str]:
         steps = f"{report.step}/{task.run.max_steps}"
         shown = "" if report.objective is None else f"{report.objective:.4f}"
         return [task.search, rate_text(task.run.embedder_lr), rate_text(task.run.generator_lr), steps, shown, time_cell]
+    shard = "" if isinstance(task, PhaseTask) or task.num_shards == 1 else f", {task.shard + 1} of {task.num_shards}"
     if isinstance(task, AnswerTask):
         f1 = report.scores.get("f1")
         score = "" if f1 is None else f"F1 {100 * f1:.1f}"
-        return [f"{task.split}: {display_name(task.strategy, task.loss)}", "", "", "", score, time_cell]
-    return ["index: embed the corpus", "", "", "", "", time_cell]
+        return [f"{task.split}: {display_name(task.strategy, task.loss)}{shard}", "", "", "", score, time_cell]
+    return [f"index: embed the corpus{shard}", "", "", "", "", time_cell]
 
 
 def duration(seconds: float) -> str:

@@ -90,7 +90,8 @@ class StudyReader:
     def _clock(self, space: SearchSpace, facts: Recorded, session: Session | None) -> BudgetClock:
         """What counts the spending; it stands still where no session is open."""
         began = session.began if session else self.now()
-        devices, until = (session.devices, session.alive) if session else (1, began)
+        workers, until = (session.devices, session.alive) if session else (1, began)
+        devices = workers * space.resources.devices_per_worker
         earlier = [row for row in facts.ledger if row.started_at < began]
         return BudgetClock(
             space.budget, devices, began, lambda: until, space.resources.dollars_per_device_hour,

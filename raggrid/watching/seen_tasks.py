@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from raggrid.evaluation.metrics import METRICS
+from raggrid.evaluation.metrics import scores_of
 from raggrid.identity import PhaseRun
-from raggrid.records import Category, CurveRecord, LedgerRecord, PipelineRecord, Report, Status, TrialRecord, score_of
+from raggrid.records import CurveRecord, LedgerRecord, PipelineRecord, Report, Status, TrialRecord
 from raggrid.study import charges
 from raggrid.study.rows import trial_row
 from raggrid.study.state import StudyState
@@ -15,6 +15,7 @@ from raggrid.study.tasks import AnswerTask, PhaseTask, Task
 from raggrid.watching.snapshot import SeenTask
 
 Running = Mapping[str, tuple[Task, float]]
+GAP_SECONDS = 1e-3  # between the end of a task and the start of the next one in its slot
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,35 +84,33 @@ def _ended_trial(state: StudyState, row: TrialRecord, own: Sequence[LedgerRecord
 
 
 def _ended_answers(rows: Sequence[PipelineRecord], spent: Mapping[str, list[LedgerRecord]]) -> Iterator[SeenTask]:
-    """A pipeline's splits one after another: each answering begins with the start of its process."""
+    """A pipeline's splits one after another; those answered at the same time share their time."""
     before: dict[str, int] = {}
     for row in rows:
         place = before.setdefault(row.pipeline_id, 0)
         before[row.pipeline_id] += 1
-        slices = _answerings(spent.get(row.pipeline_id, ()))
-        own = slices[place] if place < len(slices) else []
+        times = _answerings(spent.get(row.pipeline_id, ())) or [(0.0, 0.0)]
+        start, end = times[min(place, len(times) - 1)]
         yield SeenTask(
             task=AnswerTask(
                 f"{row.pipeline_id}@{row.split}", row.pipeline_id, row.strategy, row.loss, row.seed, row.split,
                 row.embedder_trial_id, row.generator_trial_id,
             ),
-            report=Report(status=Status.COMPLETED, num_questions=row.num_questions, scores=_scores(row)),
-            started_at=_start(own), seconds=sum(slice.wall_seconds for slice in own),
+            report=Report(status=Status.COMPLETED, num_questions=row.num_questions, scores=scores_of(row)),
+            started_at=start, seconds=end - start,
         )  # fmt: skip
 
 
-def _answerings(rows: Sequence[LedgerRecord]) -> list[list[LedgerRecord]]:
-    """A pipeline's slices by answering; the first slice of each is evaluated after one or two of starting."""
-    parts: list[list[LedgerRecord]] = []
+def _answerings(rows: Sequence[LedgerRecord]) -> list[tuple[float, float]]:
+    """When a pipeline answered: (start, end) of slices that follow each other without a gap, or at the same time."""
+    times: list[tuple[float, float]] = []
     for row in sorted(rows, key=lambda row: row.started_at):
-        if not parts or parts[-1][-1].category == Category.EVALUATE:
-            parts.append([])
-        parts[-1].append(row)
-    return parts
-
-
-def _scores(row: PipelineRecord) -> dict[str, float | None]:
-    return {name: score_of(row, name) for name in (*METRICS, *row.custom_scores)}
+        end = row.started_at + row.wall_seconds
+        if times and row.started_at <= times[-1][1] + GAP_SECONDS:
+            times[-1] = (times[-1][0], max(times[-1][1], end))
+        else:
+            times.append((row.started_at, end))
+    return times
 
 
 def _unended(

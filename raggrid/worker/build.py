@@ -135,7 +135,12 @@ def _fresh_embedder(space: SearchSpace, worker: Worker, seed: int) -> Embedder:
 def _fresh_generator(space: SearchSpace, worker: Worker, seed: int) -> Generator:
     full = space.training.generator == "full"
     generator = Generator.load(
-        space.models.generator, space.models, worker.device, chat=space.prompt.chat, float32_weights=full
+        space.models.generator,
+        space.models,
+        worker.device,
+        chat=space.prompt.chat,
+        float32_weights=full,
+        shards=worker.world_size if space.training.sharding == "fsdp" else 1,
     )
     if not full:
         add_lora(generator, space.training, seed)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -82,17 +82,26 @@ def embed_corpus(run: Files, space: SearchSpace, data: Dataset, embedder: Embedd
         _make_searchable(run, space, data, embedder, worker, parts, Vectors([vectors]))
         _write(run, VECTORS, vectors)
         return
-    for number in _missing(run, PARTS, parts, worker):
-        name, part = f"{PARTS}/{parts.names[number]}", parts.places(number)
-        if not (parts.key and accept(run, name, parts.shared(parts.names[number]))):
-            _write(run, name, _embedded(embedder, data, part, space))
-            if parts.key:
-                offer(run, name, parts.shared(parts.names[number]))
+    embed_shard(run, space, data, embedder, worker)
     worker.wait()
     _make_searchable(run, space, data, embedder, worker, parts, _opened(run, parts.names, parts.key))
     if worker.is_first:
         run.write(PARTS_WRITTEN, json.dumps({"names": parts.names, "key": parts.key}).encode())
     worker.wait()
+
+
+def embed_shard(
+    run: Files, space: SearchSpace, data: Dataset, embedder: Embedder, worker: Worker, shard: tuple[int, int] = (0, 1)
+) -> None:
+    """Embed what is missing of the parts, where there are several; of the given one of so many shards."""
+    parts, (place, count) = parts_of(space, data, worker.world_size), shard
+    ranked = replace(worker, rank=place * worker.world_size + worker.rank, world_size=count * worker.world_size)
+    for number in _missing(run, PARTS, parts, ranked):
+        name, part = f"{PARTS}/{parts.names[number]}", parts.places(number)
+        if not (parts.key and accept(run, name, parts.shared(parts.names[number]))):
+            _write(run, name, _embedded(embedder, data, part, space))
+            if parts.key:
+                offer(run, name, parts.shared(parts.names[number]))
 
 
 def passage_vectors(run: Files) -> Vectors:

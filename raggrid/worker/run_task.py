@@ -23,7 +23,7 @@ from raggrid.finetune.batches import shard
 from raggrid.finetune.trainer import Trainer
 from raggrid.finetune.workers import Worker
 from raggrid.rag.retrievers import LiveRetriever
-from raggrid.records import Category, PredictionRecord, Report, Status, StepRecord
+from raggrid.records import Category, PredictionRecord, Question, Report, Status, StepRecord
 from raggrid.store.fence import Fenced
 from raggrid.store.files import Files, files_at
 from raggrid.store.lease import enrol_worker
@@ -32,7 +32,7 @@ from raggrid.store.tables import read
 from raggrid.strategies import STRATEGIES
 from raggrid.study.tasks import AnswerTask, Dispatch, IndexTask, PhaseTask, Task
 from raggrid.worker.build import embedder_of, generator_of, inputs, passage_index, pipeline_of, train_task
-from raggrid.worker.embed_corpus import embed_corpus
+from raggrid.worker.embed_corpus import embed_corpus, embed_shard
 
 NO_MEMORY = ("can't allocate memory", "OutOfMemoryError", "out of memory")
 NO_DEVICE = (
@@ -155,17 +155,20 @@ def _run_kind(run: Files, task: Task, worker: Worker, maker: ReportMaker) -> Non
     if isinstance(task, PhaseTask):
         _run_phase(run, task, worker, maker)
     elif isinstance(task, IndexTask):
-        _embed_corpus(run, worker, maker)
+        _embed_corpus(run, task, worker, maker)
     else:
         _answer_split(run, task, worker, maker)
 
 
-def _embed_corpus(run: Files, worker: Worker, maker: ReportMaker) -> None:
+def _embed_corpus(run: Files, task: IndexTask, worker: Worker, maker: ReportMaker) -> None:
     with maker.during(Category.STARTUP):
         space, data = inputs(run)
         embedder = embedder_of(run, space, worker, None)
     with maker.during(Category.INDEX):
-        embed_corpus(run, space, data, embedder, worker)
+        if task.num_shards > 1:
+            embed_shard(run, space, data, embedder, worker, (task.shard, task.num_shards))
+        else:
+            embed_corpus(run, space, data, embedder, worker)
     maker.tell(Report(status=Status.COMPLETED))
 
 
@@ -186,7 +189,7 @@ def _answer_split(run: Files, task: AnswerTask, worker: Worker, maker: ReportMak
         generator = generator_of(run, space, worker, task.generator_trial_id)
         pipeline = pipeline_of(space, data, LiveRetriever(embedder, passage_index(run)), generator)
     with maker.during(Category.EVALUATE):
-        questions = data.splits[task.split]
+        questions = _shard_of(data.splits[task.split], task)
         mine = [questions[position] for position in shard(list(range(len(questions))), worker.rank, worker.world_size)]
         known = _answers_of(run, task.same_generator, task.split, space.answer_top_k) if task.same_generator else {}
         about, train = STRATEGIES[task.strategy], data.splits["train"]
@@ -196,6 +199,12 @@ def _answer_split(run: Files, task: AnswerTask, worker: Worker, maker: ReportMak
     scores = means([row.scores for row in scored])
     report = Report(status=Status.COMPLETED, num_questions=len(scored), scores=scores)
     maker.tell(report, [_prediction_row(task, row) for row in scored])
+
+
+def _shard_of(questions: Sequence[Question], task: AnswerTask) -> Sequence[Question]:
+    """The questions of a task, in their order: equal parts, but for one question."""
+    start, end = (place * len(questions) // task.num_shards for place in (task.shard, task.shard + 1))
+    return questions[start:end]
 
 
 def _prediction_row(task: AnswerTask, row: Scored) -> PredictionRecord:

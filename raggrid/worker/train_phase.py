@@ -30,7 +30,7 @@ from raggrid.store.lease import claimed
 from raggrid.store.run_directory import RunDirectory
 from raggrid.store.run_layout import tuned
 from raggrid.store.sessions import forward_clock
-from raggrid.store.tables import read_environment
+from raggrid.store.tables import read_environment, read_space
 from raggrid.strategies import PHASES, RAG_LOSSES, Phase, search_name, selected_as
 from raggrid.study.bookkeeping import Bookkeeper
 from raggrid.study.charges import whole_trial
@@ -170,7 +170,8 @@ def _last_of(storage: RunDirectory, task: Task, worker: Worker) -> Report:
         worker.report(made)
 
     now = forward_clock()
-    books = Bookkeeper(storage, Ledger(Account(), now()), now)
+    each = read_space(storage.files).resources.devices_per_worker
+    books = Bookkeeper(storage, Ledger(Account(devices_per_worker=each), now()), now, each)
     books.started(task, worker.world_size, worker.device.type)
     ended = Status.INTERRUPTED
     try:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from raggrid.backend.ray.search import _close_books_of_killed_session
+from raggrid.backend.ray.search import _budget_clock, _close_books_of_killed_session
 from raggrid.backend.simulator.replay import VirtualClock
 from raggrid.records import CurveRecord, LedgerRecord, Report, Status, TrainingProgress, TrialRecord
 from raggrid.store.run_directory import RunDirectory
@@ -36,9 +36,9 @@ def killed(run: Path, began: float, alive: float, *running: Mapping[str, object]
     file.write_text(json.dumps({**json.loads(file.read_text()), "alive": alive, "running": running}))
 
 
-def batched(run: Path) -> tuple[Controller, VirtualClock]:
+def batched(run: Path, **resources: float) -> tuple[Controller, VirtualClock]:
     """A session as a search runs it: rows wait for their batch."""
-    first, watch = new_controller(run, made_space(strategies=["generator"])), VirtualClock()
+    first, watch = new_controller(run, made_space(strategies=["generator"], resources=resources)), VirtualClock()
     controller = Controller(first.state, RunDirectory(run, delay_seconds=3600.0), 0, now=watch)
     controller.state.indexed = True
     controller.open_books(0.0, SLOTS)
@@ -71,6 +71,22 @@ def first_trial(controller: Controller) -> Task:
         controller.finished(task.key)
     assert task
     return task
+
+
+def test_a_killed_session_of_trials_that_shared_a_gpu_held_their_shares(tmp_path: Path) -> None:
+    controller, watch = batched(tmp_path / "r", gpus_per_worker=0.5)
+    watch.seconds = 10.0
+    controller.reported(first_trial(controller).key, Report(status=Status.RUNNING, step=8, objective=2.0))
+    controller.books.flush()
+    killed(tmp_path / "r", 0.0, 100.0)
+    later = continued(controller)
+    dead = open_session(tmp_path / "r")
+    assert dead
+    clock = _budget_clock(later, dead)
+    assert (clock.devices, clock.per_trial) == (1.0, 0.5)
+    _close_books_of_killed_session(later.state, RunDirectory(tmp_path / "r"))
+    assert bill(tmp_path / "r") == pytest.approx(0.5 * SLOTS * 100.0)
+    assert _budget_clock(later, dead).used_wall_seconds == pytest.approx(100.0)
 
 
 def test_what_a_killed_driver_had_not_written_is_in_the_states_of_its_trials(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -48,6 +49,22 @@ def test_slots_share_the_time(tmp_path: Path) -> None:
     # Two at once: 3e-4 [0, 18]; 1e-4 [0, 6], stopped; 1e-3 [6, 12], stopped.
     got = simulate(space(strategies=["generator"]), curves(tmp_path, rows("generator_rag")), slots=2)
     assert (got.given.train_device_seconds, got.given.wall_seconds) == (30, 18)
+
+
+def test_an_answering_is_spread_over_slots_that_would_idle(tmp_path: Path) -> None:
+    # One finalist: 20 s on one slot, before any answering is measured. Then the test split, half of it on each slot:
+    # 4 s of starting and half of 16 s of work.
+    known = curves(tmp_path, rows("generator_rag"))
+    known = replace(known, answer_seconds=20.0, answer_startup_seconds=4.0, num_questions=100)
+    wanted = space(strategies=["generator"])
+    assert simulate(wanted, known, slots=1).given.wall_seconds == 30 + 20 + 20
+    assert simulate(wanted, known, slots=2).given.wall_seconds == 18 + 20 + 4 + 8
+
+
+def test_a_share_of_a_gpu_changes_the_bill_and_not_the_time(tmp_path: Path) -> None:
+    quarter = space(strategies=["generator"], resources={"gpus_per_worker": 0.25})
+    got = simulate(quarter, curves(tmp_path, rows("generator_rag")), slots=1).given
+    assert (got.train_device_seconds, got.wall_seconds) == (30, 4 * 30)
 
 
 def test_a_bad_trial_that_comes_first_runs_on_and_a_synchronous_rung_stops_it(tmp_path: Path) -> None:

@@ -8,10 +8,14 @@ from pathlib import Path
 
 import faiss
 import pytest
+import torch
 import yaml
+from peft import PeftModel
 from sentence_transformers import SentenceTransformer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import raggrid
+from raggrid.demo import make_world
 from raggrid.errors import InputError, RecordError
 from raggrid.export.load import TunedPipeline
 from raggrid.export.parity import certified
@@ -19,7 +23,7 @@ from raggrid.export.write_export import write_export
 from raggrid.store.tables import write_environment
 from tests.conftest import SpaceMaker
 from tests.exported import finished
-from tests.tiny import make_chat
+from tests.tiny import make_chat, save_generator
 
 
 @pytest.fixture(scope="module")
@@ -70,15 +74,28 @@ def test_whatever_was_tuned_answers_the_same(
     assert (made.folder / "generator" / "merged" / "model.safetensors").is_file()
 
 
-def test_a_chat_template_and_an_encoder_decoder_answer_the_same(
+def test_a_chat_template_answers_the_same(
     tmp_path: Path, make_space: SpaceMaker, tiny_models: tuple[Path, Path]
 ) -> None:
     chat = make_chat(tmp_path / "chat", tiny_models[1])
     space = make_space(models={"generator": str(chat)}, training={"generator": "full"})
     made = write_export(finished(tmp_path / "run", space, ("generator",)), tmp_path / "out")
-    assert json.loads((made.folder / "pipeline.json").read_text())["chat"] is True
+    how = json.loads((made.folder / "pipeline.json").read_text())
+    assert (how["chat"], how["threads"]) == (True, space.resources.cpus_per_worker)
     assert made.parity is not None
     assert made.parity.num_differ == 0
+
+
+def test_an_encoder_decoder_answers_the_same(tmp_path: Path, make_space: SpaceMaker) -> None:
+    model = save_generator(tmp_path / "model", make_world(0, num_entities=120), "t5")
+    space = make_space(models={"generator": str(model), "dtype": "bfloat16"}, training={"generator": "lora"})
+    made = write_export(finished(tmp_path / "run", space, ("generator",)), tmp_path / "out")
+    how = json.loads((made.folder / "pipeline.json").read_text())
+    assert (how["padding_side"], how["decoder_prefix"][0]) == ("right", how["generation"]["decoder_start_token_id"])
+    assert made.parity is not None
+    assert made.parity.num_differ == 0
+    recorded = json.loads((made.folder / "evaluated.json").read_text())
+    assert any(row["prediction"] for row in recorded["questions"])  # equal, and not by being empty
 
 
 def test_one_question_and_a_batch_have_the_same_answers(tmp_path: Path, run: Path) -> None:
@@ -99,10 +116,19 @@ def test_each_part_is_what_its_library_loads(tmp_path: Path, run: Path) -> None:
     assert "left out" in made.merged
 
 
-def test_merged_weights_of_a_study_in_bfloat16_are_in_float32(tmp_path: Path, run: Path) -> None:
+def test_merged_weights_of_a_study_in_bfloat16_are_base_and_adapter_in_float32(
+    tmp_path: Path, run: Path, tiny_models: tuple[Path, Path]
+) -> None:
     made = write_export(run, tmp_path / "out", strategy="joint", check=False, merged=True)
-    assert json.loads((made.folder / "generator" / "merged" / "config.json").read_text())["dtype"] == "float32"
+    place = made.folder / "generator"
+    assert json.loads((place / "merged" / "config.json").read_text())["dtype"] == "float32"
     assert "merged in float32" in made.merged
+    base = AutoModelForCausalLM.from_pretrained(tiny_models[1], dtype=torch.float32)
+    beside = PeftModel.from_pretrained(base, place / "adapter").eval()
+    merged = AutoModelForCausalLM.from_pretrained(place / "merged").eval()
+    ids = AutoTokenizer.from_pretrained(place)("Who wrote to me?", return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        torch.testing.assert_close(merged(ids).logits, beside(ids).logits, rtol=1e-4, atol=1e-4)
 
 
 def test_the_card_has_a_header_of_yaml_and_the_numbers(tmp_path: Path, run: Path) -> None:

@@ -57,6 +57,20 @@ def test_more_of_anything_takes_more() -> None:
     assert unit_costs(setting(made_space(), "H100")).of("joint_rag").step_seconds < base.step_seconds
 
 
+def test_shards_of_a_generator_are_divided_by_the_workers_and_nothing_else_is() -> None:
+    training = {"generator": "full", "rag": {"batch_size": 8}}
+    spaces = [
+        made_space(training={**training, "sharding": sharding}, resources={"workers": 8})
+        for sharding in ("none", "fsdp")
+    ]
+    for phase in ("generator_rag", "joint_rag"):
+        whole, split = (peak_bytes(setting(space), PHASES[phase]) for space in spaces)
+        assert whole - split == pytest.approx(7 / 8 * 20 * setting(spaces[0]).generator.parameters)
+    for phase in ("embedder_rag", "embedder_labels"):
+        whole, split = (peak_bytes(setting(space), PHASES[phase]) for space in spaces)
+        assert whole == split
+
+
 def test_memory_holds_the_weights_and_refuses_what_does_not_fit() -> None:
     llama = ModelSize(8.03e9, 0.525e9, 4096, 32, False, "made up")
     wide = replace(

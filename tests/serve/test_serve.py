@@ -7,13 +7,15 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx2 as httpx
 import pytest
+import torch
 import uvicorn
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
@@ -22,8 +24,10 @@ from raggrid.export.ask_export import ask, opened
 from raggrid.export.load import TunedPipeline
 from raggrid.export.write_export import write_export
 from raggrid.serve.application import application
-from raggrid.serve.batching import Batcher, Busy, Pending
+from raggrid.serve.batching import Batcher
+from raggrid.serve.decoding import EarlyReplies
 from raggrid.serve.limits import Limits
+from raggrid.serve.pending import Busy, Pending
 from tests.conftest import SpaceMaker
 from tests.exported import finished
 
@@ -139,9 +143,11 @@ class Slow:
     """A pipeline under the real queue: one batch takes a moment, and one question cannot be answered."""
 
     how = {"k": 1, "max_new_tokens": 4, "batch_size": 4, "study": "slow", "strategy": "joint"}  # noqa: RUF012
+    device = "cpu"
+    tokenizer = SimpleNamespace(decode=lambda ids: "fine")
 
-    def __init__(self, seconds: float) -> None:
-        self.seconds, self.batches = seconds, list[list[str]]()
+    def __init__(self, seconds: float = 0.0, begun: Callable[[], object] = lambda: None) -> None:
+        self.seconds, self.begun, self.batches = seconds, begun, list[list[str]]()
 
     def retrieve(self, questions: list[str], k: int) -> list[list[dict[str, Any]]]:
         return [[{"id": "p", "title": "", "text": "t", "shown": "t", "score": 1.0}] for _ in questions]
@@ -149,18 +155,25 @@ class Slow:
     def prompt(self, question: str, _: object) -> str:
         return question
 
-    def generate(self, prompts: list[str], streamer: Any = None) -> list[list[int]]:
-        self.batches.append(prompts)
+    def tokens(self, prompts: list[str]) -> list[list[int]]:
+        return [[ord(letter) for letter in prompt] for prompt in prompts]
+
+    def generate(self, rows: list[list[int]], stopping_criteria: list[Callable[..., torch.Tensor]]) -> None:
+        asked = ["".join(map(chr, row)) for row in rows]
+        self.batches.append(asked)
+        self.begun()
         time.sleep(self.seconds)
-        if "poison" in prompts:
+        if "poison" in asked:
             raise RuntimeError("cannot be answered")
-        return [[1] for _ in prompts]
+        ids = torch.tensor([[0, 1]] * len(rows))
+        while not stopping_criteria[0](ids, None).all():
+            ids = torch.cat([ids, ids[:, -1:]], dim=1)
+
+    def ended(self, ids: list[int]) -> list[int]:
+        return ids
 
     def text(self, ids: list[int]) -> str:
         return "fine"
-
-    def tokenizer(self, text: str) -> dict[str, list[int]]:
-        return {"input_ids": [1]}
 
 
 def batcher(pipeline: Any, **changes: Any) -> Batcher:
@@ -185,6 +198,46 @@ def test_a_huge_prompt_does_not_widen_the_batch_of_small_ones() -> None:
     assert all(job.result(5).text == "fine" for job in jobs)
     assert all(max(map(len, batch)) <= 2 * min(map(len, batch)) for batch in pipeline.batches)
     queue.close()
+
+
+def test_two_batches_are_under_way_at_once_and_share_what_waits() -> None:
+    both = threading.Barrier(2)
+    pipeline = Slow(begun=lambda: both.wait(20))  # neither goes on without the other
+    queue = batcher(pipeline, num_batches=2)
+    jobs = [queue.submit(Pending(text)) for text in ("one", "two")]
+    assert [job.result(20).text for job in jobs] == ["fine", "fine"]
+    assert pipeline.batches in ([["one"], ["two"]], [["two"], ["one"]])
+    queue.close()
+
+
+def test_the_oldest_question_is_answered_with_those_of_the_most_similar_length() -> None:
+    begun = threading.Event()
+    pipeline = Slow(begun=lambda: begun.wait(20))
+    queue = batcher(pipeline, max_batch=2)
+    first = queue.submit(Pending("begin"))
+    while not pipeline.batches:
+        time.sleep(0.001)
+    jobs = [queue.submit(Pending("x" * length)) for length in (10, 17, 12, 16)]
+    begun.set()
+    assert all(job.result(20).text == "fine" for job in [first, *jobs])
+    assert [[len(text) for text in batch] for batch in pipeline.batches[1:]] == [[10, 12], [17, 16]]
+    queue.close()
+
+
+def test_a_row_that_is_over_is_replied_to_before_its_batch_ends(tuned: TunedPipeline) -> None:
+    stop, word = tuned.how["generation"]["eos_token_id"][0], tuned.tokenizer("a")["input_ids"][0]
+    jobs = [Pending("ends"), Pending("goes on"), Pending("has its own limit", max_tokens=1), Pending("has left")]
+    jobs[3].done.cancel()
+    watched, told = EarlyReplies(tuned, jobs), list[str]()
+    jobs[1].told = told.append
+    rows = torch.tensor([[9, word], [9, word], [9, word], [9, word]])
+    assert watched(rows, None).tolist() == [False, False, True, True]
+    rows = torch.cat([rows, torch.tensor([[stop], [word], [word], [word]])], dim=1)
+    assert watched(rows, None).tolist() == [True, False, True, True]
+    replies = [jobs[0].done.result(0), jobs[2].done.result(0)]
+    assert [(reply.answer_tokens, reply.ended) for reply in replies] == [(1, True), (1, False)]
+    assert replies[0].text == replies[1].text == told[0]
+    assert jobs[1].is_open
 
 
 def test_too_many_are_refused_and_one_that_left_is_not_answered() -> None:

@@ -81,6 +81,8 @@ retrieval: {top_k: 0}
         ("losses.joint=[]", "losses.joint: got none"),
         ("resources.workers=-1", "resources.workers: got -1; expected an integer of at least 0"),
         ("resources.workers=many", "resources.workers: got 'many'; expected a number"),
+        ("training.sharding=fsdp", "training.sharding: got fsdp; expected none with training.generator: lora"),
+        ("training.sharding=fsdp", "training.sharding: got fsdp with resources.workers: auto; expected at least 2"),
     ],
 )
 def test_each_mistake_has_its_sentence(tmp_path: Path, change: str, expected: str) -> None:

@@ -38,7 +38,7 @@ def test_training_ends_before_the_budget_so_that_answers_fit_in() -> None:
     assert clock.closes(num_answers=8) == "training"  # eight answerings by two take 20 minutes
     now.seconds = 60.0 * 21
     assert clock.closes(num_answers=8) == "nothing"
-    clock.workers = 2  # a pipeline is answered by one device of a trial's two: the eight take 40 minutes
+    clock.per_trial = 2.0  # a pipeline is answered by one device of a trial's two: the eight take 40 minutes
     assert clock.closes(num_answers=8) == "training"
 
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raggrid.backend.simulator.replay import VirtualClock
-from raggrid.records import LedgerRecord, Report, Status, TrainingProgress, TrialRecord
+from raggrid.records import CurveRecord, LedgerRecord, Report, Status, TrainingProgress, TrialRecord
 from raggrid.store.run_directory import RunDirectory
 from raggrid.store.tables import read
 from raggrid.study import charges
@@ -32,7 +32,7 @@ def test_a_trial_that_is_given_up_has_no_record_and_what_it_held_is_charged_once
     watch, run = VirtualClock(), tmp_path / "r"
     controller = new_controller(run, made_space(strategies=["generator"], learning_rates={"generator": [3e-4]}))
     controller.now, controller.state.indexed = watch, True
-    controller.open_books(0.0, num_devices=1)
+    controller.open_books(0.0, 1)
     for death in range(4):
         task = controller.take()
         assert task
@@ -55,11 +55,37 @@ def test_a_trial_that_is_given_up_has_no_record_and_what_it_held_is_charged_once
     assert sum(entry.device_seconds for entry in rows if entry.category == "lost") == watch.seconds - 85.0
 
 
+def test_trials_that_share_a_gpu_are_charged_their_share_of_it(tmp_path: Path) -> None:
+    """Four hold a quarter each of one GPU for 100 s; one of them trains for 80 s and measures for 5."""
+    watch, run = VirtualClock(), tmp_path / "r"
+    space = made_space(strategies=["generator"], resources={"gpus_per_worker": 0.25})
+    controller = new_controller(run, space)
+    controller.now, controller.state.indexed = watch, True
+    controller.open_books(0.0, 4)
+    while not isinstance(task := controller.take(), PhaseTask):
+        assert task
+    watch.seconds = 100.0
+    told = replace(
+        AT_RUNG, status=Status.COMPLETED, train_seconds=80.0, evaluate_seconds=5.0, process="p", up_seconds=90.0
+    )
+    controller.reported(task.key, told)
+    controller.finished(task.key)
+    controller.close_books()
+    rows = read(run, LedgerRecord)
+    assert sum(entry.device_seconds for entry in rows) == pytest.approx(100.0)
+    assert {str(entry.category): entry.device_seconds for entry in rows if entry.trial_id == task.key} == {
+        "startup": 2.5, "train": 20.0, "evaluate": 1.25,
+    }  # fmt: skip
+    (row,) = read(run, TrialRecord)
+    assert (row.train_device_seconds, row.evaluate_device_seconds, row.num_workers) == (20.0, 1.25, 1)
+    assert [entry.device_seconds for entry in read(run, CurveRecord)] == [20.0]
+
+
 def test_a_task_that_no_process_began_goes_back_free_of_charge(tmp_path: Path) -> None:
     watch, run = VirtualClock(), tmp_path / "r"
     controller = new_controller(run, made_space(strategies=["generator"]))
     controller.now, controller.state.indexed = watch, True
-    controller.open_books(0.0, num_devices=1)
+    controller.open_books(0.0, 1)
     controller.faults.idle_processes = 1
     task = controller.take()
     assert task
@@ -75,7 +101,7 @@ def test_what_a_trial_had_saved_when_its_machine_failed_is_not_lost(
     watch, run = VirtualClock(), tmp_path / "r"
     controller = new_controller(run, made_space(strategies=["generator"], learning_rates={"generator": [3e-4]}))
     controller.now, controller.state.indexed = watch, True
-    controller.open_books(0.0, num_devices=1)
+    controller.open_books(0.0, 1)
     task = controller.take()
     while not isinstance(task, PhaseTask):
         assert task
@@ -200,7 +226,7 @@ def test_a_trial_that_goes_on_is_charged_from_where_it_was_charged_to() -> None:
 
 
 def test_devices_that_come_and_go_are_held_from_then_on() -> None:
-    (idle,) = rows_of([Held(at=10.0, devices=2), Held(at=20.0, devices=4)], until=50.0)
+    (idle,) = rows_of([Held(at=10.0, num_workers=2), Held(at=20.0, num_workers=4)], until=50.0)
     assert idle.device_seconds == 6 * 10.0 + 2 * 10.0 + 4 * 30.0
 
 
@@ -224,7 +250,7 @@ def sessions(draw: st.DrawFn) -> tuple[list[Entry], float, float]:
             events.append(Started(at=at, key=running[-1], account=account, earlier=replace(spent, startup=0.0)))
         elif code == "hold":
             devices = draw(st.integers(6, 12))
-            events.append(Held(at=at, devices=devices))
+            events.append(Held(at=at, num_workers=devices))
         elif code != "start" and running:
             events.append(_about(code, draw(st.sampled_from(running)), at, spent))
             running = [key for key in running if code not in ("lose", "drain", "end") or key != _key(events[-1])]
@@ -319,12 +345,12 @@ def test_a_trial_is_the_sum_of_its_attempts() -> None:
 
 
 def test_the_wall_time_of_sessions_is_that_of_the_devices_each_of_them_held() -> None:
-    """Eight devices for an hour, then two for half an hour."""
+    """Eight devices for an hour, then two for half an hour: four workers with half a GPU each."""
     rows = [
         charge("train", 7 * 3600.0, "a", num_workers=7, started_at=10.0),
-        charge("idle", 3600.0, num_workers=8),
+        charge("idle", 3600.0, num_workers=8, wall_seconds=450.0),
         charge("train", 1800.0, "b", started_at=9010.0),
-        charge("idle", 1800.0, num_workers=2, started_at=9000.0),
+        charge("idle", 1800.0, num_workers=4, wall_seconds=900.0, started_at=9000.0),
     ]
     assert charges.wall_seconds(rows, devices=32) == 1.5 * 3600.0
     assert charges.wall_seconds(rows[:1], devices=7) == 3600.0

@@ -178,7 +178,7 @@ def test_tasks_and_reports_survive_ray_as_plain_data_whatever_it_adds(tmp_path: 
 def test_idle_time_closes_the_ledger(tmp_path: Path) -> None:
     controller, watch = new_controller(tmp_path / "r", made_space()), VirtualClock()
     controller.now = watch
-    controller.open_books(0.0, num_devices=2)
+    controller.open_books(0.0, 2)
     while task := controller.take():
         watch.seconds += 11.0
         controller.reported(task.key, outcome(task))

@@ -17,9 +17,10 @@ from raggrid.store.tables import append
 from raggrid.study.events import count_progress
 from raggrid.study.tasks import PhaseTask, running_from
 from raggrid.watching.reader import StudyReader
+from raggrid.watching.seen_tasks import _answerings
 from raggrid.watching.snapshot import Condition
 from tests.controllers import play
-from tests.records import curve, made_space
+from tests.records import charge, curve, made_space
 from tests.watched_runs import begun, listing, told, under_way
 
 
@@ -160,3 +161,9 @@ def test_the_plain_data_of_a_snapshot_names_every_task(tmp_path: Path) -> None:
     assert {row["key"] for row in told["tasks"]} >= controller.state.running.keys()
     assert sum(told["trials_by_status"].values()) == sum(row["kind"] == "phase" for row in told["tasks"])
     assert told["best"]["metric"] == "f1"
+
+
+def test_shards_that_answer_at_the_same_time_are_one_answering() -> None:
+    slices = [(100.0, 2.0), (102.0, 8.0), (100.5, 2.0), (102.5, 9.5), (200.0, 10.0)]
+    rows = [charge("evaluate", seconds, pipeline_id="p", started_at=start) for start, seconds in slices]
+    assert _answerings(rows) == [(100.0, 112.0), (200.0, 210.0)]

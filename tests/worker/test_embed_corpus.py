@@ -16,6 +16,7 @@ from raggrid.data import corpus as corpora
 from raggrid.display_names import told_index
 from raggrid.rag import approximate
 from raggrid.rag.embedder import Embedder
+from raggrid.records import Status
 from raggrid.store.files import files_at
 from raggrid.store.run_directory import RunDirectory
 from raggrid.store.run_layout import CODES, NEGATIVES, PARTS, SEARCH, VECTORS
@@ -63,6 +64,25 @@ def test_parts_hold_what_one_file_holds(
     assert passage_index(files_at(parted)).search(asked, 3).tolist() == (
         passage_index(files_at(whole)).search(asked, 3).tolist()
     )
+
+
+def test_shards_leave_the_index_task_nothing_to_embed(
+    tmp_path: Path, make_space: SpaceMaker, small_parts: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = passage_index(files_at(prepared_run(tmp_path / "one", make_space()))).vectors[:]
+    inputs.cache_clear()
+    passage_index.cache_clear()
+    create_run(tmp_path / "shards", make_space(), {})
+    counts = counted(monkeypatch)
+    for place in (2, 0, 1):
+        (report,) = done(IndexTask(f"index#{place + 1}", place, 3), tmp_path / "shards")
+        assert report.status == Status.COMPLETED
+        assert not RunDirectory(tmp_path / "shards").is_indexed()
+    embedded = sum(counts)
+    done(IndexTask(), tmp_path / "shards")
+    assert RunDirectory(tmp_path / "shards").is_indexed()
+    assert sum(counts) == embedded == len(one)
+    np.testing.assert_allclose(passage_index(files_at(tmp_path / "shards")).vectors[:], one, rtol=0, atol=1e-6)
 
 
 SLOWLY = """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from raggrid.backend.ray.cluster import Allocation, connected
 from raggrid.backend.ray.doctor import check_nodes
@@ -33,6 +34,7 @@ from raggrid.study.controller import Controller
 from raggrid.study.entries import Account
 from raggrid.study.events import Observer
 from raggrid.study.ledger import Ledger, books_of_killed_session
+from raggrid.study.shards import Spreading, index_shards
 from raggrid.study.state import StudyState
 from raggrid.study.tasks import PhaseTask, running_from
 from raggrid.tracking.following import tracked
@@ -111,6 +113,9 @@ def search(
         write_identity(storage, state, data)
         watching = [*observers, *notebook_screens()]
         controller = Controller(state, storage, allocation.workers, watching)
+        num_questions = {name: len(questions) for name, questions in data.splits.items()}
+        controller.spreading = Spreading(allocation.slots, num_questions, state.space.answer.batch_size)
+        state.embedding.extend(index_shards(len(data.passages), allocation.slots))
         controller.begin()
         try:
             with tracked(storage.address, space.tracking):
@@ -160,15 +165,16 @@ def _close_books_of_killed_session(state: StudyState, run: RunDirectory) -> None
         return
     charged = [row for row in run.read(LedgerRecord) if row.started_at >= dead.began]
     device_type = charged[-1].device_type if charged else "cpu"
+    each = Account(device_type=device_type, devices_per_worker=state.space.resources.devices_per_worker)
     books = Ledger(
-        Account(num_workers=dead.devices, device_type=device_type), dead.began,
+        replace(each, num_workers=dead.devices), dead.began,
         sum(row.device_seconds for row in charged),
     )  # fmt: skip
     left = {name: run.saved(name) for name in sorted(state.unfinished().keys() & set(run.checkpoints()))}
     _recover_curves(state, run, [progress for progress in left.values() if progress])
     ran = _handed_out(dead)
     saved = {name: found for name, found in left.items() if found and (name in ran or _was_running(state, name, found))}
-    account = Account(num_workers=dead.workers, device_type=device_type)
+    account = replace(each, num_workers=dead.workers)
     own = run.of_trials(LedgerRecord, saved)
     run.append(books_of_killed_session(books, account, own, saved, dead.alive, ran))
     run.flush()
@@ -198,9 +204,11 @@ def _budget_clock(controller: Controller, now: Session) -> BudgetClock:
     rows = controller.records.read(LedgerRecord)
     used = sum(row.device_seconds for row in rows)
     resources = controller.state.space.resources
+    each = resources.devices_per_worker
+    devices = each * now.devices
     return BudgetClock(
-        controller.state.space.budget, now.devices, now.began, controller.now, resources.dollars_per_device_hour,
-        used, wall_seconds(rows, now.devices), workers=now.workers,
+        controller.state.space.budget, devices, now.began, controller.now, resources.dollars_per_device_hour,
+        used, wall_seconds(rows, devices), per_trial=each * now.workers,
     )  # fmt: skip
 
 

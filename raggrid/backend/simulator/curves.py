@@ -86,15 +86,18 @@ class Curves:
     """All curves of a recorded study, and the other times in it.
 
     ``answer_seconds``, ``startup_seconds``: mean wall seconds of answering one split with one pipeline, and of a
-    trial's start; ``index_seconds`` of embedding the corpus. Zero where unknown. ``slots``: concurrent trials.
+    trial's start; ``answer_startup_seconds``: how many of the former a start takes; ``index_seconds`` of embedding the
+    corpus. Zero where unknown. ``num_questions``: of a split, in the mean. ``slots``: concurrent trials.
     ``source``: the name of the record in errors.
     """
 
     source: str
     by_key: Mapping[CurveKey, Curve]
     answer_seconds: float = 0.0
+    answer_startup_seconds: float = 0.0
     startup_seconds: float = 0.0
     index_seconds: float = 0.0
+    num_questions: int = 0
     slots: int | None = None
     device_type: str = "cpu"
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pyarrow as pa
@@ -76,7 +77,13 @@ def _of_run(run: Files) -> Curves:
             curves[key] = made  # the same rates against another upstream: keep the longer curve
     if not curves:
         raise DataError(f"{run}: got no curve of a finished trial; expected at least one. Run its search first.")
-    return Curves(str(run), curves, **_times(ledger), slots=_slots(ledger), device_type=trials[0].device_type)
+    return Curves(
+        str(run),
+        curves,
+        **_times(ledger, read(run, PipelineRecord)),
+        slots=_slots(ledger),
+        device_type=trials[0].device_type,
+    )
 
 
 def _of_trial(trial: TrialRecord, rows: Iterable[CurveRecord], answer: PipelineRecord | None) -> Curve | None:
@@ -93,14 +100,18 @@ def _of_trial(trial: TrialRecord, rows: Iterable[CurveRecord], answer: PipelineR
     return Curve(tuple(points), fault, scores)
 
 
-def _times(ledger: Iterable[LedgerRecord]) -> dict[str, float]:
+def _times(ledger: Iterable[LedgerRecord], answered: Sequence[PipelineRecord]) -> dict[str, Any]:
+    """An answering may have been spread over slots: its work is that of all shards, its start that of one."""
     rows = list(ledger)
     answers = [row.wall_seconds for row in rows if row.pipeline_id and row.category == Category.EVALUATE]
     loading = [row.wall_seconds for row in rows if row.pipeline_id and row.category == Category.STARTUP]
+    start = sum(loading) / len(answers) if answers else 0.0
     starts = [row.wall_seconds for row in rows if row.trial_id and row.category == Category.STARTUP]
     trials = {row.trial_id for row in rows if row.trial_id and row.category == Category.STARTUP}
     return {
-        "answer_seconds": (sum(answers) + sum(loading)) / len(answers) if answers else 0.0,
+        "answer_seconds": start + sum(answers) / len(answered) if answers and answered else 0.0,
+        "answer_startup_seconds": start,
+        "num_questions": round(fmean(row.num_questions for row in answered)) if answered else 0,
         "startup_seconds": sum(starts) / len(trials) if trials else 0.0,
         "index_seconds": sum(row.wall_seconds for row in rows if row.category == Category.INDEX),
     }

@@ -23,10 +23,12 @@ from raggrid.store.storage import MemoryStorage, Storage
 from raggrid.study.budget import BudgetClock
 from raggrid.study.controller import Controller
 from raggrid.study.facts import finalists
+from raggrid.study.shards import Spreading
 from raggrid.study.state import StudyState
 from raggrid.study.tasks import AnswerTask, PhaseTask, Task
 
 SPLITS = ("validation", "test")
+QUESTIONS = 1000  # of a split, where the record does not say
 UNKNOWN: Mapping[str, float] = dict.fromkeys(ANSWER_METRICS, 0.0)  # so that the objective decides
 
 
@@ -74,7 +76,9 @@ class Replay:
     unanswered: set[SearchKey] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.workers = self.space.resources.workers_per_trial
+        resources = self.space.resources
+        self.workers = resources.workers_per_trial
+        self.devices = self.workers * resources.devices_per_worker
         self.clock = VirtualClock()
         self.storage: Storage = MemoryStorage()
         state = StudyState(self.space, study_graph(self.space), "simulated", SPLITS)
@@ -82,15 +86,18 @@ class Replay:
             state, self.storage, self.workers, device_type=self.curves.device_type, now=self.clock
         )  # fmt: skip
         self.controller.clock = BudgetClock(
-            self.space.budget, self.slots * self.workers, 0.0, self.clock, self.space.resources.dollars_per_device_hour,
-            workers=self.workers,
+            self.space.budget, self.slots * self.devices, 0.0, self.clock, resources.dollars_per_device_hour,
+            per_trial=self.devices,
         )  # fmt: skip
+        questions = dict.fromkeys(SPLITS, self.curves.num_questions or QUESTIONS)
+        self.controller.spreading = Spreading(self.slots, questions, self.space.answer.batch_size)
         self.scheduler = PhaseScheduler(self.space, state.graph.searches)
         self.scheduler.closes = self.controller.closes
         self.nothing = Report(status=Status.RUNNING, num_workers=self.workers, device_type=self.curves.device_type)
         self.due: list[Due] = []
         self.workings: dict[str, Iterator[Step]] = {}
         self.reached: dict[str, int] = {}
+        self.embedded = 0.0  # share of the corpus
         self.number = 0
 
     @property
@@ -142,10 +149,11 @@ class Replay:
             else:
                 yield from self._train(task, curve)
         elif isinstance(task, AnswerTask):
-            scores = self._scores(task)
-            yield Step(self.curves.answer_seconds, replace(self.nothing, status=Status.COMPLETED, scores=scores))
+            yield self._answer(task)
         else:
-            yield Step(self.curves.index_seconds, replace(self.nothing, status=Status.COMPLETED))
+            share = 1 / task.num_shards if task.num_shards > 1 else max(0.0, 1 - self.embedded)
+            self.embedded += share
+            yield Step(share * self.curves.index_seconds, replace(self.nothing, status=Status.COMPLETED))
 
     def _train(self, task: PhaseTask, curve: Curve) -> Iterator[Step]:
         """The reports of a trial at the steps at which a trainer would make them: at every rung, and at the end."""
@@ -157,7 +165,7 @@ class Replay:
             step = last if fault else level
             reading = curve.at(step)
             evaluate += reading.evaluate_seconds
-            wait += (reading.device_seconds - train + reading.evaluate_seconds) / self.workers
+            wait += (reading.device_seconds - train + reading.evaluate_seconds) / self.devices
             train = reading.device_seconds
             if level <= reached:
                 wait = self.curves.startup_seconds  # an earlier start of this trial came this far
@@ -170,12 +178,22 @@ class Replay:
                 status=fault or (Status.COMPLETED if level == run.max_steps else going),
                 step=step,
                 objective=reading.objective,
-                train_seconds=train / self.workers,
-                evaluate_seconds=evaluate / self.workers,
+                train_seconds=train / self.devices,
+                evaluate_seconds=evaluate / self.devices,
                 error="As recorded." if fault == Status.FAILED else None,
             )
             yield Step(wait, report)
             wait = 0.0
+
+    def _answer(self, task: AnswerTask) -> Step:
+        """An answering, or a shard of one: each starts, and answers its share."""
+        start = self.curves.answer_startup_seconds
+        work = (self.curves.answer_seconds - start) / task.num_shards
+        report = replace(
+            self.nothing, status=Status.COMPLETED, scores=self._scores(task), evaluate_seconds=work,
+            num_questions=self.controller.spreading.questions[task.split] // task.num_shards,
+        )  # fmt: skip
+        return Step(start + work, report)
 
     def _scores(self, task: AnswerTask) -> Mapping[str, float]:
         """The recorded scores of a finalist, if those of its search are all known; else zero for all."""
