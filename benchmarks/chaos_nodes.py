@@ -43,6 +43,7 @@ NOTICE_SECONDS, DEADLINE_SECONDS = 8.0, 30.0  # a drained node is lost after the
 STALL_SECONDS = 12.0  # longer than a request may take
 PATIENCE_SECONDS = 600.0
 KINDS = ("drained", "lost", "driver")
+STORE = "--object-store-memory=200000000"  # bytes per node: each would take a third of the machine's memory
 
 
 @dataclass
@@ -51,14 +52,15 @@ class Cluster:
 
     address: str
     held: ExitStack
-    hidden: Path
+    hidden: Path | None
+    cpus: int = 1
     nodes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     started: int = 0
 
     def add(self) -> None:
         name = f"node{self.started}"
         self.started += 1
-        options = (f"--address={self.address}", "--num-cpus=1", f"--node-name={name}")
+        options = (f"--address={self.address}", f"--num-cpus={self.cpus}", f"--node-name={name}", STORE)
         self.nodes[name] = self.held.enter_context(ray_node(*options, without=self.hidden))
         while not has_joined(self.address, name):
             time.sleep(0.2)
@@ -75,15 +77,16 @@ class Cluster:
 
 
 @contextmanager
-def cluster(count: int, hidden: Path) -> Iterator[Cluster]:
-    """A head without CPUs, and ``count`` nodes of one."""
+def cluster(count: int, hidden: Path | None = None, cpus: int = 1) -> Iterator[Cluster]:
+    """A head without CPUs, and ``count`` nodes of ``cpus``; ``hidden``: a folder that none of these sees."""
     port = free_port()
     with ExitStack() as held:
-        head = ("--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false", "--disable-usage-stats")
+        head = ("--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false", "--disable-usage-stats",
+                STORE)  # fmt: skip
         held.enter_context(ray_node(*head))
         while not answers(port):
             time.sleep(0.2)
-        made = Cluster(f"127.0.0.1:{port}", held, hidden)
+        made = Cluster(f"127.0.0.1:{port}", held, hidden, cpus)
         for _ in range(count):
             made.add()
         yield made

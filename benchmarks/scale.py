@@ -4,8 +4,10 @@
     .venv/bin/python -m benchmarks.scale processes --rows 5000000
     .venv/bin/python -m benchmarks.scale exact --rows 1000000
     .venv/bin/python -m benchmarks.scale approximate --rows 5000000 --index ivfpq
+    .venv/bin/python -m benchmarks.scale prepare --rows 1000000
 
-Corpus and vectors are made by code in a folder (--folder) that later runs use again. Vectors of passages are a mixture:
+`processes --keep benchmarks/scale.json` adds what it measures to the rows that docs/scale.md is computed from. Corpus
+and vectors are made by code in a folder (--folder) that later runs use again. Vectors of passages are a mixture:
 200 fields, in them 20,000 topics of sizes that follow Zipf's law, and around each topic noise whose spectrum falls as a
 power law, so that few directions carry most of it. A question is a passage with as much noise of the same kind as
 leaves a cosine of 0.75, between what embedders give paraphrases and unrelated texts.
@@ -14,10 +16,13 @@ leaves a cosine of 0.75, between what embedders give paraphrases and unrelated t
 from __future__ import annotations
 
 import argparse
+import csv
+import gzip
 import json
 import multiprocessing
 import os
 import resource
+import shutil
 import time
 from collections.abc import Iterator
 from functools import cache
@@ -29,6 +34,7 @@ import numpy as np
 from raggrid.data import corpus as corpora
 from raggrid.data.corpus import Corpus
 from raggrid.data.folder import read_folder
+from raggrid.data.preparing import prepare_data
 from raggrid.rag import approximate
 from raggrid.rag.approximate import Approximate
 from raggrid.rag.index import Index, exact_search
@@ -156,7 +162,7 @@ def _trial(place: str, vectors_of: tuple[str, int, str], index: str | None, read
     answers.put({"start": started, "texts": len(texts), "empty": empty, **now})
 
 
-def measure_processes(folder: Path, rows: int, dtype: str, index: str | None) -> None:
+def measure_processes(folder: Path, rows: int, dtype: str, index: str | None, keep: Path | None = None) -> None:
     """One process, then several at once: resident memory with shared pages divided among them, and how they start."""
     place = str(made_corpus(folder, rows))
     read_folder(Path(place))
@@ -178,6 +184,34 @@ def measure_processes(folder: Path, rows: int, dtype: str, index: str | None) ->
               f"{sum(row['own'] - row['empty']['own'] for row in told):,.0f} MB beyond them; "
               f"ready after {max(row['start'] for row in told):.2f} s")  # fmt: skip
     print(f"{PROCESSES} processes take {totals[PROCESSES] / totals[1]:.2f} times what one takes")
+    if keep:
+        held = {"rows": rows, "processes": PROCESSES, "resident_mb": round(totals[PROCESSES]),
+                "libraries_mb": round(empty), "start_seconds": round(max(row["start"] for row in told), 2),
+                "corpus_mb": round(sum(p.stat().st_size for p in Path(place).glob("corpus.jsonl")) / 1e6),
+                "index_mb": round(Path(index).stat().st_size / 1e6) if index else 0}  # fmt: skip
+        others = [row for row in json.loads(keep.read_text()) if row["rows"] != rows] if keep.exists() else []
+        kept = sorted([*others, held], key=lambda row: row["rows"])
+        keep.write_text(json.dumps(kept, indent=1) + "\n")
+
+
+def measure_prepare(folder: Path, rows: int) -> None:
+    """A dump of Wikipedia as DPR has it, packed, to raggrid's form: rows per CPU second, and the most memory."""
+    folder.mkdir(parents=True, exist_ok=True)
+    dump, made = folder / f"psgs-{rows}.tsv.gz", folder / f"prepared-{rows}"
+    if not dump.exists():
+        with gzip.open(dump, "wt", compresslevel=1, encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, delimiter="\t")
+            writer.writerow(("id", "text", "title"))
+            for line in _lines(0, rows):
+                row = json.loads(line)
+                writer.writerow((row["id"], row["text"], row["title"]))
+    shutil.rmtree(made, ignore_errors=True)
+    before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3, time.process_time()
+    told = prepare_data("wikipedia", str(dump), made)
+    seconds, peak = time.process_time() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    print(f"{told.passages:,} passages, {dump.stat().st_size / 1e6:,.0f} MB packed, in {seconds:.1f} CPU s "
+          f"({told.passages / seconds:,.0f} per second); at most {peak:,.0f} MB resident, {before:,.0f} before; "
+          f"corpus.jsonl has {(made / 'corpus.jsonl').stat().st_size / 1e6:,.0f} MB")  # fmt: skip
 
 
 def measure_exact(folder: Path, rows: int, dtype: str) -> None:
@@ -230,17 +264,21 @@ def measure_approximate(folder: Path, rows: int, dtype: str, kind: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("corpus", "processes", "exact", "approximate"))
+    parser.add_argument("what", choices=("corpus", "processes", "exact", "approximate", "prepare"))
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--dtype", choices=("float32", "float16"), default="float16")
     parser.add_argument("--index", default="ivfpq", help="kind of index; of processes, its file")
     parser.add_argument("--folder", type=Path, default=Path("runs/scale"))
+    parser.add_argument("--keep", type=Path, help="of processes: JSON file that gets what was measured")
     given = parser.parse_args()
     os.environ.setdefault("RAGGRID_CACHE", str(given.folder.absolute() / "cache"))
     if given.what == "corpus":
         measure_corpus(given.folder, given.rows)
     elif given.what == "processes":
-        measure_processes(given.folder, given.rows, given.dtype, given.index if Path(given.index).is_file() else None)
+        index = given.index if Path(given.index).is_file() else None
+        measure_processes(given.folder, given.rows, given.dtype, index, given.keep)
+    elif given.what == "prepare":
+        measure_prepare(given.folder, given.rows)
     elif given.what == "exact":
         measure_exact(given.folder, given.rows, given.dtype)
     else:

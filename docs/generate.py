@@ -20,6 +20,7 @@ from pydantic.fields import FieldInfo
 
 import raggrid.cli
 from docs.picture import picture
+from docs.scale import scale_page
 from raggrid.cli.app import app
 from raggrid.records import Category, Status
 from raggrid.space import settings
@@ -215,6 +216,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "space.schema.json": lambda: json.dumps(json_schema(), indent=1, ensure_ascii=False) + "\n",
     "../search_spaces/template.yaml": template,
     "run-directory.md": run_directory_page,
+    "scale.md": scale_page,
     "architecture.md": architecture_page,
     "architecture.svg": lambda: picture(uses()),
 }

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from raggrid.data.labelling import check_labels as check_labels
     from raggrid.data.labelling import label_data as label_data
     from raggrid.data.labelling import write_labelled as write_labelled
+    from raggrid.data.preparing import prepare_data as prepare_data
     from raggrid.data.splitting import split_data as split_data
     from raggrid.data.writing import write_data as write_data
     from raggrid.demo.world import make_world as make_world
@@ -72,6 +73,7 @@ _MODULES = {
     "load_space": "space.yaml_io",
     "make_world": "demo.world",
     "plan": "planning.planner",
+    "prepare_data": "data.preparing",
     "push_export": "export.uploading",
     "read_data": "data.checked",
     "recommend": "analysis.recommend",

@@ -55,10 +55,11 @@ def told_labels(labels: Mapping[str, Any]) -> str:
     if checked and interval:
         low, high = (100 * bound for bound in interval)
         said = f"{labels.get('wrong')} of {checked} checked ones are wrong (95% interval {low:.0f} to {high:.0f}%)"
+    looked = f"the first {labels.get('top_k')} passages of {labels.get('embedder')}"
     return (
-        f"The context labels were made by raggrid, not by people (rule {labels.get('rule')}, the first "
-        f"{labels.get('top_k')} passages of {labels.get('embedder')}); {said}. Results of strategies that need labels, "
-        "and recall, are as good as they are."
+        f"The context labels were made by raggrid, not by people (rule {labels.get('rule')}, "
+        f"{looked if labels.get('embedder') else 'passages of the pages that a question is about'}); {said}. Results "
+        "of strategies that need labels, and recall, are as good as they are."
     )
 
 

@@ -121,10 +121,11 @@ def _corpus(source: Source, chunker: Chunker | None, problems: Problems) -> Corp
         return not any(file in files for file, _ in problems)
 
     every = files if len(files) == len(tables) else []
-    return corpus_of(every, lambda: _passages(rows(problems), problems), is_right, how)
+    return corpus_of(every, lambda: checked_passages(rows(problems), problems), is_right, how)
 
 
-def _passages(rows: Iterable[Row], problems: Problems) -> Iterator[Fields]:
+def checked_passages(rows: Iterable[Row], problems: Problems) -> Iterator[Fields]:
+    """The fields of each right row; what is wrong with the others is noted."""
     for place, row in rows:
         identity = _identity(row, place, problems)
         text = _text(row, "text", place, problems, "a passage needs text")

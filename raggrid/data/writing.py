@@ -14,6 +14,7 @@ from raggrid.records import Passage, Question
 from raggrid.store.local import LocalFiles
 
 Lines = Iterable[str]
+CORPUS = "corpus.jsonl"
 FLASHRAG_SPLITS = {"validation": "dev"}
 BEIR_SPLITS = {"validation": "dev"}
 
@@ -31,11 +32,20 @@ def write_data(data: Dataset, folder: Path | str, to: str = "raggrid") -> None:
     Raises:
         InputError: an unknown form, or a folder that holds something or cannot be written.
     """
-    folder = Path(folder)
     if to not in WRITERS:
         raise InputError(f"to: got '{to}'; expected one of {', '.join(WRITERS)}.")
+    write_files(Path(folder), {**WRITERS[to](data), **_origin(data.origin)})
+
+
+def write_questions(data: Dataset, folder: Path | str) -> None:
+    """The questions alone in raggrid's form, for a corpus elsewhere. Raises `InputError` as `write_data` does."""
+    files = {name: lines for name, lines in _raggrid(data).items() if name != CORPUS}
+    write_files(Path(folder), {**files, **_origin(data.origin)})
+
+
+def write_files(folder: Path, files: Mapping[str, Lines]) -> None:
+    """Files by their names, each there whole or not at all. Raises `InputError` as `write_data` does."""
     check_empty(folder)
-    files = {**WRITERS[to](data), **({FILE: _origin(data.origin)} if data.origin else {})}
     try:
         for name, lines in files.items():
             with LocalFiles(folder).writing(name) as path, path.open("w", encoding="utf-8") as file:
@@ -50,12 +60,13 @@ def check_empty(folder: Path) -> None:
         raise InputError(f"{folder}: holds other files; expected a new or empty folder. Choose another one.")
 
 
-def _line(row: Mapping[str, Any]) -> str:
+def line_of(row: Mapping[str, Any]) -> str:
+    """A row as a line of JSON."""
     return json.dumps(row, ensure_ascii=False) + "\n"
 
 
-def _origin(origin: LabelOrigin) -> Lines:
-    yield json.dumps(origin.to_json(), ensure_ascii=False, indent=1) + "\n"
+def _origin(origin: LabelOrigin | None) -> dict[str, Lines]:
+    return {FILE: [json.dumps(origin.to_json(), ensure_ascii=False, indent=1) + "\n"]} if origin else {}
 
 
 def passage_fields(passage: Passage) -> dict[str, Any]:
@@ -73,20 +84,20 @@ def question_fields(question: Question) -> dict[str, Any]:
 
 
 def _raggrid(data: Dataset) -> dict[str, Lines]:
-    questions = {f"{split}.jsonl": map(_line, map(question_fields, rows)) for split, rows in data.splits.items()}
-    return {"corpus.jsonl": map(_line, map(passage_fields, data.passages)), **questions}
+    questions = {f"{split}.jsonl": map(line_of, map(question_fields, rows)) for split, rows in data.splits.items()}
+    return {CORPUS: map(line_of, map(passage_fields, data.passages)), **questions}
 
 
 def _flashrag(data: Dataset) -> dict[str, Lines]:
     def asked(rows: Iterable[Question]) -> Iterator[str]:
         for row in rows:
             about = {name: value for name, value in question_fields(row).items() if name in ("context_ids", "group")}
-            yield _line(
+            yield line_of(
                 {"id": row.id, "question": row.question, "golden_answers": list(row.answers), "metadata": about}
             )
 
     files = {f"{FLASHRAG_SPLITS.get(split, split)}.jsonl": asked(rows) for split, rows in data.splits.items()}
-    return {"corpus.jsonl": (_line({"id": p.id, "contents": _contents(p)}) for p in data.passages), **files}
+    return {CORPUS: (line_of({"id": p.id, "contents": _contents(p)}) for p in data.passages), **files}
 
 
 def _contents(passage: Passage) -> str:
@@ -96,9 +107,9 @@ def _contents(passage: Passage) -> str:
 
 
 def _beir(data: Dataset) -> dict[str, Lines]:
-    corpus = (_line({"_id": p.id, "title": p.title, "text": p.text}) for p in data.passages)
+    corpus = (line_of({"_id": p.id, "title": p.title, "text": p.text}) for p in data.passages)
     qrels = {f"qrels/{BEIR_SPLITS.get(split, split)}.tsv": _qrels(rows) for split, rows in data.splits.items()}
-    return {"corpus.jsonl": corpus, "queries.jsonl": _queries(data), **qrels}
+    return {CORPUS: corpus, "queries.jsonl": _queries(data), **qrels}
 
 
 def _queries(data: Dataset) -> Iterator[str]:
@@ -106,7 +117,7 @@ def _queries(data: Dataset) -> Iterator[str]:
         for row in rows:
             group = {} if row.group is None else {"group": row.group}
             about = {"answers": list(row.answers), "split": split, **group}
-            yield _line({"_id": row.id, "text": row.question, "metadata": about})
+            yield line_of({"_id": row.id, "text": row.question, "metadata": about})
 
 
 def _qrels(rows: Iterable[Question]) -> Iterator[str]:

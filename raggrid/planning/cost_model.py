@@ -28,6 +28,9 @@ ADAM_STATE_BYTES = 12  # gradient and two moments, float32
 # norms, projections, attention and a gated feed-forward block 3.5 times as wide (after Korthikanti et al. 2022,
 # arXiv 2205.05198, section 4.1, whose 34 bytes at 16 bit are for a plain block 4 times as wide).
 ACTIVATION_UNITS = 24
+KEPT_UNITS = 1  # of them with activation checkpointing: the input of each layer
+# Bytes moved for a pass over a weight of 4 bits: 0.5 read, 2 written in 16 bit, 2 read by the product.
+UNPACKED_BYTES = 4.5
 HASH_BYTES_PER_SECOND = 0.8e9  # blake2b, twice over the frozen weights, in the audit of the first step
 # In addition to reading the weights: a task in a process that is kept, and on a worker group that is kept (measured).
 INLINE_START_SECONDS, GROUP_START_SECONDS = 0.1, 0.5
@@ -85,6 +88,20 @@ class Setting:
         """Tokens of a training prompt: with one passage if the phase reads passages."""
         return self.answered_tokens + phase.reads_passages * self.workload.passage_tokens
 
+    def share(self, phase: Phase) -> int:
+        """Questions of a batch per worker."""
+        training = self.space.training
+        return math.ceil((training.labels if phase.needs_labels else training.rag).batch_size / self.workers)
+
+    def questions_per_pass(self, phase: Phase) -> int:
+        """Questions that go through the generator at once: on a GPU all of a worker's, if not set otherwise."""
+        return min(self.share(phase), self.space.training.rag.micro_batch_size or self.share(phase))
+
+    @property
+    def weight_bytes(self) -> float:
+        """Bytes that are moved for each generator weight in a pass over all of them."""
+        return UNPACKED_BYTES if self.weight_bits == 4 else self.weight_bits / 8
+
     def prompts(self, phase: Phase) -> int:
         """Prompts per question: one per passage."""
         return self.space.retrieval.top_k if phase.reads_passages else 1
@@ -109,12 +126,11 @@ def unit_costs(setting: Setting) -> UnitCosts:
 
 def _phase_costs(setting: Setting, phase: Phase) -> PhaseCosts:
     training = setting.space.training
-    size = training.labels.batch_size if phase.needs_labels else training.rag.batch_size
-    mine = math.ceil(size / setting.workers)
     count = (phase.needs_labels and training.labels.validation_questions) or training.validation_questions
     checked = math.ceil(count / setting.workers)
     trained = trained_parameters(setting, phase)
-    step = _seconds(setting.device, mine * question_flops(setting, phase))
+    step = _seconds(setting.device, setting.share(phase) * question_flops(setting, phase))
+    step += unpacking_seconds(setting, phase) + exchange_seconds(setting, phase)
     frozen = 0.0 if phase.needs_labels else setting.generator.parameters * setting.weight_bits / 8
     return PhaseCosts(
         step + trained * OPTIMIZER_BYTES / setting.device.bytes_per_second,
@@ -122,6 +138,26 @@ def _phase_costs(setting: Setting, phase: Phase) -> PhaseCosts:
         2 * frozen / HASH_BYTES_PER_SECOND,
         _startup_seconds(setting, in_group=setting.in_groups),
     )
+
+
+def unpacking_seconds(setting: Setting, phase: Phase) -> float:
+    """Of a step: weights of 4 bits become 16 bit again in every pass, and in its way back. 0 for more bits."""
+    if phase.needs_labels or setting.weight_bits != 4:
+        return 0.0
+    passes = math.ceil(setting.share(phase) / setting.questions_per_pass(phase))
+    times = 1 + phase.trains_generator * (1 + setting.space.training.activation_checkpointing)
+    return passes * times * UNPACKED_BYTES * setting.generator.body / setting.device.bytes_per_second
+
+
+def exchange_seconds(setting: Setting, phase: Phase) -> float:
+    """Of a step: the workers of a trial add up their gradients, without overlap with the backward pass."""
+    return exchanged_bytes(setting, phase) / setting.device.link_bytes_per_second
+
+
+def exchanged_bytes(setting: Setting, phase: Phase) -> float:
+    """What a worker sends in a step: 2 (w - 1) / w of its gradients in float32, in a ring as NCCL has it (Patarasuk and
+    Yuan 2009, doi:10.1016/j.jpdc.2008.09.002)."""
+    return 2 * (setting.workers - 1) / setting.workers * 4 * trained_parameters(setting, phase)
 
 
 def question_flops(setting: Setting, phase: Phase, *, backward: bool = True) -> float:
@@ -134,8 +170,9 @@ def question_flops(setting: Setting, phase: Phase, *, backward: bool = True) -> 
         return total
     generator, output = setting.generator.body * setting.prompt_tokens(phase), setting.generator.embeddings
     tunes = phase.trains_generator and backward
-    full = setting.space.training.generator == "full"
-    work = FORWARD + (THROUGH if tunes else 0) + (WEIGHTS if tunes and full else 0)
+    training = setting.space.training
+    work = FORWARD + (THROUGH if tunes else 0) + (WEIGHTS if tunes and training.generator == "full" else 0)
+    work += FORWARD if tunes and training.activation_checkpointing else 0
     head = output * (setting.workload.answer_tokens + 1)  # logits for the answer's positions alone
     return total + setting.prompts(phase) * work * (generator + head)
 
@@ -157,25 +194,23 @@ def _adapter_parameters(model: ModelSize, rank: int) -> float:
 def peak_bytes(setting: Setting, phase: Phase) -> float:
     """Peak memory of a worker in bytes: weights, gradients and moments, activations, logits."""
     space, work = setting.space, setting.workload
-    size = space.training.labels.batch_size if phase.needs_labels else space.training.rag.batch_size
-    mine, element = math.ceil(size / setting.workers), 2 if space.models.dtype == "bfloat16" else 4
+    element = 2 if space.models.dtype == "bfloat16" else 4
     full = phase.trains_generator and space.training.generator == "full"
     shards = setting.shards if full else 1
     held = phase.trains_embedder * setting.tuned_embedder + phase.trains_generator * setting.adapter / shards
     total = setting.embedder.parameters * 4 + held * ADAM_STATE_BYTES
     if phase.trains_embedder:
-        total += _activations(setting.embedder, mine * work.question_tokens, 4)
+        total += _activations(setting.embedder, setting.share(phase) * work.question_tokens, 4)
     if phase.needs_labels:
         return total
-    sequences = mine * setting.prompts(phase)
+    sequences = setting.questions_per_pass(phase) * setting.prompts(phase)
     weights = setting.generator.parameters * (4 if full else setting.weight_bits / 8) + setting.adapter * 4
     total += weights / shards
-    layers = setting.generator.num_layers if phase.trains_generator else 1
-    total += (
-        _activations(setting.generator, sequences * setting.prompt_tokens(phase), element)
-        * layers
-        / setting.generator.num_layers
-    )
+    kept = _activations(setting.generator, sequences * setting.prompt_tokens(phase), element)
+    one_layer = kept / setting.generator.num_layers
+    if space.training.activation_checkpointing:
+        kept = kept * KEPT_UNITS / ACTIVATION_UNITS + one_layer
+    total += kept if phase.trains_generator else one_layer
     vocabulary = setting.generator.embeddings / setting.generator.hidden_size
     # Logits, their float32 copy, and its gradient.
     return total + sequences * (work.answer_tokens + 1) * vocabulary * (element + 8)
@@ -190,7 +225,7 @@ def _answer_seconds(setting: Setting) -> float:
     space, work, model, device = setting.space, setting.workload, setting.generator, setting.device
     prompt = work.template_tokens + work.question_tokens + space.answer_top_k * work.passage_tokens
     fill = _seconds(device, FORWARD * (model.body * prompt + model.embeddings))
-    weights = (model.body + model.embeddings) * (2 if space.models.dtype == "bfloat16" else 4)
+    weights = (model.body + model.embeddings) * setting.weight_bytes
     token = max(weights / device.bytes_per_second / space.answer.batch_size,
                 _seconds(device, FORWARD * (model.body + model.embeddings)))  # fmt: skip
     return fill + space.answer.max_new_tokens * token
@@ -198,7 +233,8 @@ def _answer_seconds(setting: Setting) -> float:
 
 def _startup_seconds(setting: Setting, *, in_group: bool) -> float:
     start = GROUP_START_SECONDS if in_group else INLINE_START_SECONDS
-    return start + setting.generator.parameters * setting.weight_bits / 8 / READ_BYTES_PER_SECOND
+    read = max(setting.weight_bits, 16) / 8  # weights of 4 bits are read in 16 and packed
+    return start + setting.generator.parameters * read / READ_BYTES_PER_SECOND
 
 
 def _seconds(device: Device, flops: float) -> float:

@@ -115,7 +115,7 @@ def make_estimate(space: SearchSpace, units: UnitCosts, sizes: Sizes) -> Estimat
     written = {split: replace(count, low=count.low - reusing[split]) for split, count in rounds.items()}
     answering = total([written[split].times(count * units.answer_seconds) for split, count in sizes.questions.items()])
     answering += certain(_example_seconds(graph, units, sizes))
-    loading = total(rounds.values()).times(units.answer_startup_seconds)
+    loading = total(rounds.values()).times(workers * units.answer_startup_seconds)
     starting = [bill.all_trials.times(workers * units.of(name).startup_seconds) for name, bill in searches.items()]
     startup = loading + total(starting)
     index = certain(units.index_seconds)
@@ -229,23 +229,25 @@ def _batches(
     """The study as batches of tasks: the index, every search and its finalists' answers, the winners' answers."""
     workers, finalists = space.resources.workers_per_trial, _finalists(space, searches, scenario)
     free = {name for name in searches if scenario == "low" and graph.source_of(graph.selection_plan(name))}
-    yield Batch("index", [units.index_seconds])
+    yield Batch("index", [units.index_seconds / workers])
     for name, search in graph.searches.items():
         bill, start = searches[name], units.of(name).startup_seconds
         trials = max(1, round(getattr(bill.all_trials, scenario)))
         seconds = getattr(bill.device_seconds + bill.repeat_device_seconds, scenario) / workers
         after = [f"{needed} answered" for needed in search.depends_on] or ["index"]
         yield Batch(name, [start + seconds / trials] * trials, after)
-        one = units.answer_startup_seconds + (name not in free) * sizes.questions["validation"] * units.answer_seconds
+        asked = (name not in free) * sizes.questions["validation"]
+        one = units.answer_startup_seconds + asked * units.answer_seconds / workers
         yield Batch(f"{name} answered", [one] * round(finalists[name]), [name])
     rounds = dict(graph.num_answerings(finalists))
     rounds["validation"] -= sum(finalists.values())
     reusing = dict(graph.num_reusing(finalists)) if scenario == "low" else dict.fromkeys(rounds, 0.0)
     reusing["validation"] -= sum(finalists[name] for name in free)
     finals = [
-        units.answer_startup_seconds + (place >= reusing[split]) * sizes.questions[split] * units.answer_seconds
+        units.answer_startup_seconds
+        + (place >= reusing[split]) * sizes.questions[split] * units.answer_seconds / workers
         for split, count in rounds.items()
         for place in range(round(count))
     ]
-    finals.append(_example_seconds(graph, units, sizes))
+    finals.append(_example_seconds(graph, units, sizes) / workers)
     yield Batch("winners answered", finals, [f"{name} answered" for name in graph.searches] or ["index"])

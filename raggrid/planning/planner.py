@@ -15,7 +15,7 @@ from raggrid.evaluation.prompt_fit import SAMPLE, PromptFit, prompt_fit
 from raggrid.graph import study_graph
 from raggrid.model_size import ModelSize
 from raggrid.planning.cost_model import Setting, unit_costs
-from raggrid.planning.devices import Device, device_named
+from raggrid.planning.devices import Device, device_called, device_named
 from raggrid.planning.plan import Plan, trial_plan
 from raggrid.planning.pricing import Pricing, check_memory, price, told_of_memory
 from raggrid.planning.workload import Workload, assumed_workload, workload_of
@@ -133,7 +133,8 @@ def _device(space: SearchSpace, machines: _Machines) -> tuple[Device, int]:
         from raggrid.worker.pilot import gpus_here
 
         name, memory_bytes, count = gpus_here(space)
-        return replace(device_named("cpu"), name=name, memory_bytes=memory_bytes), count or cores
+        known = device_called(name) or device_named("cpu")
+        return replace(known, name=name, memory_bytes=memory_bytes), count or cores
     assumed = "A10" if space.resources.gpus_per_worker else "cpu"
     device = device_named(machines.device or assumed)
     if machines.device is None:  # what is assumed refuses nothing

@@ -10,12 +10,16 @@ from raggrid.graph import study_graph
 from raggrid.planning.cost_model import Setting, checkpoint_bytes
 from raggrid.planning.devices import DEVICES
 from raggrid.planning.estimate import Estimate, Range, Sizes, make_estimate
+from raggrid.planning.shapes import Shape, shapes_of
 from raggrid.space.search_space import SearchSpace
 from raggrid.strategies import PHASES
 from raggrid.unit_costs import UnitCosts
 
 GIGABYTE = 1e9
-SMALLER = "Lower training.rag.batch_size, retrieval.top_k or prompt.passage_tokens, raise resources.workers"
+SMALLER = (
+    "Set training.rag.micro_batch_size=1 or training.activation_checkpointing=true, lower retrieval.top_k or "
+    "prompt.passage_tokens, raise resources.workers"
+)
 CHOICES = (
     ("joint", "two_phase", "joint: two_phase"),
     ("joint", "separable", "joint: separable"),
@@ -49,7 +53,8 @@ class Money:
 
 @dataclass(frozen=True)
 class Pricing:
-    """What a study would cost. ``memory_bytes``: a device's peak by phase; ``disk_bytes``: the checkpoints kept.
+    """What a study would cost. ``memory_bytes``: a device's peak by phase; ``disk_bytes``: the checkpoints kept;
+    ``shapes``: the study with other numbers of devices per trial.
 
     ``notes`` are the assumptions behind the numbers, one sentence each. ``total_dollars`` is None without a price.
     """
@@ -66,6 +71,7 @@ class Pricing:
     total_dollars: Range | None
     money: tuple[Money, ...]
     notes: tuple[str, ...]
+    shapes: tuple[Shape, ...] = ()
 
 
 def price(
@@ -103,6 +109,7 @@ def price(
         None if dollars_per_device_hour is None else bill.total_device_seconds.times(hourly),
         () if dollars_per_device_hour is None else tuple(_money(bill, hourly)),
         (*_over_budget(space, bill, hourly), *notes),
+        shapes_of(setting, units, sizes),
     )
 
 

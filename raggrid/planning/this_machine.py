@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 from typing import Any
 
-from raggrid.planning.devices import DEVICES, Device, device_named
+from raggrid.planning.devices import DEVICES, Device, device_called, device_named
 from raggrid.space.schema import nested
 from raggrid.space.yaml_io import parse_space
 
@@ -26,8 +26,7 @@ def machine(name: str | None, count: int | None) -> tuple[Device, int]:
     here, memory, gpus = gpus_here(parse_space(nested(_PROBE)))
     if not gpus:
         return replace(DEVICES["cpu"], memory_bytes=_memory() / (count or cores)), count or cores
-    known = next((each for each in DEVICES.values() if each.name.partition("-")[0] in here.split()), DEVICES["A10"])
-    return replace(known, memory_bytes=memory), count or gpus
+    return replace(device_called(here) or DEVICES["A10"], memory_bytes=memory), count or gpus
 
 
 _PROBE: dict[str, Any] = {

@@ -37,3 +37,12 @@ def show_table(table: Table, out: Console) -> None:
 def percent(fraction: float | None) -> str:
     """A fraction in percent with one digit; a dash for None."""
     return "-" if fraction is None else f"{100 * fraction:.1f}"
+
+
+def told_time(seconds: float) -> str:
+    """Hours and minutes, or minutes and seconds."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes_left = divmod(minutes, 60)
+    if hours >= 100:
+        return f"{seconds / 3600:,.0f} h"
+    return f"{hours} h {minutes_left:02} min" if hours else f"{minutes} min {rest:02} s"

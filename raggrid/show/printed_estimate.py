@@ -13,7 +13,8 @@ from raggrid.display_names import display_name
 from raggrid.planning.estimate import Range, total
 from raggrid.planning.plan import Plan
 from raggrid.planning.pricing import Pricing
-from raggrid.show.layout import new_table, show_table
+from raggrid.show.layout import new_table, show_table, told_time
+from raggrid.show.printed_shapes import shape_rows, told_shape
 
 GIGABYTE = 1e9
 
@@ -23,6 +24,10 @@ def show_estimate(pricing: Pricing, out: Console) -> None:
     unit = _unit([pricing.bill.total_device_seconds], [pricing.device])
     for table in (_strategies(pricing, unit), _whole(pricing, unit), _choices(pricing, unit)):
         show_table(table, out)
+    if pricing.shapes:
+        show_table(shape_rows(pricing.shapes, unit), out)
+    if told := told_shape(pricing.shapes):
+        out.print(told, highlight=False)
     out.print()
     for line in (_memory(pricing), f"Checkpoints on disk: {_three(pricing.disk_bytes, GIGABYTE)} GB."):
         out.print(line, highlight=False)
@@ -86,7 +91,7 @@ def _whole(pricing: Pricing, unit: Unit) -> Table:
     table.add_row("all", *_cells(bill.total_device_seconds, unit), style="bold")
     if pricing.total_dollars:
         table.add_row("dollars", *_three(pricing.total_dollars, 1.0, digits=2).split(" / "))
-    table.add_row("wall time", *(_time(value) for value in _values(bill.wall_seconds)))
+    table.add_row("wall time", *(told_time(value) for value in _values(bill.wall_seconds)))
     return table
 
 
@@ -99,7 +104,7 @@ def _choices(pricing: Pricing, unit: Unit) -> Table:
             row.name,
             str(row.num_trials),
             *_cells(row.total_device_seconds, unit),
-            _time(row.wall_seconds.expected),
+            told_time(row.wall_seconds.expected),
         ]
         table.add_row("*" if row.chosen else "", *cells)
     return table
@@ -132,12 +137,3 @@ def _cells(amount: Range, unit: Unit) -> list[str]:
 
 def _three(amount: Range, scale: float, *, digits: int = 1) -> str:
     return " / ".join(f"{value / scale:,.{digits}f}" for value in _values(amount))
-
-
-def _time(seconds: float) -> str:
-    """Hours and minutes, or minutes and seconds."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes_left = divmod(minutes, 60)
-    if hours >= 100:
-        return f"{seconds / 3600:,.0f} h"
-    return f"{hours} h {minutes_left:02} min" if hours else f"{minutes} min {rest:02} s"

@@ -22,7 +22,9 @@ class Data(Section):
     folder: str
     """Holds corpus.jsonl, train.jsonl, validation.jsonl and, if there is one, test.jsonl (or .parquet), or data in one
     of the other forms of ``format``. ``hub:NAME[@REVISION][#CONFIGURATION]`` names a data set of the hub."""
-    format: Literal["auto", "raggrid", "beir", "flashrag", "dpr", "squad", "natural_questions", "table"] = "auto"
+    format: Literal["auto", "raggrid", "beir", "flashrag", "dpr", "squad", "natural_questions", "hotpotqa", "table"] = (
+        "auto"
+    )
     """``auto`` looks at names and fields. ``table``: columns of any names, from CSV, TSV, JSON, Parquet or the hub.
     Every file may be packed by gzip or zstd."""
     corpus: str | None = None

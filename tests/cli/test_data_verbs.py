@@ -13,7 +13,7 @@ from raggrid.demo import make_world, write_world
 from raggrid.space.yaml_io import dump_space
 from tests.data.test_inspection import micro_space
 
-VERBS = ("inspect", "convert", "split", "label", "checked")
+VERBS = ("inspect", "prepare", "convert", "split", "label", "checked")
 
 
 def run(*words: object) -> None:

@@ -1,4 +1,4 @@
-"""The verbs about data: data inspect, convert, split, label."""
+"""The verbs about data: data inspect, prepare, convert, split, label."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ data = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Look at data, convert it, split it, label it.",
+    help="Look at data, prepare, convert, split and label it.",
 )
 app.add_typer(data, name="data")
 
@@ -29,6 +29,7 @@ OfData = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="A setting such as data.columns.answers=short. Repeatable."),
 ]
 Form = Literal["raggrid", "beir", "flashrag"]
+Published = Literal["hotpotqa", "popqa", "wikipedia"]
 Rule = Literal["first", "all", "agreeing"]
 
 
@@ -61,6 +62,37 @@ def inspect(
     show_inspection(found, console())
     if output:
         print(f"\nWritten: {output}")
+
+
+@data.command()
+def prepare(
+    source: Annotated[
+        str, typer.Argument(metavar="SRC", help="File or folder with the data as it is published; or hub:NAME.")
+    ],
+    kind: Annotated[Published, typer.Option("--kind", help="What it is: hotpotqa, popqa or wikipedia.")],
+    output: Output,
+    corpus: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Passages that questions are to be answered from; popqa needs them."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Another seed makes other splits of PopQA.")] = 0,
+    set_: OfData = None,
+) -> None:
+    """Make the paper's data sets from their published files, in raggrid's form.
+
+    wikipedia: a dump in passages, such as DPR's psgs_w100.tsv.gz or a folder of JSON Lines, becomes corpus.jsonl.
+    hotpotqa: its JSON files become training and validation questions over the paragraphs that come with them. popqa:
+    its TSV becomes 80% training and 20% validation questions.
+
+    With --corpus questions are over these passages, and their labels are made from the pages that they are about.
+    Passages are streamed: memory does not grow with their text.
+    """
+    made = raggrid.prepare_data(kind, source, output, corpus=corpus, overrides=set_ or [], seed=seed, say=_say)
+    _told(made.about)
+    sizes = ", ".join(f"{count:,} {name}" for name, count in made.splits.items())
+    print(f"{output}: {made.passages:,} passages{f'; questions: {sizes}' if sizes else ''}")
+    if made.corpus:
+        print(f"In a space: data.folder={output} data.corpus={made.corpus}")
 
 
 @data.command()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from raggrid.data.formats.any_columns import TABLE
+from raggrid.data.formats.hotpotqa import HOTPOTQA
 from raggrid.data.formats.hub import PREFIX, corpus_table, hub_tables
 from raggrid.data.formats.nested import DPR, NATURAL_QUESTIONS, SQUAD
 from raggrid.data.formats.problems import Problems
@@ -20,7 +21,7 @@ from raggrid.space.settings import Data
 
 FORMATS: Mapping[str, Format] = {
     "raggrid": RAGGRID, "beir": BEIR, "flashrag": FLASHRAG, "dpr": DPR, "squad": SQUAD,
-    "natural_questions": NATURAL_QUESTIONS, "table": TABLE,
+    "natural_questions": NATURAL_QUESTIONS, "hotpotqa": HOTPOTQA, "table": TABLE,
 }  # fmt: skip
 # What files and splits are called, by what they are for; a whole name counts before a word of it.
 CALLED: Mapping[str, tuple[str, ...]] = {
@@ -187,6 +188,7 @@ _SHOWN_BY: Mapping[str, tuple[str, ...]] = {
     "dpr": ("positive_ctxs",),
     "squad": ("paragraphs",),
     "natural_questions": ("document_tokens", "document_text"),
+    "hotpotqa": ("supporting_facts",),
 }
 _COLUMNS = {"query", "question", "question_text", "answer", "possible_answers"}
 
