@@ -10,7 +10,7 @@ import pytest
 
 from raggrid.records import PipelineRecord, Report, Status, TrialRecord
 from raggrid.store.tables import read
-from raggrid.study.controller import CRASHED, Controller
+from raggrid.study.controller import Controller
 from raggrid.study.events import (
     Event,
     Observer,
@@ -21,6 +21,7 @@ from raggrid.study.events import (
     TaskStarted,
     total_tasks,
 )  # fmt: skip
+from raggrid.study.faults import CRASHED
 from raggrid.study.tasks import AnswerTask, IndexTask, PhaseTask
 from tests.controllers import carry_out, continued, new_controller, play
 from tests.records import made_space

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -94,7 +94,7 @@ def predictions(task: AnswerTask) -> tuple[PredictionRecord, ...]:
         PredictionRecord(
             pipeline_id=task.pipeline_id, strategy=task.strategy, loss=task.loss, seed=task.seed, split=task.split,
             question_id=f"q{place}", prediction=f"{value}", retrieved_ids=("p1",), custom_scores={"own": value / 3},
-            **{**dict.fromkeys(METRICS, value), "recall_at_k": value if place % 3 else None},
+            recall_at_k=value if place % 3 else None, **{name: value for name in METRICS if name != "recall_at_k"},
         )
         for place, value in scored
     )  # fmt: skip
@@ -239,13 +239,18 @@ def test_a_budget_that_ends_all_leaves_no_shard_waiting(tmp_path: Path, ended: i
     assert (again.pipeline_id, again.shard) == (running[0].pipeline_id, 0)  # type: ignore[union-attr]
 
 
+def taken_all(controller: Controller) -> Iterator[Task]:
+    while task := controller.take():
+        yield task
+
+
 def test_observers_see_each_answering_once(tmp_path: Path) -> None:
     def seen(run: Path, spreading: Spreading) -> list[Event]:
         events: list[Event] = []
         controller = new_controller(run, made_space(strategies=["baseline"]))
         controller.observers, controller.spreading = [events.append], spreading
         while task := controller.take():
-            running = [task, *(each for each in iter(controller.take, None) if each)]
+            running = [task, *(each for each in taken_all(controller))]
             for each in running:
                 end(controller, each)
         return events
