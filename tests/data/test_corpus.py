@@ -75,7 +75,7 @@ def test_a_corpus_is_read_once_and_again_where_its_file_has_changed(
     folder = write(tmp_path / "data")
     first = read_folder(folder)
     with monkeypatch.context() as patch:
-        patch.setattr("raggrid.data.folder._passages", lambda *_: pytest.fail("the corpus is read again"))
+        patch.setattr("raggrid.data.folder.checked_passages", lambda *_: pytest.fail("the corpus is read again"))
         patch.setattr(corpora, "_hash", lambda *_: pytest.fail("the corpus is hashed again"))
         assert read_folder(folder) == first
         (tmp_path / "copy").mkdir()
