@@ -49,8 +49,8 @@ def told(what: str, task: Task, run: Path) -> None:
     run_task(Dispatch(task=task, run_dir=str(run)), Worker(report=reports.append))
     seconds, last = time.process_time() - began, reports[-1]
     assert last.status == Status.COMPLETED, last.error
-    peak, after = (kilobytes(field) * 1024 / MEGABYTE for field in ("VmHWM", "VmRSS"))
-    print(f"{what:26}  {peak:8.0f}  {after:8.0f}  {seconds:8.1f}", flush=True)
+    peak, after, mapped = (kilobytes(field) * 1024 / MEGABYTE for field in ("VmHWM", "VmRSS", "RssFile"))
+    print(f"{what:26}  {peak:8.0f}  {after:8.0f}  {mapped:14.0f}  {seconds:8.1f}", flush=True)
 
 
 def main() -> None:
@@ -61,7 +61,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         create_run(run, space, {})
-        print("task                        peak MB  after MB  CPU s")
+        print("task                        peak MB  after MB  of these mapped  CPU s")
         print(f"{'imports':26}  {'':8}  {kilobytes('VmRSS') * 1024 / MEGABYTE:8.0f}", flush=True)
         told("index", IndexTask(), run)
         for phase, loss, upstream in TRIALS:
