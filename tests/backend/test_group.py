@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import ray
 
-from raggrid.backend.ray.group import _shape
+from raggrid.backend.ray.group import _shape, group_failure
 from raggrid.backend.ray.group_desk import Desk, Idleness, waiting_for
+from raggrid.records import Status
 
 FIRST, SECOND = {"task": {"key": "one"}}, {"task": {"key": "two"}}
 
@@ -74,3 +75,16 @@ def test_only_a_task_of_the_same_shape_gets_a_group_that_is_there() -> None:
     assert _shape(config) == _shape({**config, **SECOND})
     assert _shape(config) != _shape({**config, "workers": 1})
     assert _shape(config) != _shape({**config, "avoided": ["node"]})
+
+
+def test_a_worker_that_dies_is_a_fault_and_what_one_raises_a_failure() -> None:
+    from ray.exceptions import WorkerCrashedError
+    from ray.train import WorkerGroupError
+    from ray.train.v2._internal.exceptions import UserExceptionWithTraceback, WorkerHealthCheckFailedError
+
+    died = WorkerHealthCheckFailedError("A worker is unhealthy.", WorkerCrashedError())
+    raised = UserExceptionWithTraceback(ValueError("wrong"), "a traceback")
+    assert group_failure(WorkerGroupError("failed", {0: died})).status == Status.FAULTED
+    assert group_failure(WorkerGroupError("failed", {0: raised, 1: died})).status == Status.FAULTED
+    assert group_failure(WorkerGroupError("failed", {0: raised})).status == Status.FAILED
+    assert group_failure(None).status == Status.FAULTED

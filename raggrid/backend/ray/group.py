@@ -242,12 +242,19 @@ def group_failure(error: BaseException | None) -> Report:
     """
     from raggrid.worker.run_task import failure
 
-    raised = [getattr(each, "_base_exc", each) for each in getattr(error, "worker_failures", {}).values()]
+    raised = [_cause(each) for each in getattr(error, "worker_failures", {}).values()]
     if not raised or any(isinstance(each, RayError) for each in raised):
         told = str(error).strip() if error else "The worker group ended without a last report."
         return Report(status=Status.FAULTED, error=told)
     reports = [failure(each) for each in raised]
     return next((report for report in reports if report.status != Status.FAILED), reports[0])
+
+
+def _cause(wrapped: BaseException) -> BaseException:
+    """What Ray Train wraps: the exception of a worker, or why one gave no sign of life."""
+    for name in ("_base_exc", "health_check_failure"):
+        wrapped = getattr(wrapped, name, wrapped)
+    return wrapped
 
 
 def _trainer(config: dict[str, Any], name: str, queue: Queue) -> Any:
