@@ -97,10 +97,15 @@ def run_task(given: Dispatch, worker: Worker) -> None:
 
     The last report of every task says how it ended: completed, diverged, failed, or running for a stopped one.
     """
+    _free_memory()  # what a task left that was stopped
+    _run(given, worker)
+    _free_memory()  # the frame that held the models is gone
+
+
+def _run(given: Dispatch, worker: Worker) -> None:
     files = files_at(given.run_dir)
     run: Files = Fenced(files, given.lease) if given.lease else files
     maker = ReportMaker(worker)
-    _free_memory()  # what a task left that was stopped
     try:
         if given.lease:
             enrol_worker(files)
@@ -109,7 +114,6 @@ def run_task(given: Dispatch, worker: Worker) -> None:
         if worker.world_size > 1:
             raise  # the other workers wait for this one: let Ray Train end the whole group
         maker.tell(failure(error))
-    _free_memory()
 
 
 def _free_memory() -> None:
