@@ -22,7 +22,7 @@ def show_answers(answers: Sequence[Answered], out: Console) -> None:
         out.print(Text(each.answer or "(no answer)", "bold"), highlight=False)
         for passage in each.passages:
             line = f"{passage.score:.3f}  {passage.id}  {_told(passage)}"
-            out.print(Padding(Text(line, "dim"), (0, 0, 0, 2)), highlight=False)
+            out.print(Padding(Text(line, "dim"), (0, 0, 0, 2), expand=False), highlight=False)
 
 
 def _told(passage: Read) -> str:

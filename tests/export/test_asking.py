@@ -49,6 +49,7 @@ def test_the_verb_prints_the_answer_and_its_passages(run: Path, tmp_path: Path) 
     told = CliRunner().invoke(app, ["ask", str(made.folder), asked])
     assert told.exit_code == 0, told.output
     assert found.passages[0].id in told.stdout
+    assert max(map(len, told.stdout.splitlines())) < 300  # nothing is padded to the width of a pipe
     (tmp_path / "questions.txt").write_text(f"{asked}\n\n{json.dumps({'question': asked})}\n")
     told = CliRunner().invoke(app, ["ask", str(made.folder), "--file", str(tmp_path / "questions.txt"), "--json"])
     answers = json.loads(told.stdout)["answers"]

@@ -211,7 +211,8 @@ def _grounds(judged: Judgement, optimism: dict[str, float]) -> Iterator[str]:
         yield f"{judged.evidence.num_seeds} seeds. {_between_seeds(judged.evidence.seeds.deviation)}"
     if optimism:
         low, high = (100 * end for end in (min(optimism.values()), max(optimism.values())))
-        taken = f"{low:.1f} to {high:.1f} points" if high >= 0.05 else "nothing"
+        ends = dict.fromkeys((f"{low:.1f}", f"{high:.1f}"))  # once where they are equal
+        taken = f"{' to '.join(ends)} points" if high >= 0.05 else "nothing"
         yield (
             f"Winners were picked on these questions: repeating the choice in every resample takes {taken} off their "
             "scores."
