@@ -32,6 +32,7 @@ from benchmarks.chaos_nodes import Cluster, cluster
 from raggrid.demo.world import World, make_world, write_world
 from raggrid.records import LedgerRecord, TrialRecord
 from raggrid.store.tables import read, read_measured_index
+from tests.background import meanwhile
 from tests.processes import RAGGRID
 from tests.tiny import make_tiny_models
 
@@ -86,13 +87,8 @@ def memory_of(place: Cluster) -> Iterator[dict[str, float]]:
             most["nodes"] = max(most["nodes"], sum(held))
             most["largest process"] = max([most["largest process"], *held])
 
-    thread = threading.Thread(target=watch)
-    thread.start()
-    try:
+    with meanwhile(watch, ended):
         yield most
-    finally:
-        ended.set()
-        thread.join()
 
 
 def _all_of(pid: int) -> list[psutil.Process]:

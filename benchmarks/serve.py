@@ -28,6 +28,8 @@ from typing import Any
 
 import psutil
 
+from tests.background import meanwhile
+
 CHAT = "/v1/chat/completions"
 RAGGRID = [sys.executable, "-c", "from raggrid.cli import main; main()"]
 HEADERS = {"Content-Type": "application/json"}
@@ -168,13 +170,8 @@ def wrong_requests(port: int) -> Iterator[dict[str, Any]]:
             each.close()
         got["never ends, or leaves"] = len(slow)
 
-    thread = threading.Thread(target=keep_sending)
-    thread.start()
-    try:
+    with meanwhile(keep_sending, over):
         yield got
-    finally:
-        over.set()
-        thread.join()
 
 
 def begun_and_left(port: int) -> socket.socket:

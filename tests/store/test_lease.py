@@ -22,7 +22,8 @@ from raggrid.store.files import Files, files_at, read_bytes
 from raggrid.store.lease import FOLDER, WORKERS, Lease, claimed, enrol_worker, this_process
 from raggrid.store.local import LocalFiles
 from raggrid.store.storage import LeaseLost
-from tests.store.contracts import FilesContract
+from tests.background import meanwhile
+from tests.store.files_contract import FilesContract
 from tests.store.memory_files import MemoryFiles
 
 ELSEWHERE = replace(this_process(), host="node-2", machine="another", pid=7)
@@ -64,13 +65,8 @@ def renewed(files: Files, lease: Lease) -> Iterator[threading.Event]:
             put(files, replace(lease, renewed=count))
 
     put(files, lease)
-    thread = threading.Thread(target=renew)
-    thread.start()
-    try:
+    with meanwhile(renew, over):
         yield over
-    finally:
-        over.set()
-        thread.join()
 
 
 def test_it_is_held_by_one_and_free_afterwards(files: Files) -> None:

@@ -11,7 +11,8 @@ import pytest
 from raggrid.store.files import Files, files_at, read_bytes
 from raggrid.store.local import LocalFiles
 from raggrid.store.tables import check_free
-from tests.store.contracts import FilesContract, RunDirectoryContract
+from tests.store.files_contract import FilesContract
+from tests.store.run_directory_contract import RunDirectoryContract
 
 
 class TestLocalFiles(FilesContract):

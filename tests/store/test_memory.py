@@ -6,8 +6,10 @@ import pytest
 
 from raggrid.store.files import Files
 from raggrid.store.storage import MemoryStorage, Storage
-from tests.store.contracts import FilesContract, RunDirectoryContract, StorageContract
+from tests.store.files_contract import FilesContract
 from tests.store.memory_files import MemoryFiles
+from tests.store.run_directory_contract import RunDirectoryContract
+from tests.store.storage_contract import StorageContract
 
 
 class TestMemoryFiles(FilesContract):

@@ -15,8 +15,9 @@ from raggrid.errors import RecordError
 from raggrid.store import remote
 from raggrid.store.files import Files, files_at, read_bytes
 from raggrid.store.remote import RemoteFiles, file_system
-from tests.store.contracts import FilesContract, RunDirectoryContract
+from tests.store.files_contract import FilesContract
 from tests.store.object_store import CREDENTIALS, Trouble, s3_server
+from tests.store.run_directory_contract import RunDirectoryContract
 
 BUCKET = "bucket"
 folders = itertools.count()
