@@ -179,7 +179,8 @@ def _settling(row: LineStanding) -> str:
         return "-"
     plan = row.settled_by[0]
     kind = "" if plan.kind == "questions" else f" {plan.kind}"
-    return f"{compact(plan.low)}-{compact(plan.high)}{kind}: {'worse' if plan.call == 'worse' else 'as good'}"
+    ends = dict.fromkeys((compact(plan.low), compact(plan.high)))  # once where they are equal
+    return f"{'-'.join(ends)}{kind}: {'worse' if plan.call == 'worse' else 'as good'}"
 
 
 def compact(count: int) -> str:
