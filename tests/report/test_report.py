@@ -25,7 +25,9 @@ from raggrid.report.figures import common_step, response_figures
 from raggrid.report.page import json_for_script, render, write_report
 from raggrid.report.sections import differing, facts, question_texts, standing_rows, strategy_rows
 from raggrid.report.step_curves import step_figures, thinned
-from raggrid.store.run_layout import MEASURED
+from raggrid.store.files import files_at
+from raggrid.store.kept import keep
+from raggrid.store.run_layout import MEASURED, MICRO_BATCHES
 from raggrid.store.tables import append, create_run
 from tests.records import curve, made_space
 from tests.report.conftest import EVIL
@@ -134,6 +136,16 @@ def test_an_index_that_is_not_exact_is_among_the_facts(run: Path) -> None:
     told = dict(facts(read_study(run)))["Index"]
     (run / MEASURED).unlink()
     assert told == "IVF9,Flat, 5 MB; finds 99.1% of the first 5 passages of exact search (7 training questions)."
+
+
+def test_what_fits_a_device_is_among_the_facts(run: Path) -> None:
+    assert "Questions per pass" not in dict(facts(read_study(run)))
+    row = {"phase": "joint_rag", "device_type": "NVIDIA A10", "questions": 8, "usable_bytes": 21.6e9,
+           "micro_batch_size": 2, "peak_bytes": 19.26e9}  # fmt: skip
+    name = keep(files_at(run), MICRO_BATCHES, {key: [value] for key, value in row.items()})
+    told = dict(facts(read_study(run)))["Questions per pass"]
+    (run / MICRO_BATCHES / name).unlink()
+    assert told == "joint_rag: 2 of 8 questions per pass on NVIDIA A10, 19.3 of 21.6 GB."
 
 
 def test_a_table_without_depths_of_retrieval_has_recall_without_a_number(tmp_path: Path) -> None:
