@@ -72,6 +72,6 @@ def tiny_space(world_folder: Path, models: tuple[Path, Path], /, **changes: Any)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests come first: `make test` hands files to two processes, which then end at about the same time."""
+    """Files with slow tests come first, so that the two processes of `make test` end at about the same time."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
