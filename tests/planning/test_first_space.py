@@ -90,6 +90,7 @@ def test_the_verb_writes_the_file_says_why_and_overwrites_nothing(
     assert not app(words, prog_name="raggrid", standalone_mode=False)
     told = capsys.readouterr().out
     assert "prompt.passage_tokens: " in told
+    assert "learning_rates.embedder: [1e-06, 1e-05, 0.0001]  " in told
     assert f"Next: raggrid plan {tmp_path / 'mine.yaml'}" in told
     assert load_space(tmp_path / "mine.yaml").name == "mine"
     with pytest.raises(InputError, match=r"mine.yaml: exists already; expected a new file"):

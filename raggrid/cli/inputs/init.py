@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Mapping
+from functools import reduce
+from operator import getitem
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -60,16 +64,15 @@ def init(
     _write(output, found.text)
     for sentence in found.about:
         print(sentence)
+    settings = found.space.model_dump(mode="json")
     for key, reason in found.reasons.items():
-        print(f"{key}: {_value(found.text, key)}  {reason}")
+        print(f"{key}: {_value(settings, key)}  {reason}")
     print(f"\nWritten: {output}. Next: raggrid plan {output}")
 
 
-def _value(text: str, key: str) -> str:
-    """What the file says at a key, shortened."""
-    name = key.rpartition(".")[2]
-    line = next(line for line in text.splitlines() if line.strip().startswith(f"{name}: "))
-    value = line.strip().removeprefix(f"{name}: ")
+def _value(settings: Mapping[str, Any], key: str) -> str:
+    """What the space has at a dotted key, shortened."""
+    value = json.dumps(reduce(getitem, key.split("."), settings))
     return value if len(value) <= 60 else f"{value[:57]}..."
 
 
