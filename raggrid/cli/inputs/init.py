@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
-from functools import reduce
+from collections.abc import Callable, Mapping
+from functools import partial, reduce
 from operator import getitem
 from pathlib import Path
 from typing import Annotated, Any
@@ -62,12 +62,19 @@ def init(
             data, embedder, generator, name=output.stem, hours=hours, device=device, num_devices=devices, say=_say
         )
     _write(output, found.text)
+    tell, settings = _printer(), found.space.model_dump(mode="json")
     for sentence in found.about:
-        print(sentence)
-    settings = found.space.model_dump(mode="json")
+        tell(sentence)
     for key, reason in found.reasons.items():
-        print(f"{key}: {_value(settings, key)}  {reason}")
-    print(f"\nWritten: {output}. Next: raggrid plan {output}")
+        tell(f"{key}: {_value(settings, key)}  {reason}")
+    tell(f"\nWritten: {output}. Next: raggrid plan {output}")
+
+
+def _printer() -> Callable[[str], None]:
+    """Prints a paragraph, wrapped between words on a terminal."""
+    from raggrid.show.layout import console
+
+    return partial(console().print, markup=False, highlight=False)
 
 
 def _value(settings: Mapping[str, Any], key: str) -> str:
