@@ -14,8 +14,9 @@ demo: $(STAMP)
 	$(BIN)/raggrid search search_spaces/quickstart.yaml --run runs/demo
 	$(BIN)/raggrid frontier runs/demo -o runs/demo/frontier.html
 
+# Two processes, a file of tests at a time: those that start Ray mostly wait.
 test: $(STAMP) lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(STAMP) lint
 	$(BIN)/python -m pytest -m "not slow and not gpu" -n auto --maxprocesses 8

@@ -1,7 +1,8 @@
 """Studies that are killed at random moments until they end, against undisturbed ones.
 
     python -m benchmarks.chaos [--studies 20] [--seed 0]
-    python -m benchmarks.chaos --nodes 4 [--studies 20]    on a cluster that loses nodes: see chaos_nodes.py
+    python -m benchmarks.chaos --nodes 4 [--studies 20] [--first 0] [--folder FOLDER]
+                                                           on a cluster that loses nodes: see chaos_nodes.py
 
 Each study (tiny models) runs in processes of its own. At random moments after its work has begun, further and further
 apart, the driver or a working process gets SIGKILL; a killed driver is started again with the same command. Half of the
@@ -19,14 +20,12 @@ from pathlib import Path
 from random import Random
 
 from benchmarks import chaos_nodes
+from benchmarks.chaos_space import make_inputs, space_of
 from raggrid.backend.ray.search import search
-from raggrid.demo import make_world, write_world
 from raggrid.records import PipelineRecord
 from raggrid.space.search_space import SearchSpace
-from raggrid.space.yaml_io import parse_space
 from raggrid.store.tables import read
 from tests.processes import charged, command, curves, kill, kill_driver, lingering, results, start, trainers
-from tests.tiny import make_tiny_models
 
 FIRST_SECONDS, GROWTH = 6.0, 1.5  # work between kills: random up to this, which grows so that studies can end
 
@@ -42,28 +41,6 @@ class Result:
     agrees: bool
     lost_seconds: float
     seconds: float
-
-
-def space_of(folder: Path, rungs: str) -> SearchSpace:
-    """Trials of some seconds, a checkpoint every second or two."""
-    return parse_space(
-        {
-            "name": "chaos",
-            "data": {"folder": str(folder / "world"), "limits": {"train": 80, "validation": 12, "test": 8}},
-            "models": {"embedder": str(folder / "models" / "embedder"), "generator": str(folder / "models/generator")},
-            "strategies": ["embedder", "generator", "two_phase"],
-            "learning_rates": {"embedder": [1e-4, 1e-3], "generator": [1e-4, 1e-3, 3e-3]},
-            "answer": {"top_k": 1, "max_new_tokens": 4},
-            "prompt": {"passage_tokens": 60, "template": "{context}\n{question}\nA:"},
-            "training": {
-                "labels": {"steps": 100, "batch_size": 4},
-                "rag": {"steps": 300, "batch_size": 2},
-                "generator": "full",
-                "validation_questions": 6,
-            },
-            "early_stopping": {"min_fraction": 0.125, "reduction_factor": 2, "rungs": rungs},
-        }
-    )
 
 
 def tormented(space: SearchSpace, run: Path, rng: Random, sessions: list[int]) -> tuple[int, int, int]:
@@ -109,17 +86,19 @@ def main() -> None:
     parser.add_argument("--studies", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--nodes", type=int, default=0)
+    parser.add_argument("--first", type=int, default=0, help="with --nodes: the number, and seed, of the first study")
+    parser.add_argument("--folder", type=Path, help="with --nodes: where results and logs are kept")
     options = parser.parse_args()
     if options.nodes:
-        chaos_nodes.main(space_of, nodes=options.nodes, studies=options.studies, seed=options.seed)
+        with tempfile.TemporaryDirectory() as made:
+            folder = (options.folder or Path(made)).resolve()
+            chaos_nodes.main(folder, nodes=options.nodes, studies=options.studies, first=options.first)
         return
     done: list[Result] = []
     sessions: list[int] = []
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        world = make_world(0, num_entities=120)
-        write_world(world, folder / "world")
-        make_tiny_models(folder / "models", world)
+        make_inputs(folder)
         spaces = {rungs: space_of(folder, rungs) for rungs in ("synchronous", "asynchronous")}
         for rungs, space in spaces.items():
             search(space, folder / rungs)

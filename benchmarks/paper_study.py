@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from benchmarks.chaos_nodes import Cluster, cluster
+from benchmarks.ray_cluster import Cluster, cluster
 from raggrid.demo.world import World, make_world, write_world
 from raggrid.records import LedgerRecord, TrialRecord
 from raggrid.store.tables import read, read_measured_index

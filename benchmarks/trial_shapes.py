@@ -100,8 +100,8 @@ def simulated(space: SearchSpace, setting: Setting, sizes: Sizes, shape: Shape) 
 def in_shape(path: Path, settings: list[str], shape: Shape) -> SearchSpace:
     """The space with the settings of a shape."""
     again = str(shape.activation_checkpointing).lower()
-    given = [f"resources.workers={shape.workers}", f"training.rag.micro_batch_size={shape.micro_batch_size}",
-             f"training.activation_checkpointing={again}"]  # fmt: skip
+    given = [f"resources.workers={shape.workers}", f"training.activation_checkpointing={again}"]
+    given += [f"training.rag.micro_batch_size={shape.micro_batch_size}"] if shape.reduced else []
     return with_lengths(load_space(path, [*settings, *given]))
 
 

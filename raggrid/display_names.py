@@ -69,3 +69,12 @@ def told_index(measured: Mapping[str, Any]) -> str:
     named = kind if kind == factory else f"{kind}, {factory}"
     found = f"{100 * measured['recall']:.1f}% of the first {measured['k']} passages of exact search"
     return f"Index: {named}, {megabytes:,.0f} MB; finds {found} ({measured['num_questions']:,} training questions)."
+
+
+def told_micro_batch(row: Mapping[str, Any]) -> str:
+    """How many questions per pass a trial has found to fit its device, from the record of a study, as a sentence."""
+    gigabytes = f"{row['peak_bytes'] / 1e9:.1f} of {row['usable_bytes'] / 1e9:.1f} GB"
+    return (
+        f"{row['phase']}: {row['micro_batch_size']} of {row['questions']} questions per pass on {row['device_type']}, "
+        f"{gigabytes}."
+    )

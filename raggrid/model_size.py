@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+USABLE_MEMORY = 0.9
+"""Share of a device's memory that a trial plans with: the driver takes some, and free blocks are not all of a size."""
+
 
 @dataclass(frozen=True)
 class ModelSize:

@@ -6,7 +6,7 @@ All seconds are wall seconds of one trial. On ``w`` workers they cost ``w`` time
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from raggrid.errors import InputError
 from raggrid.graph import StudyGraph
@@ -35,6 +35,7 @@ class UnitCosts:
 
     ``peak_bytes`` is the device memory that a worker of a phase takes, where known. ``source`` says where the
     numbers come from. ``example_seconds``: what the solved examples in a prompt add to an answer.
+    ``questions_per_pass``: of phases that train a generator, where a device's memory decides it.
     """
 
     phases: Mapping[str, PhaseCosts]
@@ -44,6 +45,7 @@ class UnitCosts:
     peak_bytes: Mapping[str, float]
     source: str
     example_seconds: float = 0.0
+    questions_per_pass: Mapping[str, int] = field(default_factory=dict)
 
     def of(self, search: str) -> PhaseCosts:
         """The costs of a search: its own, else its phase's."""

@@ -69,3 +69,9 @@ def tiny_space(world_folder: Path, models: tuple[Path, Path], /, **changes: Any)
         merged = isinstance(value, dict) and isinstance(raw.get(section), dict)
         raw[section] = {**raw[section], **value} if merged else value
     return parse_space(raw)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first, so that the two processes of `make test` end at about the same time."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)

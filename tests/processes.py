@@ -26,6 +26,14 @@ def command(space: SearchSpace, run: Path, *more: str) -> list[str | Path]:
     return [RAGGRID, "search", file, "--run", run, *more]
 
 
+def raggrid(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """The command in a terminal of 80 columns, until it ends."""
+    return subprocess.run(
+        [RAGGRID, *map(str, words)], capture_output=True, text=True, check=False, cwd=cwd,
+        env={**os.environ, "COLUMNS": "80"}, timeout=2 * PATIENCE_SECONDS,
+    )  # fmt: skip
+
+
 def start(words: list[str | Path]) -> subprocess.Popen[str]:
     """A search in a session of its own, so that all its processes can be found."""
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)

@@ -73,11 +73,17 @@ def drain(address: str, name: str, seconds: float) -> None:
 
 def busy(node: subprocess.Popen[bytes]) -> list[str]:
     """The processes of a node that do a task or are an actor, by Ray's names for them."""
-    names = []
-    for process in psutil.Process(node.pid).children(recursive=True):
-        with suppress(psutil.Error):
-            names += process.cmdline()[:1]
-    return [name for name in names if name.startswith("ray::") and not name.startswith(OWN)]
+    return list(workers(node).values())
+
+
+def workers(node: subprocess.Popen[bytes]) -> dict[int, str]:
+    """The same by the numbers of the processes; none where the node is gone."""
+    names: dict[int, str] = {}
+    with suppress(psutil.NoSuchProcess):
+        for process in psutil.Process(node.pid).children(recursive=True):
+            with suppress(psutil.Error):
+                names[process.pid] = "".join(process.cmdline()[:1])
+    return {pid: name for pid, name in names.items() if name.startswith("ray::") and not name.startswith(OWN)}
 
 
 def asked_for(address: str) -> list[str]:

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from raggrid.analysis.recommend import Recommendation
+from raggrid.analysis.standings import LineStanding
 from raggrid.records import PipelineRecord, PredictionRecord, TrialRecord
 from raggrid.store.tables import append, create_run
 from raggrid.strategies import STRATEGIES
@@ -125,3 +127,30 @@ def finalist(key: tuple[str, str | None], embedder: str | None, generator: str |
     """A validation row of a pipeline that was answered and did not win."""
     row = pipeline_row(key, 0, "validation", [f1])
     return replace(row, pipeline_id=f"{embedder}-{generator}", embedder_trial_id=embedder, generator_trial_id=generator)
+
+
+LOSSES: Mapping[str, str | None] = dict(tuple(WINNERS))
+Scores = Sequence[float]
+
+
+def drawn(share: float, size: int, seed: int, easy: int = 99) -> list[float]:
+    """Right on about ``share`` of the questions; easy questions are easy for all lines."""
+    shared, own = (np.random.default_rng(one).standard_normal(size) for one in (easy, seed))
+    latent = 0.8 * shared + 0.6 * own
+    return [float(value) for value in latent <= np.quantile(latent, share)]
+
+
+def run_of(folder: Path, scores: Mapping[str, Scores | Sequence[Scores]], **options: Any) -> Path:
+    """A study with the costs of `WINNERS`; scores by strategy, or by strategy and seed."""
+    lines = {
+        (name, LOSSES[name]): [values] if isinstance(values[0], float) else values for name, values in scores.items()
+    }
+    return study(folder, lines, **options)  # type: ignore[arg-type]
+
+
+def named(result: Recommendation) -> str | None:
+    return result.recommended.strategy if result.recommended else None
+
+
+def standing(result: Recommendation, strategy: str) -> LineStanding:
+    return next(row for row in result.standings if row.strategy == strategy)

@@ -122,7 +122,8 @@ def test_links_between_files_hold(page: str) -> None:
 def shown_commands() -> list[tuple[str, str]]:
     """(page, command) of every ``raggrid ...`` that stands in a block of code."""
     pages = [FOLDER.parent / "README.md", *sorted(FOLDER.glob("*.md"))]
-    lines = [(page.name, line) for page in pages for line in page.read_text(encoding="utf-8").splitlines()]
+    texts = {page.name: page.read_text(encoding="utf-8").replace("\\\n", " ") for page in pages}
+    lines = [(name, line) for name, text in texts.items() for line in text.splitlines()]
     found = [(name, line.strip()) for name, line in lines if re.match(r"( {4,}|\$ )raggrid [a-z]", line)]
     return [(name, re.sub(r"\[(--[^\]]*)\]", r"\1", command)) for name, command in found]
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -10,12 +15,32 @@ import tomllib
 import zipfile
 from email.parser import Parser
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
+
+from tests.test_docs import shown_commands
 
 ROOT = Path(__file__).parents[1]
 SOURCES = ("pyproject.toml", "README.md", "LICENSE")
 EXTRAS = {"dev", "demo", "docs", "qlora", "vllm", "tracking"}
+TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
+# The tutorial's search, shortened: fewer strategies, steps and questions.
+SHORTER = (
+    "strategies=[baseline, generator]", "training.rag.steps=4", "training.validation_questions=4",
+    "data.limits.validation=8", "data.limits.test=8", "learning_rates.generator=[1e-3]",
+)  # fmt: skip
+RUN_ALL = """
+import json, sys
+from raggrid.cli import main
+for words in json.load(sys.stdin):
+    sys.argv = words
+    try:
+        main()
+    except SystemExit as end:
+        if end.code:
+            sys.exit(f"{' '.join(words)}: ended with {end.code}")
+"""
 BUILD = "from setuptools import build_meta as b; print(b.build_{kind}({folder!r}))"
 
 
@@ -44,13 +69,19 @@ def built(source: Path, kind: str) -> Path:
     return source / "dist" / done.stdout.split()[-1]
 
 
+@pytest.fixture(scope="module")
+def wheel(source: Path) -> Path:
+    """The wheel of this checkout."""
+    return built(source, "wheel")
+
+
 @pytest.mark.slow
-def test_the_wheel_has_every_file_of_the_package_and_nothing_else(source: Path) -> None:
-    with zipfile.ZipFile(built(source, "wheel")) as wheel:
-        names = {name for name in wheel.namelist() if ".dist-info/" not in name}
-        about = next(name for name in wheel.namelist() if name.endswith("METADATA"))
-        metadata = Parser().parsestr(wheel.read(about).decode())
-        entry = wheel.read(next(name for name in wheel.namelist() if name.endswith("entry_points.txt"))).decode()
+def test_the_wheel_has_every_file_of_the_package_and_nothing_else(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as content:
+        names = {name for name in content.namelist() if ".dist-info/" not in name}
+        about = next(name for name in content.namelist() if name.endswith("METADATA"))
+        metadata = Parser().parsestr(content.read(about).decode())
+        entry = content.read(next(name for name in content.namelist() if name.endswith("entry_points.txt"))).decode()
     assert names == code_files()
     assert set(metadata.get_all("Provides-Extra", [])) >= EXTRAS
     assert "raggrid = raggrid.cli:main" in entry
@@ -63,6 +94,60 @@ def test_a_wheel_can_be_built_from_the_source_distribution(source: Path, tmp_pat
     (unpacked,) = tmp_path.iterdir()
     with zipfile.ZipFile(built(unpacked, "wheel")) as wheel:
         assert {name for name in wheel.namelist() if ".dist-info/" not in name} == code_files()
+
+
+@pytest.fixture
+def installed(wheel: Path, tmp_path: Path) -> dict[str, str]:
+    """An environment whose raggrid is the wheel's."""
+    options = ["--no-deps", "--no-index", "--no-compile", "--disable-pip-version-check", "--target"]
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", *options, tmp_path / "site", wheel], check=True)
+    return {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+
+
+@pytest.mark.slow
+def test_every_command_of_the_tutorial_runs_from_the_wheel_in_an_empty_folder(
+    installed: dict[str, str], tiny_models: tuple[Path, Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    own = dict(zip(re.findall(r"package:\S+", TUTORIAL), map(str, tiny_models), strict=True))
+    lines = [line for page, line in shown_commands() if page == "tutorial.md"]
+    shown = [[own.get(word, word) for word in shlex.split(line)] for line in lines]
+    assert {words[1] for words in shown} >= {"demo", "init", "plan", "search", "watch", "recommend", "export", "ask"}
+    watched = [words for words in shown if words[1] == "watch"]
+    told = [[*words, *(f"--set={each}" for each in SHORTER)] if words[1] == "search" else words for words in shown]
+    done = subprocess.run(
+        [sys.executable, "-c", RUN_ALL], input=json.dumps([words for words in told if words not in watched]),
+        cwd=folder, env=installed, capture_output=True, text=True, check=False, timeout=1500,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "answers are equal to those of the evaluation" in done.stdout
+    assert {path.name for path in folder.iterdir()} == {"runs", "world.yaml", "frontier.html", "report.html", "tuned"}
+    for words in watched:
+        assert served_page([*words, "--port", "0"], folder, installed).startswith("<!doctype html>")
+
+
+def served_page(words: list[str], folder: Path, environment: dict[str, str]) -> str:
+    """What `raggrid watch --web` serves until Ctrl-C."""
+    command = [sys.executable, "-c", RUN_ALL]
+    with subprocess.Popen(
+        command, cwd=folder, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as watching:
+        assert watching.stdin
+        assert watching.stdout
+        json.dump([words], watching.stdin)
+        watching.stdin.close()
+        told = next(line for line in watching.stdout if "http://" in line)
+        with urlopen(re.findall(r"http://\S+", told)[0], timeout=60) as response:
+            page = str(response.read().decode())
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(60) == 1  # RUN_ALL's, of a command that ended with 130
+    return page
+
+
+def test_the_tutorial_installs_the_pinned_torch() -> None:
+    (pinned,) = re.findall(r"^torch==\S+$", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE)
+    assert f"pip install {pinned.partition('+')[0]}\n" in TUTORIAL
 
 
 def test_every_extra_that_errors_and_pages_name_is_declared() -> None:

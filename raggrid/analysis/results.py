@@ -18,6 +18,7 @@ from raggrid.graph import PlanKey, StudyGraph, study_graph
 from raggrid.records import PipelineRecord, TrialRecord
 from raggrid.space.search_space import SearchSpace
 from raggrid.store.files import Files, Location, files_at
+from raggrid.store.kept import read_micro_batches
 from raggrid.store.tables import read, read_environment, read_measured_index, read_space
 from raggrid.strategies import STRATEGIES
 
@@ -113,6 +114,11 @@ class Results:
     def index(self) -> Mapping[str, Any] | None:
         """How the study's index compares with exact search; None where every search is exact."""
         return read_measured_index(self.run)
+
+    @cached_property
+    def micro_batches(self) -> Sequence[Mapping[str, Any]]:
+        """How many questions per pass trials have found to fit their devices; empty where memory did not decide it."""
+        return read_micro_batches(self.run)
 
     @cached_property
     def trials_by_search(self) -> Mapping[str, list[TrialRecord]]:

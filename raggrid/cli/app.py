@@ -14,7 +14,8 @@ app = typer.Typer(
     "time.\n\n"
     "Start with\n\n"
     "- `raggrid demo runs/world`\n"
-    "- `raggrid search search_spaces/quickstart.yaml --run runs/demo`",
+    "- `raggrid init runs/world --embedder MODEL --generator MODEL -o my.yaml`\n"
+    "- `raggrid search my.yaml --run runs/my`",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",  # reflows the paragraphs of a docstring to the width of the terminal

@@ -13,7 +13,7 @@ import typer
 
 from raggrid.errors import InputError
 
-Space = Annotated[Path, typer.Argument(metavar="SPACE", help="Search space in YAML, such as search_spaces/popqa.yaml.")]
+Space = Annotated[Path, typer.Argument(metavar="SPACE", help="Search space in YAML; raggrid init writes one.")]
 Runs = Annotated[list[str], typer.Argument(metavar="RUN...", help="Run directories of raggrid search.")]
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON instead of text.")]
 Override = Annotated[

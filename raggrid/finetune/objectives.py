@@ -87,8 +87,8 @@ def _retrieved(pipeline: Pipeline, phase: Phase, questions: Sequence[Question], 
 
 
 def questions_per_pass(pipeline: Pipeline, phase: Phase, space: SearchSpace, at_most: int) -> int:
-    """How many questions to pass through a generator at once: what was set, or all on a GPU; on a CPU as many as keep
-    the activations within `PASS_BYTES`, since more at once are no faster there."""
+    """How many questions to pass through a generator at once: what was set or found, or all on a GPU; on a CPU as many
+    as keep the activations within `PASS_BYTES`, since more at once are no faster there."""
     if space.training.rag.micro_batch_size:
         return min(at_most, space.training.rag.micro_batch_size)
     generator = pipeline.required_generator

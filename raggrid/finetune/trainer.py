@@ -27,6 +27,7 @@ from raggrid.finetune.batches import batch_positions, shard
 from raggrid.finetune.checkpoints import StateSaver, load_state, save_models
 from raggrid.finetune.data_parallel import DataParallel, Pass
 from raggrid.finetune.labels import LabelledPair, labelled_pairs
+from raggrid.finetune.micro_batch import fitted
 from raggrid.finetune.objectives import labels_forward, questions_per_pass, rag_forward
 from raggrid.finetune.optimizer import adamw, schedule, split_parameters
 from raggrid.finetune.save_clock import SaveClock
@@ -65,6 +66,7 @@ class Trainer:
         self.clock = SaveClock(task.space.training.checkpoint_minutes)
         self.problem: str | None = None
         self.leaves = self.save_due = False
+        self.task = fitted(task, worker, self.trained, self.optimizer, self._pass_backward)
 
     def train(self) -> Status:
         """Train to the last step and return the status: completed, paused, stopped, diverged or interrupted."""
@@ -180,13 +182,9 @@ class Trainer:
         forward = labels_forward(pipeline.embedder, pipeline.index, mine, batch, temperature=temperature)
         if audited:
             audit_labels(
-                forward,
-                pipeline.index,
-                [batch[place] for place in mine],
-                self.task.positions,
-                temperature=temperature,
-                cosine=pipeline.embedder.is_cosine,
-            )
+                forward, pipeline.index, [batch[place] for place in mine], self.task.positions,
+                temperature=temperature, cosine=pipeline.embedder.is_cosine,
+            )  # fmt: skip
         loss = forward.nll / len(batch)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()

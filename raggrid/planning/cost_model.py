@@ -12,8 +12,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from raggrid.model_size import ModelSize
-from raggrid.planning.devices import Device
+from raggrid.model_size import USABLE_MEMORY, ModelSize
+from raggrid.planning.devices import DEVICES, Device
 from raggrid.planning.workload import Workload
 from raggrid.space.search_space import SearchSpace
 from raggrid.strategies import PHASES, Phase
@@ -93,9 +93,22 @@ class Setting:
         training = self.space.training
         return math.ceil((training.labels if phase.needs_labels else training.rag).batch_size / self.workers)
 
+    @property
+    def memory_bytes(self) -> float | None:
+        """A device's memory; of one that is only assumed, what its table says."""
+        known = DEVICES.get(self.device.name)
+        return self.device.memory_bytes or (known.memory_bytes if known else None)
+
     def questions_per_pass(self, phase: Phase) -> int:
-        """Questions that go through the generator at once: on a GPU all of a worker's, if not set otherwise."""
-        return min(self.share(phase), self.space.training.rag.micro_batch_size or self.share(phase))
+        """Questions that go through the generator at once: all of a worker's, or, where it trains, as many as were set,
+        by default as many as fit a device."""
+        share, given = self.share(phase), self.space.training.rag.micro_batch_size
+        if not phase.trains_generator:
+            return share
+        if given or self.memory_bytes is None:
+            return min(share, given or share)
+        usable, none = USABLE_MEMORY * self.memory_bytes, pass_bytes(self, phase, 0)
+        return max(1, min(share, int((usable - none) // (pass_bytes(self, phase, 1) - none))))
 
     @property
     def weight_bytes(self) -> float:
@@ -121,6 +134,11 @@ def unit_costs(setting: Setting) -> UnitCosts:
         {name: peak_bytes(setting, phase) for name, phase in PHASES.items()},
         f"cost model, {device.name}",
         _seconds(device, FORWARD * setting.generator.body * setting.workload.example_tokens),
+        {
+            name: setting.questions_per_pass(phase)
+            for name, phase in PHASES.items()
+            if phase.trains_generator and setting.memory_bytes
+        },
     )
 
 
@@ -192,7 +210,12 @@ def _adapter_parameters(model: ModelSize, rank: int) -> float:
 
 
 def peak_bytes(setting: Setting, phase: Phase) -> float:
-    """Peak memory of a worker in bytes: weights, gradients and moments, activations, logits."""
+    """Peak memory of a worker in bytes."""
+    return pass_bytes(setting, phase, setting.questions_per_pass(phase))
+
+
+def pass_bytes(setting: Setting, phase: Phase, questions: int) -> float:
+    """The same with so many questions per pass: weights, gradients and moments, activations, logits."""
     space, work = setting.space, setting.workload
     element = 2 if space.models.dtype == "bfloat16" else 4
     full = phase.trains_generator and space.training.generator == "full"
@@ -203,7 +226,7 @@ def peak_bytes(setting: Setting, phase: Phase) -> float:
         total += _activations(setting.embedder, setting.share(phase) * work.question_tokens, 4)
     if phase.needs_labels:
         return total
-    sequences = setting.questions_per_pass(phase) * setting.prompts(phase)
+    sequences = questions * setting.prompts(phase)
     weights = setting.generator.parameters * (4 if full else setting.weight_bits / 8) + setting.adapter * 4
     total += weights / shards
     kept = _activations(setting.generator, sequences * setting.prompt_tokens(phase), element)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import ceil
 from typing import Any
 
 from raggrid.data.checked import data_of
@@ -183,7 +184,8 @@ class _Choice:
     def _fixed(self) -> None:
         self.choose("retrieval.top_k", 2, "Passages that training marginalises over; two are the fewest that teach the "
                     "embedder anything.")  # fmt: skip
-        self.choose("training.labels.epochs", LABEL_EPOCHS, "A pass over the labels costs little.")
+        if any(STRATEGIES[name].needs_labels for name in self.settings["strategies"]):
+            self.choose("training.labels.epochs", LABEL_EPOCHS, "A pass over the labels costs little.")
         self.choose("resources.workers", 0, "One device per trial: trials run side by side.")
 
     def _memory_fits(self) -> None:
@@ -207,27 +209,31 @@ class _Choice:
 
     def _sized(self) -> Pricing:
         """Questions to answer and steps to train, as many as the budget allows."""
-        for count in ASKED:
-            self._ask(count)
-            if self._priced().bill.answering_device_seconds.expected <= ANSWERING_SHARE * self._seconds():
-                break
+        rows, size = len(self.data.splits["train"]), self.settings["training.rag.batch_size"]
+        most = max(FEWEST_STEPS, int(MOST_EPOCHS * rows / size))
+        steps = self._affordable_steps(most)
         told = f"answering takes at most {100 * ANSWERING_SHARE:.0f}% of the budget; more questions show smaller gaps."
         for key in [key for key in self.settings if key.startswith("data.limits.")]:
             self.reasons[key] = f"So that {told}"
-        rows, size = len(self.data.splits["train"]), self.settings["training.rag.batch_size"]
-        most = max(FEWEST_STEPS, int(MOST_EPOCHS * rows / size))
-        steps = _largest(FEWEST_STEPS, most, self._is_affordable)
-        if steps is None:
-            pricing = self._priced()
-            raise InputError(
-                f"hours: got {self.hours:g}; expected at least {pricing.bill.wall_seconds.expected / 3600 / USED:.1f} "
-                f"for {FEWEST_STEPS} steps per trial. Raise --hours, or choose a smaller generator."
-            )
-        self.settings["training.rag.steps"] = steps
         epochs = steps * size / rows
         limit = "more would hardly help" if steps == most else f"more would not fit into {self.hours:g} hours"
         self.choose("training.rag.steps", steps, f"{epochs:.2g} passes over the training questions; {limit}.")
         return self._priced()
+
+    def _affordable_steps(self, most: int) -> int:
+        """Steps per trial, with as many answered questions as leave room for the fewest steps."""
+        for count in ASKED:
+            self._ask(count)
+            answering = self._priced().bill.answering_device_seconds.expected
+            if answering <= ANSWERING_SHARE * self._seconds() or count == ASKED[-1]:
+                steps = _largest(FEWEST_STEPS, most, self._is_affordable)
+                if steps is not None:
+                    return steps
+        hours = self._priced().bill.wall_seconds.expected / 3600 / USED
+        raise InputError(
+            f"hours: got {self.hours:g}; expected at least {ceil(100 * hours) / 100:g} for {FEWEST_STEPS} steps per "
+            "trial. Raise --hours, or choose a smaller generator."
+        )
 
     def _ask(self, count: int) -> None:
         for split in ("validation", "test"):

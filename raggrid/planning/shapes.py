@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 from raggrid.graph import study_graph
 from raggrid.planning.cost_model import Setting, peak_bytes, unit_costs
-from raggrid.planning.devices import DEVICES
 from raggrid.planning.estimate import Range, Sizes, make_estimate
 from raggrid.space.search_space import SearchSpace
 from raggrid.strategies import PHASES
@@ -20,8 +19,8 @@ AS_FAST = 0.05  # shapes whose wall times differ by less are told apart by what 
 class Shape:
     """The whole study with ``workers`` devices per trial and ``trials_at_once`` trials side by side.
 
-    ``micro_batch_size``: the most questions per pass that fit, and ``activation_checkpointing`` whether they do so only
-    with it; where nothing fits, of one question. ``reduced``: whether that is less than the space asks for.
+    ``micro_batch_size``: questions per pass, of the phase that trains a generator with the fewest;
+    ``activation_checkpointing``: whether they fit only with it. ``reduced``: whether the space sets what does not fit.
     ``memory_bytes``: a device's peak then. ``fits``: whether it has as much. ``chosen`` marks the shape of the space,
     ``taken`` the one to take.
     """
@@ -79,7 +78,7 @@ def _shape(setting: Setting, units: UnitCosts, sizes: Sizes, workers: int) -> Sh
     return Shape(
         workers,
         min(slots, space.resources.max_concurrent_trials or slots),
-        max((fitted.questions_per_pass(PHASES[name]) for name in phases if not PHASES[name].needs_labels), default=1),
+        min((fitted.questions_per_pass(PHASES[name]) for name in phases if PHASES[name].trains_generator), default=1),
         space.training.activation_checkpointing,
         reduced,
         _peak(fitted),
@@ -91,9 +90,8 @@ def _shape(setting: Setting, units: UnitCosts, sizes: Sizes, workers: int) -> Sh
 
 
 def _fitted(setting: Setting, workers: int) -> tuple[Setting, bool, bool]:
-    """The setting in another shape, with as many questions per pass as fit; whether any do; and whether fewer than
-    the space asks for."""
-    limit = _limit(setting)
+    """The setting in another shape, with settings that fit; whether any do; and whether they are not the space's."""
+    limit = setting.memory_bytes
     for place, space in enumerate(_candidates(setting.space, workers)):
         fitted = replace(setting, space=space)
         if limit is None or _peak(fitted) <= limit:
@@ -102,23 +100,13 @@ def _fitted(setting: Setting, workers: int) -> tuple[Setting, bool, bool]:
 
 
 def _candidates(space: SearchSpace, workers: int) -> Iterator[SearchSpace]:
-    """From the fastest to the smallest: fewer questions per pass, at last with activations computed again."""
-    resources = space.resources.model_copy(update={"workers": workers})
-    training = space.training
-    share = -(-training.rag.batch_size // workers)
-    most = min(share, training.rag.micro_batch_size or share)
-    sizes = sorted({most, *(2**n for n in range(most.bit_length()) if 2**n <= most)}, reverse=True)
-    for again in (False, True) if not training.activation_checkpointing else (True,):
-        for size in sizes:
-            rag = training.rag.model_copy(update={"micro_batch_size": size})
-            changed = training.model_copy(update={"rag": rag, "activation_checkpointing": again})
-            yield space.model_copy(update={"resources": resources, "training": changed})
-
-
-def _limit(setting: Setting) -> float | None:
-    """A device's memory; of one that is only assumed, what its table says."""
-    known = DEVICES.get(setting.device.name)
-    return setting.device.memory_bytes or (known.memory_bytes if known else None)
+    """From the fastest to the smallest: what the space sets, as many questions per pass as fit, activations computed
+    again."""
+    resources, training = space.resources.model_copy(update={"workers": workers}), space.training
+    left_open = training.model_copy(update={"rag": training.rag.model_copy(update={"micro_batch_size": None})})
+    again = left_open.model_copy(update={"activation_checkpointing": True})
+    for changed in dict.fromkeys((training, left_open, again)):
+        yield space.model_copy(update={"resources": resources, "training": changed})
 
 
 def _phases(space: SearchSpace) -> list[str]:

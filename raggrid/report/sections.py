@@ -11,7 +11,7 @@ import numpy as np
 from raggrid.analysis.judging.answer_sentences import share
 from raggrid.analysis.recommendation import Recommendation
 from raggrid.analysis.results import StrategyResult
-from raggrid.display_names import display_name, label, recall_label, told_index, told_prompt
+from raggrid.display_names import display_name, label, recall_label, told_index, told_micro_batch, told_prompt
 from raggrid.published.importing import UNKNOWN
 from raggrid.records import PredictionRecord, QuestionRecord
 from raggrid.report.contents import Study, rates
@@ -55,6 +55,7 @@ def facts(study: Study) -> list[tuple[str, str]]:
     fit = environment.get("prompt")
     prompts = {"Prompts": told_prompt(fit).removeprefix("Prompts: ")} if fit else {}
     index = {"Index": told_index(study.results.index).removeprefix("Index: ")} if study.results.index else {}
+    passes = [told_micro_batch(row) for row in study.results.micro_batches]
     rows = {
         "Data": f"{space.data.folder}: {sizes or 'sizes not recorded'}{passages}",
         **labels,
@@ -62,6 +63,7 @@ def facts(study: Study) -> list[tuple[str, str]]:
         "Generator": space.models.generator,
         **prompts,
         **index,
+        **({"Questions per pass": " ".join(passes)} if passes else {}),
         "Strategies": ", ".join(dict.fromkeys(display_name(p.strategy, p.loss) for p in study.results.graph.pipelines)),
         "Trials": f"{len(study.results.trials) or 'none'} recorded; device: {', '.join(study.results.device_types)}",
         "Reported on": f"{study.verdict.num_questions or 'an unknown number of'} {study.verdict.split} questions",

@@ -116,7 +116,14 @@ def _memory(pricing: Pricing) -> str:
     phase, need = max(pricing.memory_bytes.items(), key=lambda item: item[1])
     limit = pricing.device_memory_bytes
     has = f" of {limit / GIGABYTE:.0f}" if limit else ""
-    return f"Peak device memory: {need / GIGABYTE:.1f}{has} GB ({phase})."
+    return f"Peak device memory: {need / GIGABYTE:.1f}{has} GB ({phase}).{_per_pass(pricing)}"
+
+
+def _per_pass(pricing: Pricing) -> str:
+    """Of the phases of the study that train a generator."""
+    known = pricing.units.questions_per_pass
+    told = [f"{name} {known[name]}" for name in pricing.memory_bytes if name in known]
+    return f" Questions per pass: {', '.join(told)}." if told else ""
 
 
 def _money(pricing: Pricing) -> str:

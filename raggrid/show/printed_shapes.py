@@ -34,7 +34,8 @@ def told_shape(shapes: Sequence[Shape]) -> str | None:
     given = next((shape for shape in shapes if shape.chosen), None)
     if best is None or (best.chosen and not best.reduced):
         return None
-    settings = [f"resources.workers={best.workers}", f"training.rag.micro_batch_size={best.micro_batch_size}"]
+    settings = [f"resources.workers={best.workers}"]
+    settings += [f"training.rag.micro_batch_size={best.micro_batch_size}"] if best.reduced else []
     settings += ["training.activation_checkpointing=true"] if best.activation_checkpointing else []
     gain = "fits"
     if given and given.fits and not best.chosen:

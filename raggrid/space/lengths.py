@@ -62,7 +62,7 @@ def _counted(name: str, length: Labels | Rag, rows: Rows | None) -> Labels | Rag
             f"data.limits.train in its place. Set that limit, or {key}.steps instead."
         )
     num_rows = getattr(rows, name)
-    steps = steps_of(length.epochs, num_rows, length.batch_size)
+    steps = max(1, steps_of(length.epochs, num_rows, length.batch_size))  # without labels nothing trains so long
     if given not in (None, steps):
         raise SpaceError(
             f"{key}: got steps {given} and epochs {length.epochs:g}, which is {steps} steps over {num_rows} rows; "

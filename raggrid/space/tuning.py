@@ -102,8 +102,9 @@ class Rag(Section):
     batch_size: Count = 4
     """Questions per step, each with ``retrieval.top_k`` prompts."""
     micro_batch_size: Count | None = None
-    """Questions that a worker passes through the generator at once. Their gradients add up to those of the whole batch;
-    lower it if memory runs out. Default: on a GPU its share of the batch, on a CPU as many as keep memory small."""
+    """Questions that a worker passes through a generator that trains at once. Their gradients add up to those of the
+    whole batch. Default: on a GPU as many as fit its memory, found by trying before the first step of a phase; on a CPU
+    as many as keep memory small."""
 
 
 class Training(Section):

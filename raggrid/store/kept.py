@@ -12,7 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raggrid.store.files import Files
+from raggrid.store.files import Files, Location, files_at
+from raggrid.store.run_layout import MICRO_BATCHES
 from raggrid.store.table_names import new_name
 from raggrid.store.tables import read_file
 
@@ -35,3 +36,15 @@ def kept(files: Files, folder: str, seen: set[str]) -> list[dict[str, list[Any]]
     found = [read_file(files, f"{folder}/{name}", lambda s: pq.ParquetFile(s).read().to_pydict()) for name in names]
     seen.update(names)
     return found
+
+
+def read_micro_batches(run: Location) -> list[dict[str, Any]]:
+    """How many questions per pass trials have found to fit their devices; a row per trial that tried.
+
+    ``micro_batch_size`` of at most ``questions`` took ``peak_bytes`` of ``usable_bytes``; the rest says where.
+
+    Raises:
+        RecordError: a file is damaged.
+    """
+    parts = kept(files_at(run), MICRO_BATCHES, set())
+    return [dict(zip(part, row, strict=True)) for part in parts for row in zip(*part.values(), strict=True)]

@@ -11,6 +11,7 @@ CODES = "index/search/codes"  # the folder of what it keeps of each part, until 
 SEARCH = "index/search/filled.faiss"
 MEASURED = "index/search/measured.json"  # how it compares with exact search; written after it
 NEGATIVES = "index/negatives.json"  # hard ones of the training questions, where a study mines them
+MICRO_BATCHES = "micro_batches"  # the folder of how many questions fit a device at once, by phase
 CHECKPOINTS = "checkpoints"
 BASE = "base"  # in place of a trial's id: the model before any tuning
 

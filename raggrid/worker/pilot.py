@@ -51,6 +51,7 @@ class Sample:
     """What one process measured of one phase: seconds of every step, of an evaluation, of loading; memory.
 
     ``granted`` is the share of the time on the wall in which the process was let work: below 1 beside other programs.
+    ``questions_per_pass``: as many as fit the device, None where its memory does not decide it.
     """
 
     step_seconds: tuple[float, ...]
@@ -58,6 +59,7 @@ class Sample:
     startup_seconds: float
     peak_bytes: float
     granted: float
+    questions_per_pass: int | None = None
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,11 @@ def pilot(space: SearchSpace) -> UnitCosts:
         {phase: max(row.peak_bytes for row in rows) for phase, rows in samples.items()},
         f"measured here, {slots} trial{'s' if slots > 1 else ''} at once{_note_on_others(samples)}",
         fmean(row.example_seconds for row in answers),
+        {
+            phase: least
+            for phase, rows in samples.items()
+            if (least := min((row.questions_per_pass or 0 for row in rows), default=0))
+        },
     )
 
 
@@ -186,10 +193,10 @@ def _measure(run: Files, phase: str) -> Sample:
     task = PhaseTask(phase, search.name, PhaseRun(phase, search.loss, 0, *rates, search.max_steps))
     worker, clock = _worker(space), _clock(space)
     began = clock()
-    if worker.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
     trainer = Trainer(train_task(run, task, worker), worker)
     startup = clock() - began
+    if worker.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()  # what did not fit was tried before
     count = max(2, min(search.max_steps, LABEL_STEPS if about.needs_labels else RAG_STEPS))
     ticks, on_the_wall = [clock()], time.perf_counter()
     for step in range(count):
@@ -199,7 +206,8 @@ def _measure(run: Files, phase: str) -> Sample:
     steps = tuple(end - start for start, end in itertools.pairwise(ticks))
     evaluated = clock()
     granted = (evaluated - ticks[0]) / (time.perf_counter() - on_the_wall)
-    return Sample(steps, evaluated - ticks[-1], startup, _peak_bytes(worker), min(1.0, granted))
+    per_pass = trainer.task.space.training.rag.micro_batch_size if about.trains_generator else None
+    return Sample(steps, evaluated - ticks[-1], startup, _peak_bytes(worker), min(1.0, granted), per_pass)
 
 
 def _clock(space: SearchSpace) -> Callable[[], float]:
@@ -210,7 +218,7 @@ def _clock(space: SearchSpace) -> Callable[[], float]:
 
 
 def _peak_bytes(worker: Worker) -> float:
-    """Memory of the device at its fullest: since the phase began on a GPU, since the process began elsewhere."""
+    """Memory of the device at its fullest: since the first step on a GPU, since the process began elsewhere."""
     if worker.device.type == "cuda":
         return float(torch.cuda.max_memory_allocated())
     return 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -16,7 +16,7 @@ import torch
 
 from raggrid.data.checked import prepared_inputs
 from raggrid.data.folder import Dataset
-from raggrid.display_names import told_precision, told_prompt
+from raggrid.display_names import told_micro_batch, told_precision, told_prompt
 from raggrid.errors import InputError, StudyError
 from raggrid.evaluation.prompt_fit import prompt_fit
 from raggrid.finetune.workers import CPU, Worker
@@ -26,6 +26,7 @@ from raggrid.space.lengths import max_steps
 from raggrid.space.rates import rate_text
 from raggrid.space.search_space import SearchSpace
 from raggrid.store.files import Location, files_at
+from raggrid.store.kept import read_micro_batches
 from raggrid.store.lease import claimed
 from raggrid.store.run_directory import RunDirectory
 from raggrid.store.run_layout import tuned
@@ -249,6 +250,8 @@ def _outcome(storage: RunDirectory, name: str, about: Phase, k: int, say: Callab
     )  # fmt: skip
     say(f"Before: {_measured(made.objective_before, made.recall_before, k)}.")
     say(f"After {made.steps:,} steps: {_measured(made.objective, made.recall, k)}.")
+    for found in read_micro_batches(storage.files):
+        say(told_micro_batch(found))
     for side, folder in folders.items():
         say(f"Tuned {side}: {folder}")
     return made

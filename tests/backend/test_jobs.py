@@ -19,7 +19,7 @@ from raggrid.records import PipelineRecord
 from raggrid.space.yaml_io import dump_space
 from raggrid.store.tables import read
 from tests.conftest import SpaceMaker
-from tests.processes import PATIENCE_SECONDS, RAGGRID, wait_until
+from tests.processes import RAGGRID, raggrid, wait_until
 from tests.ray_nodes import BIN, answers, free_port, ray_node
 
 
@@ -62,10 +62,6 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     with cluster(monkeypatch) as address:
         yield address
-
-
-def raggrid(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([RAGGRID, *words], capture_output=True, text=True, check=False, timeout=2 * PATIENCE_SECONDS)
 
 
 @pytest.mark.slow

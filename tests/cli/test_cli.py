@@ -1,14 +1,12 @@
-"""The command line as a user meets it: help, exit codes, no torch where none is needed."""
+"""The command line as a user meets it: exit codes, no torch where none is needed, messages."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -19,11 +17,10 @@ from raggrid.demo import make_world, write_world
 from raggrid.errors import InputError
 from raggrid.published.importing import import_results
 from raggrid.space.yaml_io import dump_space
+from tests.processes import raggrid
 from tests.records import made_run, made_space
 from tests.studies import WINNERS, answers, study
 
-RAGGRID = str(Path(sys.executable).parent / "raggrid")
-VERBS = ("search", "train", "plan", "recommend", "frontier", "report", "import", "demo", "simulate")
 LLAMA = ["--set", "models.embedder=BAAI/bge-base-en-v1.5", "--set", "models.dtype=bfloat16",
          "--set", "models.generator=meta-llama/Llama-3.1-8B-Instruct"]  # fmt: skip
 # Runs a verb; its exit code, or what it imported though it must do without.
@@ -39,11 +36,6 @@ except SystemExit as end:
 heavy = [name for name in ("torch", "ray", "transformers", "sentence_transformers", "faiss") if name in sys.modules]
 sys.exit(f"imported {heavy}" if heavy else code)
 """
-
-
-def raggrid(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "COLUMNS": "80"}
-    return subprocess.run([RAGGRID, *map(str, words)], capture_output=True, text=True, check=False, cwd=cwd, env=env)
 
 
 @pytest.fixture(scope="module")
@@ -67,49 +59,6 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("table") / "popqa"
     import_results("paper", run, dataset="popqa")
     return run
-
-
-Helped = Callable[..., str]
-
-
-@pytest.fixture
-def helped(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Helped:
-    """What a command prints with --help in a terminal of some width."""
-
-    def run_help(*words: str, width: int = 80) -> str:
-        monkeypatch.setenv("COLUMNS", str(width))
-        assert not app([*words, "--help"], prog_name="raggrid", standalone_mode=False)
-        return capsys.readouterr().out
-
-    return run_help
-
-
-@pytest.mark.parametrize("verb", VERBS)
-def test_each_verb_explains_itself(verb: str, helped: Helped) -> None:
-    assert "Usage: raggrid " + verb in helped(verb)
-
-
-@pytest.mark.parametrize("width", [80, 100])
-@pytest.mark.parametrize("verb", ["", *VERBS])
-def test_help_fills_its_lines_and_cuts_no_word(verb: str, width: int, helped: Helped) -> None:
-    text = helped(*verb.split(), width=width)
-    assert max(map(len, text.splitlines())) > width - 20
-    assert "…" not in text
-    prose = [line.strip() for line in text.partition("╭")[0].splitlines()]
-    for line, following in pairwise(prose):
-        if line and following and not following.startswith("•"):
-            assert len(line) + 1 + len(following.split()[0]) > width - 2, f"a line ends early: {line}"
-
-
-@pytest.mark.parametrize("verb", ["plan", "search", "simulate", "recommend"])
-def test_help_names_the_key_of_the_price(verb: str, helped: Helped) -> None:
-    assert "resources.dollars_per_device_hour" in helped(verb)
-
-
-def test_help_lists_the_verbs_and_version_prints() -> None:
-    listed = raggrid("--help").stdout
-    assert all(verb in listed for verb in VERBS)
-    assert raggrid("--version").stdout.startswith("raggrid ")
 
 
 def probed(*words: object) -> subprocess.CompletedProcess[str]:
@@ -367,24 +316,3 @@ def test_step_times_of_an_unknown_phase_list_each_name_once(space: Path) -> None
     error = raggrid("plan", space, *LLAMA, "--seconds-per-step", "foo=1").stderr
     assert error.count("embedder_labels") == 1
     assert "expected one of embedder_labels, generator_rag/rag_token, embedder_rag/rag_token," in error
-
-
-def test_help_of_the_demo_says_how_many_entities_there_may_be() -> None:
-    assert "20 to 600" in " ".join(raggrid("demo", "--help").stdout.replace("│", " ").split())
-
-
-@pytest.mark.parametrize(
-    ("told", "expected"),
-    [
-        ("max_dollars: needs a price.", "--max-dollars: needs a price."),
-        ("runs/a: metric: got x.", "runs/a: --metric: got x."),
-        ("metrics: got x.", "metrics: got x."),
-        ("here: 2 problems\n  metric: got x.", "here: 2 problems\n  metric: got x."),
-    ],
-)
-def test_errors_about_arguments_name_their_options(told: str, expected: str) -> None:
-    from raggrid.cli.options import said_as_options
-
-    with pytest.raises(InputError) as caught, said_as_options("metric", "max_dollars"):
-        raise InputError(told)
-    assert str(caught.value) == expected

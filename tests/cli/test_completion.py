@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from raggrid.cli.app import app
-
-RAGGRID = Path(sys.executable).parent / "raggrid"
+from tests.processes import RAGGRID
 
 
 def completed(words: str) -> list[str]:

@@ -1,15 +1,11 @@
-"""The training loop: it learns, it resumes to the bit, it leaves the frozen side alone, and the audit bites."""
+"""The training loop: it learns, it leaves the frozen side alone, and the audit finds wrong losses."""
 
 from __future__ import annotations
 
 import itertools
 import math
-import os
-import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 from unittest.mock import Mock
 
@@ -27,31 +23,16 @@ from raggrid.finetune.audit import (
     fingerprint,
 )
 from raggrid.finetune.batches import batch_positions, shard
-from raggrid.finetune.checkpoints import load_state, save_state
 from raggrid.finetune.losses import RAG_LOSSES
 from raggrid.finetune.objectives import rag_forward
-from raggrid.finetune.save_clock import SaveClock
-from raggrid.finetune.step_log import is_logged
-from raggrid.finetune.trainer import Trainer
-from raggrid.finetune.workers import Worker
-from raggrid.records import LedgerRecord, Report, StepRecord, TrainingProgress
 from raggrid.space.search_space import SearchSpace
-from raggrid.store.files import files_at
-from raggrid.store.progress import saved_progress
-from raggrid.store.tables import read
 from raggrid.strategies import PHASES
-from raggrid.study.tasks import AnswerTask, Dispatch
-from raggrid.worker.run_task import run_task
+from raggrid.study.tasks import AnswerTask
 from tests.conftest import SpaceMaker
 from tests.tiny import make_tiny_models, plain_world
-from tests.trials import curve, done, phase_task, prepared_run, started, train_task, trainer_for
+from tests.trials import done, phase_task, prepared_run, train_task, trainer_for
 
 RAG_PHASES = ("generator_rag", "embedder_rag", "joint_rag")
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, make_space: SpaceMaker) -> Path:
-    return prepared_run(tmp_path_factory.mktemp("run") / "r", make_space())
 
 
 @pytest.mark.parametrize("phase", ["embedder_labels", *RAG_PHASES])
@@ -107,128 +88,6 @@ def test_embedder_learns_from_labels(tmp_path: Path, make_space: SpaceMaker) -> 
     assert (tuned.recall_at_k or 0.0) >= (untuned.recall_at_k or math.inf) + 0.05
 
 
-@pytest.mark.parametrize("phase", ["embedder_labels", "joint_rag"])
-def test_resumed_run_equals_an_undisturbed_one_to_the_bit(run: Path, phase: str) -> None:
-    straight = phase_task(phase, key=f"straight-{phase}")
-    done(straight, run)
-    broken = replace(straight, key=f"broken-{phase}")
-
-    class Killed(BaseException):
-        pass
-
-    def die(metrics: Any) -> None:
-        raise Killed
-
-    with pytest.raises(Killed):
-        trainer_for(run, broken, die).train()
-    done(broken, run)
-    whole = curve(run, straight.key)
-    assert curve(run, broken.key) == whole  # the rung that was saved but not told is told
-    side = "embedder/model.safetensors"
-    first, second = (run / "checkpoints" / task.key / side for task in (straight, broken))
-    assert first.read_bytes() == second.read_bytes()
-
-
-@pytest.mark.parametrize("phase", ["embedder_labels", "joint_rag"])
-def test_killed_between_rungs_it_continues_from_the_last_timed_save_to_the_bit(
-    run: Path, phase: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Killed after step 4 of 6, between the rung at 2 and the end; the state is saved after every step."""
-    straight = phase_task(phase, key=f"whole-{phase}")
-    done(straight, run)
-    broken = replace(straight, key=f"timed-{phase}")
-
-    class Killed(BaseException):
-        pass
-
-    def die_at(row: StepRecord) -> None:
-        if row.step == 5:  # logged before it could be saved: lost
-            raise Killed
-
-    monkeypatch.setattr(SaveClock, "is_due", lambda _: True)
-    trainer = Trainer(train_task(run, broken), Worker(report=lambda _: None, logged=die_at))
-    with pytest.raises(Killed):
-        trainer.train()
-    kept = saved_progress(run, broken.key)
-    assert kept
-    assert (kept.step, kept.objective, kept.loss_steps) == (4, None, 2)
-    reports = done(broken, run)
-    assert [report.step for report in reports] == [6]  # the rung was told before: not again, and not as of step 4
-    assert curve(run, broken.key) == curve(run, straight.key)[1:]
-    side = "embedder/model.safetensors"
-    first, second = (run / "checkpoints" / task.key / side for task in (straight, broken))
-    assert first.read_bytes() == second.read_bytes()
-    logged = {key: [(r.step, r.loss, r.embedder_lr, r.embedder_grad_norm) for r in read(run, StepRecord) if
-              r.trial_id == key] for key in (straight.key, broken.key)}  # fmt: skip
-    assert logged[broken.key] == logged[straight.key]
-    assert [row[0] for row in logged[straight.key]] == [1, 2, 3, 4, 5, 6]
-
-
-def test_what_a_timed_save_holds_is_charged_and_only_the_rest_is_lost(
-    run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(SaveClock, "is_due", lambda _: True)
-    task = phase_task("generator_rag", key="charged")
-
-    class Killed(BaseException):
-        pass
-
-    def die_at(row: StepRecord) -> None:
-        if row.step == 5:
-            raise Killed
-
-    books, reports = started(task, run), list[Report]()
-    began = time.time()
-
-    def report(made: Report) -> None:
-        books.reported(task.key, made)
-        reports.append(made)
-
-    with pytest.raises(Killed):
-        run_task(Dispatch(task=task, run_dir=str(run)), Worker(report=report, logged=die_at))
-    kept = saved_progress(run, task.key)
-    assert kept
-    assert reports[-1].step == 2  # the rung, two steps before the last save
-    time.sleep(0.2)
-    run_task(Dispatch(task=task, run_dir=str(run)), Worker(report=report))
-    own = [row for row in read(run, LedgerRecord) if row.trial_id == task.key]
-    spent = {name: sum(row.device_seconds for row in own if row.category == name) for name in ("train", "evaluate")}
-    assert (spent["train"], spent["evaluate"]) == pytest.approx(
-        (reports[-1].train_seconds, reports[-1].evaluate_seconds)
-    )
-    (lost,) = [row for row in own if row.category == "lost"]
-    assert lost.wall_seconds > 0.2
-    assert sum(row.wall_seconds for row in own) <= time.time() - began
-
-
-def test_the_clock_of_saves() -> None:
-    times = iter([0.0, 59.0, 60.0, 61.0, 62.0])
-    clock = SaveClock(1.0, lambda: next(times))
-    assert not clock.is_due()
-    assert clock.is_due()
-    clock.restart()
-    assert not clock.is_due()
-    assert not SaveClock(0.0).is_due()
-
-
-def test_a_crash_while_a_state_is_put_in_place_leaves_the_earlier_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    parameters = {"weight": torch.nn.Parameter(torch.ones(2))}
-    optimizer, files = torch.optim.AdamW(parameters.values()), files_at(tmp_path)
-    save_state(files, "t", parameters, optimizer, TrainingProgress(step=1))
-    with monkeypatch.context() as patched:
-        for call in ("rename", "replace"):
-            patched.setattr(os, call, Mock(side_effect=KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            save_state(files, "t", parameters, optimizer, TrainingProgress(step=2))
-    kept = saved_progress(files, "t")
-    assert kept == replace(TrainingProgress(step=1), saved_at=kept.saved_at if kept else 0.0)
-    save_state(files, "t", parameters, optimizer, TrainingProgress(step=3))
-    after = load_state(files, "t", parameters, optimizer)
-    assert after == replace(TrainingProgress(step=3), saved_at=after.saved_at if after else 0.0)
-
-
 @pytest.mark.parametrize("phase", ["generator_rag", "embedder_rag"])
 def test_frozen_side_gets_no_gradient_and_keeps_every_bit(run: Path, phase: str) -> None:
     subject = trainer_for(run, phase_task(phase, key=f"frozen-{phase}"))
@@ -259,82 +118,6 @@ def test_full_tuning_in_bfloat16_keeps_float32_masters(tmp_path: Path, make_spac
     before = fingerprint(subject.trained.values())
     assert subject.train() == "completed"
     assert fingerprint(subject.trained.values()) != before
-
-
-def test_loss_that_is_not_finite_ends_the_trial_at_once(run: Path) -> None:
-    subject = trainer_for(run, phase_task("generator_rag", key="nan"))
-    with torch.no_grad():
-        next(iter(subject.trained.values())).fill_(float("nan"))
-    reports: list[Report] = []
-    subject.worker = Worker(report=reports.append)
-    assert subject.train() == "diverged"
-    assert [(report.status, report.step, report.objective) for report in reports] == [("diverged", 1, None)]
-    assert "diverged at step 1: got loss nan" in (reports[0].error or "")
-
-
-def test_gradient_that_is_not_finite_ends_the_trial_without_an_update(
-    run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The loss stays finite; one gradient overflows at the fourth step, past the rung at the second."""
-    subject = trainer_for(run, phase_task("joint_rag", key="inf"))
-    reports: list[Report] = []
-    subject.worker = Worker(report=reports.append)
-    backward, weights = subject._backward, []
-
-    def overflowing(places: Sequence[int], audited: bool) -> torch.Tensor:
-        loss = backward(places, audited)
-        if subject.progress.step == 3:
-            weights.append(fingerprint(subject.trained.values()))
-            next(p.grad for n, p in subject.trained.items() if n.startswith("generator") and p.grad is not None).fill_(
-                math.inf
-            )
-        return loss
-
-    monkeypatch.setattr(subject, "_backward", overflowing)
-    assert subject.train() == "diverged"
-    assert [(report.status, report.step) for report in reports] == [("running", 2), ("diverged", 4)]
-    assert "diverged at step 4: got loss" in (reports[-1].error or "")
-    assert "gradient norm of the generator inf" in (reports[-1].error or "")
-    assert weights == [fingerprint(subject.trained.values())]
-    assert subject.progress.log[-1].step == 4
-    assert subject.progress.log[-1].generator_grad_norm == math.inf
-
-
-def test_steps_are_logged_with_rates_norms_and_speed(run: Path) -> None:
-    done(phase_task("joint_rag", key="logged", lr=1e-3), run)
-    rows = [row for row in read(run, StepRecord) if row.trial_id == "logged"]
-    assert [row.step for row in rows] == [1, 2, 3, 4, 5, 6]
-    assert [row.embedder_lr for row in rows] == pytest.approx([1e-3 * left / 6 for left in (6, 5, 4, 3, 2, 1)])
-    assert all(row.embedder_grad_norm and row.generator_grad_norm and row.tokens_per_second > 0 for row in rows)
-    (_, _, first), (_, _, second) = curve(run, "logged")
-    assert [first, second] == pytest.approx([fmean(row.loss for row in part) for part in (rows[:2], rows[2:])])
-    labels = phase_task("embedder_labels", key="logged-labels")
-    done(labels, run)
-    row = next(row for row in read(run, StepRecord) if row.trial_id == labels.key)
-    assert (row.generator_lr, row.generator_grad_norm) == (None, None)
-
-
-def test_logged_norm_is_torchs_own_before_clipping(run: Path) -> None:
-    subject = trainer_for(run, phase_task("generator_rag", key="norm"))
-    norms: list[float] = []
-    clip = subject._clip
-
-    def spied(step: int) -> dict[str, float]:
-        gradients = [p.grad.flatten() for p in subject.trained.values() if p.grad is not None]
-        norms.append(float(torch.cat(gradients).norm()))
-        return clip(step)
-
-    subject._clip = spied  # type: ignore[method-assign]
-    taken = subject.step(0)
-    assert taken.norms == {"generator": pytest.approx(norms[0], rel=1e-5)}
-
-
-@pytest.mark.parametrize("max_steps", [1, 6, 199, 200, 201, 11306])
-def test_a_log_is_short_and_has_both_ends(max_steps: int) -> None:
-    logged = [step for step in range(1, max_steps + 1) if is_logged(step, max_steps, ())]
-    assert logged[0] == 1
-    assert logged[-1] == max_steps
-    assert len(logged) == max_steps if max_steps <= 200 else 100 <= len(logged) <= 202
 
 
 def test_an_exception_becomes_a_failed_report_with_its_traceback(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,10 +75,11 @@ def test_memory_holds_the_weights_and_refuses_what_does_not_fit() -> None:
     llama = ModelSize(8.03e9, 0.525e9, 4096, 32, False, "made up")
     wide = replace(
         setting(
-            made_space(models={"embedder": "e", "generator": "g", "dtype": "bfloat16"}, prompt={"passage_tokens": 64})
+            made_space(models={"embedder": "e", "generator": "g", "dtype": "bfloat16"}, prompt={"passage_tokens": 64},
+                       training={"rag": {"micro_batch_size": 4}})
         ),
         generator=llama,
-    )
+    )  # fmt: skip
     need = peak_bytes(wide, PHASES["generator_rag"])
     assert 16.06e9 < need < 24e9
     four = peak_bytes(replace(wide, weight_bits=4), PHASES["generator_rag"])

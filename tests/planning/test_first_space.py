@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -50,8 +51,13 @@ def test_more_hours_buy_more_steps_until_more_would_not_help(monkeypatch: pytest
     assert steps == sorted(steps)
     assert steps[0] < steps[-1]
     assert "more would hardly help" in found.reasons["training.rag.steps"]
-    with pytest.raises(InputError, match=r"hours: got 1e-05; expected at least"):
+
+
+def test_the_hours_that_a_refusal_asks_for_are_enough() -> None:
+    with pytest.raises(InputError, match=r"hours: got 1e-05; expected at least") as refused:
         made(hours=1e-5)
+    needed = float(re.findall(r"at least (\S+) ", str(refused.value))[0])
+    assert made(hours=needed).space.budget.wall_hours == needed
 
 
 def test_a_small_device_gets_a_small_batch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,6 +82,7 @@ def test_without_labels_the_strategies_that_need_none_remain(tmp_path: Path) -> 
     found = made(tmp_path / "d")
     assert "embedder" not in found.space.strategies
     assert "two_phase" in found.space.strategies
+    assert "training.labels.epochs" not in found.reasons
     assert "'raggrid data label' makes some." in found.reasons["strategies"]
     (tmp_path / "d" / "validation.jsonl").unlink()
     with pytest.raises(DataError, match="'raggrid data split' makes one"):
@@ -90,6 +97,7 @@ def test_the_verb_writes_the_file_says_why_and_overwrites_nothing(
     assert not app(words, prog_name="raggrid", standalone_mode=False)
     told = capsys.readouterr().out
     assert "prompt.passage_tokens: " in told
+    assert "learning_rates.embedder: [1e-06, 1e-05, 0.0001]  " in told
     assert f"Next: raggrid plan {tmp_path / 'mine.yaml'}" in told
     assert load_space(tmp_path / "mine.yaml").name == "mine"
     with pytest.raises(InputError, match=r"mine.yaml: exists already; expected a new file"):

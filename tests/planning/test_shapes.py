@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from raggrid.model_size import ModelSize
-from raggrid.planning.cost_model import Setting, exchange_seconds, peak_bytes, unit_costs, unpacking_seconds
+from raggrid.planning.cost_model import Setting, exchange_seconds, pass_bytes, peak_bytes, unit_costs, unpacking_seconds
 from raggrid.planning.devices import DEVICES
 from raggrid.planning.estimate import Sizes, make_estimate
 from raggrid.planning.shapes import shapes_of
@@ -72,18 +72,36 @@ def test_memory_decides_how_many_questions_go_through_at_once() -> None:
     on = setting(space(), "A10")
     one, *_, eight = shapes_of(on, unit_costs(on), SIZES)
     assert one.fits
-    assert one.reduced
+    assert not one.reduced  # a trial finds it by itself
     assert 1 <= one.micro_batch_size < 8
-    assert one.memory_bytes <= 24e9
+    assert one.memory_bytes <= 0.9 * 24e9
     assert (eight.micro_batch_size, eight.reduced) == (1, False)
     small = setting(space(), "T4", bits=16)
     assert not any(row.fits or row.taken for row in shapes_of(small, unit_costs(small), SIZES))
 
 
+def test_what_is_set_and_does_not_fit_is_to_be_changed() -> None:
+    on = setting(space(rag={"steps": 400, "batch_size": 8, "micro_batch_size": 8}), "A10")
+    shapes = shapes_of(on, unit_costs(on), SIZES)
+    assert shapes[0].reduced
+    one = setting(space(rag={"steps": 400, "batch_size": 64}), "A10")
+    alone = on.space.resources.model_copy(update={"workers": 1})
+    one = replace(one, space=one.space.model_copy(update={"resources": alone}))
+    phase = PHASES["generator_rag"]
+    sizes = range(1, 65)
+    fitting = [size for size in sizes if pass_bytes(one, phase, size) <= 0.9 * 24e9]
+    assert one.questions_per_pass(phase) == max(fitting)
+    assert one.questions_per_pass(PHASES["embedder_rag"]) == 64  # of a frozen generator nothing is kept
+    told = told_shape([replace(shapes[0], chosen=True, taken=True)])
+    assert told is not None
+    assert told.endswith(f"--set training.rag.micro_batch_size={shapes[0].micro_batch_size}")
+
+
 def test_smaller_passes_and_recomputing_take_less_memory() -> None:
     phase = PHASES["generator_rag"]
-    one = {"rag": {"steps": 400, "batch_size": 8, "micro_batch_size": 1}}
-    whole, halves, again = (space(**more) for more in ({}, one, {"activation_checkpointing": True}))
+    eight, one = ({"rag": {"steps": 400, "batch_size": 8, "micro_batch_size": size}} for size in (8, 1))
+    again_eight = {**eight, "activation_checkpointing": True}
+    whole, halves, again = (space(**more) for more in (eight, one, again_eight))
     alone = {"resources": whole.resources.model_copy(update={"workers": 1})}
     peaks = [peak_bytes(setting(each.model_copy(update=alone)), phase) for each in (whole, halves, again)]
     assert peaks[1] < peaks[0]

@@ -1,13 +1,11 @@
-"""The report: every part of a study is on the page, no text of it is run, and a real browser draws it all."""
+"""The report: every part of a study is on the page, and no text of it is run."""
 
 from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
 from dataclasses import replace
-from html import escape, unescape
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -20,22 +18,21 @@ from raggrid.analysis.recommend import recommend
 from raggrid.display_names import display_name
 from raggrid.errors import InputError, RecordError
 from raggrid.published.importing import import_results
-from raggrid.records import QuestionRecord, StepRecord, TrialRecord
+from raggrid.records import QuestionRecord
 from raggrid.report import page as page_room
 from raggrid.report.contents import attributed_to, read_study
 from raggrid.report.figures import common_step, response_figures
 from raggrid.report.page import json_for_script, render, write_report
 from raggrid.report.sections import differing, facts, question_texts, standing_rows, strategy_rows
 from raggrid.report.step_curves import step_figures, thinned
-from raggrid.store.run_layout import MEASURED
+from raggrid.store.files import files_at
+from raggrid.store.kept import keep
+from raggrid.store.run_layout import MEASURED, MICRO_BATCHES
 from raggrid.store.tables import append, create_run
-from tests.records import charge, curve, made_space, pipeline, predictions, trial
+from tests.records import curve, made_space
+from tests.report.conftest import EVIL
 from tests.studies import TOKEN, WINNERS, answers, study
 
-EVIL = "</script><script>document.body.dataset.pwned='yes'</script><img src=x onerror=alert(1)>"
-CHROMIUM = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), ""
-)
 VOID = {"meta", "br", "img", "link", "input", "hr"}
 
 
@@ -62,52 +59,6 @@ class Balanced(HTMLParser):
         if self.open and self.open[-1] == "script":
             about, text = self.scripts[-1]
             self.scripts[-1] = (about, text + data)
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    """A study with all kinds of trials, a joint grid, a bill, and texts that would like to be scripts."""
-    folder = tmp_path / "run"
-    rates = {"embedder": [1e-5, 1e-4], "generator": [1e-4, 1e-3], "joint": "grid"}
-    space = made_space(name=EVIL, learning_rates=rates, losses={"joint": ["rag_token"]})
-    create_run(folder, space, {"data": {"num_questions": {"test": 4}, "num_passages": 9}, "versions": {EVIL: None}})
-    rows = [
-        trial("g1", status="stopped", steps=8, generator_lr=1e-4),
-        trial("g2", generator_lr=1e-3),
-        trial("e1", "embedder_labels", "mnr", embedder_lr=1e-5, generator_lr=None),
-        trial("e2", "embedder_labels", "mnr", embedder_lr=1e-4, generator_lr=None, status="diverged", objective=None),
-        *(trial(f"j{i}{j}", "joint_rag", embedder_lr=e, generator_lr=g)
-          for i, e in enumerate((1e-5, 1e-4)) for j, g in enumerate((1e-4, 1e-3))),
-    ]  # fmt: skip
-    append(folder, rows)
-    for number, row in enumerate(rows):
-        append(folder, [curve(row.trial_id, 8, 2.5 + number / 10, 4.0, rung=0, train_loss=3.0, recall_at_k=0.5)])
-        last = float("nan") if row.status == "diverged" else 2.0 + number / 10
-        if row.status != "stopped":
-            append(folder, [curve(row.trial_id, 24, last, 10.0, train_loss=2.0, recall_at_k=0.5)])
-        append(folder, [charge("train", 10.0, row.trial_id)])
-        append(folder, [logged(row, step) for step in (1, 8)])
-    append(folder, [charge("idle", 3.0)])
-    append(folder, [charge("evaluate", 2.0, pipeline_id="joint-rag_token")])
-    for strategy, loss, scores in (("baseline", None, [0.0] * 4), ("joint", "rag_token", [1.0, 0.0, 0.5, 0.0])):
-        for split in ("validation", "test"):
-            line = pipeline(strategy, loss, split, scores, 40.0 if loss else 0.0)
-            append(folder, [line])
-            append(folder, [
-                replace(row, question_id=f"q{place}", prediction=EVIL if loss else "")
-                for place, row in enumerate(predictions(line, scores))
-            ])  # fmt: skip
-    return folder
-
-
-def logged(row: TrialRecord, step: int) -> StepRecord:
-    """A step of a trial; the loss of one that diverged is not a number at its end."""
-    embedder, generator = (None if rate is None else rate / step for rate in (row.embedder_lr, row.generator_lr))
-    return StepRecord(
-        trial_id=row.trial_id, step=step, loss=float("nan") if row.status == "diverged" and step > 1 else 3.0 / step,
-        embedder_lr=embedder, generator_lr=generator, embedder_grad_norm=embedder and 2.0,
-        generator_grad_norm=generator and 3.0, tokens_per_second=1e4,
-    )  # fmt: skip
 
 
 def test_every_grade_but_open_has_a_colour_and_no_other_name_has() -> None:
@@ -185,6 +136,16 @@ def test_an_index_that_is_not_exact_is_among_the_facts(run: Path) -> None:
     told = dict(facts(read_study(run)))["Index"]
     (run / MEASURED).unlink()
     assert told == "IVF9,Flat, 5 MB; finds 99.1% of the first 5 passages of exact search (7 training questions)."
+
+
+def test_what_fits_a_device_is_among_the_facts(run: Path) -> None:
+    assert "Questions per pass" not in dict(facts(read_study(run)))
+    row = {"phase": "joint_rag", "device_type": "NVIDIA A10", "questions": 8, "usable_bytes": 21.6e9,
+           "micro_batch_size": 2, "peak_bytes": 19.26e9}  # fmt: skip
+    name = keep(files_at(run), MICRO_BATCHES, {key: [value] for key, value in row.items()})
+    told = dict(facts(read_study(run)))["Questions per pass"]
+    (run / MICRO_BATCHES / name).unlink()
+    assert told == "joint_rag: 2 of 8 questions per pass on NVIDIA A10, 19.3 of 21.6 GB."
 
 
 def test_a_table_without_depths_of_retrieval_has_recall_without_a_number(tmp_path: Path) -> None:
@@ -311,94 +272,3 @@ def test_the_page_of_a_table_shows_what_the_table_states_and_no_default(tmp_path
     assert "<dt>Chosen learning rates</dt><dd>2e-5</dd>" in text
     for default in ("reduction_factor", "The exact search space", "lora_rank", "early_stopping", "num_workers"):
         assert default not in text, default
-
-
-MEASURE = """<script>
-const done = setInterval(() => {
-  if (!document.body.dataset.drawn) return;
-  clearInterval(done);
-  const found = [];
-  for (const svg of document.querySelectorAll(".chart svg")) {
-    const name = svg.closest(".chart").id, frame = svg.getBoundingClientRect();
-    const texts = [...svg.querySelectorAll("g.role-mark text, g.role-axis-label text, g.role-axis-title text")]
-      .filter((text) => text.textContent && text.getAttribute("opacity") !== "0" && !text.getAttribute("stroke"))
-      .map((text) => [text.textContent, text.getBoundingClientRect()]);
-    for (const [text, box] of texts)
-      if (box.left < frame.left - 1 || box.right > frame.right + 1
-          || box.top < frame.top - 1 || box.bottom > frame.bottom + 1)
-        found.push(`${name}: '${text}' leaves the frame`);
-    texts.forEach(([text, box], place) => texts.slice(place + 1).forEach(([other, next]) => {
-      if (box.left < next.right - 1 && next.left < box.right - 1
-          && box.top < next.bottom - 2 && next.top < box.bottom - 2)
-        found.push(`${name}: '${text}' lies on '${other}'`);
-    }));
-  }
-  const root = document.documentElement;
-  if (root.scrollWidth > root.clientWidth) found.push(`scrolls sideways: ${root.scrollWidth} > ${root.clientWidth}`);
-  parent.postMessage({ width: innerWidth, drawn: document.body.dataset.drawn, found }, "*");
-}, 50);
-</script>"""
-OUTER = """<!doctype html><body><iframe src="page.html" width="{width}" height="3000" style="border: 0"></iframe>
-<script>addEventListener("message", (event) => {{
-  const told = document.createElement("pre"); told.id = "told"; told.textContent = JSON.stringify(event.data);
-  document.body.append(told); }});</script></body>"""
-
-
-def browse(path: Path, scratch: Path, *, size: int) -> subprocess.CompletedProcess[str]:
-    """Chromium's view of a page: its DOM and its complaints; without a network."""
-    return subprocess.run(
-        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={scratch / 'profile'}",
-         f"--window-size={size},2000", "--virtual-time-budget=20000", "--enable-logging=stderr", "--v=0",
-         "--host-resolver-rules=MAP * ~NOTFOUND", "--dump-dom", path.as_uri()],
-        capture_output=True, text=True, check=True, timeout=120,
-    )  # fmt: skip
-
-
-def measured(page: str, folder: Path, width: int) -> dict[str, Any]:
-    """What a browser finds wrong with a page that is ``width`` pixels wide, which no headless window can be."""
-    folder.mkdir(parents=True, exist_ok=True)
-    text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)
-    (folder / "page.html").write_text(f"{text}{MEASURE}")
-    (folder / "outer.html").write_text(OUTER.format(width=width))
-    done = browse(folder / "outer.html", folder, size=max(width, 600))
-    assert [line for line in done.stderr.splitlines() if "CONSOLE" in line] == []
-    told = re.search(r'<pre id="told">(.*?)</pre>', done.stdout, re.S)
-    assert told, "the page never finished drawing"
-    found: dict[str, Any] = json.loads(unescape(told[1]))
-    return found
-
-
-@pytest.mark.skipif(not CHROMIUM, reason="no chromium on this machine to open the page in")
-@pytest.mark.parametrize("width", [1280, 390])
-def test_labels_collide_neither_with_each_other_nor_with_the_frame(tmp_path: Path, width: int) -> None:
-    shares = (0.02, 0.05, 0.55, 0.6, 0.65, 0.62)
-    run = study(tmp_path / "run", {key: [answers(s, 200, 3)] for key, s in zip(WINNERS, shares, strict=True)})
-    import_results("paper", tmp_path / "paper", dataset="hotpotqa")
-    for name, page in (("study", read_study(run)), ("log", read_study(run, log_cost=True)),
-                       ("paper", read_study(tmp_path / "paper"))):  # fmt: skip
-        told = measured(render(page), tmp_path / name, width)
-        assert (told["width"], told["found"]) == (width, []), name
-
-
-@pytest.mark.skipif(not CHROMIUM, reason="no chromium on this machine to open the page in")
-def test_a_page_that_is_too_wide_or_has_colliding_labels_is_found_out(tmp_path: Path) -> None:
-    svg = '<svg width="200" height="40"><g class="role-mark">{}</g></svg>'
-    texts = "".join(f'<text x="{x}" y="20">label</text>' for x in (10, 20, 190))
-    chart = f'<div class="chart" id="c">{svg.format(texts)}</div>'
-    page = f'<!doctype html><body data-drawn="1" style="margin: 0"><div style="width: 500px">wide</div>{chart}</body>'
-    assert measured(page, tmp_path, 390)["found"] == [
-        "c: 'label' leaves the frame", "c: 'label' lies on 'label'", "scrolls sideways: 500 > 390",
-    ]  # fmt: skip
-
-
-@pytest.mark.skipif(not CHROMIUM, reason="no chromium on this machine to open the page in")
-def test_a_browser_draws_every_chart_without_network_or_complaint(run: Path, tmp_path: Path) -> None:
-    path = tmp_path / "page" / "report.html"
-    write_report(run, path)
-    done = browse(path, tmp_path, size=1280)
-    assert [line for line in done.stderr.splitlines() if "CONSOLE" in line] == []
-    charts = re.findall(r'<div class="chart[^"]*" id="([^"]+)"[^>]*>.*?<svg[^>]*width="(\d+)"', done.stdout, re.S)
-    assert len(charts) == 12
-    assert f'data-drawn="{len(charts)}"' in done.stdout
-    assert all(100 < int(drawn) < 1280 for _, drawn in charts)
-    assert "data-pwned" not in done.stdout

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from raggrid.data.checked import checked_inputs, training_rows, with_lengths
 from raggrid.errors import InputError, SpaceError
@@ -14,7 +15,7 @@ from raggrid.finetune.labels import labelled_pairs
 from raggrid.graph import study_graph
 from raggrid.identity import Contents, study_key
 from raggrid.planning.planner import plan
-from raggrid.space.lengths import steps_of, with_steps
+from raggrid.space.lengths import Rows, steps_of, with_steps
 from raggrid.space.search_space import SearchSpace
 from raggrid.space.yaml_io import dump_space, load_space, parse_space, recorded_space
 from raggrid.study.resume import StudyInputs, check_same_study
@@ -39,6 +40,12 @@ def test_epochs_are_counted_over_the_rows_within_the_limits(make_space: SpaceMak
     pairs = len(labelled_pairs(data.splits["train"], positions))
     assert graph.searches["generator_rag/rag_token"].max_steps == 2 * 27
     assert graph.searches["embedder_labels"].max_steps == steps_of(2, pairs, 3)
+
+
+def test_epochs_over_no_labels_leave_a_space_that_can_be_read_again(make_space: SpaceMaker) -> None:
+    space = with_steps(in_epochs(make_space), Rows(labels=0, rag=80))
+    assert parse_space(yaml.safe_load(dump_space(space))) == space
+    assert with_steps(space, Rows(labels=0, rag=80)) == space
 
 
 @pytest.mark.parametrize("positives", ["all", "first"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
@@ -23,7 +23,8 @@ ERRORS = (("500 Internal Server Error", "InternalError"), ("503 Slow Down", "Slo
 class Trouble:
     """Shares of the requests that fail, or that are answered ``stall_seconds`` late; ``met`` counts what happened.
 
-    Half of the requests that fail have been carried out all the same: only their answer is lost.
+    Half of the requests that fail have been carried out all the same: only their answer is lost. ``heard`` is called
+    with each request before anything is done about it.
     """
 
     failures: float = 0.0
@@ -31,6 +32,7 @@ class Trouble:
     stall_seconds: float = 8.0
     seed: int = 0
     met: Counter[str] = field(default_factory=Counter)
+    heard: Callable[[WSGIEnvironment], None] = lambda _: None
 
 
 class _Troubled:
@@ -45,6 +47,7 @@ class _Troubled:
             fails, stalls = self.rng.random() < self.trouble.failures, self.rng.random() < self.trouble.stalls
             carried_out, error = self.rng.random() < 0.5, self.rng.choice(ERRORS)
             self.trouble.met.update(requests=1, failed=fails, stalled=stalls)
+        self.trouble.heard(environ)
         if stalls:
             time.sleep(self.trouble.stall_seconds)
         if not fails:

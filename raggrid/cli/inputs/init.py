@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Callable, Mapping
+from functools import partial, reduce
+from operator import getitem
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -58,18 +62,24 @@ def init(
             data, embedder, generator, name=output.stem, hours=hours, device=device, num_devices=devices, say=_say
         )
     _write(output, found.text)
+    tell, settings = _printer(), found.space.model_dump(mode="json")
     for sentence in found.about:
-        print(sentence)
+        tell(sentence)
     for key, reason in found.reasons.items():
-        print(f"{key}: {_value(found.text, key)}  {reason}")
-    print(f"\nWritten: {output}. Next: raggrid plan {output}")
+        tell(f"{key}: {_value(settings, key)}  {reason}")
+    tell(f"\nWritten: {output}. Next: raggrid plan {output}")
 
 
-def _value(text: str, key: str) -> str:
-    """What the file says at a key, shortened."""
-    name = key.rpartition(".")[2]
-    line = next(line for line in text.splitlines() if line.strip().startswith(f"{name}: "))
-    value = line.strip().removeprefix(f"{name}: ")
+def _printer() -> Callable[[str], None]:
+    """Prints a paragraph, wrapped between words on a terminal."""
+    from raggrid.show.layout import console
+
+    return partial(console().print, markup=False, highlight=False)
+
+
+def _value(settings: Mapping[str, Any], key: str) -> str:
+    """What the space has at a dotted key, shortened."""
+    value = json.dumps(reduce(getitem, key.split("."), settings))
     return value if len(value) <= 60 else f"{value[:57]}..."
 
 
