@@ -17,7 +17,7 @@ from benchmarks.ray_cluster import Cluster, has_port, working
 KINDS = ("drained", "lost", "driver")
 DEADLINE_SECONDS = 30.0  # a drained node is lost then, or as soon as nothing works on it
 HELD_SECONDS = 10.0  # a request may wait for the blow that falls during it
-APART_SECONDS = 20.0  # from a lost node to a drain: what was lost on the first is in the books by then
+APART_SECONDS = 12.0  # from a lost node to a drain: what was lost on the first is in the books by then
 
 STATE, MODELS = r"checkpoints/[^/]+/state/", r"checkpoints/[^/]+/(embedder|generator)/"
 MOMENTS: Mapping[str, str] = {

@@ -118,7 +118,7 @@ def test_every_command_of_the_tutorial_runs_from_the_wheel_in_an_empty_folder(
     told = [[*words, *(f"--set={each}" for each in SHORTER)] if words[1] == "search" else words for words in shown]
     done = subprocess.run(
         [sys.executable, "-c", RUN_ALL], input=json.dumps([words for words in told if words not in watched]),
-        cwd=folder, env=installed, capture_output=True, text=True, check=False, timeout=400,
+        cwd=folder, env=installed, capture_output=True, text=True, check=False, timeout=1500,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "answers are equal to those of the evaluation" in done.stdout

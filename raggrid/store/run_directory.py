@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from raggrid.machine_faults import FaultRecord
@@ -111,8 +113,9 @@ class RunDirectory:
     def compact(self) -> None:
         """Leave few files: at the end of a session."""
         self.flush()
-        for record in TABLES.keys() - {QuestionRecord}:  # written once: its file marks the study for trackers
-            merge_all(self.files, record)
+        records = TABLES.keys() - {QuestionRecord}  # written once: its file marks the study for trackers
+        with ThreadPoolExecutor(len(records)) as pool:  # an object store takes its time for each request
+            list(pool.map(partial(merge_all, self.files), records))
         self._small_files.clear()
 
     # Checkpoints

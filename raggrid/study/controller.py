@@ -162,15 +162,16 @@ class Controller:
 
         Args:
             key: the task's.
-            crashed: its process died, and was not to be started again.
+            crashed: its process died, perhaps after the task had ended.
             stop_reason: the status of a trial that was stopped from outside (``stopped``, ``over_budget``). One that
                 ends while running for any other reason, an interrupt, gets no record: a later session continues it.
         """
         if (task := self.state.running.get(key)) is None:
             return
-        drained = key in self.latest and self.latest[key].status == Status.INTERRUPTED
+        told = self.latest[key].status if key in self.latest else Status.RUNNING
+        crashed, drained = crashed and told in GOING, told == Status.INTERRUPTED
         report = self._last_report(key, crashed=crashed, stop_reason=stop_reason)
-        self._write(partial(self.books.ended, key, report.status, crashed=crashed and not drained, drained=drained))
+        self._write(partial(self.books.ended, key, report.status, crashed=crashed, drained=drained))
         if report.status == Status.FAULTED:
             self._write(partial(self._count_fault, task, report))
         self.broken = report.error if report.status == Status.BLOCKED else self.broken

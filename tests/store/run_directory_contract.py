@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import json
+import threading
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -184,6 +185,22 @@ class RunDirectoryContract(StorageContract):
         assert again.read(PredictionRecord) == list(ANSWERS)
         again.append([trial("a", steps=999)])
         assert [row.steps for row in RunDirectory(storage.files).read(TrialRecord)] == [999]
+
+    def test_tables_are_merged_side_by_side(self, storage: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+        """On an object store each request takes its time, and every table has some."""
+        for _ in range(2):
+            storage.append([charge("train", 1.0, "a")])
+            storage.append([trial("a")])
+        files, both = type(storage.files), threading.Barrier(2, timeout=10)
+        write = files.write
+
+        def write_together(own: Any, name: str, content: bytes) -> None:
+            both.wait()
+            write(own, name, content)
+
+        monkeypatch.setattr(files, "write", write_together)
+        storage.compact()
+        assert len(storage.files.names("ledger")) == len(storage.files.names("trials")) == 1
 
     def test_a_kill_while_files_are_merged_counts_no_row_twice(
         self, storage: RunDirectory, monkeypatch: pytest.MonkeyPatch

@@ -110,6 +110,27 @@ def test_what_a_trial_had_saved_when_its_machine_failed_is_not_lost(
     assert [(str(row.category), row.device_seconds) for row in rows] == [("train", 25.0), ("lost", 15.0)]
 
 
+@pytest.mark.parametrize("status", [Status.PAUSED, Status.COMPLETED])
+def test_a_process_that_ends_after_its_task_has_lost_nothing(tmp_path: Path, status: Status) -> None:
+    """On a node that leaves it takes no further task; until that is known the device is idle."""
+    watch, run = VirtualClock(), tmp_path / "r"
+    controller = new_controller(run, made_space(strategies=["generator"], learning_rates={"generator": [3e-4]}))
+    controller.now, controller.state.indexed = watch, True
+    controller.open_books(0.0, 1)
+    task = controller.take()
+    assert isinstance(task, PhaseTask)
+    watch.seconds += 40.0
+    controller.reported(
+        task.key, replace(AT_RUNG, status=status, train_seconds=30.0, process="p", serial=1, up_seconds=35.0)
+    )
+    watch.seconds += 2.0
+    controller.finished(task.key, crashed=True)
+    controller.close_books()
+    assert {str(row.category): row.device_seconds for row in read(run, LedgerRecord)} == {
+        "startup": 5.0, "train": 30.0, "idle": 7.0,
+    }  # fmt: skip
+
+
 def test_trials_that_a_full_disk_stops_are_not_over_any_budget(tmp_path: Path) -> None:
     controller = new_controller(tmp_path / "r", made_space(strategies=["generator"]))
     controller.state.indexed = True
