@@ -48,7 +48,7 @@ ROOMS = (
 )  # fmt: skip
 # Each library, and the rooms or files that may import it.
 OWNERS: Mapping[str, str] = {
-    "ray": "backend/ray/",
+    "ray": "backend/ray/ serve/ray_serve.py",
     "sentence_transformers": "rag/embedder.py export/load.py",
     "faiss": "rag/index.py rag/approximate.py export/load.py",
     "transformers": "rag/ export/load.py",

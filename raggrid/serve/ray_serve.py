@@ -11,7 +11,7 @@ from raggrid.serve.limits import Limits
 from raggrid.worker.process import WORKER_SETTINGS
 
 
-class Deployed(BaseModel, extra="forbid"):
+class ReplicaSettings(BaseModel, extra="forbid"):
     """What `app` is told: ``name=value`` behind ``serve run``, or ``args`` in a file for ``serve deploy``."""
 
     folder: str
@@ -26,7 +26,7 @@ class Deployed(BaseModel, extra="forbid"):
     """Questions answered at once; by default as many as in the evaluation."""
 
 
-def app(told: Deployed) -> serve.Application:
+def app(told: ReplicaSettings) -> serve.Application:
     """The application that Ray Serve runs: the routes, limits and answers of `raggrid serve`."""
 
     def build() -> FastAPI:

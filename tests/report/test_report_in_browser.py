@@ -1,4 +1,4 @@
-"""The report in a real browser: it draws every chart without network or complaint, and no label lies on another."""
+"""Pages in a real browser: every chart is drawn without network or complaint, and nothing is too wide for a phone."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from typing import Any
 
 import pytest
 
+from raggrid.data.inspection import inspect_data
 from raggrid.published.importing import import_results
 from raggrid.report.contents import read_study
+from raggrid.report.inspection_page import inspection_page
 from raggrid.report.page import render, write_report
+from tests.data.test_inspection import micro_space
 from tests.studies import WINNERS, answers, study
 
 CHROMIUM = next(
@@ -43,7 +46,8 @@ const done = setInterval(() => {
   }
   const root = document.documentElement;
   if (root.scrollWidth > root.clientWidth) found.push(`scrolls sideways: ${root.scrollWidth} > ${root.clientWidth}`);
-  parent.postMessage({ width: innerWidth, drawn: document.body.dataset.drawn, found }, "*");
+  const tables = [...document.querySelectorAll(".wide")].filter((box) => box.scrollWidth > box.clientWidth).length;
+  parent.postMessage({ width: innerWidth, drawn: document.body.dataset.drawn, found, tables }, "*");
 }, 50);
 </script>"""
 OUTER = """<!doctype html><body><iframe src="page.html" width="{width}" height="3000" style="border: 0"></iframe>
@@ -86,6 +90,14 @@ def test_labels_collide_neither_with_each_other_nor_with_the_frame(tmp_path: Pat
                        ("paper", read_study(tmp_path / "paper"))):  # fmt: skip
         told = measured(render(page), tmp_path / name, width)
         assert (told["width"], told["found"]) == (width, []), name
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="no chromium on this machine to open the page in")
+def test_no_table_of_inspected_data_scrolls_sideways_on_a_phone(tmp_path: Path) -> None:
+    page = inspection_page(inspect_data(micro_space())).replace("<body>", '<body data-drawn="1">')
+    assert page.count('<div class="wide">') >= 3
+    told = measured(page, tmp_path, 390)
+    assert (told["width"], told["found"], told["tables"]) == (390, [], 0)
 
 
 @pytest.mark.skipif(not CHROMIUM, reason="no chromium on this machine to open the page in")
