@@ -252,7 +252,8 @@ def measure_approximate(folder: Path, rows: int, dtype: str, kind: str) -> None:
     index = approximate.load(path, mapped=True)
     told = approximate.measured(index, factory, vectors, questions(vectors, 256), K, path.stat().st_size)
     print(told, flush=True)
-    asked, searcher, seconds = questions(vectors, 512)[256:], Approximate(index, vectors, told.effort), []
+    asked, seconds = questions(vectors, 512)[256:], []
+    searcher = Approximate(index, vectors, told.effort, told.candidates)
     for row in asked:
         began = time.perf_counter()
         searcher.search(row[None], K)

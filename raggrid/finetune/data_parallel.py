@@ -4,8 +4,9 @@ The one place of the trainer that knows whether the weights that train lie whole
 summed after the passes, or in shards, where each pass sums them (FSDP2, ``torch.distributed.fsdp.fully_shard``; Zhao
 et al. 2023, arXiv:2304.11277). What a pass computes in is the generator's own affair, since answering needs it too.
 
-Tested with two workers over gloo on CPUs, in float32. Not tested: GPUs over NCCL, more than one node, more than two
-workers, bfloat16 over shards, and what it saves where the model is larger than a device.
+Tested with two workers over gloo on CPUs, in float32, also as a worker group of a study. Not tested: GPUs over NCCL,
+more than one node, more than two workers, bfloat16 over shards, and what it saves where the model is larger than a
+device.
 """
 
 from __future__ import annotations

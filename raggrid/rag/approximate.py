@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,8 @@ ROWS_PER_LIST = 1024  # roughly: a list is compared whole
 DIMENSIONS_PER_BYTE = 8  # of a product code
 CANDIDATES = 40  # per passage wanted
 MIN_CANDIDATES = 400
-AIM = 0.99  # of the exact search's passages; effort is raised until then
+MOST_CANDIDATES = 16 * MIN_CANDIDATES  # short codes rank badly: with 8 bytes per vector 3,200 were needed
+AIM = 0.99  # of the exact search's passages; candidates and effort are raised until then
 NEARLY = 0.005
 EFFORTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)  # lists, or nodes of a graph, looked at
 SEED = 0
@@ -38,12 +39,13 @@ class Measured:
     """How an index compares with exact search on a sample of questions.
 
     ``factory``: what faiss calls it. ``effort``: lists or nodes that a search looks at; 0 where it has no such number.
-    ``recall``: the share of the exact search's first ``k`` passages that are among its own first ``k``. ``num_bytes``:
-    of the index, without the vectors.
+    ``candidates``: passages that it re-scores by their vectors, at least. ``recall``: the share of the exact search's
+    first ``k`` passages that are among its own first ``k``. ``num_bytes``: of the index, without the vectors.
     """
 
     factory: str
     effort: int
+    candidates: int
     recall: float
     k: int
     num_questions: int
@@ -139,16 +141,20 @@ def load(path: Path, *, mapped: bool = False) -> Any:
 
 @dataclass(frozen=True)
 class Approximate:
-    """Candidates from a faiss index, the best of them by their vectors."""
+    """So many ``candidates`` from a faiss index, or `CANDIDATES` per passage wanted; the best of them by their vectors.
+
+    ``effort``: lists or nodes of the index that a search looks at.
+    """
 
     index: Any
     vectors: Vectors
     effort: int
+    candidates: int = MIN_CANDIDATES
 
     def search(self, queries: Floats, k: int) -> Positions:
         """(N, k) positions, best first. Raises ``RuntimeError`` where the index finds fewer than k."""
         _set_effort(self.index, self.effort)
-        depth = min(max(MIN_CANDIDATES, CANDIDATES * k), len(self.vectors))
+        depth = min(max(self.candidates, CANDIDATES * k), len(self.vectors))
         _, found = self.index.search(queries, depth)
         rows = [self._best(query, row[row >= 0], k) for query, row in zip(queries, found, strict=True)]
         return np.stack(rows)
@@ -161,31 +167,72 @@ class Approximate:
         return np.asarray(candidates[order])
 
 
-def measured(index: Any, factory: str, vectors: Vectors, queries: Floats, k: int, num_bytes: int) -> Measured:
-    """The least effort at which an index finds `AIM` of what exact search finds for ``queries``.
+@dataclass(frozen=True)
+class _Tried:
+    effort: int
+    candidates: int
+    recall: float
+    seconds: float
 
-    Where it never does, the least effort that finds nearly as much as any. ``num_bytes``: of the index on disk.
+
+def measured(index: Any, factory: str, vectors: Vectors, queries: Floats, k: int, num_bytes: int) -> Measured:
+    """The fewest candidates, and with them the least effort, at which an index finds `AIM` of what exact search finds.
+
+    More lists or nodes are looked at first, since they cost least; if all of them do not suffice, more candidates are
+    re-scored. Where nothing does, the least of both that finds nearly as much as any.
+
+    Args:
+        index: trained and filled.
+        factory: what faiss calls it.
+        vectors: what it was filled with.
+        queries: (N, D) vectors of questions.
+        k: passages per question.
+        num_bytes: of the index on disk.
     """
     k = min(k, len(vectors))
     exact = exact_search(vectors, queries, k)
     lists = faiss.try_extract_index_ivf(index)
     top = lists.nlist if lists is not None else EFFORTS[-1]
     efforts = [effort for effort in EFFORTS if effort < top] + [top] if _has_effort(index) else [0]
-    tried: list[tuple[int, float, float]] = []
-    for effort in efforts:
+
+    def tried(effort: int, candidates: int) -> _Tried:
         began = time.perf_counter()
-        found = Approximate(index, vectors, effort).search(queries, k)
+        found = Approximate(index, vectors, effort, candidates).search(queries, k)
         recall = float(np.mean([len(np.intersect1d(a, b)) / k for a, b in zip(found, exact, strict=True)]))
-        tried.append((effort, recall, time.perf_counter() - began))
-        if recall >= AIM:
-            break
-    best = max(recall for _, recall, _ in tried)
-    enough = AIM if best >= AIM else best - NEARLY
-    effort, recall, seconds = next(one for one in tried if one[1] >= enough)
+        return _Tried(effort, candidates, recall, time.perf_counter() - began)
+
+    every = _until_aim(tried(effort, MIN_CANDIDATES) for effort in efforts)
+    if every[-1].recall < AIM:
+        deeper = [every[-1], *_until_aim(tried(efforts[-1], candidates) for candidates in _candidates(len(vectors)))]
+        fewest = next(one.candidates for one in deeper if one.recall >= _enough(deeper))
+        every = _until_aim(tried(effort, fewest) for effort in efforts) if fewest > MIN_CANDIDATES else every
+    chosen = next(one for one in every if one.recall >= _enough(every))
     return Measured(
-        factory=factory, effort=effort, recall=recall, k=k, num_questions=len(queries),
-        milliseconds_per_question=1000 * seconds / len(queries), num_bytes=num_bytes,
+        factory=factory, effort=chosen.effort, candidates=chosen.candidates, recall=chosen.recall, k=k,
+        num_questions=len(queries), milliseconds_per_question=1000 * chosen.seconds / len(queries),
+        num_bytes=num_bytes,
     )  # fmt: skip
+
+
+def _candidates(count: int) -> Iterator[int]:
+    """Twice as many again and again, of ``count`` vectors."""
+    candidates = MIN_CANDIDATES
+    while candidates < min(count, MOST_CANDIDATES):
+        yield (candidates := 2 * candidates)
+
+
+def _until_aim(tries: Iterable[_Tried]) -> list[_Tried]:
+    made: list[_Tried] = []
+    for one in tries:
+        made.append(one)
+        if one.recall >= AIM:
+            break
+    return made
+
+
+def _enough(every: Sequence[_Tried]) -> float:
+    best = max(one.recall for one in every)
+    return AIM if best >= AIM else best - NEARLY
 
 
 def _inner(index: Any) -> Any:

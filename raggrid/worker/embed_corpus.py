@@ -120,7 +120,9 @@ def passage_search(run: Files, vectors: Vectors) -> Index:
     if not run.exists(MEASURED):
         return Index(vectors)
     measured = json.loads(read_bytes(run, MEASURED))
-    return Index(vectors, Approximate(_filled(run, measured["shared"]), vectors, measured["effort"]))
+    candidates = measured.get("candidates", approximate.MIN_CANDIDATES)  # an older study names none
+    found = _filled(run, measured["shared"])
+    return Index(vectors, Approximate(found, vectors, measured["effort"], candidates))
 
 
 def parts_of(space: SearchSpace, data: Dataset, num_workers: int) -> Parts:

@@ -154,16 +154,18 @@ def test_a_recommendation_comes_out(finished: tuple[Path, float]) -> None:
     assert result.split == "test"
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(
+    ("workers", "strategy", "sharding"), [(1, "independent", "none"), (2, "embedder", "none"), (2, "generator", "fsdp")]
+)
 def test_worker_groups_give_the_numbers_of_the_inline_form(
-    tmp_path: Path, make_space: SpaceMaker, workers: int
+    tmp_path: Path, make_space: SpaceMaker, workers: int, strategy: str, sharding: str
 ) -> None:
     def numbers(count: int) -> list[tuple[object, ...]]:
         space = make_space(
-            strategies=["independent"] if workers == 1 else ["embedder"],
-            learning_rates={"embedder": [1e-3], "generator": [3e-3]},
+            strategies=[strategy], learning_rates={"embedder": [1e-3], "generator": [3e-3]},
+            training={"sharding": sharding if count else "none"},
             resources={"workers": count, "max_concurrent_trials": 1},
-        )
+        )  # fmt: skip
         run = tmp_path / str(count)
         search(space, run)
         curves = sorted((row.trial_id, row.step, row.objective, row.train_loss) for row in read(run, CurveRecord))

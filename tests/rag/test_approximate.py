@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from raggrid.display_names import FOUND_AT_LEAST, told_index
 from raggrid.errors import InputError
 from raggrid.rag import approximate
-from raggrid.rag.approximate import AIM, Approximate, factory_of
+from raggrid.rag.approximate import AIM, MIN_CANDIDATES, Approximate, Measured, factory_of
 from raggrid.rag.index import exact_search
 from raggrid.rag.vectors import Floats, Vectors
 from raggrid.space.settings import INDEX_KINDS
@@ -48,12 +49,41 @@ def test_its_passages_are_those_of_exact_search_and_what_it_says_of_itself_is_tr
     questions = clustered(64, 2)
     told = approximate.measured(loaded, factory, vectors, questions, 5, num_bytes=1)
     assert told.recall >= AIM
-    found = Approximate(loaded, vectors, told.effort).search(questions, 5)
+    found = Approximate(loaded, vectors, told.effort, told.candidates).search(questions, 5)
     exact = exact_search(vectors, questions, 5)
     shared = [len(set(a) & set(b)) for a, b in zip(found.tolist(), exact.tolist(), strict=True)]
     assert sum(shared) / (64 * 5) == pytest.approx(told.recall)
     scores = np.take_along_axis(questions @ vectors[:].T, found, axis=1)
     assert (np.diff(scores, axis=1) <= 1e-6).all()
+
+
+def test_short_codes_are_made_up_for_by_more_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With two bytes per vector, of no structure, the first candidates are hardly better than any others."""
+    vectors = Vectors([np.random.default_rng(5).normal(size=(5000, DIMENSION)).astype(np.float32)])
+    index = approximate.filled_whole(approximate.trained("IVF16,PQ2", vectors), vectors)
+    questions = clustered(64, 2)
+
+    def told() -> Measured:
+        return approximate.measured(index, "IVF16,PQ2", vectors, questions, 5, num_bytes=1)
+
+    enough = told()
+    assert enough.recall >= AIM
+    assert enough.candidates > MIN_CANDIDATES
+    few = Approximate(index, vectors, 16).search(questions, 5)
+    monkeypatch.setattr(approximate, "MOST_CANDIDATES", MIN_CANDIDATES)
+    worst = told()
+    assert worst.candidates == MIN_CANDIDATES
+    assert worst.recall < FOUND_AT_LEAST
+    exact = exact_search(vectors, questions, 5)
+    assert worst.recall <= np.mean(
+        [len(set(a) & set(b)) / 5 for a, b in zip(few.tolist(), exact.tolist(), strict=True)]
+    )
+
+
+def test_an_index_that_finds_too_few_is_told() -> None:
+    told = {"kind": "ivfpq", "factory": "IVF1,PQ2", "num_bytes": 1e6, "k": 5, "num_questions": 9}
+    assert told_index({**told, "recall": 0.981}).endswith("(9 training questions).")
+    assert "That is below 98%: set retrieval.index to ivf" in told_index({**told, "recall": 0.9})
 
 
 @pytest.mark.parametrize("kind", ["ivf", "ivfpq", "ivfrabitq", "OPQ8,IVF16,PQ8", "IVF16,SQ8"])
