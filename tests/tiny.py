@@ -112,7 +112,10 @@ def _save_generator(folder: Path, world: World) -> None:
 
 
 def save_generator(folder: Path, world: World, kind: str, *, seed: int = 0) -> Path:
-    """An untrained generator of another kind than Llama: ``gpt2``, or the encoder-decoders ``t5`` and ``bart``."""
+    """An untrained generator of another kind: ``gpt2``, the encoder-decoders ``t5`` and ``bart``, or a ``wide`` Llama.
+
+    The wide one has 14 M parameters: only products of so many columns depend on how many rows they have.
+    """
     ended = {"t5": f"$A {EOS}", "bart": f"{BOS} $A {EOS}"}.get(kind)
     tokenizer = sentencepiece_like(world, ended) if kind == "t5" else _byte_level_bpe(world, GENERATOR_TOKENS)
     if kind == "bart":
@@ -126,6 +129,12 @@ def save_generator(folder: Path, world: World, kind: str, *, seed: int = 0) -> P
 
 
 def _model_of(kind: str, size: int, ids: dict[str, int]) -> PreTrainedModel:
+    if kind == "wide":
+        return LlamaForCausalLM(
+            LlamaConfig(vocab_size=size, hidden_size=384, intermediate_size=3072, num_hidden_layers=4,
+                        num_attention_heads=6, num_key_value_heads=2, max_position_embeddings=GENERATOR_POSITIONS,
+                        bos_token_id=0, **ids)
+        )  # fmt: skip
     if kind == "gpt2":
         return GPT2LMHeadModel(
             GPT2Config(vocab_size=size, n_positions=GENERATOR_POSITIONS, n_embd=HIDDEN_SIZE, n_layer=2,

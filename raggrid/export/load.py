@@ -11,8 +11,9 @@ Needs torch, transformers, sentence-transformers, faiss and, for an adapter, pef
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
+from transformers.pytorch_utils import Conv1D
 
 Passages = list[dict[str, Any]]
 
@@ -55,15 +57,16 @@ class TunedPipeline:
             if hasattr(part, "support_avx512bf16_for_cpu"):
                 part.support_avx512bf16_for_cpu = False
         made.generation_config = GenerationConfig(**self.how["generation"])
+        low = self.device == "cpu" and "bfloat16" in (dtype, more["autocast"])
         if adapter is None:
-            return made
+            return _paired(made) if low else made
         from peft import PeftModel
 
         tuned = PeftModel.from_pretrained(made, str(folder / adapter))  # merged into bfloat16 it would lose its updates
         for part in tuned.modules() if more["autocast"] else ():  # adapters compute in the type of their base
             if hasattr(part, "cast_input_dtype_enabled"):
                 part.cast_input_dtype_enabled = False
-        return tuned
+        return _paired(tuned) if low else tuned
 
     def retrieve(self, questions: Sequence[str], k: int | None = None) -> list[Passages]:
         """For each question its ``k`` nearest passages, best first: id, title, text, shown, score."""
@@ -137,6 +140,21 @@ class TunedPipeline:
         """An answer's text: its first line."""
         text = str(self.tokenizer.decode(ids, skip_special_tokens=True))
         return text.strip().partition("\n")[0].strip()
+
+
+def _paired(model: Any) -> Any:
+    """The model, whose linear layers compute a lone row beside a copy of itself.
+
+    CPUs sum a product of one row in bfloat16 in another order than those of a batch.
+    """
+    for layer in model.modules():
+        if isinstance(layer, (torch.nn.Linear, Conv1D)):
+            layer.forward = partial(_beside_itself, layer.forward)  # type: ignore[method-assign]
+    return model
+
+
+def _beside_itself(product: Callable[[Any], Any], inputs: Any) -> Any:
+    return product(inputs) if inputs.numel() > inputs.shape[-1] else product(torch.stack([inputs, inputs]))[0]
 
 
 def _four_bits(dtype: str, device: str) -> dict[str, Any]:

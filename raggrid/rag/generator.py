@@ -22,7 +22,7 @@ from raggrid.rag.chat import Chat, Example, Ids, PromptTokens
 from raggrid.rag.loading import loadable
 from raggrid.rag.precision import ALIGNED, resolved
 from raggrid.rag.prefix import Prefix, can_read_in_parts, read_in_parts, read_prefix
-from raggrid.rag.products import fast_linear, share_weights
+from raggrid.rag.products import fast_linear, paired_rows, share_weights
 from raggrid.rag.quantization import keep_layout, quantized
 from raggrid.space.settings import Models
 
@@ -152,13 +152,13 @@ class Generator:
             max_new_tokens: of the longest answer.
             batch_size: how many at once; all where it is None.
             examples: the turns before every prompt, read once. Without them only a float32 model reads what all
-                prompts begin with once: in bfloat16 the last bits of a sum depend on how a text is cut, and an exported
-                pipeline reads whole prompts.
+                prompts begin with once: sums in bfloat16 depend on how a text is cut, and exports read it whole.
         """
         rows = self.tokens.prompts(prompts, examples) if prompts else []
         order = sorted(range(len(rows)), key=lambda place: len(rows[place]))
         size, texts = batch_size or max(1, len(rows)), [""] * len(rows)
-        with torch.no_grad(), self._precision(), nullcontext() if self.autocast else fast_linear(self.model):
+        products = fast_linear if self._is_float32 else paired_rows
+        with torch.no_grad(), self._precision(), products(self.model):
             prefix = self._prefix(rows) if examples or self._is_float32 else None
             for chosen in (order[start : start + size] for start in range(0, len(order), size)):
                 made = self._continued([rows[place] for place in chosen], prefix, max_new_tokens)

@@ -7,7 +7,7 @@ B rows, H heads, G of them with keys and values of their own, L queries, S keys,
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers.pytorch_utils import Conv1D
 
 CPUINFO = Path("/proc/cpuinfo")
 SHARED_KEYS = "shared_keys"
@@ -49,6 +50,28 @@ def _processor() -> str:
 def _product(packed: Tensor, bias: Tensor | None, inputs: Tensor) -> Tensor:
     made: Tensor = torch.ops.mkldnn._linear_pointwise(inputs, packed, bias, "none", [], "")
     return made
+
+
+@contextmanager
+def paired_rows(model: torch.nn.Module) -> Iterator[None]:
+    """Let linear layers compute a lone row beside a copy of itself, so that it gets the numbers of a batch.
+
+    On CPUs, in bfloat16, oneDNN sums a product of one row with 1,536 or more columns in another order than those of two
+    or more rows, which do not depend on their number. A step of decoding has one row per question.
+    """
+    with ExitStack() as stack:
+        for layer in model.modules():
+            if isinstance(layer, (torch.nn.Linear, Conv1D)) and layer.weight.device.type == "cpu":
+                own = vars(layer).get("forward")  # accelerate's, where it placed the layer
+                stack.callback(*((setattr, layer, "forward", own) if own else (delattr, layer, "forward")))
+                layer.forward = partial(_paired, layer.forward)  # type: ignore[method-assign]
+        yield
+
+
+def _paired(product: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
+    if inputs.numel() > inputs.shape[-1]:
+        return product(inputs)
+    return product(torch.stack([inputs, inputs]))[0]
 
 
 def share_weights(model: Any, device: torch.device) -> None:

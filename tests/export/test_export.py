@@ -21,6 +21,7 @@ from raggrid.export.load import TunedPipeline
 from raggrid.export.parity import certified
 from raggrid.export.write_export import write_export
 from raggrid.store.tables import write_environment
+from tests.alone import assert_alone_as_together
 from tests.conftest import SpaceMaker
 from tests.exported import finished
 from tests.tiny import make_chat, save_generator
@@ -103,6 +104,15 @@ def test_one_question_and_a_batch_have_the_same_answers(tmp_path: Path, run: Pat
     tuned = TunedPipeline(made.folder)
     asked = [row["question"] for row in json.loads((made.folder / "evaluated.json").read_text())["questions"]]
     assert [tuned.answer([question])[0] for question in asked] == tuned.answer(asked)
+
+
+def test_a_question_alone_gets_the_logits_of_a_batch(tmp_path: Path, run: Path) -> None:
+    made = write_export(run, tmp_path / "out", strategy="baseline", check=False)
+    save_generator(made.folder / "generator" / "base", make_world(0, num_entities=120), "wide")
+    tuned = TunedPipeline(made.folder)
+    tuned.how["max_new_tokens"] = 24
+    rows = sorted(tuned.tokens(["Who rules the town?\nA:", "Ann lives in Rome.\nWhere does Ann live?\nA:"]), key=len)
+    assert_alone_as_together(tuned.model, rows, lambda some: tuned.generate(some, min_new_tokens=24))
 
 
 def test_each_part_is_what_its_library_loads(tmp_path: Path, run: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from raggrid.rag.generator import Generator
 from raggrid.rag.sizes import model_size
 from raggrid.space.settings import Models
 from raggrid.space.tuning import Training
+from tests.alone import assert_alone_as_together
 from tests.conftest import SpaceMaker
 from tests.tiny import END_OF_TURN, make_chat, save_generator
 from tests.trials import phase_task, prepared_run, trainer_for
@@ -32,7 +33,7 @@ ANSWERS = ("Bob", "in Rome", "a long answer of many words")
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory, tiny_models: tuple[Path, Path]) -> dict[str, Path]:
     root, world = tmp_path_factory.mktemp("kinds"), make_world(0, num_entities=120)
-    made = {kind: save_generator(root / kind, world, kind) for kind in ("gpt2", "t5", "bart")}
+    made = {kind: save_generator(root / kind, world, kind) for kind in ("gpt2", "t5", "bart", "wide")}
     return {"llama": tiny_models[1], "chat": make_chat(root / "chat", tiny_models[1]), **made}
 
 
@@ -84,6 +85,18 @@ def test_answers_are_greedy_whatever_the_batch(folders: dict[str, Path], kind: s
         best.append(said[start:])
     lines = [text.strip().partition("\n")[0].strip() for text in generator.tokens.answer_texts(best)]
     assert together == lines
+
+
+@pytest.mark.parametrize(
+    "make", [lambda folder: load(folder, "bfloat16"), lambda folder: planted(folder, "bfloat16", 2e-3)]
+)
+def test_a_question_alone_gets_the_logits_of_a_batch(
+    folders: dict[str, Path], make: Callable[[Path], Generator]
+) -> None:
+    """oneDNN sums a product of one row in another order: 1 of 106 questions once got another answer alone."""
+    generator = make(folders["wide"])
+    prompts = sorted(PROMPTS, key=lambda prompt: len(generator.tokens.prompts([prompt])[0]))
+    assert_alone_as_together(generator.model, prompts, lambda some: generator.generate(some, max_new_tokens=12))
 
 
 @pytest.mark.parametrize("kind", ["llama", "t5"])
