@@ -47,7 +47,7 @@ RATES, STEPS = {"embedder": [1e-4, 1e-3], "generator": [1e-4, 3e-3]}, {"labels":
 # By default its workers run at a lower priority than all else on the machine.
 OF_RAY = {"RAY_AUTH_MODE": "disabled", "RAY_health_check_period_ms": "1000", "RAY_worker_niceness": "0"}
 STALL_SECONDS = 12.0  # longer than a request may take
-PATIENCE_SECONDS = 420.0
+PATIENCE_SECONDS = 900.0
 LOOK_SECONDS = 2.0
 TOLD_CHARACTERS = 600  # of what a study said last, as the cause of its failure
 
