@@ -35,7 +35,7 @@ with socket.socket() as free:
 def get(path, body=None):
     told = json.dumps(body).encode() if body else None
     asked = urllib.request.Request(f"http://127.0.0.1:{port}{path}", told, {"Content-Type": "application/json"})
-    return urllib.request.urlopen(asked, timeout=120).read().decode()
+    return urllib.request.urlopen(asked, timeout=300).read().decode()
 
 def answer(question):
     told = json.loads(get("/v1/chat/completions", {"messages": [{"role": "user", "content": question}]}))
@@ -61,7 +61,7 @@ def test_a_replica_answers_as_ask_does_in_batches(tmp_path: Path, make_space: Sp
     asked = [row["question"] for row in rows] * 4
     done = subprocess.run(
         [sys.executable, "-c", ASK_ALL, str(folder)], input=json.dumps(asked), capture_output=True, text=True,
-        check=False, timeout=300,
+        check=False, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("{")))
