@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from raggrid.records import CurveRecord, PipelineRecord, QuestionRecord, Status, StepRecord, TrialRecord
@@ -70,13 +70,14 @@ def tracked_trials(seen: Snapshot, steps: Sequence[StepRecord], mark: str) -> It
     """
     started = {each.task.key: each.started_at for each in seen.tasks}
     curves, logged = _by_trial(seen.curves), _by_trial(steps)
+    upstream = {row.trial_id: row.upstream_trial_id for row in seen.trials}
     for row in seen.trials:
         start = started.get(row.trial_id, 0.0)
         devices = max(1, row.num_workers) * seen.space.resources.devices_per_worker
         points = [
             *_curve_points(devices, start, curves.get(row.trial_id, ())),
             *_step_points(row.train_device_seconds / devices / max(1, row.steps), start, logged.get(row.trial_id, ())),
-            *_score_points(row, start, seen.answers),
+            *_score_points(row, start, _completed_by(row.trial_id, seen.answers, upstream)),
         ]
         yield TrackedTrial(
             name=f"{row.trial_id}-{mark}", trial_id=row.trial_id, study=seen.name, folder=f"{seen.name}-{mark}",
@@ -119,10 +120,22 @@ def _step_points(seconds: float, start: float, rows: Sequence[CurveRecord | Step
         yield from (Point(name=name, step=each.step, value=value, at=at) for name, value in _values(each, STEP))
 
 
-def _score_points(row: TrialRecord, start: float, answers: Sequence[PipelineRecord]) -> Iterator[Point]:
-    """What the pipelines answered that this trial is a part of, at its last step."""
+def _completed_by(
+    trial_id: str, answers: Sequence[PipelineRecord], upstream: Mapping[str, str | None]
+) -> Iterator[PipelineRecord]:
+    """The pipelines that a trial is a part of, but those whose other trial continued from it: these are the other's."""
     for answer in answers:
-        if row.trial_id in (answer.embedder_trial_id, answer.generator_trial_id):
-            place = f"{answer.split}/{answer.strategy}"
-            for name, value in _values(answer, {score: f"{place}/{score}" for score in SCORES}):
-                yield Point(name=name, step=row.steps, value=value, at=start + row.wall_seconds)
+        sides = {answer.embedder_trial_id, answer.generator_trial_id}
+        if trial_id in sides and all(upstream.get(side or "") != trial_id for side in sides):
+            yield answer
+
+
+def _score_points(row: TrialRecord, start: float, answers: Iterable[PipelineRecord]) -> Iterator[Point]:
+    """What pipelines scored, at the trial's last step; of two with one name the first: a tracker keeps one value."""
+    found: dict[str, float] = {}
+    for answer in answers:
+        place = f"{answer.split}/{answer.strategy}"
+        for name, value in _values(answer, {score: f"{place}/{score}" for score in SCORES}):
+            found.setdefault(name, value)
+    for name, value in found.items():
+        yield Point(name=name, step=row.steps, value=value, at=start + row.wall_seconds)

@@ -187,6 +187,21 @@ def test_names_stay_when_the_run_directory_moves_and_differ_between_two_of_the_s
     assert [trial.name for trial in trials_of(tmp_path / "moved")] == names
 
 
+def test_a_pipeline_scores_once_and_on_the_trial_that_completes_it(tmp_path: Path) -> None:
+    """Two embedders were tuned against one generator: its own run has neither's score."""
+    controller = under_way(tmp_path / "r", 100, made_space(strategies=["two_phase"]))
+    answered = [row for row in controller.state.answered.values() if row.strategy == "two_phase"]
+    assert len(answered) > len({row.generator_trial_id for row in answered})
+    scores = {
+        trial.trial_id: [point.value for point in trial.points if point.name == "validation/two_phase/f1"]
+        for trial in trials_of(tmp_path / "r")
+    }
+    for row in answered:
+        assert scores[str(row.generator_trial_id)] == []
+        if row.split == "validation":
+            assert scores[str(row.embedder_trial_id)] == [row.f1]
+
+
 class Noted:
     """A tracker that has ``has`` already and notes what it is given."""
 
