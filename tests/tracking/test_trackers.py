@@ -70,8 +70,10 @@ def mlflow_runs(folder: Path) -> Values:
 def wandb_runs(folder: Path) -> Values:
     import json
 
+    import wandb
     from wandb.proto.wandb_internal_pb2 import Record
 
+    wandb.teardown()  # `finish` returns before its service has written the file; a process waits for that at its end
     found: Values = {}
     for path in sorted((folder / "wandb").glob("offline-run-*/*.wandb")):
         name = path.stem.removeprefix("run-").rpartition("-")[0]
