@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from dataclasses import fields
 from pathlib import Path
+from statistics import median
 
 import pyarrow.parquet as pq
 import pytest
@@ -172,7 +173,7 @@ def test_worker_groups_give_the_numbers_of_the_inline_form(
         answers = sorted((row.strategy, row.split, row.f1, row.recall_at_k or 0.0) for row in read(run, PipelineRecord))
         assert {row.num_workers for row in read(run, TrialRecord)} == {max(1, count)}
         starts = [row.wall_seconds for row in read(run, LedgerRecord) if row.category == Category.STARTUP]
-        assert sorted(starts)[-2] < 5.0  # all but the first: processes and groups are kept
+        assert median(starts) < max(starts) / 2  # the first imports and starts: processes and groups are kept
         return [*curves, *answers]
 
     inline, group = numbers(0), numbers(workers)

@@ -278,7 +278,8 @@ def test_plan_counts_a_corpus_that_is_not_there(space: Path) -> None:
 
 
 def test_plan_says_that_an_assumed_device_is_too_small(space: Path) -> None:
-    gpus = [*LLAMA, "--set", "resources.gpus_per_worker=1", "--set", "training.rag.batch_size=16"]
+    gpus = [*LLAMA, "--set", "resources.gpus_per_worker=1", "--set", "training.rag.batch_size=16",
+            "--set", "training.rag.micro_batch_size=16"]  # fmt: skip
     told = json.loads(raggrid("plan", space, *gpus, "--json").stdout)["pricing"]["notes"]
     (note,) = [note for note in told if "too small" in note]
     told_of = re.fullmatch(r"An A10 with 24 GB is too small: expected about .* GB per device\. ([\w-]+) fits; .*", note)
@@ -287,8 +288,11 @@ def test_plan_says_that_an_assumed_device_is_too_small(space: Path) -> None:
     huge = [*gpus, "--set", "training.rag.batch_size=4000"]
     told = json.loads(raggrid("plan", space, *huge, "--json").stdout)["pricing"]["notes"]
     assert any("No device of the table fits" in note for note in told)
-    fits = json.loads(raggrid("plan", space, *gpus, "--set", "training.rag.batch_size=1", "--json").stdout)
-    assert not any("too small" in note for note in fits["pricing"]["notes"])
+    for size in ("1", "null"):  # null: as many as fit
+        fits = json.loads(
+            raggrid("plan", space, *gpus, "--set", f"training.rag.micro_batch_size={size}", "--json").stdout
+        )
+        assert not any("too small" in note for note in fits["pricing"]["notes"])
 
 
 def test_a_price_of_nothing_is_a_price(space: Path) -> None:
