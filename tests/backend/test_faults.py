@@ -159,7 +159,7 @@ def test_ctrl_c_twice_ends_at_once(tmp_path: Path, steady: SearchSpace) -> None:
     began = time.monotonic()
     _, told = search.communicate(timeout=60)
     assert search.returncode == 130, told
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 45
     assert "Traceback" not in told
     assert "The same command continues" in told
     assert not lingering(search.pid)
