@@ -1,5 +1,5 @@
 # make demo: a whole study on a small fictional world.  make test: format, lint, types and all tests.
-# make check: the same without the tests that start Ray or train for long, in two minutes.  make docs: the site.
+# make check: the same without the tests that start Ray or train for long.  make docs: the site.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
