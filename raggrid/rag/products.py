@@ -19,6 +19,7 @@ from transformers.pytorch_utils import Conv1D
 
 CPUINFO = Path("/proc/cpuinfo")
 SHARED_KEYS = "shared_keys"
+MOST_IN_ONE_SUM = 1024  # columns up to which oneDNN sums one row in bfloat16 as it does several (1,040 differ)
 
 
 @contextmanager
@@ -95,7 +96,7 @@ def share_keys(model: Any) -> None:
     if own is None or _code(own) != _code(known) or config._attn_implementation != "eager":
         return
     if config.num_key_value_heads < config.num_attention_heads:
-        AttentionInterface.register(SHARED_KEYS, _attention)
+        AttentionInterface.register(SHARED_KEYS, shared_attention)
         AttentionMaskInterface.register(SHARED_KEYS, eager_mask)
         model.set_attn_implementation(SHARED_KEYS)
 
@@ -115,7 +116,7 @@ def share_output(model: Any) -> None:
         output.register_forward_pre_hook(lambda _layer, given: (given[0].contiguous(), *given[1:]))
 
 
-def _attention(
+def shared_attention(
     _module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, scaling: float, **_: Any
 ) -> tuple[Tensor, None]:
     """(B, L, H, D) of (B, H, L, D) queries and (B, G, S, D) keys and values; dropout is off throughout."""
@@ -126,5 +127,13 @@ def _attention(
     if attention_mask is not None:
         scores = scores + attention_mask
     weights = torch.nn.functional.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
-    made = torch.matmul(weights.view(*folded.shape[:3], -1), value)  # (B, G, H / G * L, D)
+    size = 1 if length == 1 and _depends_on_rows(value) else folded.shape[2]
+    parts = weights.view(*folded.shape[:3], -1).split(size, dim=2)
+    made = torch.cat([torch.matmul(part, value) for part in parts], dim=2)  # (B, G, H / G * L, D)
     return made.reshape(rows, heads, length, -1).transpose(1, 2).contiguous(), None
+
+
+def _depends_on_rows(value: Tensor) -> bool:
+    """Whether a sum over all S may depend on how many rows are summed at once. A model's own attention sums each head's
+    new token by itself, and an export reads with that."""
+    return value.device.type == "cpu" and value.dtype == torch.bfloat16 and value.shape[2] > MOST_IN_ONE_SUM

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+from transformers.models.llama.modeling_llama import eager_attention_forward
 
 from raggrid.rag import products
-from raggrid.rag.products import SHARED_KEYS, fast_linear, share_keys
+from raggrid.rag.products import SHARED_KEYS, fast_linear, share_keys, shared_attention
 
 
 def model() -> torch.nn.Sequential:
@@ -89,3 +92,14 @@ def test_attention_of_other_kinds_stays() -> None:
     for subject in (llama(4), gpt2):
         share_keys(subject)
         assert subject.config._attn_implementation == "eager"
+
+
+@pytest.mark.parametrize(("length", "keys"), [(1, 64), (1, 1024), (1, 1120), (1, 2048), (5, 1120)])
+def test_in_bfloat16_shared_keys_give_the_bits_of_transformers_own_attention(length: int, keys: int) -> None:
+    """An export decodes with the model's own attention."""
+    torch.manual_seed(0)
+    query = torch.randn(4, 9, length, 64).bfloat16()
+    key, value = (torch.randn(4, 3, keys, 64).bfloat16() for _ in range(2))
+    module = SimpleNamespace(num_key_value_groups=3, training=False)
+    own = eager_attention_forward(module, query, key, value, None, scaling=0.125)[0]
+    assert torch.equal(shared_attention(module, query, key, value, None, scaling=0.125)[0], own)
