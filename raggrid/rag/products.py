@@ -127,9 +127,11 @@ def shared_attention(
     if attention_mask is not None:
         scores = scores + attention_mask
     weights = torch.nn.functional.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
-    size = 1 if length == 1 and _depends_on_rows(value) else folded.shape[2]
-    parts = weights.view(*folded.shape[:3], -1).split(size, dim=2)
-    made = torch.cat([torch.matmul(part, value) for part in parts], dim=2)  # (B, G, H / G * L, D)
+    weights = weights.view(*folded.shape[:3], -1)
+    if length == 1 and _depends_on_rows(value):
+        made = torch.cat([torch.matmul(row, value) for row in weights.split(1, dim=2)], dim=2)
+    else:
+        made = torch.matmul(weights, value)  # (B, G, H / G * L, D)
     return made.reshape(rows, heads, length, -1).transpose(1, 2).contiguous(), None
 
 

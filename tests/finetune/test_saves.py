@@ -25,14 +25,15 @@ from raggrid.worker.run_task import run_task
 from tests.trials import curve, done, phase_task, started, train_task, trainer_for
 
 
+class Killed(BaseException):
+    """A process ends here, as no handler of errors would see it."""
+
+
 @pytest.mark.parametrize("phase", ["embedder_labels", "joint_rag"])
 def test_resumed_run_equals_an_undisturbed_one_to_the_bit(run: Path, phase: str) -> None:
     straight = phase_task(phase, key=f"straight-{phase}")
     done(straight, run)
     broken = replace(straight, key=f"broken-{phase}")
-
-    class Killed(BaseException):
-        pass
 
     def die(metrics: Any) -> None:
         raise Killed
@@ -55,9 +56,6 @@ def test_killed_between_rungs_it_continues_from_the_last_timed_save_to_the_bit(
     straight = phase_task(phase, key=f"whole-{phase}")
     done(straight, run)
     broken = replace(straight, key=f"timed-{phase}")
-
-    class Killed(BaseException):
-        pass
 
     def die_at(row: StepRecord) -> None:
         if row.step == 5:  # logged before it could be saved: lost
@@ -87,9 +85,6 @@ def test_what_a_timed_save_holds_is_charged_and_only_the_rest_is_lost(
 ) -> None:
     monkeypatch.setattr(SaveClock, "is_due", lambda _: True)
     task = phase_task("generator_rag", key="charged")
-
-    class Killed(BaseException):
-        pass
 
     def die_at(row: StepRecord) -> None:
         if row.step == 5:
