@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,8 @@ def test_labels_collide_neither_with_each_other_nor_with_the_frame(tmp_path: Pat
 
 @pytest.mark.skipif(not CHROMIUM, reason="no chromium on this machine to open the page in")
 def test_no_table_of_inspected_data_scrolls_sideways_on_a_phone(tmp_path: Path) -> None:
-    page = inspection_page(inspect_data(micro_space())).replace("<body>", '<body data-drawn="1">')
+    found = replace(inspect_data(micro_space()), embedder=f"models/{'long_path_' * 9}")
+    page = inspection_page(found).replace("<body>", '<body data-drawn="1">')
     assert page.count('<div class="wide">') >= 3
     told = measured(page, tmp_path, 390)
     assert (told["width"], told["found"], told["tables"]) == (390, [], 0)
