@@ -46,6 +46,7 @@ from raggrid.space.yaml_io import load_space
 
 RATES = (1e-6, 1e-5, 1e-4, 3e-6, 3e-5, 2e-6, 5e-6, 2e-5, 5e-5)  # the first three are the space's
 BATCHES = (1, 8, 32)
+LARGE = 64  # prompts are read a few at a time whatever their number
 ASKED, ROUNDS = 200, 2
 
 
@@ -170,8 +171,10 @@ def answers(path: Path, settings: list[str]) -> None:
         unused: Any = None
         ours = Pipeline(unused, generator, data.passages, PromptWriter(space.prompt, generator.tokens.offsets))
         length, texts = space.answer.max_new_tokens, [question.question for question in asked]
-        size = space.answer.batch_size
-        ways[f"raggrid, {dtype}"] = partial(ours.answer, texts, found, max_new_tokens=length, batch_size=size)
+        for size in {space.answer.batch_size, LARGE} if dtype == "float32" else {space.answer.batch_size}:
+            ways[f"raggrid, {dtype}, batch {size}"] = partial(
+                ours.answer, texts, found, max_new_tokens=length, batch_size=size
+            )
         prompts = [ours.prompt(text, row) for text, row in zip(texts, found, strict=True)]
         prompts = [_rendered(generator.tokens.tokenizer, p) for p in prompts] if generator.tokens.chat else prompts
         theirs = transformers_pipeline(
