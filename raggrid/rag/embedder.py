@@ -97,7 +97,7 @@ class Embedder:
 
     def encode_passages(self, texts: Sequence[str]) -> Vectors:
         """(N, D) vectors without gradient. On a CPU, passages with about as many tokens are embedded together."""
-        if self.model.device.type != "cpu":
+        if self.model.device.type != "cpu" or not texts:
             return self._encoded(self.model.encode_document, texts, 64)
         batches = grouped(self._lengths(texts), EMBEDDED_AT_ONCE)
         with fast_linear(self.model):
