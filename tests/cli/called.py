@@ -12,6 +12,10 @@ from unittest.mock import patch
 
 from raggrid.cli import main
 
+# Models whose sizes are known without their files.
+LLAMA = ["--set", "models.embedder=BAAI/bge-base-en-v1.5", "--set", "models.dtype=bfloat16",
+         "--set", "models.generator=meta-llama/Llama-3.1-8B-Instruct"]  # fmt: skip
+
 
 class Said(NamedTuple):
     """What a terminal of 80 columns, or a pipe, would have been told."""
