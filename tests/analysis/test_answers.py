@@ -99,8 +99,8 @@ def test_a_margin_of_zero_keeps_the_number_of_questions(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seeds", [1, 2, 3])
 def test_no_strategy_is_shown_below_three_seeds(tmp_path: Path, seeds: int) -> None:
-    alike = {name: [answers(0.6, 20_000, 7)] * seeds for name in ("generator", "two_phase")}
-    result = recommend([run_of(tmp_path / "r", {"baseline": answers(0.1, 20_000, 7), **alike})])
+    alike = {name: [answers(0.6, 2_000, 7)] * seeds for name in ("generator", "two_phase")}
+    result = recommend([run_of(tmp_path / "r", {"baseline": answers(0.1, 2_000, 7), **alike})])
     assert result.recommended is not None
     assert result.deploy is not None
     assert result.deploy.grade == "shown"
@@ -129,7 +129,7 @@ def test_seeds_that_do_not_differ_measurably_are_not_said_to_differ_by_nothing(t
 def test_equal_strategies_whose_seeds_differ_are_not_called_worse(tmp_path: Path) -> None:
     """Three seeds, 3 points apart, over so many questions that questions alone would show any difference."""
     shifts = {"generator": (0.00, 0.03, -0.03), "two_phase": (0.02, 0.03, -0.02), "joint": (0.04, -0.01, 0.03)}
-    lines = {name: [answers(0.6 + shift, 20_000, 7) for shift in own] for name, own in shifts.items()}
+    lines = {name: [answers(0.6 + shift, 4_000, 7) for shift in own] for name, own in shifts.items()}
     result = recommend([run_of(tmp_path / "r", lines)])
     assert {row.verdict for row in result.standings} == {"unresolved"}
     assert result.grounds is not None
@@ -151,7 +151,7 @@ def test_the_pipeline_to_deploy_is_one_of_the_seeds(tmp_path: Path) -> None:
 def test_what_is_out_of_reach_does_not_make_the_rest_look_worse(tmp_path: Path) -> None:
     """Without labels, 0.1 points are not worth more, however much better the strategy with labels is."""
     shares = {"generator": 0.599, "two_phase": 0.6, "independent": 0.7}
-    run = run_of(tmp_path / "r", {name: answers(share, 20_000, 7) for name, share in shares.items()})
+    run = run_of(tmp_path / "r", {name: answers(share, 10_000, 7) for name, share in shares.items()})
     for case in ({"labels": False}, {"max_device_hours": 60 / 3600}):
         result = recommend([run], **case)  # type: ignore[arg-type]
         assert named(result) == "generator"

@@ -9,6 +9,7 @@ import pytest
 
 from raggrid.cli.app import app
 from raggrid.errors import InputError
+from tests.cli.called import called
 from tests.processes import raggrid
 
 VERBS = ("search", "train", "plan", "recommend", "frontier", "report", "import", "demo", "simulate")
@@ -58,7 +59,7 @@ def test_help_lists_the_verbs_and_version_prints() -> None:
 
 
 def test_help_of_the_demo_says_how_many_entities_there_may_be() -> None:
-    assert "20 to 600" in " ".join(raggrid("demo", "--help").stdout.replace("│", " ").split())
+    assert "20 to 600" in " ".join(called("demo", "--help").stdout.replace("│", " ").split())
 
 
 @pytest.mark.parametrize(

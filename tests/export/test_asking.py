@@ -16,15 +16,6 @@ from raggrid.export.ask_export import compare, left_out, questions_of
 from raggrid.export.write_export import write_export
 from raggrid.records import PredictionRecord, QuestionRecord
 from raggrid.store.tables import read
-from tests.conftest import SpaceMaker
-from tests.exported import finished
-
-STRATEGIES = ("baseline", "generator", "joint")
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, make_space: SpaceMaker) -> Path:
-    return finished(tmp_path_factory.mktemp("study") / "run", make_space(training={"generator": "lora"}), STRATEGIES)
 
 
 def test_each_strategy_gives_its_recorded_answer(run: Path, tmp_path: Path) -> None:
@@ -38,7 +29,12 @@ def test_each_strategy_gives_its_recorded_answer(run: Path, tmp_path: Path) -> N
     assert {name: (each.answer, each.passages[0].id) for name, each in found.items()} == recorded
     copy = shutil.copytree(run, tmp_path / "copy")
     shutil.rmtree(copy / "checkpoints" / "j")
-    assert [each.pipeline for each in compare(copy, asked.question)] == ["baseline", "generator"]
+    assert [each.pipeline for each in compare(copy, asked.question)] == [
+        "baseline",
+        "generator",
+        "independent",
+        "two_phase",
+    ]
     assert left_out(copy) == ["joint (token)"]
 
 

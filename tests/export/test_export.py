@@ -19,7 +19,7 @@ from raggrid.demo import make_world
 from raggrid.errors import InputError, RecordError
 from raggrid.export.load import TunedPipeline
 from raggrid.export.parity import certified
-from raggrid.export.write_export import write_export
+from raggrid.export.write_export import Export, write_export
 from raggrid.store.tables import write_environment
 from tests.alone import assert_alone_as_together
 from tests.conftest import SpaceMaker
@@ -28,22 +28,30 @@ from tests.tiny import make_chat, save_generator
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, make_space: SpaceMaker) -> Path:
-    space = make_space(training={"generator": "lora"}, models={"dtype": "bfloat16"})
-    return finished(tmp_path_factory.mktemp("study") / "run", space)
+def joint(tmp_path_factory: pytest.TempPathFactory, run: Path) -> Export:
+    """The joint pipeline, whose answers a process of stock libraries has given again."""
+    folder = tmp_path_factory.mktemp("joint") / "out"
+    return write_export(run, folder, strategy="joint", command="raggrid export study -o out")
 
 
-@pytest.mark.parametrize("strategy", ["independent", "two_phase", "joint"])
-def test_every_answer_is_the_recorded_one_in_a_process_without_raggrid(
-    tmp_path: Path, run: Path, strategy: str
-) -> None:
-    made = write_export(run, tmp_path / "out", strategy=strategy)
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["independent", "two_phase"])
+def test_every_answer_of_other_strategies_is_the_recorded_one(tmp_path: Path, run: Path, strategy: str) -> None:
+    assert_equal_answers(write_export(run, tmp_path / "out", strategy=strategy))
+
+
+def test_every_answer_is_the_recorded_one_in_a_process_without_raggrid(joint: Export) -> None:
+    assert_equal_answers(joint)
+
+
+def assert_equal_answers(made: Export) -> None:
     assert made.parity is not None
     assert (made.parity.num_questions, made.parity.num_differ, made.parity.num_retrieved_differ) == (8, 0, 0)
     assert made.parity.f1 == made.parity.f1_recorded
     assert json.loads((made.folder / "parity.json").read_text())["num_differ"] == 0
 
 
+@pytest.mark.slow
 def test_a_changed_answer_is_found(tmp_path: Path, run: Path) -> None:
     made = write_export(run, tmp_path / "out", strategy="joint", check=False)
     file = made.folder / "evaluated.json"
@@ -75,6 +83,7 @@ def test_whatever_was_tuned_answers_the_same(
     assert (made.folder / "generator" / "merged" / "model.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_a_chat_template_answers_the_same(
     tmp_path: Path, make_space: SpaceMaker, tiny_models: tuple[Path, Path]
 ) -> None:
@@ -87,6 +96,7 @@ def test_a_chat_template_answers_the_same(
     assert made.parity.num_differ == 0
 
 
+@pytest.mark.slow
 def test_an_encoder_decoder_answers_the_same(tmp_path: Path, make_space: SpaceMaker) -> None:
     model = save_generator(tmp_path / "model", make_world(0, num_entities=120), "t5")
     space = make_space(models={"generator": str(model), "dtype": "bfloat16"}, training={"generator": "lora"})
@@ -141,15 +151,18 @@ def test_merged_weights_of_a_study_in_bfloat16_are_base_and_adapter_in_float32(
         torch.testing.assert_close(merged(ids).logits, beside(ids).logits, rtol=1e-4, atol=1e-4)
 
 
-def test_the_card_has_a_header_of_yaml_and_the_numbers(tmp_path: Path, run: Path) -> None:
-    made = write_export(run, tmp_path / "out", command="raggrid export study -o out")
-    text = (made.folder / "README.md").read_text()
+def test_the_card_has_a_header_of_yaml_and_the_numbers(run: Path, joint: Export) -> None:
+    text = (joint.folder / "README.md").read_text()
     header = yaml.safe_load(text.split("---")[1])
     assert header["model-index"][0]["results"][0]["dataset"]["split"] == "test"
     assert "On the 8 questions of the test split" in text
     assert "Parity: 8 of 8 answers are equal" in text
     assert "raggrid export study -o out" in text
-    assert str(tmp_path) not in text.replace(str(run), "")
+    assert str(joint.folder.parent) not in text.replace(str(run), "")
+
+
+def test_the_pipeline_to_deploy_is_exported_unless_another_is_named(tmp_path: Path, run: Path) -> None:
+    made = write_export(run, tmp_path / "out", check=False)
     assert raggrid.recommend([run]).deploy.pipeline_id == made.pipeline_id  # type: ignore[union-attr]
 
 

@@ -81,6 +81,7 @@ def measured(page: str, folder: Path, width: int) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not CHROMIUM, reason="no chromium on this machine to open the page in")
 @pytest.mark.parametrize("width", [1280, 390])
 def test_labels_collide_neither_with_each_other_nor_with_the_frame(tmp_path: Path, width: int) -> None:
@@ -93,6 +94,7 @@ def test_labels_collide_neither_with_each_other_nor_with_the_frame(tmp_path: Pat
         assert (told["width"], told["found"]) == (width, []), name
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not CHROMIUM, reason="no chromium on this machine to open the page in")
 def test_no_table_of_inspected_data_scrolls_sideways_on_a_phone(tmp_path: Path) -> None:
     found = replace(inspect_data(micro_space()), embedder=f"models/{'long_path_' * 9}")
@@ -102,6 +104,7 @@ def test_no_table_of_inspected_data_scrolls_sideways_on_a_phone(tmp_path: Path) 
     assert (told["width"], told["found"], told["tables"]) == (390, [], 0)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not CHROMIUM, reason="no chromium on this machine to open the page in")
 def test_a_page_that_is_too_wide_or_has_colliding_labels_is_found_out(tmp_path: Path) -> None:
     svg = '<svg width="200" height="40"><g class="role-mark">{}</g></svg>'
@@ -113,6 +116,7 @@ def test_a_page_that_is_too_wide_or_has_colliding_labels_is_found_out(tmp_path: 
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not CHROMIUM, reason="no chromium on this machine to open the page in")
 def test_a_browser_draws_every_chart_without_network_or_complaint(run: Path, tmp_path: Path) -> None:
     path = tmp_path / "page" / "report.html"

@@ -29,8 +29,7 @@ from raggrid.records import (
     TrialRecord,
 )
 from raggrid.space.settings import Checkpoints
-from raggrid.store import table_names, tables
-from raggrid.store.compaction import SMALL_FILES
+from raggrid.store import compaction, run_directory, table_names, tables
 from raggrid.store.files import Files
 from raggrid.store.run_directory import RunDirectory
 from raggrid.store.run_layout import VECTORS, state, tuned
@@ -166,9 +165,13 @@ class RunDirectoryContract(StorageContract):
         order = [name.partition("/")[0] for name in written if name.endswith(".parquet")]
         assert order == ["questions", "ledger", "faults", "steps", "curves", "predictions", "pipelines", "trials"]
 
-    def test_many_files_become_few_and_say_the_same(self, storage: RunDirectory) -> None:
+    def test_many_files_become_few_and_say_the_same(
+        self, storage: RunDirectory, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for module in (compaction, run_directory):
+            monkeypatch.setattr(module, "SMALL_FILES", 8)
         whole = RunDirectory(storage.files, delay_seconds=60.0)
-        for step in range(2 * SMALL_FILES + 3):
+        for step in range(2 * 8 + 3):
             whole.append([curve(name, step, 2.0, 3.0) for name in "ab"])
             whole.append([charge("train", float(step), "a")])
             whole.append([trial("a", steps=step)])

@@ -105,6 +105,7 @@ run_task(Dispatch(task=IndexTask(), run_dir=sys.argv[1]), Worker(report=print))
 """
 
 
+@pytest.mark.slow
 def test_a_kill_while_passages_are_embedded_loses_one_part_at_most(
     tmp_path: Path, make_space: SpaceMaker, small_parts: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,6 +25,7 @@ from raggrid.store.run_directory import RunDirectory
 from raggrid.store.tables import read
 from raggrid.worker.build import inputs
 from raggrid.worker.train_phase import TrainedPhase, train
+from tests.cli.called import called
 from tests.conftest import SpaceMaker
 from tests.trials import done, phase_task, prepared_run
 
@@ -191,6 +192,7 @@ sys.exit("ray was imported" if any(name == "ray" or name.startswith("ray.") for 
 """
 
 
+@pytest.mark.slow
 def test_the_verb_trains_without_ray(tmp_path: Path, make_space: SpaceMaker) -> None:
     (tmp_path / "s.yaml").write_text(dump_space(make_space()))
     words = ["train", "s.yaml", "--phase", "generator_rag", "--generator-lr", "1e-3", "-o", "out"]
@@ -200,9 +202,10 @@ def test_the_verb_trains_without_ray(tmp_path: Path, make_space: SpaceMaker) -> 
     assert finished.returncode == 0, finished.stderr
     assert "Tuned generator: " in finished.stdout
     assert "Loading weights" not in finished.stderr
-    refused = subprocess.run(
-        [sys.executable, "-c", RUN, "train", "s.yaml", "--phase", "joint_rag", "-o", "other"],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+
+
+def test_the_verb_asks_for_the_rates_that_a_phase_needs(tmp_path: Path, make_space: SpaceMaker) -> None:
+    (tmp_path / "s.yaml").write_text(dump_space(make_space()))
+    refused = called("train", "s.yaml", "--phase", "joint_rag", "-o", "other", cwd=tmp_path)
     assert refused.returncode == 2
     assert [line.partition(":")[0] for line in refused.stderr.splitlines()] == ["--embedder-lr", "--generator-lr"]
