@@ -7,7 +7,7 @@ N prompts, L tokens of the longest, P tokens that all of them begin with.
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
@@ -23,6 +23,7 @@ ROTATIONS_BY_LENGTH = frozenset({"dynamic", "longrope"})
 # Tokens that a CPU reads at once: what a layer makes of them stays small. Alone, attention of 16 prompts at once took
 # 2.5 times as long per prompt as of 1 to 4.
 READ_AT_ONCE = 1024
+READ_AT_ONCE_IN_FLOAT32 = 512  # which take as many bytes
 
 
 @dataclass(frozen=True)
@@ -86,30 +87,46 @@ def read_in_parts(
         prefix: what all of them begin with, where that has been read.
         room: how many more tokens of each prompt their keys and values will have to take.
     """
-    known, positions = len(prefix.ids) if prefix else 0, (attention.cumsum(-1) - 1).clamp(min=0)
+    known, length = len(prefix.ids) if prefix else 0, ids.shape[1]
+    positions = (attention.cumsum(-1) - 1).clamp(min=0)
     first, caches = [], []
-    for rows in torch.arange(len(ids)).split(max(1, READ_AT_ONCE // (ids.shape[1] - known))):
+    low = model.dtype != torch.float32 or torch.is_autocast_enabled("cpu")
+    for rows, start in _parts(attention[:, known:], low=low):
+        kept = torch.cat([torch.arange(known), torch.arange(known + start, length)])
         cache = prefix.for_rows(len(rows), copied=True) if prefix else _empty_cache(model.config)
         made = model(
-            input_ids=ids[rows, known:], attention_mask=attention[rows], position_ids=positions[rows, known:],
-            past_key_values=cache, use_cache=True, logits_to_keep=1,
+            input_ids=ids[rows, known + start :], attention_mask=attention[rows][:, kept],
+            position_ids=positions[rows, known + start :], past_key_values=cache, use_cache=True, logits_to_keep=1,
         )  # fmt: skip
         first.append(made.logits[:, -1].float().argmax(-1))
         caches.append(cache)
     joined = _empty_cache(model.config)
-    joined.layers = [_WithRoom(parts, room) for parts in zip(*(cache.layers for cache in caches), strict=True)]
+    layers = zip(*(cache.layers for cache in caches), strict=True)
+    joined.layers = [_WithRoom(parts, known, length, room) for parts in layers]
     ids = torch.cat([ids, torch.cat(first)[:, None]], dim=1)
     return ids, torch.nn.functional.pad(attention, (0, 1), value=1), joined
+
+
+def _parts(attention: Tensor, *, low: bool) -> Iterator[tuple[Tensor, int]]:
+    """(some rows of the (N, L) attention, the column that they are read from): few enough tokens for a CPU at once.
+
+    In float32 the padding that all rows of a part share is left out. In ``low`` precision sums depend on the width.
+    """
+    length = attention.shape[1]
+    at_once = READ_AT_ONCE if low else READ_AT_ONCE_IN_FLOAT32
+    for rows in torch.arange(len(attention)).split(max(1, at_once // length)):
+        yield rows, 0 if low else length - int(attention[rows].sum(1).max())
 
 
 class _WithRoom(DynamicLayer):  # type: ignore[misc]  # of a library without types
     """A layer's keys and values of all rows, with room for more: a new token is written, and no others copied."""
 
-    def __init__(self, parts: Sequence[Any], room: int) -> None:
+    def __init__(self, parts: Sequence[Any], known: int, length: int, room: int) -> None:
         super().__init__()
         self.lazy_initialization(parts[0].keys, parts[0].values)
-        self._places = [_roomy([part.keys for part in parts], room), _roomy([part.values for part in parts], room)]
-        self.keys, self.values = (place[:, :, : place.shape[2] - room] for place in self._places)
+        states = ([part.keys for part in parts], [part.values for part in parts])
+        self._places = [_roomy(each, known, length, room) for each in states]
+        self.keys, self.values = (place[:, :, :length] for place in self._places)
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         start = self.keys.shape[2]
@@ -120,10 +137,13 @@ class _WithRoom(DynamicLayer):  # type: ignore[misc]  # of a library without typ
         return self.keys, self.values
 
 
-def _roomy(parts: Sequence[Tensor], room: int) -> Tensor:
-    rows, (_, heads, length, width) = sum(map(len, parts)), parts[0].shape
-    place = parts[0].new_empty(rows, heads, length + room, width)
-    place[:, :, :length] = torch.cat([*parts])
+def _roomy(parts: Sequence[Tensor], known: int, length: int, room: int) -> Tensor:
+    """The rows of all ``parts``, the first ``known`` columns of each on the left and the others before the room."""
+    rows, (_, heads, _, width) = sum(map(len, parts)), parts[0].shape
+    place = parts[0].new_zeros(rows, heads, length + room, width)
+    for part, own in zip(parts, place.split([len(part) for part in parts]), strict=True):
+        own[:, :, :known] = part[:, :, :known]
+        own[:, :, length - part.shape[2] + known : length] = part[:, :, known:]
     return place
 
 

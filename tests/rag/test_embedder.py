@@ -14,7 +14,7 @@ from sentence_transformers.sentence_transformer.modules import Dense, Normalize,
 from raggrid.errors import ModelError
 from raggrid.finetune.objectives import rag_forward
 from raggrid.rag.adapters import load_tuned_embedder
-from raggrid.rag.embedder import Embedder
+from raggrid.rag.embedder import Embedder, grouped
 from raggrid.rag.prompt import passage_text
 from raggrid.space.settings import Models
 from raggrid.strategies import PHASES
@@ -110,6 +110,33 @@ def test_vectors_in_index_training_and_answering_are_the_librarys(saved: Path, m
     np.testing.assert_allclose(
         again.encode_questions(texts), theirs(run / "checkpoints/t/embedder", texts, questions=True), rtol=0, atol=1e-6
     )
+
+
+def test_passages_in_groups_get_the_vectors_and_the_order_of_the_library(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raggrid.rag.embedder.EMBEDDED_AT_ONCE", 24)
+    monkeypatch.setattr("raggrid.rag.embedder.COUNTED_AT_ONCE", 3)
+    texts = [" ".join(["The painter of the river"] * count) for count in (2, 1, 40, 1, 3, 2, 9)]
+    embedder = Embedder.load(models_of(saved), CPU)
+    assert len(grouped(embedder._lengths(texts), 24)) > 3
+    np.testing.assert_allclose(
+        embedder.encode_passages(texts), theirs(saved, texts, questions=False), rtol=0, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("lengths", "groups"),
+    [
+        ([], []),
+        ([3, 9, 3, 4], [[1], [3, 0], [2]]),  # what is longer than the limit stands alone
+        ([2, 2, 2, 2, 2], [[0, 1, 2, 3], [4]]),
+    ],
+)
+def test_groups_hold_at_most_the_limit_of_the_longest_times_their_number(
+    lengths: list[int], groups: list[list[int]]
+) -> None:
+    assert grouped(lengths, 8) == groups
 
 
 def test_settings_replace_the_models_own_prompts_and_dimensions(tiny_models: tuple[Path, Path]) -> None:

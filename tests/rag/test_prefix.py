@@ -95,10 +95,13 @@ def test_texts_do_not_depend_on_how_many_prompts_are_read_at_once(
 ) -> None:
     generator = load(folders[kind])
     together = generator.generate(PROMPTS, max_new_tokens=length)
-    monkeypatch.setattr(prefixes, "READ_AT_ONCE", 1)
+    monkeypatch.setattr(prefixes, "READ_AT_ONCE_IN_FLOAT32", 1)
     read = tokens_read(generator)
     assert generator.generate(PROMPTS, max_new_tokens=length) == together
     assert len(read) >= 1 + len(PROMPTS) + length - 1  # the beginning, each prompt, each token after its first
+    heads = generator.tokens.prompts(PROMPTS)
+    known = len(common_prefix(heads))
+    assert sorted(read[1 : 1 + len(heads)]) == sorted(len(head) - known for head in heads)  # no padding is read
 
 
 def test_no_prompts_have_no_answers(folders: dict[str, Path]) -> None:
