@@ -75,6 +75,15 @@ def told_index(measured: Mapping[str, Any]) -> str:
     return told + (few if measured["recall"] < FOUND_AT_LEAST else "")
 
 
+def told_compared(row: Mapping[str, Any]) -> str:
+    """How many texts of an engine are equal to those of the default one, from the record of a study, as a sentence."""
+    kind = {"un-tuned": "the un-tuned generator", "adapter": "an adapter", "full": "a generator tuned as a whole"}
+    return (
+        f"{row['engine']}: {row['equal']} of {row['compared']} answers of {kind[row['generator']]} are equal to those "
+        "of transformers, text for text."
+    )
+
+
 def told_micro_batch(row: Mapping[str, Any]) -> str:
     """How many questions per pass a trial has found to fit its device, from the record of a study, as a sentence."""
     gigabytes = f"{row['peak_bytes'] / 1e9:.1f} of {row['usable_bytes'] / 1e9:.1f} GB"

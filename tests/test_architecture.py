@@ -53,6 +53,7 @@ OWNERS: Mapping[str, str] = {
     "faiss": "rag/index.py rag/approximate.py export/load.py",
     "transformers": "rag/ export/load.py",
     "peft": "rag/adapters.py export/load.py",
+    "vllm": "rag/engines/vllm_engine.py",
     "gguf": "rag/",
     "pyarrow": "store/ data/ backend/simulator/read_curves.py",
     "datasets": "data/formats/hub.py",

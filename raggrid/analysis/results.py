@@ -18,7 +18,7 @@ from raggrid.graph import PlanKey, StudyGraph, study_graph
 from raggrid.records import PipelineRecord, TrialRecord
 from raggrid.space.search_space import SearchSpace
 from raggrid.store.files import Files, Location, files_at
-from raggrid.store.kept import read_micro_batches
+from raggrid.store.kept import read_compared_texts, read_micro_batches
 from raggrid.store.tables import read, read_environment, read_measured_index, read_space
 from raggrid.strategies import STRATEGIES
 
@@ -119,6 +119,11 @@ class Results:
     def micro_batches(self) -> Sequence[Mapping[str, Any]]:
         """How many questions per pass trials have found to fit their devices; empty where memory did not decide it."""
         return read_micro_batches(self.run)
+
+    @cached_property
+    def compared_texts(self) -> Sequence[Mapping[str, Any]]:
+        """How the answers of the study's engine compare with the default one's; empty where that has answered."""
+        return read_compared_texts(self.run)
 
     @cached_property
     def trials_by_search(self) -> Mapping[str, list[TrialRecord]]:

@@ -11,7 +11,7 @@ import numpy as np
 from raggrid.analysis.inference.means_only import ASSUMED_QUESTIONS
 from raggrid.analysis.predictions import distinct_passages
 from raggrid.analysis.results import Results, StrategyResult
-from raggrid.display_names import display_name, told_labels
+from raggrid.display_names import display_name, told_compared, told_labels
 from raggrid.records import Status, score_of
 from raggrid.space.rates import rate_text
 
@@ -43,6 +43,7 @@ def _of_study(result: Results, metric: str) -> Iterator[str]:
     labels = result.environment.get("data", {}).get("labels")
     if labels:
         yield told_labels(labels)
+    yield from _other_texts(result)
     yield from _missing(result)
     yield from _troubled(result)
     yield from _edges(result)
@@ -101,6 +102,13 @@ def _selected_on_reported(result: Results, metric: str) -> Iterator[str]:
     gap, noise = _optimism(result, metric)
     if gap > 2 * noise:
         yield f"Validation scores are {100 * gap:.1f} points above test on average, more than chance explains."
+
+
+def _other_texts(result: Results) -> Iterator[str]:
+    """An engine that writes other answers than the default one, which exports answer with."""
+    for row in result.compared_texts:
+        if row["equal"] < row["compared"]:
+            yield f"{told_compared(row)} An exported pipeline answers with transformers, and may score otherwise."
 
 
 def _optimism(result: Results, metric: str) -> tuple[float, float]:

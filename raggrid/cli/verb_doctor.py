@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -21,6 +21,9 @@ def doctor(
             metavar="DIR", help="Run directory to try from every node: a folder, or an address such as s3://."
         ),
     ] = None,
+    engine: Annotated[
+        Literal["transformers", "vllm"], typer.Option(help="What is to answer there, as answer.engine of a space.")
+    ] = "transformers",
     as_json: Json = False,
 ) -> None:
     """Examine a cluster before a study does: what is wrong on which node, and how to fix it.
@@ -31,7 +34,7 @@ def doctor(
 
     The exit code is 1 if something keeps studies from working, 0 otherwise. Nothing is left in the run directory.
     """
-    result = raggrid.doctor(address, run, say=lambda text: print(text, file=sys.stderr, flush=True))
+    result = raggrid.doctor(address, run, engine=engine, say=lambda text: print(text, file=sys.stderr, flush=True))
     if as_json:
         print_json(result.to_json())
     else:

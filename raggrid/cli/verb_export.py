@@ -15,7 +15,6 @@ import raggrid
 from raggrid.cli.app import app
 from raggrid.cli.judging import MetricOption
 from raggrid.cli.options import Json, print_json, said_as_options
-from raggrid.errors import InputError
 
 
 @app.command()
@@ -45,9 +44,8 @@ def export(
 
     Then a process that cannot import raggrid loads the folder and answers the evaluated questions again. How many
     answers differ from the recorded ones, and by how much the scores move, stands on the screen and in the card.
+    With --engine vllm the exported generator answers them in vLLM, on a GPU of this machine.
     """
-    if engine == "vllm":
-        raise InputError(_without_vllm())
     from rich.console import Console
 
     from raggrid.worker.process import WORKER_SETTINGS
@@ -58,7 +56,8 @@ def export(
     command = shlex.join(["raggrid", *sys.argv[1:]])
     with said_as_options("strategy", "output", "metric"):
         made = raggrid.write_export(
-            run, output, strategy=strategy, metric=metric, merged=merged, check=check, command=command,
+            run, output, strategy=strategy, metric=metric, merged=merged, check=check, engine=engine,
+            command=command,
             say=partial(out.print, highlight=False, markup=False),
         )  # fmt: skip
     if as_json:
@@ -80,13 +79,3 @@ def push(
     """
     with said_as_options("public"):
         print(raggrid.push_export(folder, repository, public=public, say=print))
-
-
-def _without_vllm() -> str:
-    import importlib.util
-
-    found = "installed" if importlib.util.find_spec("vllm") else "not installed"
-    return (
-        f"--engine: got vllm, which is {found} here; raggrid checks with transformers alone so far. Leave --engine "
-        "out: vLLM loads generator/merged, or generator/base with generator/adapter, of the folder."
-    )

@@ -67,13 +67,13 @@ def search(
     checked = raggrid.load_space(space, set_ or [], limits)
     from rich.console import Console
 
-    from raggrid.display_names import told_index, told_micro_batch
+    from raggrid.display_names import told_compared, told_index, told_micro_batch
     from raggrid.show.layout import console
     from raggrid.show.live import screen_of
     from raggrid.show.printed_bill import show_bill
     from raggrid.show.printed_headroom import EarlyHeadroom
     from raggrid.show.printed_recommendation import show_recommendation
-    from raggrid.store.kept import read_micro_batches
+    from raggrid.store.kept import read_compared_texts, read_micro_batches
     from raggrid.store.tables import read_measured_index
 
     out = Console(quiet=as_json)
@@ -91,11 +91,14 @@ def search(
     decision, spent = raggrid.recommend([run], price=paid), raggrid.bill(run, price=paid)
     if as_json:
         found = {"index": read_measured_index(run), "micro_batches": read_micro_batches(run)}
-        print_json({**decision.to_json(), "bill": spent.to_json(), **found})
+        compared = {"compared_texts": read_compared_texts(run)}
+        print_json({**decision.to_json(), "bill": spent.to_json(), **found, **compared})
         return
     show_bill(spent, console())
     if measured := read_measured_index(run):
         out.print(told_index(measured), highlight=False)
     for row in read_micro_batches(run):
         out.print(told_micro_batch(row), highlight=False)
+    for row in read_compared_texts(run):
+        out.print(told_compared(row), highlight=False)
     show_recommendation(decision, console())

@@ -43,6 +43,7 @@ def machine(*, gpus: bool) -> Machine:
         devices=devices,
         cuda=cuda,
         driver=_driver(),
+        vllm=_version("vllm"),
     )
 
 

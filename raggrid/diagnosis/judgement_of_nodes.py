@@ -13,9 +13,12 @@ SLOW_SECONDS = 2.0
 TOLERANCE = 0.05  # nats; reduced precision of matrix products on a GPU stays below
 
 
-def judged(nodes: Sequence[NodeFacts]) -> list[Finding]:
-    """Everything wrong with the nodes, errors first. The first node is the driver's machine."""
-    found = [each for node in nodes for each in _of_node(node)] + list(_versions(nodes))
+def judged(nodes: Sequence[NodeFacts], engine: str = "transformers") -> list[Finding]:
+    """Everything wrong with the nodes, errors first. The first node is the driver's machine.
+
+    ``engine``: what is to answer there, as in ``answer.engine``.
+    """
+    found = [each for node in nodes for each in _of_node(node)] + [*_versions(nodes), *without_engine(nodes, engine)]
     if not any(node.cpus or node.gpus for node in nodes):
         fix = "Start nodes with 'ray start --address=...', or set resources.wait_minutes for an autoscaler to add them."
         found.append(Finding(severity="warning", where="cluster", problem="no node can hold a trial yet", fix=fix))
@@ -112,6 +115,20 @@ def _versions(nodes: Sequence[NodeFacts]) -> Iterator[Finding]:
             problem = f"{name} is {has or 'not installed'}; the driver has {wanted or 'none'}"
             fix = "Install the same versions on every node: pip install -c constraints.txt raggrid."
             yield Finding(severity="error" if severe else "warning", where=", ".join(names), problem=problem, fix=fix)
+
+
+def without_engine(nodes: Sequence[NodeFacts], engine: str) -> Iterator[Finding]:
+    """What keeps an engine from answering: no GPU anywhere, or nodes with GPUs that lack its package."""
+    holding = [node for node in nodes if node.gpus and node.machine]
+    if engine != "vllm":
+        return
+    if not holding:
+        fix = "Set answer.engine to transformers, or add nodes with GPUs."
+        yield Finding(severity="error", where="cluster", problem="vLLM needs a GPU, and no node has any", fix=fix)
+    lacking = [node.name for node in holding if node.machine and node.machine.vllm is None]
+    if lacking:
+        fix = "pip install 'raggrid[vllm]' there, or set answer.engine to transformers."
+        yield Finding(severity="error", where=", ".join(lacking), problem="vllm is not installed", fix=fix)
 
 
 def _public(version: str | None) -> str | None:

@@ -27,7 +27,7 @@ class Parity:
     ``num_differ``: answers whose text is not the recorded one. ``num_differ_in_study_batches``: those that still are
     not where questions are asked together as in the study, which low precision can depend on. ``num_retrieved_differ``:
     questions whose passages are not the recorded ones. ``exact_match``, ``f1``: means in [0, 1]; ``_recorded`` ones
-    beside them. ``examples``: some that differ, as question id, recorded text, text.
+    beside them. ``examples``: some that differ, as question id, recorded text, text. ``engine``: what answered.
     """
 
     num_questions: int
@@ -39,6 +39,7 @@ class Parity:
     f1: float
     f1_recorded: float
     examples: tuple[tuple[str, str, str], ...]
+    engine: str = "transformers"
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, as in parity.json."""
@@ -49,13 +50,13 @@ class Parity:
         """What was found, in words."""
         equal, total = self.num_questions - self.num_differ, self.num_questions
         moved = 100 * (self.f1 - self.f1_recorded), 100 * (self.exact_match - self.exact_match_recorded)
+        where = "by vLLM" if self.engine == "vllm" else "in a process that cannot import raggrid"
         found = [
-            f"Parity: {equal} of {total} answers are equal to those of the evaluation, text for text, in a process "
-            "that cannot import raggrid.",
+            f"Parity: {equal} of {total} answers are equal to those of the evaluation, text for text, {where}.",
             f"F1 moves by {moved[0]:+.2f} points, exact match by {moved[1]:+.2f}; "
             f"{total - self.num_retrieved_differ} of {total} questions find the same passages.",
         ]
-        if self.num_differ:
+        if self.num_differ and self.engine == "transformers":
             told = total - self.num_differ_in_study_batches
             found.append(f"Asked together with the same questions as in the study, {told} of {total} are equal.")
         return tuple(found)
@@ -89,8 +90,8 @@ def _environment(threads: int | None) -> dict[str, str]:
     return {**kept, **WORKER_SETTINGS, **counted}
 
 
-def compared(rows: Sequence[Mapping[str, Any]], found: Mapping[str, Any]) -> Parity:
-    """Texts by question beside the recorded ones."""
+def compared(rows: Sequence[Mapping[str, Any]], found: Mapping[str, Any], engine: str = "transformers") -> Parity:
+    """Texts of an engine by question beside the recorded ones."""
     texts, again = found["texts"], {**found["texts"], **found["in_study_batches"]}
     differ = [row for row in rows if texts[row["id"]] != row["prediction"]]
     return Parity(
@@ -103,4 +104,5 @@ def compared(rows: Sequence[Mapping[str, Any]], found: Mapping[str, Any]) -> Par
         f1=fmean(f1(texts[row["id"]], row["answers"]) for row in rows),
         f1_recorded=fmean(f1(row["prediction"], row["answers"]) for row in rows),
         examples=tuple((row["id"], row["prediction"], texts[row["id"]]) for row in differ[:EXAMPLES]),
+        engine=engine,
     )

@@ -16,6 +16,7 @@ from raggrid.export.evaluated import evaluated
 from raggrid.export.licences import origin
 from raggrid.export.model_folders import write_models
 from raggrid.export.parity import Parity, certified
+from raggrid.export.vllm_check import certified_by_vllm, check_vllm
 from raggrid.space.search_space import SearchSpace
 from raggrid.store.files import Location
 from raggrid.store.local import LocalFiles
@@ -64,6 +65,7 @@ def write_export(
     metric: str | None = None,
     merged: bool = False,
     check: bool = True,
+    engine: str = "transformers",
     command: str = "",
     say: Callable[[str], None] = lambda _: None,
 ) -> Export:
@@ -76,23 +78,26 @@ def write_export(
         metric: in which it is the best; by default as `recommend` has it.
         merged: write merged float32 weights also where the study computed in bfloat16.
         check: answer the evaluated questions again, in a process that cannot import raggrid.
+        engine: what answers them: ``transformers``, or ``vllm`` in this process, on a GPU of this machine.
         command: the command that is named in the model card; by default the one of these arguments.
         say: called with each sentence that a person should see.
 
     Raises:
-        InputError: the folder is not empty, or the strategy has no answered pipeline here.
+        InputError: the folder is not empty, the strategy has no answered pipeline here, or the engine cannot answer.
         RecordError: not a run directory of a search, or the pipeline's checkpoints are gone.
         StudyError: the parity check could not run.
     """
     target, found = _free(Path(output)), chosen(run, strategy, metric)
     _check_window(found)
+    if engine == "vllm" and check:
+        check_vllm(found.results.space)
     own = found.pipeline
     say(f"Exporting {display_name(own.strategy, own.loss)}, pipeline {own.pipeline_id}.")
     told = command or f"raggrid export {found.results.run} -o {output} --strategy {own.strategy}"
     with LocalFiles(target.parent).writing(target.name) as part:
         part.mkdir()
         merging = _write(found, part, merged=merged)
-        parity = _checked(part, found, say) if check else None
+        parity = _checked(part, found, engine, say) if check else None
         text = _card(found, part, parity, told, merging)
         (part / "README.md").write_text(text, encoding="utf-8")
     return Export(target, own.strategy, own.loss, own.seed, own.pipeline_id, parity, merging)
@@ -138,9 +143,11 @@ def _write_json(path: Path, content: object, indent: int | None = None) -> None:
     path.write_text(json.dumps(content, ensure_ascii=False, indent=indent) + "\n", encoding="utf-8")
 
 
-def _checked(folder: Path, found: Chosen, say: Callable[[str], None]) -> Parity:
-    say(f"Answering {found.pipeline.num_questions:,} questions again, by stock libraries alone.")
-    parity = certified(folder, _threads(found.results.space))
+def _checked(folder: Path, found: Chosen, engine: str, say: Callable[[str], None]) -> Parity:
+    by = "vLLM" if engine == "vllm" else "stock libraries alone"
+    say(f"Answering {found.pipeline.num_questions:,} questions again, by {by}.")
+    threads = _threads(found.results.space)
+    parity = certified_by_vllm(folder, found) if engine == "vllm" else certified(folder, threads)
     _write_json(folder / "parity.json", parity.to_json(), indent=2)
     for sentence in parity.sentences:
         say(sentence)

@@ -3,6 +3,10 @@
 Before the first step of a phase, questions, answers and passages with long texts pass through it, with gradients and
 moments in place: a trial does not run out of memory in its middle. What the first trial of a phase finds on a type of
 device, the others take. How many it is changes sums of float32 by their order alone.
+
+Several workers agree on every try: what does not fit one of them fits none. A pass over weights in shards waits for all
+workers in its middle, so that one that runs out of memory there would be waited for until the group ends. With shards
+no pass is tried that is not foreseen to fit, from what smaller ones took on the worker where they took the most.
 """
 
 from __future__ import annotations
@@ -29,6 +33,7 @@ from raggrid.store.kept import keep, read_micro_batches
 from raggrid.store.run_layout import MICRO_BATCHES
 from raggrid.strategies import PHASES
 
+MARGIN = 1.25  # by how much more than so far a question may take, where a pass that does not fit must not be tried
 SAMPLE = 1000  # passages among which the longest are looked for
 Backward = Callable[[Pass, int, bool], Tensor]
 
@@ -115,6 +120,25 @@ def most_that_fit(at_most: int, usable: float, before: float, peak: Callable[[in
     return Fit(1, first)
 
 
+def most_foreseen(at_most: int, usable: float, before: float, peak: Callable[[int], float]) -> Fit:
+    """Try one question, then at most twice as many as before, for as long as these are foreseen to fit with a `MARGIN`.
+
+    The arguments are those of `most_that_fit`, but for ``peak``, which raises where memory runs out. One question is
+    tried in any case; what it takes beyond what is ``usable`` it may take.
+    """
+    found = Fit(1, peak(1))
+    each = found.peak_bytes - before
+    while found.size < at_most:
+        more = int((usable - found.peak_bytes) // max(1.0, MARGIN * each))
+        size = min(at_most, 2 * found.size, found.size + max(0, more))
+        most = peak(size) if size > found.size else usable + 1
+        if most > usable:
+            return found
+        each = max(each, (most - found.peak_bytes) / (size - found.size))
+        found = Fit(size, most)
+    return found
+
+
 def fitted(
     task: TrainTask,
     worker: Worker,
@@ -132,7 +156,8 @@ def fitted(
         backward: passes questions through the models of ``task`` and leaves gradients.
 
     Raises:
-        torch.OutOfMemoryError: not even one question fits.
+        torch.OutOfMemoryError: not even one question fits. On all workers, but where weights are in shards: there
+            the others wait for the one that raises it, until their group is ended.
     """
     training = task.space.training
     memory = memory_of(worker.device, min(1.0, task.space.resources.devices_per_worker))
@@ -164,16 +189,18 @@ def _known(task: TrainTask, about: Mapping[str, object]) -> int:
 
 
 def _tried(task: TrainTask, worker: Worker, memory: Memory, share: int, backward: Backward) -> Fit:
-    catches = task.space.training.sharding == "none"  # a worker that left a pass over shards would be waited for
+    catches = task.space.training.sharding == "none"
     asked = sorted(task.train, key=lambda row: len(row.question) + len(row.answers[0]), reverse=True)[:share]
-    before = max(worker.gather(memory.taken()))
+    before, usable = max(worker.gather(memory.taken())), min(worker.gather(memory.usable))
 
     def peak(size: int) -> float | None:
         most = memory.most_during(lambda: backward(Pass(asked[:size]), size, False), catches=catches)
         every = worker.gather(most)
         return None if None in every else max(each for each in every if each is not None)
 
-    found = most_that_fit(share, memory.usable, before, peak)
+    if not catches:
+        return most_foreseen(share, usable, before, lambda size: peak(size) or 0.0)
+    found = most_that_fit(share, usable, before, peak)
     if found is None:
         raise torch.OutOfMemoryError(
             f"{task.run.phase}: one question with {task.space.retrieval.top_k} passages does not fit the device."

@@ -117,6 +117,11 @@ class PromptTokens:
         return [*ids, self.stops[0]]
 
 
+def first_line(text: str) -> str:
+    """What counts as the answer of a text that was generated."""
+    return text.strip().partition("\n")[0].strip()
+
+
 def load_tokens(reference: str, chat: Chat) -> tuple[PromptTokens, int | None]:
     """The tokens of a model and the most that it reads at once, from its files without its weights.
 

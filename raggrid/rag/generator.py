@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 
 from raggrid.errors import ModelError
-from raggrid.rag.chat import Chat, Example, Ids, PromptTokens
+from raggrid.rag.chat import Chat, Example, Ids, PromptTokens, first_line
 from raggrid.rag.loading import loadable
 from raggrid.rag.precision import ALIGNED, resolved
 from raggrid.rag.prefix import Prefix, can_read_in_parts, read_in_parts, read_prefix
@@ -163,7 +163,7 @@ class Generator:
             for chosen in (order[start : start + size] for start in range(0, len(order), size)):
                 made = self._continued([rows[place] for place in chosen], prefix, max_new_tokens)
                 for place, text in zip(chosen, self.tokens.answer_texts(made), strict=True):
-                    texts[place] = text.strip().partition("\n")[0].strip()
+                    texts[place] = first_line(text)
         return texts
 
     def _continued(self, rows: Sequence[Ids], prefix: Prefix | None, max_new_tokens: int) -> list[Ids]:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from raggrid.rag.chat import Example
 from raggrid.rag.embedder import Embedder
+from raggrid.rag.engines.engine import Engine
 from raggrid.rag.generator import Generator
 from raggrid.rag.index import Index
 from raggrid.rag.prompt import PromptWriter
@@ -21,13 +22,15 @@ from raggrid.records import Passage
 class Pipeline:
     """A RAG system over one corpus; ``passages`` stand in the index's order.
 
-    ``generator`` is None where only retrieval is needed: training on context labels loads none.
+    ``generator`` is None where only retrieval is needed, since training on context labels loads none, and where
+    ``engine`` answers in its place.
     """
 
     retriever: Retriever
     generator: Generator | None
     passages: Sequence[Passage]
     write_prompt: PromptWriter
+    engine: Engine | None = None
 
     @property
     def live(self) -> LiveRetriever:
@@ -80,7 +83,7 @@ class Pipeline:
 
         ``examples``: solved questions that every prompt shows first.
         """
-        return self.required_generator.generate(
+        return (self.engine or self.required_generator).generate(
             [self.prompt(q, row) for q, row in zip(questions, positions, strict=True)],
             max_new_tokens=max_new_tokens,
             batch_size=batch_size,

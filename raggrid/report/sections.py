@@ -11,7 +11,15 @@ import numpy as np
 from raggrid.analysis.judging.answer_sentences import share
 from raggrid.analysis.recommendation import Recommendation
 from raggrid.analysis.results import StrategyResult
-from raggrid.display_names import display_name, label, recall_label, told_index, told_micro_batch, told_prompt
+from raggrid.display_names import (
+    display_name,
+    label,
+    recall_label,
+    told_compared,
+    told_index,
+    told_micro_batch,
+    told_prompt,
+)
 from raggrid.published.importing import UNKNOWN
 from raggrid.records import PredictionRecord, QuestionRecord
 from raggrid.report.contents import Study, rates
@@ -56,6 +64,7 @@ def facts(study: Study) -> list[tuple[str, str]]:
     prompts = {"Prompts": told_prompt(fit).removeprefix("Prompts: ")} if fit else {}
     index = {"Index": told_index(study.results.index).removeprefix("Index: ")} if study.results.index else {}
     passes = [told_micro_batch(row) for row in study.results.micro_batches]
+    compared = [told_compared(row) for row in study.results.compared_texts]
     rows = {
         "Data": f"{space.data.folder}: {sizes or 'sizes not recorded'}{passages}",
         **labels,
@@ -64,6 +73,7 @@ def facts(study: Study) -> list[tuple[str, str]]:
         **prompts,
         **index,
         **({"Questions per pass": " ".join(passes)} if passes else {}),
+        **({"Answers": " ".join(compared)} if compared else {}),
         "Strategies": ", ".join(dict.fromkeys(display_name(p.strategy, p.loss) for p in study.results.graph.pipelines)),
         "Trials": f"{len(study.results.trials) or 'none'} recorded; device: {', '.join(study.results.device_types)}",
         "Reported on": f"{study.verdict.num_questions or 'an unknown number of'} {study.verdict.split} questions",

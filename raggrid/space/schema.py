@@ -28,6 +28,7 @@ Version 3 runs trials on worker groups where they belong."""
 FIRST: Mapping[str, object] = json.loads(Path(__file__).with_name("schema_1.json").read_text(encoding="utf-8"))
 """Version 1: every setting that has a default, and the default."""
 ADDED: Mapping[str, object] = {
+    "answer.engine": "transformers",
     "answer.examples": 3,
     "data.chunk_overlap": 32,
     "data.chunk_tokens": None,

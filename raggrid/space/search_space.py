@@ -37,6 +37,7 @@ def _readable(version: int) -> int:
     return version
 
 
+LARGEST_VLLM_RANK = 512  # of adapters
 # What a metric's name is recorded beside: the columns of these tables.
 TAKEN = {*METRICS, *(each.name for record in (PipelineRecord, PredictionRecord) for each in fields(record))}
 _FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
@@ -173,6 +174,7 @@ def _contradictions(space: SearchSpace) -> Iterator[Contradiction]:
             "training.generator: got full; weights in 4 bits (models.quantization) cannot train. Use lora.",
         )
     yield from _sharding_problems(space)
+    yield from _engine_problems(space)
     if space.budget.dollars and not space.resources.dollars_per_device_hour:
         yield Contradiction(
             ("budget.dollars", "resources.dollars_per_device_hour"),
@@ -193,6 +195,28 @@ def _sharding_problems(space: SearchSpace) -> Iterator[Contradiction]:
             ("training.sharding", "resources.workers"),
             f"training.sharding: got {sharding} with resources.workers: {workers}; expected at least 2 workers per "
             "trial to split the generator over. Raise it.",
+        )
+
+
+def _engine_problems(space: SearchSpace) -> Iterator[Contradiction]:
+    if space.answer.engine != "vllm":
+        return
+    if space.models.quantization != "none":
+        yield Contradiction(
+            ("answer.engine", "models.quantization"),
+            f"answer.engine: got vllm with models.quantization: {space.models.quantization}; vLLM computes other 4-bit "
+            "weights than those that adapters are trained on. Set it to transformers.",
+        )
+    if space.resources.gpus_per_worker == 0:
+        yield Contradiction(
+            ("answer.engine", "resources.gpus_per_worker"),
+            "answer.engine: got vllm with resources.gpus_per_worker: 0; vLLM needs a GPU. Set it to transformers.",
+        )
+    if space.training.generator == "lora" and space.training.lora_rank > LARGEST_VLLM_RANK:
+        yield Contradiction(
+            ("answer.engine", "training.lora_rank"),
+            f"answer.engine: got vllm with training.lora_rank: {space.training.lora_rank}; vLLM takes ranks up to "
+            f"{LARGEST_VLLM_RANK}. Lower the rank, or set it to transformers.",
         )
 
 

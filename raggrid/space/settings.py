@@ -79,6 +79,10 @@ class Answer(Section):
     """Questions that are answered at once. Lower it if memory runs out."""
     examples: Count = 3
     """Solved training questions in the prompts of the control ``few_shot``."""
+    engine: Literal["transformers", "vllm"] = "transformers"
+    """What decodes the answers. ``vllm`` answers many questions per second on GPUs, with all adapters over one base; it
+    needs ``raggrid[vllm]``. Its sums have another order: how many of its texts are equal to those of ``transformers``
+    is measured on a few questions and recorded. Not for encoder-decoders or ``models.quantization``."""
 
 
 class Prompt(Section):

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raggrid.store.files import Files, Location, files_at
-from raggrid.store.run_layout import MICRO_BATCHES
+from raggrid.store.run_layout import COMPARED_TEXTS, MICRO_BATCHES
 from raggrid.store.table_names import new_name
 from raggrid.store.tables import read_file
 
@@ -46,5 +46,21 @@ def read_micro_batches(run: Location) -> list[dict[str, Any]]:
     Raises:
         RecordError: a file is damaged.
     """
-    parts = kept(files_at(run), MICRO_BATCHES, set())
+    return _rows(run, MICRO_BATCHES)
+
+
+def read_compared_texts(run: Location) -> list[dict[str, Any]]:
+    """How an engine's answers compare with the default one's; a row per kind of generator that was compared.
+
+    ``equal`` of ``compared`` texts were, of the ``pipeline_id`` and ``split`` that the row names. ``generator``:
+    ``un-tuned``, ``adapter`` or ``full``.
+
+    Raises:
+        RecordError: a file is damaged.
+    """
+    return _rows(run, COMPARED_TEXTS)
+
+
+def _rows(run: Location, folder: str) -> list[dict[str, Any]]:
+    parts = kept(files_at(run), folder, set())
     return [dict(zip(part, row, strict=True)) for part in parts for row in zip(*part.values(), strict=True)]

@@ -12,6 +12,7 @@ SEARCH = "index/search/filled.faiss"
 MEASURED = "index/search/measured.json"  # how it compares with exact search; written after it
 NEGATIVES = "index/negatives.json"  # hard ones of the training questions, where a study mines them
 MICRO_BATCHES = "micro_batches"  # the folder of how many questions fit a device at once, by phase
+COMPARED_TEXTS = "compared_texts"  # the folder of how many answers of an engine are equal to the default one's
 CHECKPOINTS = "checkpoints"
 BASE = "base"  # in place of a trial's id: the model before any tuning
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,10 +18,13 @@ from raggrid.finetune.known_scores import KnownScores
 from raggrid.finetune.train_task import TrainTask
 from raggrid.finetune.workers import Worker
 from raggrid.identity import scoring_key
-from raggrid.rag.adapters import add_embedder_lora, add_lora, load_tuned, load_tuned_embedder
+from raggrid.rag.adapters import ADAPTER, add_embedder_lora, add_lora, load_tuned, load_tuned_embedder
 from raggrid.rag.embedder import Embedder
+from raggrid.rag.engines.engine import Engine
+from raggrid.rag.engines.vllm_engine import Served, VllmEngine, tokens_of
 from raggrid.rag.generator import Generator
 from raggrid.rag.index import Index
+from raggrid.rag.loading import loadable
 from raggrid.rag.pipeline import Pipeline
 from raggrid.rag.precision import resolved
 from raggrid.rag.prompt import PromptWriter
@@ -165,7 +170,36 @@ def generator_of(run: Files, space: SearchSpace, worker: Worker, trial_id: str |
         return load_tuned(folder, space.models, worker.device, chat=space.prompt.chat)
 
 
-def pipeline_of(space: SearchSpace, data: Dataset, retriever: Retriever, generator: Generator | None) -> Pipeline:
-    """A pipeline over the study's passages."""
-    writer = PromptWriter(space.prompt, generator.tokens.offsets if generator else None)
-    return Pipeline(retriever, generator, data.passages, writer)
+@contextmanager
+def engine_of(run: Files, space: SearchSpace, worker: Worker, trial_id: str | None) -> Iterator[Engine]:
+    """What answers with the study's generator, as it is or as a trial left it; for as long as the context lasts."""
+    if space.answer.engine == "transformers":
+        yield generator_of(run, space, worker, trial_id)
+        return
+    base = loadable(space.models.generator)
+    if trial_id is None:
+        yield _by_vllm(run, space, worker, base, None)
+        return
+    with run.reading(tuned(trial_id, "generator")) as folder:
+        is_adapter = (folder / ADAPTER).is_file()
+        yield _by_vllm(run, space, worker, base if is_adapter else str(folder), folder if is_adapter else None)
+
+
+def _by_vllm(run: Files, space: SearchSpace, worker: Worker, model: str, adapter: Path | None) -> VllmEngine:
+    served = Served(
+        model=model, dtype=space.models.dtype, device=worker.device,
+        lora_rank=space.training.lora_rank if space.training.generator == "lora" else None,
+        share=min(1.0, space.resources.devices_per_worker),
+    )  # fmt: skip
+    fit = read_environment(run).get("prompt") or {}
+    longest = fit.get("longest_prompt_tokens") or 1
+    return VllmEngine(served, tokens_of(served, space.prompt.chat), adapter, longest=longest)
+
+
+def pipeline_of(
+    space: SearchSpace, data: Dataset, retriever: Retriever, generator: Generator | None, engine: Engine | None = None
+) -> Pipeline:
+    """A pipeline over the study's passages. ``engine``: what answers in place of the generator."""
+    reads = engine or generator
+    writer = PromptWriter(space.prompt, reads.tokens.offsets if reads else None)
+    return Pipeline(retriever, generator, data.passages, writer, engine)

@@ -11,7 +11,7 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -22,6 +22,7 @@ from raggrid.evaluation.metrics import columns_of, means
 from raggrid.finetune.batches import shard
 from raggrid.finetune.trainer import Trainer
 from raggrid.finetune.workers import Worker
+from raggrid.rag.engines.vllm_engine import release
 from raggrid.rag.retrievers import LiveRetriever
 from raggrid.records import Category, PredictionRecord, Question, Report, Status, StepRecord
 from raggrid.store.fence import Fenced
@@ -31,7 +32,8 @@ from raggrid.store.storage import ends_study, why_it_ends
 from raggrid.store.tables import read
 from raggrid.strategies import STRATEGIES
 from raggrid.study.tasks import AnswerTask, Dispatch, IndexTask, PhaseTask, Task
-from raggrid.worker.build import embedder_of, generator_of, inputs, passage_index, pipeline_of, train_task
+from raggrid.worker.build import embedder_of, engine_of, inputs, passage_index, pipeline_of, train_task
+from raggrid.worker.compared_texts import default_texts, keep_compared
 from raggrid.worker.embed_corpus import embed_corpus, embed_shard
 
 NO_MEMORY = ("can't allocate memory", "OutOfMemoryError", "out of memory")
@@ -97,6 +99,8 @@ def run_task(given: Dispatch, worker: Worker) -> None:
 
     The last report of every task says how it ended: completed, diverged, failed, or running for a stopped one.
     """
+    if not isinstance(given.task, AnswerTask):
+        release()
     _free_memory()  # what a task left that was stopped
     _run(given, worker)
     _free_memory()  # the frame that held the models is gone
@@ -187,19 +191,23 @@ def _run_phase(run: Files, task: PhaseTask, worker: Worker, maker: ReportMaker) 
 
 
 def _answer_split(run: Files, task: AnswerTask, worker: Worker, maker: ReportMaker) -> None:
-    with maker.during(Category.STARTUP):
-        space, data = inputs(run)
-        embedder = embedder_of(run, space, worker, task.embedder_trial_id)
-        generator = generator_of(run, space, worker, task.generator_trial_id)
-        pipeline = pipeline_of(space, data, LiveRetriever(embedder, passage_index(run)), generator)
-    with maker.during(Category.EVALUATE):
-        questions = _shard_of(data.splits[task.split], task)
-        mine = [questions[position] for position in shard(list(range(len(questions))), worker.rank, worker.world_size)]
-        known = _answers_of(run, task.same_generator, task.split, space.answer_top_k) if task.same_generator else {}
-        about, train = STRATEGIES[task.strategy], data.splits["train"]
-        parts = worker.gather(answer_questions(pipeline, mine, space, strategy=about, train=train, known=known))
+    with ExitStack() as held:
+        with maker.during(Category.STARTUP):
+            space, data = inputs(run)
+            questions = _shard_of(data.splits[task.split], task)
+            mine = [questions[place] for place in shard(list(range(len(questions))), worker.rank, worker.world_size)]
+            retriever = LiveRetriever(embedder_of(run, space, worker, task.embedder_trial_id), passage_index(run))
+            expected = default_texts(run, space, data, retriever, worker, task, mine)
+            engine = held.enter_context(engine_of(run, space, worker, task.generator_trial_id))
+            pipeline = pipeline_of(space, data, retriever, None, engine)
+        with maker.during(Category.EVALUATE):
+            known = _answers_of(run, task.same_generator, task.split, space.answer_top_k) if task.same_generator else {}
+            about, train = STRATEGIES[task.strategy], data.splits["train"]
+            parts = worker.gather(answer_questions(pipeline, mine, space, strategy=about, train=train, known=known))
+    scored = [row for part in parts for row in part]
+    keep_compared(run, space, task, expected, {row.question_id: row.prediction for row in scored})
     order = {question.id: position for position, question in enumerate(questions)}
-    scored = sorted((row for part in parts for row in part), key=lambda row: order[row.question_id])
+    scored.sort(key=lambda row: order[row.question_id])
     scores = means([row.scores for row in scored])
     report = Report(status=Status.COMPLETED, num_questions=len(scored), scores=scores)
     maker.tell(report, [_prediction_row(task, row) for row in scored])

@@ -122,3 +122,15 @@ def test_health_is_the_absence_of_errors() -> None:
     told = [Diagnosis(address="auto", run=None, nodes=(HERE,), findings=each) for each in ((), warned, failed)]
     assert [each.is_healthy for each in told] == [True, True, False]
     assert [each.to_json()["healthy"] for each in told] == [True, True, False]
+
+
+def test_an_engine_needs_gpus_and_its_package_beside_them() -> None:
+    gpus = {"gpus": 1, "devices": ("NVIDIA A10",)}
+    assert judged([HERE, node(**gpus)]) == []
+    assert judged([HERE, node(**gpus, vllm="0.33.0")], "vllm") == []
+    (missing,) = judged([HERE, node(**gpus)], "vllm")
+    assert (missing.severity, missing.where, missing.problem) == ("error", "n2", "vllm is not installed")
+    (none,) = judged([HERE, node()], "vllm")
+    assert str(none) == (
+        "cluster: vLLM needs a GPU, and no node has any. Set answer.engine to transformers, or add nodes with GPUs."
+    )

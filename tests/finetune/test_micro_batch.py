@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,17 @@ import pytest
 import torch
 
 from raggrid.finetune import micro_batch
-from raggrid.finetune.micro_batch import Fit, most_that_fit
+from raggrid.finetune.micro_batch import Fit, most_foreseen, most_that_fit
+from raggrid.finetune.trainer import Trainer
+from raggrid.finetune.workers import Worker
 from raggrid.rag.generator import Generator
 from raggrid.records import Report, Status
+from raggrid.store.files import files_at
 from raggrid.store.kept import read_micro_batches
+from raggrid.worker.build import train_task
 from tests.conftest import SpaceMaker
 from tests.trials import curve, done, phase_task, prepared_run, trainer_for
+from tests.two_workers import TwoWorkers
 
 BASE, EACH = 100.0, 10.0  # bytes of the models, and of each question
 
@@ -45,6 +51,31 @@ def test_half_is_tried_where_more_questions_take_more_than_the_first(room: int) 
     assert most_that_fit(8, 1000.0, BASE, lambda _: None) is None
 
 
+@pytest.mark.parametrize("usable", [90, 110, 122, 123, 148, 180, 1000])
+@pytest.mark.parametrize("at_most", [2, 3, 8])
+def test_what_is_foreseen_never_takes_more_than_there_is(at_most: int, usable: float) -> None:
+    tried: list[int] = []
+
+    def peak(size: int) -> float:
+        tried.append(size)
+        return BASE + EACH * size
+
+    found = most_foreseen(at_most, usable, BASE, peak)
+    assert found == Fit(tried[-1], BASE + EACH * tried[-1])
+    assert found.size == 1 or found.peak_bytes <= usable
+    assert all(later <= 2 * size for size, later in itertools.pairwise(tried))
+    # What is left is less than a question with its margin.
+    assert found.size == at_most or usable - found.peak_bytes < 1.25 * EACH
+
+
+def test_what_is_foreseen_stops_where_more_questions_take_more_than_the_first() -> None:
+    def peak(size: int) -> float:
+        return BASE + size**2
+
+    assert most_foreseen(64, BASE + 80, BASE, peak).size == 8
+    assert most_foreseen(64, BASE + 15, BASE, peak) == Fit(2, BASE + 4)
+
+
 @dataclass
 class MadeMemory:
     """A device that a pass of more than ``room`` questions is too much for; each takes `EACH`."""
@@ -69,25 +100,26 @@ class MadeMemory:
         return BASE + EACH * max(self.lately)
 
 
+def put_on(monkeypatch: pytest.MonkeyPatch, room: int, usable: float) -> MadeMemory:
+    """Let all trials of this process run on a made-up device."""
+    memory, score = MadeMemory(room, usable), Generator.score
+
+    def counted(self: Generator, prompts: list[str], answers: list[str], **more: Any) -> Any:
+        questions = len(prompts) // 2  # two passages each
+        if torch.is_grad_enabled() and questions > memory.room:
+            raise torch.OutOfMemoryError("made up")
+        memory.lately.append(questions)
+        return score(self, prompts, answers, **more)
+
+    monkeypatch.setattr(Generator, "score", counted)
+    monkeypatch.setattr(micro_batch, "memory_of", lambda device, share: memory)
+    return memory
+
+
 @pytest.fixture
 def device(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, float], MadeMemory]:
     """Lets all trials of a test run on a made-up device."""
-
-    def made(room: int, usable: float) -> MadeMemory:
-        memory, score = MadeMemory(room, usable), Generator.score
-
-        def counted(self: Generator, prompts: list[str], answers: list[str], **more: Any) -> Any:
-            questions = len(prompts) // 2  # two passages each
-            if torch.is_grad_enabled() and questions > memory.room:
-                raise torch.OutOfMemoryError("made up")
-            memory.lately.append(questions)
-            return score(self, prompts, answers, **more)
-
-        monkeypatch.setattr(Generator, "score", counted)
-        monkeypatch.setattr(micro_batch, "memory_of", lambda device, share: memory)
-        return memory
-
-    return made
+    return lambda room, usable: put_on(monkeypatch, room, usable)
 
 
 def eights(make_space: SpaceMaker, **rag: object) -> Any:
@@ -175,3 +207,43 @@ def test_workers_agree_on_what_fits_all_of_them(
     monkeypatch.setattr(type(worker), "gather", doubled)
     memory.device_type = "another"
     assert trainer_for(run, phase_task("generator_rag")).task.space.training.rag.micro_batch_size == 2
+
+
+# Two processes
+
+
+def found_on(rank: int, run: str, rooms: Sequence[int], usable: Sequence[float]) -> tuple[int, list[int]]:
+    """Questions per pass that a worker takes, and what it has tried, on a device of its own."""
+    worker, files = Worker(report=lambda _: None, rank=rank, world_size=2), files_at(run)
+    with pytest.MonkeyPatch.context() as patched:
+        memory = put_on(patched, rooms[rank], usable[rank])
+        trainer = Trainer(train_task(files, phase_task("generator_rag"), worker), worker)
+        trainer.step(0)
+    return trainer.task.space.training.rag.micro_batch_size or 0, memory.tried
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("sharding", "rooms", "usable", "expected"),
+    [
+        # Memory runs out on one of them with eight and with four; and on the other it never does.
+        ("none", (8, 3), (BASE + 8 * EACH, BASE + 8 * EACH), (2, [1, 8, 4, 2], [1, 2])),
+        ("fsdp", (8, 3), (BASE + 8 * EACH, BASE + 3.5 * EACH), (3, [1, 2, 3], [1, 2, 3])),
+    ],
+)
+def test_a_device_that_is_too_small_for_a_worker_is_heeded_by_all(
+    tmp_path: Path,
+    make_space: SpaceMaker,
+    pair: TwoWorkers,
+    sharding: str,
+    rooms: tuple[int, int],
+    usable: tuple[float, float],
+    expected: tuple[int, list[int], list[int]],
+) -> None:
+    rag = {"steps": 6, "batch_size": 16}
+    space = make_space(training={"sharding": sharding, "rag": rag}, resources={"workers": 2})
+    run = prepared_run(tmp_path / "r", space)
+    size, *tried = expected
+    assert pair.do(found_on, str(run), rooms, usable) == [(size, each) for each in tried]
+    (row,) = read_micro_batches(run)
+    assert (row["micro_batch_size"], row["questions"]) == (size, 8)

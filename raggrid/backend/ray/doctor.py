@@ -12,8 +12,8 @@ from typing import Any
 from raggrid.backend.ray.cluster import session
 from raggrid.backend.ray.node_calls import answers, ask
 from raggrid.diagnosis.examination import machine, try_steps, try_storage
-from raggrid.diagnosis.judgement_of_nodes import judged
-from raggrid.diagnosis.node_facts import Diagnosis, Machine, NodeFacts, StepTest, StorageTest
+from raggrid.diagnosis.judgement_of_nodes import judged, without_engine
+from raggrid.diagnosis.node_facts import Diagnosis, Finding, Machine, NodeFacts, StepTest, StorageTest
 from raggrid.errors import StudyError, listed
 from raggrid.store.files import Files, Location, files_at, read_bytes
 
@@ -23,13 +23,18 @@ CLOCK_ASKED = 3
 
 
 def doctor(
-    address: str | None = None, run: Location | None = None, *, say: Callable[[str], None] = lambda _: None
+    address: str | None = None,
+    run: Location | None = None,
+    *,
+    engine: str = "transformers",
+    say: Callable[[str], None] = lambda _: None,
 ) -> Diagnosis:
     """Examine every node of a cluster: versions, devices, memory, clock, storage; train on each kind of device.
 
     Args:
         address: of a cluster, in Ray's form; by default one is started on this machine and ended afterwards.
         run: a run directory, which may be new; small files are written there, read on every node, and deleted.
+        engine: what is to answer there, as in ``answer.engine``: ``vllm`` needs GPUs, and its package beside them.
         say: called with a sentence about what takes a while.
 
     Raises:
@@ -50,7 +55,7 @@ def doctor(
     facts = [facts for _, facts in nodes]
     where = address or "this machine"
     told = None if files is None else str(files)
-    return Diagnosis(address=where, run=told, nodes=tuple(facts), findings=tuple(judged(facts)))
+    return Diagnosis(address=where, run=told, nodes=tuple(facts), findings=tuple(judged(facts, engine)))
 
 
 def check_nodes(say: Callable[[str], None], *, gpus: bool) -> None:
@@ -70,6 +75,20 @@ def check_nodes(say: Callable[[str], None], *, gpus: bool) -> None:
     for each in found:
         if each not in errors:
             say(str(each))
+    _raise(errors)
+
+
+def check_engine_nodes(engine: str, *, gpus: bool) -> None:
+    """Look whether the connected cluster can answer by an engine, in trials that hold ``gpus``.
+
+    Raises:
+        StudyError: with what is missing on which nodes.
+    """
+    if engine != "transformers":
+        _raise([*without_engine([facts for _, facts in _examined(_alive(), gpus=gpus)], engine)])
+
+
+def _raise(errors: Sequence[Finding]) -> None:
     if errors:
         raise StudyError(listed("cluster", map(str, errors), "'raggrid doctor --address ADDR' examines it again."))
 

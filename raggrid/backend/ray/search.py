@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from raggrid.backend.ray.cluster import Allocation, connected
-from raggrid.backend.ray.doctor import check_nodes
+from raggrid.backend.ray.doctor import check_engine_nodes, check_nodes
 from raggrid.backend.ray.gauges import exported
 from raggrid.backend.ray.nodes import check_metrics_everywhere, check_run_is_seen
 from raggrid.backend.ray.run_trials import run_trials
@@ -18,6 +18,7 @@ from raggrid.errors import StudyError, StudyInterrupted, listed
 from raggrid.evaluation.custom_metrics import check_custom_metrics, folders_of
 from raggrid.evaluation.prompt_fit import prompt_fit
 from raggrid.notebook_display import notebook_screens
+from raggrid.rag.engines.engine import check_engine
 from raggrid.records import CurveRecord, LedgerRecord, Status, TrainingProgress
 from raggrid.space.batch_sizes import with_batches
 from raggrid.space.search_space import SearchSpace
@@ -80,6 +81,7 @@ def search(
     check_custom_metrics(space.custom_metrics)
     check_targets(space.tracking)
     space, data = prepared_inputs(space, say)
+    check_engine(space.answer, space.models)
     if not storage.is_begun():
         check_free(storage.files)
     else:
@@ -98,6 +100,7 @@ def search(
         if not fresh:
             lease = held.enter_context(claimed(storage.files, say))  # before a cluster is started for nothing
         allocation = held.enter_context(connected(address, space.resources, say, folders_of(space.custom_metrics)))
+        check_engine_nodes(space.answer.engine, gpus=allocation.gpus > 0)
         if fresh:
             if not storage.is_begun():  # another search may have begun it meanwhile
                 noted = environment(space, data, allocation.device_types, fit)
