@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import linear_regression
 
 from benchmarks.trial_shapes import in_shape, setting_of
 from raggrid.data.checked import with_lengths
@@ -160,11 +161,17 @@ def _memory(studies: list[Study], rows: Rows) -> Iterator[str]:
 
 
 def _resident(rows: Rows, passages: int) -> float:
-    """GB of a node: the libraries of its processes, what these held beyond them, and the whole of the index."""
-    last = rows[-1]
-    libraries = NODE_DEVICES * last["libraries_mb"] / last["processes"]
-    beyond = NODE_DEVICES * (last["resident_mb"] - last["libraries_mb"]) / last["processes"]
-    return (libraries + beyond) / 1e3 + passages * _index_bytes(rows) / GIGABYTE
+    """GB of a node: the libraries of its processes, and what all hold beyond them, on a straight line."""
+    libraries = NODE_DEVICES * rows[-1]["libraries_mb"] / rows[-1]["processes"]
+    each, none = _line(rows)
+    return (libraries + none + each * passages) / 1e3
+
+
+def _line(rows: Rows) -> tuple[float, float]:
+    """MB beyond libraries (per passage, without any): the least squares line from a million passages on."""
+    large = [row for row in rows if row["rows"] >= 1_000_000]
+    beyond = [row["resident_mb"] - row["libraries_mb"] for row in large]
+    return linear_regression([row["rows"] for row in large], beyond)
 
 
 def _index_bytes(rows: Rows) -> float:
@@ -218,10 +225,13 @@ def _measured(rows: Rows) -> Iterator[str]:
 def _extrapolated(study: Study, pace: Mapping[str, float], rows: Rows) -> Iterator[str]:
     factory = factory_of(study.setting.space.retrieval.index, PASSAGES, study.setting.embedder.hidden_size)
     factors = ", ".join(f"{name} {factor:.1f}" for name, factor in pace.items())
+    each, none = _line(rows)
     yield (
-        f"- Resident memory of a node: {_resident(rows, PASSAGES):.1f} GB for {PASSAGES:,} passages. That is what the "
-        f"processes above held, for {NODE_DEVICES} of them, and {_index_bytes(rows):.0f} bytes of index per passage, "
-        "as if a search looked at all of it. It is not a line through several sizes."
+        f"- Resident memory of a node: {_resident(rows, PASSAGES):.1f} GB for {PASSAGES:,} passages: the libraries of "
+        f"{NODE_DEVICES} processes, and the line through the sizes of a million passages and more above, "
+        "{:,.0f} MB per million and {:,.0f} MB. ".format(1e6 * each, none)
+        + "Most of it are mapped pages, which the system can drop and read again; what was measured grows more slowly "
+        "than the line."
     )
     yield f"- Disk per passage: as in the last row above. The index of {PASSAGES:,} passages would be {factory}."
     yield f"- The paper's pace, in times the cost model on its eight A10, to other devices and shapes: {factors}."

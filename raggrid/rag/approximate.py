@@ -25,6 +25,7 @@ Codes = npt.NDArray[np.uint8]
 POINTS_PER_LIST = 39  # that faiss asks for when it trains a list or a code
 ROWS_PER_LIST = 1024  # roughly: a list is compared whole
 DIMENSIONS_PER_BYTE = 8  # of a product code
+BITS_PER_CODE = 256  # of RaBitQ, at least: 64 dimensions of one bit each need 16 times the candidates
 CANDIDATES = 40  # per passage wanted
 MIN_CANDIDATES = 400
 MOST_CANDIDATES = 16 * MIN_CANDIDATES  # short codes rank badly: with 8 bytes per vector 3,200 were needed
@@ -61,10 +62,11 @@ def factory_of(kind: str, count: int, dimension: int) -> str:
     """
     lists = 2 ** max(0, round(math.log2(max(1, count) / ROWS_PER_LIST)))
     bytes_per_code = next(n for n in range(max(1, dimension // DIMENSIONS_PER_BYTE), 0, -1) if dimension % n == 0)
+    bits = max(1, BITS_PER_CODE // dimension)
     named = {
         "ivf": f"IVF{lists},Flat",
         "ivfpq": f"IVF{lists},PQ{bytes_per_code}",
-        "ivfrabitq": f"RR{dimension},IVF{lists},RaBitQ",
+        "ivfrabitq": f"RR{dimension},IVF{lists},RaBitQ{min(bits, 8) if bits > 1 else ''}",
         "hnsw": "HNSW32,SQ8",
     }
     return named.get(kind, kind)

@@ -119,3 +119,8 @@ def test_an_index_has_more_lists_for_more_passages_and_codes_that_fit_the_vector
     assert factory_of("ivfpq", 30_000_000, 768) == "IVF32768,PQ96"
     assert factory_of("ivf", 10, 30) == "IVF1,Flat"
     assert factory_of("ivfpq", 2000, 30) == "IVF2,PQ3"
+    # Codes of few dimensions have more bits for each, so that a code tells as much.
+    assert factory_of("ivfrabitq", 1_000_000, 384) == "RR384,IVF1024,RaBitQ"
+    assert factory_of("ivfrabitq", 1_000_000, 128) == "RR128,IVF1024,RaBitQ2"
+    assert factory_of("ivfrabitq", 1_000_000, 64) == "RR64,IVF1024,RaBitQ4"
+    assert factory_of("ivfrabitq", 1_000_000, 8) == "RR8,IVF1024,RaBitQ8"
