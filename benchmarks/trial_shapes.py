@@ -66,7 +66,11 @@ def curves_of(space: SearchSpace, setting: Setting, sizes: Sizes, seed: int) -> 
             by_key[CurveKey(search.phase, search.loss, *pair, None)] = Curve(points)
     answer = units.answer_startup_seconds + sizes.questions["validation"] * units.answer_seconds / workers
     startup = max(costs.startup_seconds for costs in units.phases.values())
-    return Curves("made up", by_key, answer, startup, units.index_seconds / workers)
+    return Curves(
+        "made up", by_key, answer_seconds=answer, answer_startup_seconds=units.answer_startup_seconds,
+        startup_seconds=startup, index_seconds=units.index_seconds / workers,
+        num_questions=sizes.questions["validation"],
+    )  # fmt: skip
 
 
 def _pairs(space: SearchSpace, phase: str) -> Iterator[tuple[float | None, float | None]]:

@@ -18,6 +18,7 @@ TESTS = Path(__file__).parent
 ROOMS = (
     "errors", "records", "machine_faults", "evaluation/metrics", "strategies", "space", "searches", "graph", "identity",
     "costs",
+    "prices",
     "unit_costs",
     "model_size",
     "display_names",

@@ -54,7 +54,7 @@ def done(task: Task, run: Path) -> list[Report]:
 
 def started(task: Task, run: Path) -> Bookkeeper:
     """Who keeps what a task reports from now on."""
-    books = Bookkeeper(RunDirectory(run), Ledger(Account(), time.time()), time.time)
+    books = Bookkeeper(RunDirectory(run), Ledger((Account(),), time.time()), time.time)
     books.started(task, 1, "cpu")
     return books
 

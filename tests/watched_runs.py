@@ -16,7 +16,7 @@ from raggrid.store.sessions import Session, _write
 from raggrid.store.tables import create_run
 from raggrid.study.controller import Controller
 from raggrid.study.state import StudyState
-from raggrid.study.tasks import PhaseTask
+from raggrid.study.tasks import PhaseTask, to_running
 from tests.controllers import play
 from tests.records import charge, made_space
 
@@ -46,7 +46,10 @@ def under_way(run: Path, cut: int, space: SearchSpace | None = None, **session: 
 def told(controller: Controller, run: Path, **session: float) -> Session:
     """Write a sign of life of the controller's session."""
     now = time.time()
-    made = Session(began=now - 100.0, alive=now, devices=2, workers=1, running=tuple(controller.told()), slots=2)
+    running = tuple(
+        to_running(task, controller.started_at[key], None) for key, task in controller.state.running.items()
+    )
+    made = Session(began=now - 100.0, alive=now, devices=2, workers=1, running=running, slots=2)
     made = replace(made, **session)  # type: ignore[arg-type]
     _write(files_at(run), made)
     return made

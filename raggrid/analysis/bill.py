@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from raggrid.analysis.costs.device_prices import Price, price_of
+from raggrid.prices import Price, check_price, dollars_of
 from raggrid.records import Category, LedgerRecord, Status, TrialRecord
 from raggrid.store.columns import columns
 from raggrid.store.files import Location
@@ -17,8 +17,8 @@ from raggrid.store.tables import read, read_space, read_table
 class Bill:
     """Device-seconds by category; ``total`` is what the allocation held, idle time included.
 
-    ``by_device_type``: the same total by type of device. ``dollars``: it in money, each type at its price; None without
-    one. ``over_budget``: trials that the budget ended early.
+    ``by_device_type``: the same total by type of device, and ``by_type_and_category`` its parts. ``dollars``: the total
+    in money, each type at its price; None without one. ``over_budget``: trials that the budget ended early.
     """
 
     device_seconds: Mapping[str, float]
@@ -27,6 +27,7 @@ class Bill:
     dollars: float | None
     over_budget: int
     by_device_type: Mapping[str, float]
+    by_type_and_category: Mapping[str, Mapping[str, float]]
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -41,24 +42,20 @@ def bill(run: Location, *, price: Price | None = None) -> Bill:
         price: dollars per device-hour, of every device or by type. Default: ``resources.dollars_per_device_hour``.
 
     Raises:
-        InputError: a type of device has no price among those given.
+        InputError: a price is negative, or a type of device has none among those given.
         RecordError: ``run`` is not a run directory.
     """
     space = read_space(run)
     table = columns(read_table(run, LedgerRecord), ("category", "device_seconds", "device_type"))
-    sums: dict[str, float] = {
-        name: float(table["device_seconds"][table["category"] == name].sum()) for name in Category
+    seconds, kind = table["device_seconds"], table["device_type"]
+    parts = {
+        device: {str(name): float(seconds[(kind == device) & (table["category"] == name)].sum()) for name in Category}
+        for device in sorted(set(kind))
     }
-    total = sum(sums.values())
+    types = {device: sum(own.values()) for device, own in parts.items()}
+    sums = {str(name): sum(own[name] for own in parts.values()) for name in Category}
     over_budget = sum(row.status == Status.OVER_BUDGET for row in read(run, TrialRecord))
-    types = {name: float(table["device_seconds"][table["device_type"] == name].sum())
-             for name in sorted(set(table["device_type"]))}  # fmt: skip
     asked = space.resources.dollars_per_device_hour if price is None else price
-    return Bill(sums, total, tuple(types), _dollars(asked, types), over_budget, types)
-
-
-def _dollars(price: Price | None, device_seconds: Mapping[str, float]) -> float | None:
-    if price is None:
-        return None
-    hourly = {name: price_of(name, price) if isinstance(price, Mapping) else price for name in device_seconds}
-    return sum(hourly[name] * seconds for name, seconds in device_seconds.items()) / 3600
+    check_price(asked)
+    dollars = dollars_of(asked, types)
+    return Bill(sums, sum(types.values()), tuple(types), dollars, over_budget, types, parts)

@@ -13,7 +13,6 @@ import numpy as np
 from raggrid.analysis.control_points import ControlPoint, control_points
 from raggrid.analysis.costs.cost_choice import CostBasis, cost_basis, device_limit
 from raggrid.analysis.costs.cost_spread import cost_interval
-from raggrid.analysis.costs.device_prices import Price
 from raggrid.analysis.hypervolume import BEYOND, Hypervolume, hypervolume
 from raggrid.analysis.inference.evidence import interval
 from raggrid.analysis.inference.means_only import ASSUMED_QUESTIONS
@@ -26,6 +25,7 @@ from raggrid.analysis.search_curves import SearchCurve, search_curves
 from raggrid.display_names import display_name
 from raggrid.errors import InputError
 from raggrid.notebook_display import Displayed
+from raggrid.prices import Price
 from raggrid.store.files import Location
 from raggrid.strategies import STRATEGIES
 

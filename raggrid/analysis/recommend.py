@@ -7,7 +7,6 @@ from typing import Any
 
 from raggrid.analysis.controls import controls_of, no_better_than_controls
 from raggrid.analysis.costs.cost_choice import CostBasis
-from raggrid.analysis.costs.device_prices import Price
 from raggrid.analysis.explanations import disagreement, none_because
 from raggrid.analysis.headroom.recorded_headroom import headroom_of
 from raggrid.analysis.judging.answer_sentences import deploy_answer, grounds_of, next_time_answer
@@ -21,6 +20,7 @@ from raggrid.analysis.recommendation import Compared, Recommendation, Recommende
 from raggrid.analysis.rule import InHand, paper_rule
 from raggrid.analysis.warnings import warnings_of
 from raggrid.errors import InputError
+from raggrid.prices import Price
 from raggrid.store.files import Location
 
 __all__ = ["Compared", "CostBasis", "Recommendation", "Recommended", "TableRow", "recommend"]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import wraps
 from typing import Annotated, Any, Literal
 
 import typer
 
-from raggrid.cli.options import said_as_options
-from raggrid.errors import InputError
+from raggrid.cli.options import PriceOption, prices, said_as_options
 from raggrid.evaluation.metrics import METRICS
 
 Cost = Literal["search", "final", "marginal"]
@@ -61,14 +60,6 @@ MaxDeviceHours = Annotated[
 MaxDollars = Annotated[
     float | None, typer.Option(metavar="DOLLARS", help="Recommend nothing that costs more; needs a price.")
 ]
-PriceOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="DOLLARS",
-        help="Price of one device-hour in dollars, of every device or of a type, such as H100=3; repeatable. Costs on "
-        "several types are then hours of the most expensive one, by price. Default: the space's, see above.",
-    ),
-]
 Worth = Annotated[
     float | None,
     typer.Option(
@@ -117,21 +108,3 @@ def _declared(
     price: PriceOption = None,
 ) -> None:
     pass
-
-
-def prices(given: Sequence[str] | None) -> float | dict[str, float] | None:
-    """``--price`` as `recommend` takes it.
-
-    Raises:
-        InputError: not a number, or one without a type beside others.
-    """
-    if not given:
-        return None
-    pairs = [text.rpartition("=")[::2] for text in given]
-    try:
-        amounts = {name: float(amount) for name, amount in pairs}
-    except ValueError:
-        raise InputError(f"price: got {', '.join(given)}; expected dollars, such as 2.5 or H100=2.5.") from None
-    if len(amounts) < len(given) or ("" in amounts and len(given) > 1):
-        raise InputError(f"price: got {', '.join(given)}; expected one number, or one TYPE=DOLLARS per type.")
-    return amounts.get("", amounts)

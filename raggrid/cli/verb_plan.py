@@ -11,7 +11,7 @@ import typer
 
 import raggrid
 from raggrid.cli.app import app
-from raggrid.cli.options import Json, Override, print_json, said_as_options
+from raggrid.cli.options import Json, Override, PriceOption, prices, print_json, said_as_options
 from raggrid.errors import InputError
 
 
@@ -29,15 +29,7 @@ def plan(
         int | None,
         typer.Option(metavar="N", min=1, help="Number of devices. Default: this machine's cores, or one trial's GPUs."),
     ] = None,
-    price: Annotated[
-        float | None,
-        typer.Option(
-            "--price",
-            metavar="DOLLARS",
-            min=0.0,
-            help="Price of one device-hour in dollars. Default: the space's, see above.",
-        ),
-    ] = None,
+    price: PriceOption = None,
     pilot: Annotated[
         bool, typer.Option("--pilot", help="Measure a few real steps of each phase on this machine.")
     ] = False,
@@ -78,13 +70,13 @@ def plan(
             raise InputError(
                 f"{step_times}: got no step times for '{space.name}'; expected some. It has {', '.join(times)}."
             )
-    with said_as_options("device"):
+    with said_as_options("device", "price"):
         plans = [
             raggrid.plan(
                 space,
                 device=device,
                 num_devices=devices,
-                price=price,
+                price=prices(price),
                 pilot=pilot,
                 seconds_per_step=times.get(space.name, times.get("", {})),
                 weight_bits=weight_bits,

@@ -10,17 +10,19 @@ import typer
 
 import raggrid
 from raggrid.cli.app import app
-from raggrid.cli.judging import PriceOption, prices
 from raggrid.cli.options import (
     Cluster,
     DeviceHours,
     Dollars,
     Json,
     Override,
+    PriceOption,
     Space,
     WallHours,
     budget_options,
+    prices,
     print_json,
+    said_as_options,
 )
 from raggrid.study.events import Observer
 
@@ -60,10 +62,9 @@ def search(
     with the bill and the recommendation. Ctrl-C stops it, a second Ctrl-C at once; the same command continues.
 
     Money is computed at --price; the default is ``resources.dollars_per_device_hour`` of the space. --dollars needs
-    the latter.
+    one of them, for each type of device of the cluster.
     """
-    paid = prices(price)
-    limits = budget_options(device_hours=device_hours, wall_hours=wall_hours, dollars=dollars)
+    limits = budget_options(price, device_hours=device_hours, wall_hours=wall_hours, dollars=dollars)
     checked = raggrid.load_space(space, set_ or [], limits)
     from rich.console import Console
 
@@ -79,16 +80,18 @@ def search(
     out = Console(quiet=as_json)
     observers: list[Observer] = [screen_of(out, plain=plain or not sys.stdout.isatty()), EarlyHeadroom(run, out)]
     say = partial(out.print, highlight=False)
-    raggrid.search(
-        checked,
-        run,
-        address=address,
-        extend=extend,
-        retry_failed=retry_failed,
-        observers=() if as_json else observers,
-        say=say,
-    )
-    decision, spent = raggrid.recommend([run], price=paid), raggrid.bill(run, price=paid)
+    with said_as_options("price"):
+        raggrid.search(
+            checked,
+            run,
+            address=address,
+            extend=extend,
+            retry_failed=retry_failed,
+            observers=() if as_json else observers,
+            say=say,
+        )
+        paid = prices(price)  # of a complete study the run directory keeps the earlier one
+        decision, spent = raggrid.recommend([run], price=paid), raggrid.bill(run, price=paid)
     if as_json:
         found = {"index": read_measured_index(run), "micro_batches": read_micro_batches(run)}
         compared = {"compared_texts": read_compared_texts(run)}

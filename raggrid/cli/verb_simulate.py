@@ -8,7 +8,18 @@ import typer
 
 import raggrid
 from raggrid.cli.app import app
-from raggrid.cli.options import DeviceHours, Dollars, Json, Override, Space, WallHours, budget_options, print_json
+from raggrid.cli.options import (
+    DeviceHours,
+    Dollars,
+    Json,
+    Override,
+    PriceOption,
+    Space,
+    WallHours,
+    budget_options,
+    print_json,
+    said_as_options,
+)
 
 
 @app.command()
@@ -30,6 +41,7 @@ def simulate(
     device_hours: DeviceHours = None,
     wall_hours: WallHours = None,
     dollars: Dollars = None,
+    price: PriceOption = None,
     as_json: Json = False,
 ) -> None:
     """Show what early stopping, sharing and budgets would have saved on a recorded study.
@@ -39,11 +51,13 @@ def simulate(
     A table has one row per evaluation: phase, loss, embedder_lr, generator_lr, step, objective, device_seconds
     (training so far) and, where known, seed, evaluate_seconds (of this evaluation) and f1.
 
-    Money is computed at ``resources.dollars_per_device_hour`` of the space; --dollars needs it.
+    Money is computed at --price; the default is ``resources.dollars_per_device_hour`` of the space. --dollars needs
+    one of them.
     """
-    limits = budget_options(device_hours=device_hours, wall_hours=wall_hours, dollars=dollars)
+    limits = budget_options(price, device_hours=device_hours, wall_hours=wall_hours, dollars=dollars)
     checked = raggrid.load_space(space, set_ or [], limits)
-    result = raggrid.simulate(checked, curves, slots=slots)
+    with said_as_options("price"):
+        result = raggrid.simulate(checked, curves, slots=slots)
     if as_json:
         print_json(result.to_json())
         return

@@ -9,7 +9,17 @@ import typer
 
 import raggrid
 from raggrid.cli.app import app
-from raggrid.cli.options import DeviceHours, Dollars, Json, Override, Space, WallHours, budget_options, print_json
+from raggrid.cli.options import (
+    DeviceHours,
+    Dollars,
+    Json,
+    Override,
+    PriceOption,
+    Space,
+    WallHours,
+    budget_options,
+    print_json,
+)
 from raggrid.errors import StudyInterrupted
 
 Server = Annotated[
@@ -36,6 +46,7 @@ def submit(
     device_hours: DeviceHours = None,
     wall_hours: WallHours = None,
     dollars: Dollars = None,
+    price: PriceOption = None,
     env: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME[=VALUE]", help="Environment variable of the study; no secrets. Repeatable."),
@@ -50,9 +61,12 @@ def submit(
 
     Secrets are never sent: a job's environment can be read in the dashboard. Give the nodes a role, or set them there.
 
+    Money is computed at --price; the default is ``resources.dollars_per_device_hour`` of the space. --dollars needs
+    one of them, for each type of device of the cluster.
+
     ``raggrid status``, ``logs`` and ``stop`` look after submitted studies. Ctrl-C ends --follow, not the study.
     """
-    limits = budget_options(device_hours=device_hours, wall_hours=wall_hours, dollars=dollars)
+    limits = budget_options(price, device_hours=device_hours, wall_hours=wall_hours, dollars=dollars)
     raggrid.load_space(space, set_ or [], limits)
     job = raggrid.submit(
         space, run, address=address, overrides=[*(set_ or []), *limits.values()], extend=extend, environment=env or [],

@@ -228,6 +228,8 @@ def _batches(
 ) -> Iterator[Batch]:
     """The study as batches of tasks: the index, every search and its finalists' answers, the winners' answers."""
     workers, finalists = space.resources.workers_per_trial, _finalists(space, searches, scenario)
+    batch_size = space.answer.batch_size
+    most_shards = {split: count // batch_size for split, count in sizes.questions.items() if count}
     free = {name for name in searches if scenario == "low" and graph.source_of(graph.selection_plan(name))}
     yield Batch("index", [units.index_seconds / workers])
     for name, search in graph.searches.items():
@@ -238,7 +240,10 @@ def _batches(
         yield Batch(name, [start + seconds / trials] * trials, after)
         asked = (name not in free) * sizes.questions["validation"]
         one = units.answer_startup_seconds + asked * units.answer_seconds / workers
-        yield Batch(f"{name} answered", [one] * round(finalists[name]), [name])
+        yield Batch(
+            f"{name} answered", [one] * round(finalists[name]), [name], most_shards.get("validation", 1),
+            units.answer_startup_seconds,
+        )  # fmt: skip
     rounds = dict(graph.num_answerings(finalists))
     rounds["validation"] -= sum(finalists.values())
     reusing = dict(graph.num_reusing(finalists)) if scenario == "low" else dict.fromkeys(rounds, 0.0)
@@ -250,4 +255,7 @@ def _batches(
         for place in range(round(count))
     ]
     finals.append(_example_seconds(graph, units, sizes) / workers)
-    yield Batch("winners answered", finals, [f"{name} answered" for name in graph.searches] or ["index"])
+    yield Batch(
+        "winners answered", finals, [f"{name} answered" for name in graph.searches] or ["index"],
+        min(most_shards.values(), default=1), units.answer_startup_seconds,
+    )  # fmt: skip

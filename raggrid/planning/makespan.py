@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Sequence
+import math
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+
+from raggrid.study.shards import best_num_shards
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Tasks that may start together. ``seconds``: of each task; ``after``: names of batches that must end first."""
+    """Tasks that may start together. ``seconds``: of each task; ``after``: names of batches that must end first.
+
+    Answerings are spread over slots that would idle, as a search does it once some have ended: into at most
+    ``most_shards`` each, of which every one starts for ``shard_start`` seconds.
+    """
 
     name: str
     seconds: Sequence[float]
     after: Collection[str] = ()
+    most_shards: int = 1
+    shard_start: float = 0.0
 
 
 def wall_seconds(batches: Sequence[Batch], slots: int) -> float:
@@ -29,8 +38,19 @@ def wall_seconds(batches: Sequence[Batch], slots: int) -> float:
         batch = min(ready, key=lambda batch: max((ends[name] for name in batch.after), default=0.0))
         pending.remove(batch)
         start = max((ends[name] for name in batch.after), default=0.0)
-        ends[batch.name] = max([start, *(_place(free, seconds, start) for seconds in sorted(batch.seconds)[::-1])])
+        measured = any(each.most_shards > 1 and ends.get(each.name, math.inf) <= start for each in batches)
+        tasks = sorted(_spread(batch, sum(end <= start for end in free) if measured else 0), reverse=True)
+        ends[batch.name] = max([start, *(_place(free, seconds, start) for seconds in tasks)])
     return max(ends.values(), default=0.0)
+
+
+def _spread(batch: Batch, idle: int) -> Iterator[float]:
+    """The seconds of a batch's tasks, with shards as tasks of their own; ``idle``: slots that nothing else holds."""
+    answerings = sum(seconds > batch.shard_start for seconds in batch.seconds)
+    for seconds in batch.seconds:
+        work, most = seconds - batch.shard_start, min(idle, batch.most_shards)
+        count = best_num_shards(batch.shard_start, work, most, answerings, idle) if most > 1 and work > 0 else 1
+        yield from [seconds] if count == 1 else [batch.shard_start + work / count] * count
 
 
 def _place(free: list[float], seconds: float, not_before: float) -> float:

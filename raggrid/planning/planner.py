@@ -19,6 +19,7 @@ from raggrid.planning.devices import Device, device_called, device_named
 from raggrid.planning.plan import Plan, trial_plan
 from raggrid.planning.pricing import Pricing, check_memory, price, told_of_memory
 from raggrid.planning.workload import Workload, assumed_workload, workload_of
+from raggrid.prices import Price, check_price, is_called, price_of
 from raggrid.rag.precision import dtype_of, resolved
 from raggrid.rag.prompt import passage_text
 from raggrid.rag.sizes import is_at_hand, model_size
@@ -34,7 +35,7 @@ class _Machines:
 
     device: str | None
     num_devices: int | None
-    price: float | None
+    price: Price | None
     pilot: bool
     weight_bits: int | None
 
@@ -44,7 +45,7 @@ def plan(
     *,
     device: str | None = None,
     num_devices: int | None = None,
-    price: float | None = None,
+    price: Price | None = None,
     pilot: bool = False,
     seconds_per_step: Mapping[str, float] | None = None,
     weight_bits: int | None = None,
@@ -57,7 +58,7 @@ def plan(
         space: its data gives lengths and counts if its folder exists on this machine; else they are assumed.
         device: of a worker, a name of `planning.devices.DEVICES`. Default: cpu, or A10 for GPUs.
         num_devices: that the study may use. Default: this machine's cores, or one trial's GPUs.
-        price: dollars per device-hour. Default: ``resources.dollars_per_device_hour``.
+        price: dollars per device-hour, of every device or by type. Default: ``resources.dollars_per_device_hour``.
         pilot: measure a few real steps of each phase on this machine.
         seconds_per_step: step times to use, by phase or by search.
         weight_bits: bits of a frozen generator weight on the device, 4 for QLoRA. Default: as ``models.dtype`` and
@@ -70,7 +71,7 @@ def plan(
 
     Raises:
         InputError: wrong data, a metric of the user's own that fails, an unknown device or step, a device together with
-            a pilot, or a device that is named and too small.
+            a pilot, or a device that is named and too small or has no price among those by type.
     """
     if pilot and device:
         raise InputError(f"device: got '{device}' beside a pilot, which measures this machine. Drop one of them.")
@@ -112,12 +113,13 @@ def _pricing(
         device = replace(device, flops=BFLOAT16_SPEEDUP * device.flops)
     bits = machines.weight_bits or (4 if models.quantization == "nf4" else 16 if models.dtype == "bfloat16" else 32)
     setting = Setting(space, embedder, generator, work, device, bits)
+    dollars = _dollars(space, machines, device)
     units = _measured(space) if machines.pilot else unit_costs(setting)
     pricing = price(
         setting,
         with_step_seconds(units, given, study_graph(space)) if given else units,
         num_devices=machines.num_devices or max(here, space.resources.workers_per_trial),
-        dollars_per_device_hour=space.resources.dollars_per_device_hour if machines.price is None else machines.price,
+        dollars_per_device_hour=dollars,
         notes=(*([told_prompt(vars(fit))] if fit else []), told_precision(precision), *_notes(setting, machines)),
     )
     if machines.device is None and not machines.pilot:
@@ -140,6 +142,16 @@ def _device(space: SearchSpace, machines: _Machines) -> tuple[Device, int]:
     if machines.device is None:  # what is assumed refuses nothing
         device = replace(device, memory_bytes=None)
     return device, cores if device.name == "cpu" else 0
+
+
+def _dollars(space: SearchSpace, machines: _Machines, device: Device) -> float | None:
+    """The price of the device; None without one. What is assumed refuses nothing."""
+    asked = space.resources.dollars_per_device_hour if machines.price is None else machines.price
+    check_price(asked)
+    named = machines.pilot or machines.device is not None or machines.price is not None
+    if not named and isinstance(asked, Mapping) and not any(is_called(device.name, name) for name in asked):
+        return None
+    return None if asked is None else price_of(device.name, asked)
 
 
 def _measured(space: SearchSpace) -> UnitCosts:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any, TypedDict, Unpack
 
 from raggrid.analysis.costs.cost_choice import CostBasis
-from raggrid.analysis.costs.device_prices import Price
 from raggrid.analysis.frontier import Frontier, frontier
 from raggrid.analysis.recommend import Recommendation, recommend
 from raggrid.analysis.results import Results, load_results
 from raggrid.analysis.rule import InHand
 from raggrid.analysis.units import Unit, unit_for
 from raggrid.display_names import display_name
+from raggrid.prices import Price
 from raggrid.records import CurveRecord, LedgerRecord, PipelineRecord, StepRecord, TrialRecord
 from raggrid.space.rates import rate_text
 from raggrid.store.files import Location

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
@@ -40,6 +41,17 @@ AutoOrNatural = Annotated[
     Annotated[Literal["auto"], Tag("auto_form")] | Annotated[Natural, Tag("natural_form")],
     Discriminator(_auto_or_natural),
 ]
+
+
+def _one_or_by_type(value: object) -> str:
+    return "by_type_form" if isinstance(value, Mapping) else "one_form"
+
+
+OneOrByType = Annotated[
+    Annotated[Positive, Tag("one_form")] | Annotated[dict[str, Positive], Field(min_length=1), Tag("by_type_form")],
+    Discriminator(_one_or_by_type),
+]
+"""A number, or one for each name of a type."""
 
 
 class Section(BaseModel):

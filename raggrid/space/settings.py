@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 from pydantic import BeforeValidator, Field
 
 from raggrid.space.data_settings import Data as Data
-from raggrid.space.kinds import AutoOrNatural, Count, Number, Positive, Section, switch
+from raggrid.space.kinds import AutoOrNatural, Count, Number, OneOrByType, Positive, Section, switch
 from raggrid.strategies import STRATEGIES
 
 if TYPE_CHECKING:
@@ -125,8 +125,9 @@ class Resources(Section):
     """Concurrent trials. Default: as many as fit on the cluster."""
     wait_minutes: Annotated[Number, Field(ge=0)] = 0.0
     """How long to wait for nodes that the cluster's autoscaler adds, until one trial fits, or max_concurrent_trials."""
-    dollars_per_device_hour: Positive | None = None
-    """Price of one device-hour in dollars; for budgets and bills in money."""
+    dollars_per_device_hour: OneOrByType | None = None
+    """Price of one device-hour in dollars, of every device or by type, such as ``{A10: 1.2, H100: 4.5}``; for budgets
+    and bills in money, as --price. A name stands for each type that contains it."""
 
     @property
     def workers_per_trial(self) -> int:

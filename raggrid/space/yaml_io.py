@@ -18,7 +18,8 @@ from raggrid.space.search_space import Contradictions, SearchSpace
 from raggrid.space.tuning import Sampled
 
 # The forms of a setting that has several: part of pydantic's path to a problem, but not of the user's.
-FORMS: Mapping[object, type | None] = {"list": None, "drawn": Sampled, "auto_form": None, "natural_form": None}
+FORMS: Mapping[object, type | None] = {"list": None, "drawn": Sampled, "auto_form": None, "natural_form": None,
+                                           "one_form": None, "by_type_form": None}  # fmt: skip
 # Sections without a default that contradict no other section.
 NEEDED: Mapping[str, object] = {"name": "", "data": {"folder": ""}, "models": {"embedder": "", "generator": ""}}
 
@@ -243,6 +244,8 @@ def _expected(kind: str, context: Mapping[str, Any], message: str) -> str:
         return "expected a section (a mapping)"
     if kind in ("tuple_type", "list_type"):
         return "expected a list"
+    if kind == "too_short":
+        return "expected at least one entry"
     text = message.removeprefix("Value error, ").removeprefix("Input ")
     return text[:1].lower() + text[1:]
 

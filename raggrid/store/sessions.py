@@ -14,9 +14,9 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from raggrid.store.lease import renewal_seconds
 from raggrid.store.local import LocalFiles
 
 FILE, SCRATCH = ".session.json", "ray"
-Running = Callable[[], Sequence[Mapping[str, Any]]]
+Signs = Callable[[], Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Session:
     """One driver's time on a run directory; seconds since the epoch. ``alive`` is its last sign of life.
 
     ``running``: the tasks that ran then, as plain data that the store does not read. ``slots``: how many may run at
-    once; 0 where the session is older than this field.
+    once; 0 where the session is older than this field. ``by_type``: the ``devices`` by type; ``held``: what the session
+    had held by then, device-seconds by type. Both are empty where it is older than they are.
     """
 
     began: float
@@ -43,6 +44,13 @@ class Session:
     workers: int
     running: tuple[Mapping[str, Any], ...] = ()
     slots: int = 0
+    by_type: Mapping[str, int] = field(default_factory=dict)
+    held: Mapping[str, float] = field(default_factory=dict)
+
+
+def devices_by_type(session: Session) -> Mapping[str, int]:
+    """The devices that a session holds; of one type without a name where it is older than their types."""
+    return session.by_type or {"": session.devices}
 
 
 def _on_this_machine(files: Files) -> Path:
@@ -83,19 +91,20 @@ def session(
     devices: int,
     workers: int,
     slots: int = 0,
-    running: Running = tuple,
+    signs: Signs = dict,
     now: Callable[[], float] = time.time,
+    by_type: Mapping[str, int] | None = None,
 ) -> Iterator[Session]:
     """A session with its sign of life, by the clock ``now``. Its file stays after an error or an interrupt, for
     `open_session`.
 
-    ``running`` is called from another thread, at every sign of life, for the tasks that run then.
+    ``signs`` is called from another thread, at every sign of life, for the fields of `Session` that have changed.
     """
     files, began = files_at(run), now()
-    opened = Session(began, began, devices, max(1, workers), slots=slots)
+    opened = Session(began, began, devices, max(1, workers), slots=slots, by_type=by_type or {})
     _write(files, opened)
     over = threading.Event()
-    beat = threading.Thread(target=_beat, args=(files, opened, running, over, now), daemon=True)
+    beat = threading.Thread(target=_beat, args=(files, opened, signs, over, now), daemon=True)
     beat.start()
     try:
         yield opened
@@ -105,10 +114,10 @@ def session(
     forget_session(files)
 
 
-def _beat(files: Files, opened: Session, running: Running, over: threading.Event, now: Callable[[], float]) -> None:
+def _beat(files: Files, opened: Session, signs: Signs, over: threading.Event, now: Callable[[], float]) -> None:
     while not over.wait(renewal_seconds(files)):
         with contextlib.suppress(OSError):  # a full disk is met, and said, where records are written
-            _write(files, replace(opened, alive=now(), running=tuple(running())))
+            _write(files, replace(opened, alive=now(), **signs()))
 
 
 def _write(files: Files, now: Session) -> None:

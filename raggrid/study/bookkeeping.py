@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from raggrid.records import LedgerRecord, PredictionRecord, Report, Status, StepRecord
 from raggrid.store.storage import Storage
 from raggrid.study.charges import charged_before, spent_of
-from raggrid.study.entries import Account, Drained, Ended, Entry, Lost, Reported, Saved, Spent, Started, Up
+from raggrid.study.entries import Account, Begun, Drained, Ended, Entry, Lost, Reported, Saved, Spent, Started, Up
 from raggrid.study.ledger import Ledger
 from raggrid.study.rows import curve_row
 from raggrid.study.tasks import AnswerTask, PhaseTask, Task
@@ -52,6 +52,10 @@ class Bookkeeper:
         earlier = charged_before(self.charged_to(task.trial_id)) if isinstance(task, PhaseTask) else Spent()
         self._tasks[task.key] = _Heard(task, account, earlier)
         self._enter(Started(at=self.now(), key=task.key, account=account, earlier=earlier))
+
+    def begun(self, key: str) -> None:
+        """A process has the task, and has not worked yet."""
+        self._enter(Begun(at=self.now(), key=key))
 
     def charged_to(self, trial_id: str) -> Sequence[LedgerRecord]:
         """All that a trial was charged."""

@@ -23,31 +23,41 @@ class Closing(StrEnum):
 class BudgetClock:
     """Counts what the allocation uses: ``devices`` held from ``began`` on, idle or not; ``per_trial``: a trial's.
 
-    ``used_device_seconds`` and ``used_wall_seconds`` are of earlier sessions of the same study. All limits turn into
-    one end in wall time. Training ends before it, so that what is finished can still be answered: by the budget's
-    reserve, or by what the answering measured so far says it needs, if that is more.
+    ``dollars_per_hour`` is the price of all these devices, each at that of its type; None without one. What was
+    ``used`` is of before ``began``: of earlier sessions of the same study, and of this one with other devices. All
+    limits turn into one end in wall time. Training ends before it, so that what is finished can still be answered: by
+    the budget's reserve, or by what the answering measured so far says it needs, if that is more.
     """
 
     budget: Budget
     devices: float
     began: float
     now: Callable[[], float]
-    dollars_per_device_hour: float | None = None
+    dollars_per_hour: float | None = None
     used_device_seconds: float = 0.0
     used_wall_seconds: float = 0.0
     answer_seconds: list[float] = field(default_factory=list)
     per_trial: float = 1.0
+    used_dollars: float = 0.0
+
+    def hold(self, devices: float, dollars_per_hour: float | None) -> None:
+        """The session holds other devices from now on."""
+        gone = max(0.0, self.now() - self.began)
+        self.used_device_seconds += gone * self.devices
+        self.used_wall_seconds += gone
+        self.used_dollars += gone * (self.dollars_per_hour or 0.0) / 3600
+        self.began += gone
+        self.devices, self.dollars_per_hour = devices, dollars_per_hour
 
     def limit_seconds(self) -> float:
-        """Wall seconds that this session may take; infinite without a budget."""
+        """Wall seconds that are allowed from ``began`` on; infinite without a budget."""
         budget, limits = self.budget, [math.inf]
         if budget.device_hours:
             limits.append((3600 * budget.device_hours - self.used_device_seconds) / self.devices)
         if budget.wall_hours:
             limits.append(3600 * budget.wall_hours - self.used_wall_seconds)
-        if budget.dollars and self.dollars_per_device_hour:
-            hours = budget.dollars / self.dollars_per_device_hour
-            limits.append((3600 * hours - self.used_device_seconds) / self.devices)
+        if budget.dollars and self.dollars_per_hour:
+            limits.append(3600 * (budget.dollars - self.used_dollars) / self.dollars_per_hour)
         return min(limits)
 
     def closes(self, num_answers: int) -> Closing:

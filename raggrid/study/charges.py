@@ -52,6 +52,14 @@ def stopped_trial(last: CurveRecord, own: Sequence[LedgerRecord]) -> Charged:
     )
 
 
+def sums_by_type(ledger: Sequence[LedgerRecord]) -> dict[str, float]:
+    """Device-seconds by type of device, those charged last at the end."""
+    sums = dict[str, float]()
+    for row in ledger:
+        sums[row.device_type] = sums.pop(row.device_type, 0.0) + row.device_seconds
+    return sums
+
+
 def _sum(rows: Sequence[LedgerRecord], category: Category) -> float:
     return sum(row.device_seconds for row in rows if row.category == category)
 
@@ -60,13 +68,16 @@ def wall_seconds(ledger: Sequence[LedgerRecord], devices: float) -> float:
     """Wall seconds that earlier sessions took: all that a session charged adds up to the time of the devices it held.
 
     Args:
-        ledger: of those sessions; each has closed it with a row of idle time that began when the session did and says
-            how many devices it held.
+        ledger: of those sessions; each has closed it with a row of idle time for each type of device, that began when
+            the session did and says how many devices it held.
         devices: of a session that has not.
     """
-    sessions = sorted((row.started_at, _held(row)) for row in ledger if row.category == Category.IDLE)
-    starts = [began for began, _ in sessions]
-    held = [count for _, count in sessions] or [devices]
+    sessions = dict[float, float]()
+    for row in ledger:
+        if row.category == Category.IDLE:
+            sessions[row.started_at] = sessions.get(row.started_at, 0.0) + _held(row)
+    starts = sorted(sessions)
+    held = [sessions[began] for began in starts] or [devices]
     return sum(row.device_seconds / held[max(0, bisect_right(starts, row.started_at) - 1)] for row in ledger)
 
 

@@ -13,14 +13,14 @@ from raggrid.store.storage import Storage, why_it_ends
 from raggrid.study import charges, events
 from raggrid.study.bookkeeping import Bookkeeper
 from raggrid.study.budget import BudgetClock, Closing
-from raggrid.study.entries import Account
+from raggrid.study.entries import accounts_of
 from raggrid.study.faults import CRASHED, Consequence, Faults
 from raggrid.study.ledger import Ledger
 from raggrid.study.retention import apply_retention
 from raggrid.study.rows import curve_row, pipeline_row, renewed, trial_row
 from raggrid.study.shards import Spreading
 from raggrid.study.state import StudyState
-from raggrid.study.tasks import AnswerTask, IndexTask, PhaseTask, Task, to_running
+from raggrid.study.tasks import AnswerTask, IndexTask, PhaseTask, Task
 
 UNENDED = (Status.INTERRUPTED, Status.BLOCKED, Status.PAUSED, Status.FAULTED)  # not an end: a later start continues
 
@@ -57,15 +57,14 @@ class Controller:
     def __post_init__(self) -> None:
         self.open_books(self.now(), max(1, self.workers))
 
-    def open_books(self, began: float, num_workers: int) -> None:
-        """A session holds the devices of so many workers since ``began``."""
+    def open_books(self, began: float, num_workers: int, by_type: Mapping[str, int] | None = None) -> None:
+        """A session holds the devices of so many workers since ``began``, or of as many as said by type of device."""
         each = self.state.space.resources.devices_per_worker
-        devices = Account(num_workers=num_workers, devices_per_worker=each, device_type=self.device_type)
+        devices = accounts_of(by_type or {self.device_type: num_workers}, each)
         self.books = Bookkeeper(self.records, Ledger(devices, began), lambda: self.now(), each)
 
     def close_books(self) -> None:
         """What the session's devices held and nobody was charged for is idle; all is written. ``OSError`` where not."""
-        self.books.ledger.devices = replace(self.books.ledger.devices, device_type=self.device_type)
         self.books.close()
 
     def keep_up(self) -> None:
@@ -112,10 +111,6 @@ class Controller:
             self._tell(partial(events.TaskStarted, task=whole))
         return task
 
-    def told(self) -> list[Mapping[str, object]]:
-        """What runs, as plain data for `running_from`; may be called from another thread."""
-        return [to_running(task, self.started_at.get(key, 0.0)) for key, task in list(self.state.running.items())]
-
     def is_done(self) -> bool:
         """Nothing runs, and nothing is left that can start."""
         return self.state.is_done() if not self.broken else not self.state.running
@@ -152,6 +147,7 @@ class Controller:
             self._tell(partial(events.TaskReported, task=task, report=self.latest[key]))
 
     def _begun(self, key: str, node: str) -> None:
+        self.books.begun(key)
         self.nodes[key] = node
         self.faults.begun(key)
         if node not in self.names:  # once it is lost, nobody knows its name

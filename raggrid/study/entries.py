@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from raggrid.records import Category, LedgerRecord
@@ -34,6 +35,14 @@ class Account:
         )  # fmt: skip
 
 
+def accounts_of(by_type: Mapping[str, int], devices_per_worker: float) -> tuple[Account, ...]:
+    """The devices of so many workers by type of device, an account for each type."""
+    return tuple(
+        Account(num_workers=count, devices_per_worker=devices_per_worker, device_type=kind)
+        for kind, count in by_type.items()
+    )
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Spent:
     """Seconds of one worker by purpose: ``startup`` and ``index`` of a process, the others of a trial from its start
@@ -47,12 +56,21 @@ class Spent:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Started:
-    """A task was handed out and holds its devices from now on; ``earlier``: what its trial was charged before."""
+    """A task was handed out, and holds its devices once the session has them to spare; ``earlier``: what its trial was
+    charged before."""
 
     at: float
     key: str
     account: Account
     earlier: Spent = Spent()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Begun:
+    """A process says that it has the task, before it works: so the task holds its devices."""
+
+    at: float
+    key: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,10 +127,10 @@ class Ended:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Held:
-    """The session holds the devices of so many workers from now on."""
+    """The session holds these ``devices`` from now on, an account for each type."""
 
     at: float
-    num_workers: int
+    devices: tuple[Account, ...]
 
 
-Entry = Started | Up | Reported | Saved | Lost | Drained | Ended | Held
+Entry = Started | Begun | Up | Reported | Saved | Lost | Drained | Ended | Held

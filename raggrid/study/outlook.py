@@ -35,8 +35,8 @@ def spend(clock: BudgetClock) -> Spend:
     gone = max(0.0, clock.now() - clock.began)
     device_seconds = clock.used_device_seconds + gone * clock.devices
     wall_seconds = clock.used_wall_seconds + gone
-    price = clock.dollars_per_device_hour
-    dollars = None if price is None else price * device_seconds / 3600
+    hourly = clock.dollars_per_hour
+    dollars = None if hourly is None else clock.used_dollars + gone * hourly / 3600
     shares = _shares(clock.budget, device_seconds, wall_seconds, dollars)
     left = clock.limit_seconds() - gone
     return Spend(

@@ -19,7 +19,7 @@ FREE = (
     "schema_version", "data.folder", "data.format", "data.corpus", *CONTENT, *WITHOUT_EFFECT,
     "resources.max_concurrent_trials", "resources.dollars_per_device_hour", "resources.wait_minutes", "tracking",
 )  # fmt: skip
-FREE_SECTIONS = ("budget.", "checkpoints.", "data.splits.", "data.columns.")
+FREE_SECTIONS = ("budget.", "checkpoints.", "data.splits.", "data.columns.", "resources.dollars_per_device_hour.")
 # Lists to which ``--extend`` may add; what is new is run, and nothing else.
 GROWING = ("learning_rates.embedder", "learning_rates.generator", "losses.joint", "seeds", "strategies")
 # Forms in which one worker runs a trial: the numbers are the same.

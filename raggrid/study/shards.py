@@ -56,13 +56,26 @@ class Spreading:
         if not paces or free < 2:
             return 1
         questions = self.questions.get(task.split, 0)
-        start, work = median(self._starts), median(paces) * questions
-        most = min(free, questions // self.batch_size, int(work / (WORTH * start)) if start else free)
+        work = median(paces) * questions
+        return best_num_shards(median(self._starts), work, min(free, questions // self.batch_size), answerings, free)
 
-        def seconds(count: int) -> float:
-            return math.ceil(answerings * count / free) * (start + work / count)
 
-        return min(range(1, max(1, most) + 1), key=seconds)
+def best_num_shards(start: float, work: float, most: int, answerings: int, free: int) -> int:
+    """The number of shards per answering with which all of them end first; the fewest of several.
+
+    Args:
+        start: seconds that each shard takes before it answers.
+        work: seconds of answering in all.
+        most: shards that an answering may have.
+        answerings: how many could start now.
+        free: slots that nothing else needs.
+    """
+    most = min(most, int(work / (WORTH * start)) if start else most)
+
+    def seconds(count: int) -> float:
+        return math.ceil(answerings * count / free) * (start + work / count)
+
+    return min(range(1, max(1, most) + 1), key=seconds)
 
 
 @dataclass

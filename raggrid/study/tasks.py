@@ -104,9 +104,9 @@ def _task(plain: Mapping[str, Any]) -> Task:
     return KINDS[plain["kind"]](**{**plain, **run})
 
 
-def to_running(task: Task, since: float) -> dict[str, Any]:
-    """A running task and its start, in seconds since the epoch, as JSON-able data."""
-    return {"task": asdict(task), "since": since}
+def to_running(task: Task, since: float, held_since: float | None) -> dict[str, Any]:
+    """A running task, its start and since when it holds its devices, in seconds since the epoch, as JSON-able data."""
+    return {"task": asdict(task), "since": since, "held_since": held_since}
 
 
 def running_from(plain: Mapping[str, Any]) -> tuple[Task, float] | None:

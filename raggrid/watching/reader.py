@@ -7,14 +7,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from raggrid.errors import RecordError
+from raggrid.errors import InputError, RecordError
 from raggrid.graph import StudyGraph, study_graph
+from raggrid.prices import Price, dollars_of
 from raggrid.records import CurveRecord, LedgerRecord, PipelineRecord, TrialRecord
 from raggrid.space.search_space import SearchSpace
 from raggrid.store.files import Location, files_at
 from raggrid.store.lease import PATIENCE, renewal_seconds
 from raggrid.store.run_directory import RunDirectory
-from raggrid.store.sessions import Session, open_session
+from raggrid.store.sessions import Session, devices_by_type, open_session
 from raggrid.store.tables import read_environment, read_space
 from raggrid.study import charges
 from raggrid.study.budget import BudgetClock
@@ -89,14 +90,26 @@ class StudyReader:
 
     def _clock(self, space: SearchSpace, facts: Recorded, session: Session | None) -> BudgetClock:
         """What counts the spending; it stands still where no session is open."""
+        each, price = space.resources.devices_per_worker, space.resources.dollars_per_device_hour
         began = session.began if session else self.now()
-        workers, until = (session.devices, session.alive) if session else (1, began)
-        devices = workers * space.resources.devices_per_worker
+        until = session.alive if session else began
+        holds = {kind: each * count for kind, count in (devices_by_type(session) if session else {"": 1}).items()}
+        held = (session and session.held) or {kind: count * (until - began) for kind, count in holds.items()}
         earlier = [row for row in facts.ledger if row.started_at < began]
+        used, devices = charges.sums_by_type(earlier), sum(holds.values())
         return BudgetClock(
-            space.budget, devices, began, lambda: until, space.resources.dollars_per_device_hour,
-            sum(row.device_seconds for row in earlier), charges.wall_seconds(earlier, devices),
+            space.budget, devices, until, lambda: until, _dollars(price, {kind: 3600 * n for kind, n in holds.items()}),
+            sum(used.values()) + sum(held.values()), charges.wall_seconds(earlier, devices) + until - began,
+            used_dollars=(_dollars(price, used) or 0.0) + (_dollars(price, held) or 0.0),
         )  # fmt: skip
+
+
+def _dollars(price: Price | None, device_seconds: Mapping[str, float]) -> float | None:
+    """As `dollars_of`; None also where a type has no price, which ends no watching."""
+    try:
+        return dollars_of(price, device_seconds)
+    except InputError:
+        return None
 
 
 def watch(run: Location) -> Snapshot:

@@ -172,7 +172,8 @@ def _last_of(storage: RunDirectory, task: Task, worker: Worker) -> Report:
 
     now = forward_clock()
     each = read_space(storage.files).resources.devices_per_worker
-    books = Bookkeeper(storage, Ledger(Account(devices_per_worker=each), now()), now, each)
+    account = Account(num_workers=worker.world_size, devices_per_worker=each, device_type=worker.device.type)
+    books = Bookkeeper(storage, Ledger((account,), now()), now, each)
     books.started(task, worker.world_size, worker.device.type)
     ended = Status.INTERRUPTED
     try:

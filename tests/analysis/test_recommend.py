@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from raggrid.analysis.bill import bill
 from raggrid.analysis.frontier import frontier
 from raggrid.analysis.recommend import Recommendation, recommend
 from raggrid.analysis.results import load_results
@@ -153,6 +154,20 @@ def test_several_types_of_device_add_up_by_their_prices(tmp_path: Path) -> None:
 def test_one_type_of_device_takes_its_own_price(tmp_path: Path) -> None:
     run = study(tmp_path / "r", {("joint", TOKEN): EQUAL["joint", TOKEN]})
     assert recommend([run], price={"cpu": 7.2, "A10": 1.0}).costs["strategies"][0]["dollars"] == pytest.approx(0.318)
+
+
+def test_the_space_says_prices_by_type_as_well(tmp_path: Path) -> None:
+    by_type = {"cpu": 7.2, "A10": 1.0}
+    run = study(
+        tmp_path / "r", {("joint", TOKEN): EQUAL["joint", TOKEN]}, resources={"dollars_per_device_hour": by_type}
+    )
+    assert recommend([run]).costs["strategies"][0]["dollars"] == pytest.approx(0.318)
+    assert bill(run).dollars == bill(run, price=by_type).dollars
+    other = study(
+        tmp_path / "s", {("joint", TOKEN): EQUAL["joint", TOKEN]}, resources={"dollars_per_device_hour": {"H100": 3.0}}
+    )
+    with pytest.raises(InputError, match="got prices for H100; expected one for cpu as well"):
+        recommend([other])
 
 
 def test_strategies_are_compared_in_the_metric_that_picked_the_winners(tmp_path: Path, equal: Path) -> None:

@@ -36,6 +36,13 @@ def killed(run: Path, began: float, alive: float, *running: Mapping[str, object]
     file.write_text(json.dumps({**json.loads(file.read_text()), "alive": alive, "running": running}))
 
 
+def rung_state(run: Path, key: str, progress: TrainingProgress) -> None:
+    """A trial's checkpoint at its rung."""
+    file = run / state(key)
+    file.parent.mkdir(parents=True)
+    file.write_bytes(save({"weight": np.ones(2)}, metadata={"progress": json.dumps(asdict(progress))}))
+
+
 def batched(run: Path, **resources: float) -> tuple[Controller, VirtualClock]:
     """A session as a search runs it: rows wait for their batch."""
     first, watch = new_controller(run, made_space(strategies=["generator"], resources=resources)), VirtualClock()
@@ -153,10 +160,40 @@ def test_a_trial_that_goes_on_from_a_rung_loses_what_it_did_since_it_was_handed_
     file = tmp_path / "r" / state(task.key)
     file.parent.mkdir(parents=True)
     file.write_bytes(save({"weight": np.ones(2)}, metadata={"progress": json.dumps(asdict(progress))}))
-    killed(tmp_path / "r", 0.0, 50.0, to_running(task, 30.0))
+    killed(tmp_path / "r", 0.0, 50.0, to_running(task, 30.0, 30.0))
     later = continued(controller)
     _close_books_of_killed_session(later.state, RunDirectory(tmp_path / "r"))
     own = {str(row.category): row.device_seconds for row in read(tmp_path / "r", LedgerRecord) if row.trial_id}
     assert own["train"] == pytest.approx(8.0)
     assert own["lost"] == pytest.approx(20.0)
+    assert bill(tmp_path / "r") == pytest.approx(SLOTS * 50.0)
+
+
+@pytest.mark.parametrize("paused", [True, False])
+def test_a_trial_that_waited_for_devices_when_its_driver_was_killed_is_charged_nothing_for_that(
+    tmp_path: Path, paused: bool
+) -> None:
+    """It saved at 10 s, was handed out again at 30 s, and others held all devices until the kill at 50 s."""
+    controller, watch = batched(tmp_path / "r")
+    task = first_trial(controller)
+    others = [controller.take() for _ in range(SLOTS)]  # the second has the devices that the trial lets go of
+    watch.seconds = 10.0
+    status = Status.PAUSED if paused else Status.RUNNING
+    controller.reported(task.key, Report(status=status, step=8, objective=2.0, train_seconds=8.0, process="p"))
+    controller.finished(task.key, crashed=not paused)
+    controller.books.flush()
+    rung_state(tmp_path / "r", task.key, TrainingProgress(step=8, train_seconds=8.0, saved_at=10.0, paused=paused))
+    charged = bill(tmp_path / "r")
+    watch.seconds = 30.0
+    controller.books.started(task, 0, "cpu")
+    ledger = controller.books.ledger
+    assert [ledger.held_since(each.key) for each in others if each] == [0.0, 10.0]
+    assert ledger.held_since(task.key) is None
+    killed(tmp_path / "r", 0.0, 50.0, to_running(task, 30.0, ledger.held_since(task.key)))
+    file = tmp_path / "r" / ".session.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "slots": SLOTS}))
+    later = continued(controller)
+    _close_books_of_killed_session(later.state, RunDirectory(tmp_path / "r"))
+    own = sum(row.device_seconds for row in read(tmp_path / "r", LedgerRecord) if row.trial_id == task.key)
+    assert own == pytest.approx(charged)
     assert bill(tmp_path / "r") == pytest.approx(SLOTS * 50.0)

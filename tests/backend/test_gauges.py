@@ -27,7 +27,7 @@ def at(controller: object, slots: int = 3) -> dict[tuple[str, ...], float]:
 def test_the_gauges_stand_at_what_the_controller_knows(tmp_path: Path) -> None:
     space = made_space(budget={"wall_hours": 1.0}, resources={"dollars_per_device_hour": 7.2})
     controller = under_way(tmp_path / "r", 4, space)
-    controller.clock = BudgetClock(space.budget, 2, 100.0, lambda: 1000.0, 7.2)
+    controller.clock = BudgetClock(space.budget, 2, 100.0, lambda: 1000.0, 14.4)
     (first, *_) = controller.state.running
     controller.reported(first, Report(status=Status.RUNNING, step=12, objective=2.0))
     found = at(controller)

@@ -26,6 +26,10 @@ def test_plan_takes_step_times_devices_and_prices(tiny_models: tuple[Path, Path]
     assert finals["joint", "rag_token"] == pytest.approx(24 * 9)
     assert finals["joint", "rag_sequence"] == pytest.approx(24 * 5)
     assert (pricing["device"], pricing["num_devices"], pricing["dollars_per_device_hour"]) == ("H100", 4, 2.0)
+    by_type = ["--price" if word == "--price" else "H100=3" if word == "2" else word for word in words]
+    assert '"dollars_per_device_hour": 3.0' in called("plan", space, *by_type, "--price", "A10=1", "--json").stdout
+    refused = called("plan", space, *(word for word in words if word not in ("--price", "2")), "--price", "A10=1")
+    assert "--price: got prices for A10; expected one for H100 as well. Add 'H100=DOLLARS'" in refused.stderr
     both = json.loads(called("plan", space, space, *words, "--json").stdout)
     assert len(both["plans"]) == 2
     assert "all" in called("plan", space, space, *words).stdout

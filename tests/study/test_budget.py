@@ -20,9 +20,21 @@ from tests.records import made_space
 def test_limits_become_one_end_in_wall_time() -> None:
     clock = BudgetClock(Budget(device_hours=1, wall_hours=1), 4, 0.0, VirtualClock(), used_device_seconds=1200.0)
     assert clock.limit_seconds() == 600.0
-    dear = BudgetClock(Budget(dollars=3), 2, 0.0, VirtualClock(), dollars_per_device_hour=1.5)
+    dear = BudgetClock(Budget(dollars=3), 2, 0.0, VirtualClock(), dollars_per_hour=3.0)
     assert dear.limit_seconds() == 3600.0
     assert math.isinf(BudgetClock(Budget(), 2, 0.0, VirtualClock()).limit_seconds())
+
+
+def test_other_devices_count_from_when_they_are_held() -> None:
+    now = VirtualClock()
+    clock = BudgetClock(Budget(dollars=8), 1, 0.0, now, dollars_per_hour=4.0)
+    now.seconds = 3600.0
+    clock.hold(3, 8.0)
+    assert (clock.used_dollars, clock.used_device_seconds, clock.used_wall_seconds) == (4.0, 3600.0, 3600.0)
+    assert clock.limit_seconds() == 1800.0
+    assert clock.closes(1) == "nothing"
+    now.seconds += 1800.0
+    assert clock.closes(1) == "all"
 
 
 def test_training_ends_before_the_budget_so_that_answers_fit_in() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from raggrid.records import LedgerRecord, Report, Status, TrainingProgress
 from raggrid.study import charges
-from raggrid.study.entries import Account, Drained, Ended, Entry, Held, Lost, Reported, Saved, Spent, Started, Up
+from raggrid.study.entries import Account, Begun, Drained, Ended, Entry, Held, Lost, Reported, Saved, Spent, Started, Up
 from raggrid.study.ledger import Ledger, books_of_killed_session
 from tests.records import charge, curve
 
@@ -25,7 +25,7 @@ NOTHING = Spent()
 
 def rows_of(events: Iterable[Entry], *, began: float = 0.0, until: float | None = None) -> list[LedgerRecord]:
     """The rows that follow from events of a session of six devices; closed where ``until`` is given."""
-    ledger = Ledger(SIX, began)
+    ledger = Ledger((SIX,), began)
     rows = [row for event in events for row in ledger.enter(event)]
     return rows if until is None else rows + ledger.close(until)
 
@@ -97,8 +97,43 @@ def test_a_trial_that_goes_on_is_charged_from_where_it_was_charged_to() -> None:
 
 
 def test_devices_that_come_and_go_are_held_from_then_on() -> None:
-    (idle,) = rows_of([Held(at=10.0, num_workers=2), Held(at=20.0, num_workers=4)], until=50.0)
+    (idle,) = rows_of(
+        [Held(at=10.0, devices=(replace(SIX, num_workers=2),)), Held(at=20.0, devices=(replace(SIX, num_workers=4),))],
+        until=50.0,
+    )
     assert idle.device_seconds == 6 * 10.0 + 2 * 10.0 + 4 * 30.0
+
+
+def test_idle_time_goes_to_the_types_of_device_that_had_it() -> None:
+    """Two A10G and one H100 are held for 100 s; the H100 trains for 60 s, an A10G for 30 s."""
+    held = tuple(
+        Account(num_workers=count, device_type=kind) for kind, count in {"A10G": 2, "H100": 1, "L4": 1}.items()
+    )
+    ledger, rows = Ledger(held, 0.0), list[LedgerRecord]()
+    for key, name, seconds in (("a", "NVIDIA H100 80GB HBM3", 60.0), ("b", "NVIDIA A10G", 30.0)):
+        account = Account(trial_id=key, device_type=name)
+        for event in (
+            Started(at=0.0, key=key, account=replace(account, device_type="cpu")),
+            Up(at=0.0, key=key, account=account), Reported(at=seconds, key=key, spent=Spent(train=seconds)),
+            Ended(at=seconds, key=key),
+        ):  # fmt: skip
+            rows += ledger.enter(event)
+    idle = {row.device_type: row.device_seconds for row in ledger.close(100.0)}
+    assert idle == pytest.approx({"NVIDIA A10G": 170.0, "NVIDIA H100 80GB HBM3": 40.0, "L4": 100.0})
+    rows += [charge("idle", seconds, device_type=name, wall_seconds=seconds / (2.0 if "A10" in name else 1.0))
+             for name, seconds in idle.items()]  # fmt: skip
+    assert charges.wall_seconds(rows, devices=4) == pytest.approx(100.0)
+
+
+def test_a_task_holds_no_devices_while_others_hold_all_of_them() -> None:
+    """Two tasks of three hold the six devices; the third waits until one ends at 20, and another session's devices."""
+    events = [Started(at=0.0, key=key, account=replace(THREE, trial_id=key)) for key in "abc"]
+    rows = rows_of([*events, Ended(at=20.0, key="a"), Up(at=25.0, key="c", account=replace(THREE, trial_id="c"))])
+    assert summary(rows) == [("startup", 5.0, 20.0)]
+    grown = Held(at=10.0, devices=(replace(SIX, num_workers=9),))
+    assert summary(rows_of([*events, grown, Lost(at=30.0, key="c")])) == [("lost", 20.0, 10.0)]
+    assert rows_of([*events, Lost(at=30.0, key="c")]) == []
+    assert rows_of([*events, Begun(at=5.0, key="c"), Lost(at=30.0, key="c")])[0].wall_seconds == 25.0
 
 
 TIMES = st.floats(min_value=0.0, max_value=50.0)
@@ -121,7 +156,7 @@ def sessions(draw: st.DrawFn) -> tuple[list[Entry], float, float]:
             events.append(Started(at=at, key=running[-1], account=account, earlier=replace(spent, startup=0.0)))
         elif code == "hold":
             devices = draw(st.integers(6, 12))
-            events.append(Held(at=at, num_workers=devices))
+            events.append(Held(at=at, devices=(replace(SIX, num_workers=devices),)))
         elif code != "start" and running:
             events.append(_about(code, draw(st.sampled_from(running)), at, spent))
             running = [key for key in running if code not in ("lose", "drain", "end") or key != _key(events[-1])]
@@ -192,12 +227,12 @@ def test_the_books_of_a_killed_session_add_up_to_what_it_held() -> None:
         "one": TrainingProgress(train_seconds=60.0, saved_at=180.0),
         "other": TrainingProgress(train_seconds=20.0, saved_at=170.0),
     }
-    rows = books_of_killed_session(Ledger(SIX, 100.0, charged=200.0), trial, own, saved, 200.0, {})
+    rows = books_of_killed_session(Ledger((SIX,), 100.0, {"A100": 200.0}), trial, own, saved, 200.0, {})
     assert [(row.trial_id, str(row.category), row.device_seconds) for row in rows] == [
         ("one", "train", 20.0), ("one", "lost", 80.0), ("other", "train", 40.0), ("other", "lost", 60.0),
         (None, "idle", 200.0),
     ]  # fmt: skip
-    short = books_of_killed_session(Ledger(SIX, 100.0, charged=550.0), trial, own, saved, 200.0, {})
+    short = books_of_killed_session(Ledger((SIX,), 100.0, {"A100": 550.0}), trial, own, saved, 200.0, {})
     assert [(row.trial_id, row.device_seconds) for row in short] == [("one", 20.0), ("one", 30.0), (None, 0.0)]
 
 

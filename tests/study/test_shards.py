@@ -183,6 +183,7 @@ def first_shards(controller: Controller) -> list[AnswerTask]:
 def test_every_shard_is_charged_to_its_pipeline(tmp_path: Path) -> None:
     controller = new_controller(tmp_path / "r", made_space())
     controller.now = watch = VirtualClock()
+    controller.open_books(0.0, 3)
     shards = first_shards(controller)
     watch.seconds += 10.0
     for shard in shards:

@@ -9,12 +9,8 @@ from dataclasses import dataclass, replace
 from raggrid.analysis.costs.cost_parts import cost_parts
 from raggrid.analysis.results import Results, StrategyResult
 from raggrid.costs import Costs
-from raggrid.errors import InputError
+from raggrid.prices import Price, check_price, price_of
 from raggrid.records import TrialRecord
-
-Price = float | Mapping[str, float]
-"""Dollars per device-hour, of every device or by type. A name such as ``H100`` stands for each type that contains it,
-whatever its case."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,10 +31,11 @@ def priced(results: Sequence[Results], price: Price | None) -> Priced:
     Raises:
         InputError: a price is negative, or a type of device has none or more than one.
     """
-    _check(price)
+    price = _of_spaces(results) if price is None else price
+    check_price(price)
     devices = sorted({device for result in results for device in result.device_types})
     if not isinstance(price, Mapping):
-        return Priced(results=tuple(results), dollars=_one(results, price), caveat=_mixed(devices))
+        return Priced(results=tuple(results), dollars=price, caveat=_mixed(devices))
     dollars = {device: price_of(device, price) for device in devices}
     costliest = max(devices, key=dollars.__getitem__)
     weights = {device: dollars[device] / dollars[costliest] if dollars[costliest] else 1.0 for device in devices}
@@ -46,15 +43,10 @@ def priced(results: Sequence[Results], price: Price | None) -> Priced:
     return Priced(results=weighed, dollars=dollars[costliest], caveat=_counted(costliest, weights))
 
 
-def _check(price: Price | None) -> None:
-    for amount in price.values() if isinstance(price, Mapping) else () if price is None else (price,):
-        if not 0.0 <= amount < math.inf:
-            raise InputError(f"price: got {amount}; expected a number of at least 0.")
-
-
-def _one(results: Sequence[Results], given: float | None) -> float | None:
-    known = {result.space.resources.dollars_per_device_hour for result in results}
-    return given if given is not None else known.pop() if len(known) == 1 else None
+def _of_spaces(results: Sequence[Results]) -> Price | None:
+    """The price that all spaces say; None where they differ."""
+    first, *others = [result.space.resources.dollars_per_device_hour for result in results]
+    return first if all(other == first for other in others) else None
 
 
 def _mixed(devices: Sequence[str]) -> str:
@@ -68,16 +60,6 @@ def _counted(costliest: str, weights: Mapping[str, float]) -> str:
         f"an hour of {device} counts as {weight:.2g}" for device, weight in weights.items() if device != costliest
     ]
     return f"Costs are hours of {costliest}: by price, {', '.join(others)} of one." if others else ""
-
-
-def price_of(device: str, prices: Mapping[str, float]) -> float:
-    """Dollars per hour of a type of device. Raises `InputError` where it has no price, or more than one."""
-    own = [amount for name, amount in prices.items() if name.lower() in device.lower()]
-    exact = [prices[device]] if device in prices else own
-    if len(exact) == 1:
-        return exact[0]
-    got = "more than one price" if exact else f"prices for {', '.join(prices)}"
-    raise InputError(f"price: got {got}; expected one for {device} as well. Add '{device}=DOLLARS'.")
 
 
 def _weighed(result: Results, weights: Mapping[str, float]) -> Results:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from raggrid.analysis.costs.device_prices import Price, priced
+from raggrid.analysis.costs.device_prices import priced
 from raggrid.analysis.costs.in_hand import without_in_hand
 from raggrid.analysis.judging.fair_scores import fair
 from raggrid.analysis.judging.pooling import pooled, renamed
@@ -14,6 +14,7 @@ from raggrid.analysis.results import Results, StrategyResult, load_all, metric_f
 from raggrid.analysis.rule import InHand
 from raggrid.errors import InputError
 from raggrid.graph import PlanKey
+from raggrid.prices import Price
 from raggrid.store.files import Location
 
 

@@ -22,7 +22,8 @@ Nodes = Sequence[Mapping[str, float]]
 class Allocation:
     """What the study holds: ``slots`` concurrent trials, each on ``workers`` workers (0: one, in its own process).
 
-    ``cpus`` and ``gpus`` are a worker's; ``device_types`` are the kinds of GPU in the cluster by Ray's names, or cpu.
+    ``cpus`` and ``gpus`` are a worker's; ``device_types`` are the kinds of GPU in the cluster by Ray's names, or cpu;
+    ``by_type``: how many of the devices are of each, as far as that is known beforehand.
     """
 
     slots: int
@@ -30,6 +31,7 @@ class Allocation:
     cpus: int
     gpus: float
     device_types: tuple[str, ...] = ("cpu",)
+    by_type: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def devices(self) -> int:
@@ -44,9 +46,33 @@ def resources(cpus: int, gpus: float) -> dict[str, float]:
 
 def fits(nodes: Nodes, wanted: Resources, gpus: float) -> int:
     """How many trials have room at once. The workers of one may be on several nodes; each is on one."""
-    asked = resources(wanted.cpus_per_worker, gpus)
-    places = sum(min(int(node.get(kind, 0.0) / count + ALMOST) for kind, count in asked.items()) for node in nodes)
-    return places // wanted.workers_per_trial
+    return sum(places(nodes, wanted, gpus).values()) // wanted.workers_per_trial
+
+
+def places(nodes: Nodes, wanted: Resources, gpus: float) -> dict[str, int]:
+    """How many workers have room at once, by type of their devices; types without room are left out."""
+    asked, found = resources(wanted.cpus_per_worker, gpus), dict[str, int]()
+    for node in nodes:
+        kinds = types_of([node]) if gpus else ("cpu",)
+        count = min(int(node.get(kind, 0.0) / each + ALMOST) for kind, each in asked.items())
+        if count:
+            found[kinds[0]] = found.get(kinds[0], 0) + count
+    return dict(sorted(found.items()))
+
+
+def types_of(nodes: Nodes) -> tuple[str, ...]:
+    """The kinds of GPU of some nodes by Ray's names."""
+    kinds = {name.removeprefix(ACCELERATOR) for node in nodes for name in node if name.startswith(ACCELERATOR)}
+    return tuple(sorted(kinds)) or ("gpu",)
+
+
+def shared_out(room: Mapping[str, int], workers: int) -> dict[str, int]:
+    """``workers`` shared out over types of device in proportion to the room on each."""
+    left, total, shared = workers, sum(room.values()), dict[str, int]()
+    for kind, count in room.items():
+        shared[kind] = round(left * count / total) if total else 0
+        left, total = left - shared[kind], total - count
+    return {kind: count for kind, count in shared.items() if count}
 
 
 def gpus_per_worker(nodes: Nodes, wanted: Resources) -> float:
@@ -71,10 +97,11 @@ def allocation(total: Nodes, free: Nodes, wanted: Resources, *, on_cluster: bool
             f"{len(total)}. Lower resources.workers, add nodes, or wait for an autoscaler to add them: "
             "--set resources.wait_minutes=15."
         )
-    kinds = sorted({name.removeprefix(ACCELERATOR) for node in total for name in node if name.startswith(ACCELERATOR)})
-    types = tuple(kinds or ["gpu"]) if gpus else ("cpu",)
+    types = types_of(total) if gpus else ("cpu",)
     workers = wanted.group_workers(on_cluster=on_cluster, gpus=gpus > 0)
-    return Allocation(min(slots, wanted.max_concurrent_trials or slots), workers, wanted.cpus_per_worker, gpus, types)
+    slots = min(slots, wanted.max_concurrent_trials or slots)
+    by_type = shared_out(places(free, wanted, gpus), slots * wanted.workers_per_trial)
+    return Allocation(slots, workers, wanted.cpus_per_worker, gpus, types, by_type)
 
 
 def told(*nodes: Mapping[str, float]) -> str:

@@ -6,6 +6,8 @@ import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 from raggrid.backend.ray.cluster import Allocation, connected
 from raggrid.backend.ray.doctor import check_engine_nodes, check_nodes
@@ -18,6 +20,7 @@ from raggrid.errors import StudyError, StudyInterrupted, listed
 from raggrid.evaluation.custom_metrics import check_custom_metrics, folders_of
 from raggrid.evaluation.prompt_fit import prompt_fit
 from raggrid.notebook_display import notebook_screens
+from raggrid.prices import dollars_of, price_of
 from raggrid.rag.engines.engine import check_engine
 from raggrid.records import CurveRecord, LedgerRecord, Status, TrainingProgress
 from raggrid.space.batch_sizes import with_batches
@@ -26,18 +29,18 @@ from raggrid.store.fence import Fenced
 from raggrid.store.files import Location, files_at
 from raggrid.store.lease import Lease, claimed, renewal_seconds
 from raggrid.store.run_directory import RunDirectory
-from raggrid.store.sessions import Session, forget_session, forward_clock, open_session, session
+from raggrid.store.sessions import Session, devices_by_type, forget_session, forward_clock, open_session, session
 from raggrid.store.storage import why_it_ends
 from raggrid.store.tables import check_free
 from raggrid.study.budget import BudgetClock, Closing
-from raggrid.study.charges import wall_seconds
+from raggrid.study.charges import sums_by_type, wall_seconds
 from raggrid.study.controller import Controller
 from raggrid.study.entries import Account
 from raggrid.study.events import Observer
 from raggrid.study.ledger import Ledger, books_of_killed_session
 from raggrid.study.shards import Spreading, index_shards
 from raggrid.study.state import StudyState
-from raggrid.study.tasks import PhaseTask, running_from
+from raggrid.study.tasks import PhaseTask, running_from, to_running
 from raggrid.tracking.following import tracked
 from raggrid.tracking.trackers import check_targets
 from raggrid.worker.environment import environment
@@ -71,7 +74,7 @@ def search(
 
     Raises:
         InputError: wrong data, models or metrics of the user's own; nothing was written. Or a node of the cluster lacks
-            a metric's module.
+            a metric's module, or a type of its devices has no price among those by type.
         RecordError: ``run`` holds something else, another study, or a search that is still running.
         StudyError: the study could not answer a single pipeline, a node cannot work, machines failed tasks too often,
             or the disk is full.
@@ -101,6 +104,7 @@ def search(
             lease = held.enter_context(claimed(storage.files, say))  # before a cluster is started for nothing
         allocation = held.enter_context(connected(address, space.resources, say, folders_of(space.custom_metrics)))
         check_engine_nodes(space.answer.engine, gpus=allocation.gpus > 0)
+        _check_prices(space, [*allocation.by_type, *([] if fresh else _billed_types(storage))])
         if fresh:
             if not storage.is_begun():  # another search may have begun it meanwhile
                 noted = environment(space, data, allocation.device_types, fit)
@@ -133,15 +137,27 @@ def search(
     _raise_outcome(controller, storage)
 
 
+def _check_prices(space: SearchSpace, device_types: Sequence[str]) -> None:
+    """Raises `InputError` where prices are given by type and one of these has none."""
+    for device_type in dict.fromkeys(device_types):
+        price_of(device_type, space.resources.dollars_per_device_hour or 0.0)
+
+
+def _billed_types(run: RunDirectory) -> list[str]:
+    """The types of device that earlier sessions of the study have held."""
+    return [row.device_type for row in run.read(LedgerRecord)]
+
+
 def _carry_out(controller: Controller, run: RunDirectory, allocation: Allocation, lease: Lease) -> None:
     """Run what is left, then close the ledger."""
     try:
         _close_books_of_killed_session(controller.state, run)
         controller.now = forward_clock(_last_charge(run))
         with session(
-            run.files, allocation.devices, allocation.workers, allocation.slots, controller.told, controller.now
-        ) as now:
-            controller.open_books(now.began, allocation.devices)
+            run.files, allocation.devices, allocation.workers, allocation.slots,
+            partial(_signs, controller), controller.now, allocation.by_type,
+        ) as now:  # fmt: skip
+            controller.open_books(now.began, allocation.devices, allocation.by_type)
             controller.clock = _budget_clock(controller, now)
             with exported(controller, allocation.slots):
                 run_trials(controller, run, allocation, lease.name)
@@ -153,6 +169,16 @@ def _carry_out(controller: Controller, run: RunDirectory, allocation: Allocation
         return  # the second Ctrl-C: `_raise_outcome` says what is kept
     except OSError as error:
         controller.broken = controller.broken or why_it_ends(error)
+
+
+def _signs(controller: Controller) -> dict[str, Any]:
+    """What runs, and what the session has held by now; for its sign of life, in another thread."""
+    ledger = controller.books.ledger
+    running = tuple(
+        to_running(task, controller.started_at.get(key, 0.0), ledger.held_since(key))
+        for key, task in list(controller.state.running.items())
+    )
+    return {"running": running, "held": ledger.held_by(controller.now())}
 
 
 def _last_charge(run: RunDirectory) -> float:
@@ -169,14 +195,16 @@ def _close_books_of_killed_session(state: StudyState, run: RunDirectory) -> None
     charged = [row for row in run.read(LedgerRecord) if row.started_at >= dead.began]
     device_type = charged[-1].device_type if charged else "cpu"
     each = Account(device_type=device_type, devices_per_worker=state.space.resources.devices_per_worker)
-    books = Ledger(
-        replace(each, num_workers=dead.devices), dead.began,
-        sum(row.device_seconds for row in charged),
-    )  # fmt: skip
+    books = Ledger((replace(each, num_workers=dead.devices),), dead.began, sums_by_type(charged))
+    if dead.held:
+        books.devices, books.held = (), dict(dead.held)
     left = {name: run.saved(name) for name in sorted(state.unfinished().keys() & set(run.checkpoints()))}
     _recover_curves(state, run, [progress for progress in left.values() if progress])
     ran = _handed_out(dead)
-    saved = {name: found for name, found in left.items() if found and (name in ran or _was_running(state, name, found))}
+    saved = {
+        name: found for name, found in left.items()
+        if found and (name in ran or (not dead.slots and _was_running(state, name, found)))
+    }  # fmt: skip
     account = replace(each, num_workers=dead.workers)
     own = run.of_trials(LedgerRecord, saved)
     run.append(books_of_killed_session(books, account, own, saved, dead.alive, ran))
@@ -193,25 +221,30 @@ def _recover_curves(state: StudyState, run: RunDirectory, left: Sequence[Trainin
 
 
 def _handed_out(dead: Session) -> dict[str, float]:
-    """Since when each trial held its devices that ran at the session's last sign of life."""
-    known = [found for plain in dead.running if (found := running_from(plain))]
-    return {task.trial_id: since for task, since in known if isinstance(task, PhaseTask)}
+    """Since when each trial held its devices at the session's last sign of life; one that waited for them held none."""
+    known = [(found, plain) for plain in dead.running if (found := running_from(plain))]
+    held = {
+        task.trial_id: plain.get("held_since", since) for (task, since), plain in known if isinstance(task, PhaseTask)
+    }
+    return {name: since for name, since in held.items() if since is not None}
 
 
 def _was_running(state: StudyState, name: str, saved: TrainingProgress) -> bool:
-    """Whether a trial with this checkpoint neither waits at a rung nor ended with a budget."""
+    """Whether a trial with this checkpoint neither waits at a rung nor ended with a budget; in a session that is older
+    than its own word for what ran."""
     return not saved.paused and (name not in state.trials or saved.attempts > state.trials[name].attempts)
 
 
 def _budget_clock(controller: Controller, now: Session) -> BudgetClock:
     rows = controller.records.read(LedgerRecord)
-    used = sum(row.device_seconds for row in rows)
+    used = sums_by_type(rows)
     resources = controller.state.space.resources
-    each = resources.devices_per_worker
+    each, price = resources.devices_per_worker, resources.dollars_per_device_hour
     devices = each * now.devices
+    hourly = dollars_of(price, {kind: 3600 * each * count for kind, count in devices_by_type(now).items()})
     return BudgetClock(
-        controller.state.space.budget, devices, now.began, controller.now, resources.dollars_per_device_hour,
-        used, wall_seconds(rows, devices), per_trial=each * now.workers,
+        controller.state.space.budget, devices, now.began, controller.now, hourly, sum(used.values()),
+        wall_seconds(rows, devices), per_trial=each * now.workers, used_dollars=dollars_of(price, used) or 0.0,
     )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from raggrid.backend.simulator.curves import Curve, Curves
 from raggrid.evaluation.metrics import ANSWER_METRICS
 from raggrid.graph import SearchKey, study_graph
 from raggrid.identity import PhaseRun
+from raggrid.prices import dollars_of
 from raggrid.records import Report, Status
 from raggrid.space.rates import rungs
 from raggrid.space.search_space import SearchSpace
@@ -85,8 +86,12 @@ class Replay:
         self.controller = Controller(
             state, self.storage, self.workers, device_type=self.curves.device_type, now=self.clock
         )  # fmt: skip
+        self.controller.open_books(0.0, self.slots * self.workers)
         self.controller.clock = BudgetClock(
-            self.space.budget, self.slots * self.devices, 0.0, self.clock, resources.dollars_per_device_hour,
+            self.space.budget, self.slots * self.devices, 0.0, self.clock,
+            dollars_of(
+                resources.dollars_per_device_hour, {self.curves.device_type: 3600 * self.slots * self.devices}
+            ),
             per_trial=self.devices,
         )  # fmt: skip
         questions = dict.fromkeys(SPLITS, self.curves.num_questions or QUESTIONS)
