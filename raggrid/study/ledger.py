@@ -180,6 +180,10 @@ class Ledger:
                 yield from task.rest(Category.LOST, event.at)
             self._let_go(event.key, event.at)
 
+    def known_held(self, at: float, held: Mapping[str, float]) -> None:
+        """The session has said itself what it had held by then: device-seconds by type."""
+        self.held, self._since = dict(held), at
+
     def held_by(self, at: float) -> dict[str, float]:
         """What was held by then: device-seconds by type. May be called from another thread."""
         passed = max(0.0, at - (self.began if self._since is None else self._since))

@@ -27,13 +27,17 @@ from tests.records import made_space
 SLOTS = 2
 
 
-def killed(run: Path, began: float, alive: float, *running: Mapping[str, object]) -> None:
-    """What a driver leaves that was killed at ``alive``."""
+def killed(
+    run: Path, began: float, alive: float, *running: Mapping[str, object], held: Mapping[str, float] | None = None
+) -> None:
+    """What a driver leaves that was killed at ``alive``; ``held``: as its sign of life then says, if it does."""
     times = iter([began, alive])
     with pytest.raises(KeyboardInterrupt), session(run, SLOTS, 1, now=lambda: next(times, alive)):
         raise KeyboardInterrupt
     file = run / ".session.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), "alive": alive, "running": running}))
+    file.write_text(
+        json.dumps({**json.loads(file.read_text()), "alive": alive, "running": running, "held": held or {}})
+    )
 
 
 def rung_state(run: Path, key: str, progress: TrainingProgress) -> None:
@@ -96,7 +100,10 @@ def test_a_killed_session_of_trials_that_shared_a_gpu_held_their_shares(tmp_path
     assert _budget_clock(later, dead).used_wall_seconds == pytest.approx(100.0)
 
 
-def test_what_a_killed_driver_had_not_written_is_in_the_states_of_its_trials(tmp_path: Path) -> None:
+@pytest.mark.parametrize("held", [{}, {"cpu": SLOTS * 50.0}])
+def test_what_a_killed_driver_had_not_written_is_in_the_states_of_its_trials(
+    tmp_path: Path, held: Mapping[str, float]
+) -> None:
     """Of two rungs that a trial told of nothing was written; it saved at 40 s, and the driver lived until 50."""
     controller, watch = batched(tmp_path / "r")
     task = first_trial(controller)
@@ -116,7 +123,7 @@ def test_what_a_killed_driver_had_not_written_is_in_the_states_of_its_trials(tmp
     file.parent.mkdir(parents=True)
     file.write_bytes(save({"weight": np.ones(2)}, metadata=metadata))
     assert read(tmp_path / "r", CurveRecord) == []
-    killed(tmp_path / "r", 0.0, 50.0)
+    killed(tmp_path / "r", 0.0, 50.0, to_running(task, 0.0, 0.0), held=held)
 
     later = continued(controller)
     _close_books_of_killed_session(later.state, RunDirectory(tmp_path / "r"))

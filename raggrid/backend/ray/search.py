@@ -197,7 +197,7 @@ def _close_books_of_killed_session(state: StudyState, run: RunDirectory) -> None
     each = Account(device_type=device_type, devices_per_worker=state.space.resources.devices_per_worker)
     books = Ledger((replace(each, num_workers=dead.devices),), dead.began, sums_by_type(charged))
     if dead.held:
-        books.devices, books.held = (), dict(dead.held)
+        books.known_held(dead.alive, dead.held)
     left = {name: run.saved(name) for name in sorted(state.unfinished().keys() & set(run.checkpoints()))}
     _recover_curves(state, run, [progress for progress in left.values() if progress])
     ran = _handed_out(dead)
