@@ -36,6 +36,7 @@ class _Open:
     """
 
     account: Account
+    handed_out: float
     until: float
     told: Spent
     done: Spent
@@ -130,7 +131,7 @@ class Ledger:
             self._hold_next(event.at)
         elif isinstance(event, Started):
             earlier = replace(event.earlier, startup=0.0, index=0.0)
-            self._open[event.key] = _Open(event.account, event.at, earlier, earlier)
+            self._open[event.key] = _Open(event.account, event.at, event.at, earlier, earlier)
             self._waiting.append(event.key)
             self._hold_next(event.at)
         elif event.key in self._open:
@@ -145,6 +146,7 @@ class Ledger:
 
     def _hold(self, key: str, at: float) -> None:
         task = self._open[key]
+        at = max(at, task.handed_out)  # whatever a worker's clock says
         if not task.workers:
             self._waiting.remove(key)
             task.workers = task.account.num_workers

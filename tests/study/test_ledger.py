@@ -136,6 +136,13 @@ def test_a_task_holds_no_devices_while_others_hold_all_of_them() -> None:
     assert rows_of([*events, Begun(at=5.0, key="c"), Lost(at=30.0, key="c")])[0].wall_seconds == 25.0
 
 
+def test_a_worker_whose_clock_runs_ahead_is_charged_from_when_it_was_given_the_task() -> None:
+    account = replace(THREE, trial_id="a")
+    events: list[Entry] = [Started(at=10.0, key="a", account=account), Up(at=2.0, key="a", account=account)]
+    rows = rows_of([*events, Reported(at=12.0, key="a", spent=Spent(train=10.0)), Ended(at=12.0, key="a")])
+    assert summary(rows) == [("train", 2.0, 10.0)]
+
+
 TIMES = st.floats(min_value=0.0, max_value=50.0)
 CODES = st.sampled_from(["start", "up", "report", "save", "lose", "drain", "end", "hold"])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -97,7 +97,8 @@ def search(
             say(f"{storage}: already complete; nothing is left to run.")
             return
         space = state.space
-    with contextlib.ExitStack() as held:
+    controllers: list[Controller] = []
+    with _second_interrupt_kept(controllers), contextlib.ExitStack() as held:
         fresh = not storage.is_begun()
         fit = prompt_fit(space, data) if fresh else None
         if not fresh:
@@ -120,6 +121,7 @@ def search(
         write_identity(storage, state, data)
         watching = [*observers, *notebook_screens()]
         controller = Controller(state, storage, allocation.workers, watching)
+        controllers.append(controller)
         num_questions = {name: len(questions) for name, questions in data.splits.items()}
         controller.spreading = Spreading(allocation.slots, num_questions, state.space.answer.batch_size)
         state.embedding.extend(index_shards(len(data.passages), allocation.slots))
@@ -135,6 +137,17 @@ def search(
     if not controller.roomy:
         say("Checkpoints took more than checkpoints.max_gigabytes: all remaining ones are still needed.")
     _raise_outcome(controller, storage)
+
+
+@contextlib.contextmanager
+def _second_interrupt_kept(controllers: Sequence[Controller]) -> Iterator[None]:
+    """A second Ctrl-C while a study is put away ends that, and `_raise_outcome` says what is kept. One that comes
+    before there is a study is raised."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not controllers:
+            raise
 
 
 def _check_prices(space: SearchSpace, device_types: Sequence[str]) -> None:
