@@ -13,15 +13,12 @@ import pytest
 from rich.console import Console
 
 from raggrid.backend.ray.scheduler import PhaseScheduler
-from raggrid.backend.simulator.curves import Curve, CurveKey, CurvePoint, Curves
-from raggrid.backend.simulator.replay import Replay
 from raggrid.graph import study_graph
 from raggrid.model_size import ModelSize
 from raggrid.planning.cost_model import Setting
 from raggrid.planning.devices import DEVICES
 from raggrid.planning.estimate import Range, Sizes, make_estimate
 from raggrid.planning.expected_stops import expected_ends, fewest_ends, no_ends, synchronous_ends
-from raggrid.planning.makespan import Batch, wall_seconds
 from raggrid.planning.plan import trial_plan
 from raggrid.planning.pricing import Pricing, price
 from raggrid.planning.workload import assumed_workload
@@ -187,43 +184,6 @@ def test_a_budget_that_does_not_reach_is_told() -> None:
     notes = priced(tight, dollars=4.0).notes
     assert [note.partition("budget.")[2].partition(" ")[0] for note in notes[:-1]] == ["device_hours", "dollars"]
     assert "ends it at 0.1, incomplete" in notes[0]
-
-
-def test_wall_time_is_the_schedules() -> None:
-    assert wall_seconds([Batch("a", [3.0, 1.0, 1.0])], 2) == 3.0
-    assert wall_seconds([Batch("a", [2.0]), Batch("b", [1.0], ["a"]), Batch("c", [4.0])], 2) == 4.0
-    assert wall_seconds([Batch("a", [2.0]), Batch("b", [3.0], ["a"])], 5) == 5.0
-    assert wall_seconds([], 1) == 0.0
-    one = make_estimate(made_space(), UNITS, replace(SIZES, num_devices=1))
-    assert one.wall_seconds.high == pytest.approx(one.total_device_seconds.high)
-    many = make_estimate(made_space(), UNITS, replace(SIZES, num_devices=100))
-    assert many.wall_seconds.high < one.wall_seconds.high / 2
-
-
-def test_answerings_are_spread_over_idle_slots_as_the_simulated_search_does_it() -> None:
-    """Few finalists on eight slots: the first answering is not spread in either, the later one is in both."""
-    space = made_space(strategies=["generator"], learning_rates={"generator": [1e-4, 3e-4]},
-                       early_stopping={"enabled": False}, selection={"finalists": 1},
-                       answer={"batch_size": 4})  # fmt: skip
-    sizes = Sizes({"validation": 640, "test": 640}, 8)
-    (search,) = study_graph(space).searches.values()
-    costs = UNITS.of(search.name)
-    point = CurvePoint(search.max_steps, 2.0, costs.train_seconds(search.max_steps), costs.evaluate_seconds)
-    keys = [CurveKey(search.phase, search.loss, None, rate, None) for rate in (1e-4, 3e-4)]
-    curves = Curves(
-        "made up", {key: Curve((point,)) for key in keys}, answer_seconds=1.0 + 640 * UNITS.answer_seconds,
-        answer_startup_seconds=1.0, startup_seconds=costs.startup_seconds, index_seconds=UNITS.index_seconds,
-        num_questions=640,
-    )  # fmt: skip
-    replay = Replay(space, curves, 8)
-    replay.run()
-    planned = make_estimate(space, UNITS, sizes).wall_seconds.expected
-    assert not replay.missing
-    assert planned == pytest.approx(replay.clock.seconds, rel=0.02)
-    whole = make_estimate(
-        space.model_copy(update={"answer": space.answer.model_copy(update={"batch_size": 640})}), UNITS, sizes
-    )
-    assert planned < 0.8 * whole.wall_seconds.expected
 
 
 # In print
