@@ -6,7 +6,7 @@ about the structure of a study is asked of its `StudyGraph`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, Protocol
@@ -206,28 +206,33 @@ class StudyGraph:
         full, repeating = len(self.searching), len(self.seeds) - len(self.searching)
         return sum(full * search.num_trials + repeating for search in self.searches.values())
 
-    def num_answerings(self, finalists: Mapping[str, float]) -> Mapping[str, float]:
+    def num_answerings(self, finalists: Mapping[str, float], seeds: Sequence[int] | None = None) -> Mapping[str, float]:
         """How often each split is answered as a whole, given the number of finalists by search.
 
         Validation: by every search's finalists and by the `composed` pipelines; by all trained ones under a seed that
-        repeats winners. Test: by every pipeline.
+        repeats winners. Test: by every pipeline. ``seeds``: under which; by default under all of them.
         """
         trained, mixed = (sum(bool(plan.searches) for plan in plans) for plans in (self.pipelines, self.composed))
         selecting = sum(finalists.values())
         first, full, repeating = selecting + len(self.composed), selecting + mixed, trained
-        return {"validation": self._over_seeds(first, full, repeating),
-                "test": self._over_seeds(len(self.pipelines), trained, trained)}  # fmt: skip
+        return {"validation": self._over_seeds(first, full, repeating, seeds),
+                "test": self._over_seeds(len(self.pipelines), trained, trained, seeds)}  # fmt: skip
 
-    def num_reusing(self, finalists: Mapping[str, float]) -> Mapping[str, float]:
+    def num_reusing(self, finalists: Mapping[str, float], seeds: Sequence[int] | None = None) -> Mapping[str, float]:
         """How many of `num_answerings` have a source whose answers they may reuse."""
         listed = sum(self.source_of(plan) in self.pipelines for plan in self.pipelines)
         sharing = sum(count for name, count in finalists.items() if self.source_of(self.selection_plan(name)))
         full = sharing + sum(self.source_of(plan) is not None for plan in self.composed)
-        return {"validation": self._over_seeds(full, full, listed), "test": self._over_seeds(listed, listed, listed)}
+        return {"validation": self._over_seeds(full, full, listed, seeds),
+                "test": self._over_seeds(listed, listed, listed, seeds)}  # fmt: skip
 
-    def _over_seeds(self, first: float, full: float, repeating: float) -> float:
+    def _over_seeds(self, first: float, full: float, repeating: float, seeds: Sequence[int] | None) -> float:
         """What the first seed does, each further one that searches, and each that repeats winners."""
-        return first + full * (len(self.searching) - 1) + repeating * (len(self.seeds) - len(self.searching))
+        parts = {self.seeds[0]: first}
+        return sum(
+            parts.get(seed, full if seed in self.searching else repeating)
+            for seed in (self.seeds if seeds is None else seeds)
+        )
 
 
 def study_graph(space: SearchSpace) -> StudyGraph:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from raggrid.graph import PipelinePlan, StudyGraph, study_graph
 from raggrid.planning.expected_stops import expected_ends, fewest_ends, no_ends, synchronous_ends
-from raggrid.planning.makespan import Batch, wall_seconds
+from raggrid.planning.makespan import wall_seconds
+from raggrid.planning.waves import Tasks, study_batches
 from raggrid.searches import PhaseSearch
 from raggrid.space.rates import rungs
 from raggrid.space.search_space import SearchSpace
@@ -123,7 +124,7 @@ def make_estimate(space: SearchSpace, units: UnitCosts, sizes: Sizes) -> Estimat
         tuple(searches.values()),
         tuple(_strategy_estimate(graph, plan, searches, units, workers) for plan in graph.pipelines),
         training, answering, startup, units.index_seconds, training + answering + startup + index,
-        _wall(space, graph, searches, units, sizes), round(trials.high),
+        Range(*(_wall(space, graph, searches, units, sizes, name) for name in SCENARIOS)), round(trials.high),
     )  # fmt: skip
 
 
@@ -208,54 +209,38 @@ def _strategy_estimate(
 
 
 def _wall(
-    space: SearchSpace, graph: StudyGraph, searches: Mapping[str, SearchEstimate], units: UnitCosts, sizes: Sizes
-) -> Range:
-    workers = space.resources.workers_per_trial
-    slots = max(1, sizes.num_devices // workers)
-    slots = min(slots, space.resources.max_concurrent_trials or slots)
-    return Range(
-        *(wall_seconds(list(_batches(space, graph, searches, units, sizes, name)), slots) for name in SCENARIOS)
-    )
-
-
-def _batches(
     space: SearchSpace,
     graph: StudyGraph,
     searches: Mapping[str, SearchEstimate],
     units: UnitCosts,
     sizes: Sizes,
     scenario: str,
-) -> Iterator[Batch]:
-    """The study as batches of tasks: the index, every search and its finalists' answers, the winners' answers."""
-    workers, finalists = space.resources.workers_per_trial, _finalists(space, searches, scenario)
-    batch_size = space.answer.batch_size
-    most_shards = {split: count // batch_size for split, count in sizes.questions.items() if count}
-    free = {name for name in searches if scenario == "low" and graph.source_of(graph.selection_plan(name))}
-    yield Batch("index", [units.index_seconds / workers])
-    for name, search in graph.searches.items():
-        bill, start = searches[name], units.of(name).startup_seconds
-        trials = max(1, round(getattr(bill.all_trials, scenario)))
-        seconds = getattr(bill.device_seconds + bill.repeat_device_seconds, scenario) / workers
-        after = [f"{needed} answered" for needed in search.depends_on] or ["index"]
-        yield Batch(name, [start + seconds / trials] * trials, after)
-        asked = (name not in free) * sizes.questions["validation"]
-        one = units.answer_startup_seconds + asked * units.answer_seconds / workers
-        yield Batch(
-            f"{name} answered", [one] * round(finalists[name]), [name], most_shards.get("validation", 1),
-            units.answer_startup_seconds,
-        )  # fmt: skip
-    rounds = dict(graph.num_answerings(finalists))
-    rounds["validation"] -= sum(finalists.values())
-    reusing = dict(graph.num_reusing(finalists)) if scenario == "low" else dict.fromkeys(rounds, 0.0)
-    reusing["validation"] -= sum(finalists[name] for name in free)
-    finals = [
-        units.answer_startup_seconds
-        + (place >= reusing[split]) * sizes.questions[split] * units.answer_seconds / workers
-        for split, count in rounds.items()
-        for place in range(round(count))
-    ]
-    finals.append(_example_seconds(graph, units, sizes) / workers)
-    yield Batch(
-        "winners answered", finals, [f"{name} answered" for name in graph.searches] or ["index"],
-        min(most_shards.values(), default=1), units.answer_startup_seconds,
-    )  # fmt: skip
+) -> float:
+    """Wall seconds of the study under a scenario."""
+    workers, batch_size = space.resources.workers_per_trial, space.answer.batch_size
+    slots = max(1, sizes.num_devices // workers)
+    tasks = Tasks(
+        index=units.index_seconds / workers,
+        trials={name: _slot_seconds(graph, bill, units, workers, scenario) for name, bill in searches.items()},
+        repeated={
+            name: units.of(name).startup_seconds + bill.trial_device_seconds / workers
+            for name, bill in searches.items()
+        },
+        finalists=_finalists(space, searches, scenario),
+        answering={split: count * units.answer_seconds / workers for split, count in sizes.questions.items()},
+        answer_startup=units.answer_startup_seconds,
+        examples=_example_seconds(graph, units, sizes) / workers,
+        reuses=scenario == "low",
+        most_shards={split: count // batch_size for split, count in sizes.questions.items() if count},
+    )
+    return wall_seconds(list(study_batches(graph, tasks)), min(slots, space.resources.max_concurrent_trials or slots))
+
+
+def _slot_seconds(
+    graph: StudyGraph, bill: SearchEstimate, units: UnitCosts, workers: int, scenario: str
+) -> list[float]:
+    """How long each trial of a search holds its slot, under one seed that searches: all as long as the mean."""
+    grids, repeats = len(graph.searching), len(graph.seeds) - len(graph.searching)
+    trials = max(1, round((getattr(bill.all_trials, scenario) - repeats) / grids))
+    mean = getattr(bill.device_seconds, scenario) / workers / trials
+    return [units.of(bill.search).startup_seconds + mean] * trials

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from raggrid.study.shards import best_num_shards
@@ -28,29 +28,44 @@ class Batch:
 def wall_seconds(batches: Sequence[Batch], slots: int) -> float:
     """Seconds until the last task ends, with ``slots`` tasks at once.
 
-    A free slot takes the longest task that can start. Batches must come after those they wait for.
+    A free slot takes the longest task that can start; answerings that can start together share what is free. Batches
+    must come after those they wait for.
     """
     free, ends = [0.0] * slots, dict[str, float]()
     pending = list(batches)
     while pending:
-        ready = [batch for batch in pending if all(name in ends for name in batch.after)]
-        # The batch that can start first; ties in the order given.
-        batch = min(ready, key=lambda batch: max((ends[name] for name in batch.after), default=0.0))
-        pending.remove(batch)
-        start = max((ends[name] for name in batch.after), default=0.0)
+        start, together = _next_batches(pending, ends)
+        pending = [batch for batch in pending if batch not in together]
         measured = any(each.most_shards > 1 and ends.get(each.name, math.inf) <= start for each in batches)
-        tasks = sorted(_spread(batch, sum(end <= start for end in free) if measured else 0), reverse=True)
-        ends[batch.name] = max([start, *(_place(free, seconds, start) for seconds in tasks)])
+        idle = sum(end <= start for end in free) if measured else 0
+        tasks = [(seconds, batch.name) for batch, seconds in _spread(together, idle)]
+        ends |= dict.fromkeys((batch.name for batch in together), start)
+        for seconds, name in sorted(tasks, reverse=True):
+            ends[name] = max(ends[name], _place(free, seconds, start))
     return max(ends.values(), default=0.0)
 
 
-def _spread(batch: Batch, idle: int) -> Iterator[float]:
-    """The seconds of a batch's tasks, with shards as tasks of their own; ``idle``: slots that nothing else holds."""
-    answerings = sum(seconds > batch.shard_start for seconds in batch.seconds)
-    for seconds in batch.seconds:
-        work, most = seconds - batch.shard_start, min(idle, batch.most_shards)
-        count = best_num_shards(batch.shard_start, work, most, answerings, idle) if most > 1 and work > 0 else 1
-        yield from [seconds] if count == 1 else [batch.shard_start + work / count] * count
+def _next_batches(pending: Sequence[Batch], ends: Mapping[str, float]) -> tuple[float, list[Batch]]:
+    """The batch that can start first and when; with ties those that are not spread, in the order given, else all."""
+    starts = {
+        batch.name: max((ends[name] for name in batch.after), default=0.0)
+        for batch in pending
+        if all(name in ends for name in batch.after)
+    }
+    first = min(starts.values())
+    ready = [batch for batch in pending if starts.get(batch.name) == first]
+    whole = next((batch for batch in ready if batch.most_shards == 1), None)
+    return first, [whole] if whole else ready
+
+
+def _spread(batches: Sequence[Batch], idle: int) -> Iterator[tuple[Batch, float]]:
+    """The seconds of the batches' tasks, with shards as tasks of their own; ``idle``: slots that nothing else holds."""
+    answerings = sum(seconds > batch.shard_start for batch in batches for seconds in batch.seconds)
+    for batch in batches:
+        for seconds in batch.seconds:
+            work, most = seconds - batch.shard_start, min(idle, batch.most_shards)
+            count = best_num_shards(batch.shard_start, work, most, answerings, idle) if most > 1 and work > 0 else 1
+            yield from [(batch, seconds if count == 1 else batch.shard_start + work / count)] * count
 
 
 def _place(free: list[float], seconds: float, not_before: float) -> float:

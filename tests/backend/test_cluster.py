@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from raggrid.backend.ray.addresses import has_token
-from raggrid.backend.ray.cluster import _knock
+from raggrid.backend.ray.cluster import _knock, session
 from raggrid.backend.ray.room import Allocation, allocation, resources
-from raggrid.errors import StudyError
+from raggrid.backend.ray.search import _check_prices
+from raggrid.errors import InputError, StudyError
 from raggrid.space.settings import Resources
+from tests.records import made_space
 
 
 def alone(node: dict[str, float], wanted: Resources, *, on_cluster: bool = False) -> Allocation:
@@ -94,3 +96,29 @@ def test_only_addresses_with_a_port_are_knocked_at() -> None:
     _knock("ray://head:10001")
     with pytest.raises(OSError, match="refused"):
         _knock("127.0.0.1:1")
+
+
+def test_rays_lines_about_the_dead_are_not_among_the_studys(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from ray._private.worker import print_to_stdstream
+
+    monkeypatch.setattr("ray.init", lambda **_: None)
+    monkeypatch.setattr("ray.shutdown", lambda: None)
+
+    def say(line: str) -> str:
+        print_to_stdstream({"lines": [line], "pid": "raylet", "is_err": False}, ignore_prefix=False)
+        return capsys.readouterr().out
+
+    with session(None):
+        assert say("A node has been marked dead.") == ""
+    assert "A worker died." in say("A worker died.")
+
+
+def test_a_type_of_device_without_a_price_is_refused_before_anything_is_written() -> None:
+    by_type = made_space(resources={"dollars_per_device_hour": {"A10": 1.2, "H100": 4.5}})
+    _check_prices(by_type, ["NVIDIA A10G", "H100", "H100"])
+    with pytest.raises(InputError, match="T4"):
+        _check_prices(by_type, ["A10", "T4"])
+    for one_price in (made_space(), made_space(resources={"dollars_per_device_hour": 1.0})):
+        _check_prices(one_price, ["T4", "cpu"])

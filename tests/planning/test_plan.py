@@ -12,19 +12,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from benchmarks.known_truth import EQUAL, simulate
-from raggrid.analysis.inference.evidence import gather
-from raggrid.analysis.inference.simultaneous import Call, family
 from raggrid.backend.ray.scheduler import PhaseScheduler
-from raggrid.backend.simulator.curves import Curve, CurveKey, CurvePoint, Curves
-from raggrid.backend.simulator.replay import Replay
 from raggrid.graph import study_graph
 from raggrid.model_size import ModelSize
 from raggrid.planning.cost_model import Setting
 from raggrid.planning.devices import DEVICES
 from raggrid.planning.estimate import Range, Sizes, make_estimate
 from raggrid.planning.expected_stops import expected_ends, fewest_ends, no_ends, synchronous_ends
-from raggrid.planning.makespan import Batch, wall_seconds
 from raggrid.planning.plan import trial_plan
 from raggrid.planning.pricing import Pricing, price
 from raggrid.planning.workload import assumed_workload
@@ -192,43 +186,6 @@ def test_a_budget_that_does_not_reach_is_told() -> None:
     assert "ends it at 0.1, incomplete" in notes[0]
 
 
-def test_wall_time_is_the_schedules() -> None:
-    assert wall_seconds([Batch("a", [3.0, 1.0, 1.0])], 2) == 3.0
-    assert wall_seconds([Batch("a", [2.0]), Batch("b", [1.0], ["a"]), Batch("c", [4.0])], 2) == 4.0
-    assert wall_seconds([Batch("a", [2.0]), Batch("b", [3.0], ["a"])], 5) == 5.0
-    assert wall_seconds([], 1) == 0.0
-    one = make_estimate(made_space(), UNITS, replace(SIZES, num_devices=1))
-    assert one.wall_seconds.high == pytest.approx(one.total_device_seconds.high)
-    many = make_estimate(made_space(), UNITS, replace(SIZES, num_devices=100))
-    assert many.wall_seconds.high < one.wall_seconds.high / 2
-
-
-def test_answerings_are_spread_over_idle_slots_as_the_simulated_search_does_it() -> None:
-    """Few finalists on eight slots: the first answering is not spread in either, the later one is in both."""
-    space = made_space(strategies=["generator"], learning_rates={"generator": [1e-4, 3e-4]},
-                       early_stopping={"enabled": False}, selection={"finalists": 1},
-                       answer={"batch_size": 4})  # fmt: skip
-    sizes = Sizes({"validation": 640, "test": 640}, 8)
-    (search,) = study_graph(space).searches.values()
-    costs = UNITS.of(search.name)
-    point = CurvePoint(search.max_steps, 2.0, costs.train_seconds(search.max_steps), costs.evaluate_seconds)
-    keys = [CurveKey(search.phase, search.loss, None, rate, None) for rate in (1e-4, 3e-4)]
-    curves = Curves(
-        "made up", {key: Curve((point,)) for key in keys}, answer_seconds=1.0 + 640 * UNITS.answer_seconds,
-        answer_startup_seconds=1.0, startup_seconds=costs.startup_seconds, index_seconds=UNITS.index_seconds,
-        num_questions=640,
-    )  # fmt: skip
-    replay = Replay(space, curves, 8)
-    replay.run()
-    planned = make_estimate(space, UNITS, sizes).wall_seconds.expected
-    assert not replay.missing
-    assert planned == pytest.approx(replay.clock.seconds, rel=0.02)
-    whole = make_estimate(
-        space.model_copy(update={"answer": space.answer.model_copy(update={"batch_size": 640})}), UNITS, sizes
-    )
-    assert planned < 0.8 * whole.wall_seconds.expected
-
-
 # In print
 
 
@@ -262,42 +219,3 @@ def test_controls_are_counted_and_priced_and_change_no_other_number() -> None:
     assert extra == pytest.approx(3 * (40 + 100) * 0.25 + (40 + 100) * 0.5)
     assert bills[1].answering_device_seconds.low - bills[0].answering_device_seconds.low < extra
     assert bills[1].training_device_seconds == bills[0].training_device_seconds
-
-
-# What the questions can show
-
-
-def test_a_plan_says_which_differences_its_questions_show() -> None:
-    few, many = (trial_plan(made_space(), reported=("test", size)).resolution for size in (200, 20_000))
-    assert few is not None
-    assert many is not None
-    assert (few.num_questions, few.num_lines, few.num_seeds) == (200, 7, 1)
-    assert many.worse == pytest.approx(few.worse / 10, rel=0.1)
-    assert f"200 test questions show a strategy to be worse if it is {100 * few.worse:.1f} points" in few.sentences[0]
-    assert few.sentences[2].startswith("One seed: verdicts will be about the trained models.")
-    seeds = trial_plan(made_space(seeds=[0, 1, 2]), reported=("test", 200)).resolution
-    assert seeds is not None
-    assert len(seeds.sentences) == 2
-    out = Console(file=StringIO(), width=80, no_color=True)
-    show_plan(trial_plan(made_space(), reported=("test", 200)), out)
-    assert "200 test questions show a strategy to be worse" in out.file.getvalue()  # type: ignore[attr-defined]
-
-
-def test_a_plan_without_data_or_with_one_strategy_says_nothing_of_differences() -> None:
-    assert trial_plan(made_space()).resolution is None
-    assert trial_plan(made_space(strategies=["generator"]), reported=("test", 200)).resolution is None
-
-
-@pytest.mark.parametrize("others", [0.0, 0.3])
-def test_what_a_plan_says_comes_true(others: float) -> None:
-    """A line as far below the best as the plan says, in studies of that size: at least four of five show it, whether
-    the other lines are as good as the best or a third of the way down."""
-    found = trial_plan(made_space(), reported=("test", 300)).resolution
-    assert found is not None
-    gap = 100 * found.worse
-    truth = EQUAL.with_(
-        percent=(60.0 - gap, *(60.0 - others * gap,) * 5, 60.0), costs=(1.0,) * 7, num_questions=300
-    )  # fmt: skip
-    rng = np.random.default_rng(0)
-    calls = [family(gather(simulate(truth, rng).scores, resamples=500)).standings[0].call for _ in range(100)]
-    assert np.mean([call is Call.WORSE for call in calls]) >= 0.7

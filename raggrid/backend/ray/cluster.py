@@ -93,9 +93,26 @@ def session(address: str | None, metric_folders: Sequence[str] = (), *, dashboar
 
     _start(ray, address, dashboard, settings)
     try:
-        yield
+        with _own_lines_only():
+            yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _own_lines_only() -> Iterator[None]:
+    """Without Ray's lines about processes and nodes that die: the study says itself what follows from it.
+
+    An internal of Ray 2.60, which is pinned; without it there are more lines, and nothing else changes. Not logging to
+    the driver, as Ray's option is called, leaves these lines.
+    """
+    from ray._private import worker
+
+    worker._worker_logs_enabled = False
+    try:
+        yield
+    finally:
+        worker._worker_logs_enabled = True
 
 
 def _start(ray: Any, address: str | None, dashboard: bool, settings: dict[str, str]) -> None:

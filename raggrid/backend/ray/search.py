@@ -20,7 +20,7 @@ from raggrid.errors import StudyError, StudyInterrupted, listed
 from raggrid.evaluation.custom_metrics import check_custom_metrics, folders_of
 from raggrid.evaluation.prompt_fit import prompt_fit
 from raggrid.notebook_display import notebook_screens
-from raggrid.prices import dollars_of, price_of
+from raggrid.prices import dollars_of
 from raggrid.rag.engines.engine import check_engine
 from raggrid.records import CurveRecord, LedgerRecord, Status, TrainingProgress
 from raggrid.space.batch_sizes import with_batches
@@ -152,8 +152,7 @@ def _second_interrupt_kept(controllers: Sequence[Controller]) -> Iterator[None]:
 
 def _check_prices(space: SearchSpace, device_types: Sequence[str]) -> None:
     """Raises `InputError` where prices are given by type and one of these has none."""
-    for device_type in dict.fromkeys(device_types):
-        price_of(device_type, space.resources.dollars_per_device_hour or 0.0)
+    dollars_of(space.resources.dollars_per_device_hour, dict.fromkeys(device_types, 0.0))
 
 
 def _billed_types(run: RunDirectory) -> list[str]:
