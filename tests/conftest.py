@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -18,6 +20,13 @@ from raggrid.space.search_space import SearchSpace
 from raggrid.space.yaml_io import parse_space
 
 SpaceMaker = Callable[..., SearchSpace]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_is_forced_to_disk() -> Iterator[None]:
+    """Milliseconds per file, and a study played in a test writes hundreds. Processes of their own still do."""
+    with patch.object(os, "fsync", lambda _: None):
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -75,3 +84,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests come first, so that the two processes of `make test` end at about the same time."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+def pytest_collection_finish() -> None:
+    """Every task of a worker collects garbage three times; what was imported is half a million objects each time."""
+    gc.collect()
+    gc.freeze()

@@ -74,11 +74,31 @@ def kill_driver(search: subprocess.Popen[str]) -> None:
     search.communicate()
 
 
+def kill_machine(search: subprocess.Popen[str]) -> None:
+    """SIGKILL of the search and of all that it has started, Ray included, as when its machine goes."""
+
+    def ended() -> bool:
+        pids = session_of(search.pid).split()
+        for pid in pids:
+            kill(int(pid))
+        return not pids
+
+    search.kill()
+    search.wait()
+    wait_until(ended, "all processes have ended")
+    search.communicate()
+
+
+def session_of(session: int) -> str:
+    """The processes of a session, one per line."""
+    return subprocess.run(["pgrep", "-s", str(session)], capture_output=True, text=True, check=False).stdout
+
+
 def lingering(session: int) -> str:
     """Processes of a session that are still there after a while: Ray's agents outlive a killed driver by a minute."""
     left = ""
     for _ in range(200):
-        left = subprocess.run(["pgrep", "-s", str(session)], capture_output=True, text=True, check=False).stdout
+        left = session_of(session)
         if not left:
             break
         time.sleep(0.5)

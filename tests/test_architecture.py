@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -13,7 +14,6 @@ import pytest
 import raggrid
 
 ROOT = Path(raggrid.__file__).parent
-TESTS = Path(__file__).parent
 # Low to high. A file may import from its own room and from strictly lower ones.
 ROOMS = (
     "errors", "records", "machine_faults", "evaluation/metrics", "strategies", "space", "searches", "graph", "identity",
@@ -104,9 +104,25 @@ def modules(root: Path = ROOT) -> list[Path]:
     return sorted(root.rglob("*.py"))
 
 
-def imports(path: Path) -> Iterator[str]:
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@cache
+def nodes(path: Path) -> tuple[ast.AST, ...]:
+    """All of a file's syntax."""
+    return tuple(ast.walk(parsed(path)))
+
+
+@cache
+def imports(path: Path) -> tuple[str, ...]:
     """Every module that a file imports, anywhere in it; for names of raggrid's, the file they come from."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    return tuple(_imports(path))
+
+
+def _imports(path: Path) -> Iterator[str]:
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -118,8 +134,8 @@ def imports(path: Path) -> Iterator[str]:
 
 def names_of(path: Path) -> set[str]:
     """Everything that a file imports by name."""
-    nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
-    return {f"{node.module}.{alias.name}" for node in nodes for alias in node.names}
+    imported = [node for node in nodes(path) if isinstance(node, ast.ImportFrom)]
+    return {f"{node.module}.{alias.name}" for node in imported for alias in node.names}
 
 
 def room(module: str) -> str:
@@ -173,51 +189,39 @@ def file_changes(path: Path, root: Path = ROOT) -> list[str]:
     """The calls of a file that change a file system, where it is not one that may."""
     if path.relative_to(root).as_posix().startswith(CHANGERS):
         return []
-    calls = [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    calls = [node.func for node in nodes(path) if isinstance(node, ast.Call)]
     return [call.attr for call in calls if isinstance(call, ast.Attribute) and call.attr in CHANGES]
-
-
-def misplaced(path: Path, root: Path = TESTS) -> bool:
-    """Whether a test lies in a folder that is none of the code's, or whose code neither it nor its helpers use."""
-    folder = path.parent.relative_to(root).as_posix()
-    package = f"raggrid.{folder.replace('/', '.')}"
-    return folder != "." and not ((ROOT / folder).is_dir() and any(name.startswith(package) for name in _used(path)))
-
-
-def _used(test: Path) -> set[str]:
-    """What a test or a helper of tests imports, itself or through helpers."""
-    own = set(imports(test))
-    helpers = [TESTS.parent / f"{name.replace('.', '/')}.py" for name in own if name.startswith("tests.")]
-    return own.union(*map(_used, helpers))
 
 
 def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-@pytest.mark.parametrize("path", modules(), ids=name_of)
-def test_imports_go_strictly_downwards(path: Path) -> None:
-    assert (path.parent == ROOT and path.name == "__init__.py") or room(module_of(path)) in (*ROOMS, "backend")
-    assert path == ROOT / "__init__.py" or not upward(path)
+def broken(rule: Callable[[Path], object]) -> dict[str, object]:
+    """What the rule finds in each file, where it finds something."""
+    return {name_of(path): found for path in modules() if (found := rule(path))}
+
+
+def test_imports_go_strictly_downwards() -> None:
+    files = [path for path in modules() if path != ROOT / "__init__.py"]
+    assert {room(module_of(path)) for path in files} <= {*ROOMS, "backend"}
+    assert broken(lambda path: path in files and upward(path)) == {}
 
 
 def test_no_file_imports_itself_through_others() -> None:
     assert not cycles(modules())
 
 
-@pytest.mark.parametrize("path", modules(), ids=name_of)
-def test_each_heavy_library_has_one_owner(path: Path) -> None:
-    assert not foreign(path)
+def test_each_heavy_library_has_one_owner() -> None:
+    assert broken(foreign) == {}
 
 
-@pytest.mark.parametrize("path", modules(), ids=name_of)
-def test_rooms_do_not_know_what_is_not_theirs(path: Path) -> None:
-    assert not known_but_forbidden(path)
+def test_rooms_do_not_know_what_is_not_theirs() -> None:
+    assert broken(known_but_forbidden) == {}
 
 
-@pytest.mark.parametrize("path", modules(), ids=name_of)
-def test_the_store_alone_changes_files_of_a_run_directory(path: Path) -> None:
-    assert not file_changes(path)
+def test_the_store_alone_changes_files_of_a_run_directory() -> None:
+    assert broken(file_changes) == {}
 
 
 def test_what_flows_between_worker_backend_and_study_is_typed() -> None:
@@ -227,11 +231,10 @@ def test_what_flows_between_worker_backend_and_study_is_typed() -> None:
     assert {name for name in paths if name.startswith(("study/", "worker/"))} <= untyped
 
 
-@pytest.mark.parametrize("path", modules(), ids=name_of)
-def test_files_are_short_and_say_what_they_are(path: Path) -> None:
-    text = path.read_text()
-    assert text.count("\n") <= LONGEST_FILE
-    assert not text.strip() or ast.get_docstring(ast.parse(text))
+def test_files_are_short_and_say_what_they_are() -> None:
+    lengths = {name_of(path): path.read_text().count("\n") for path in modules()}
+    assert {name: length for name, length in lengths.items() if length > LONGEST_FILE} == {}
+    assert broken(lambda path: bool(parsed(path).body) and not ast.get_docstring(parsed(path))) == {}
 
 
 def test_rooms_are_small() -> None:
@@ -244,17 +247,10 @@ def test_no_two_files_and_no_two_public_classes_share_a_name() -> None:
     classes = Counter(
         node.name
         for path in modules()
-        for node in ast.parse(path.read_text()).body
+        for node in parsed(path).body
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
     )
     assert {name: count for name, count in (files + classes).items() if count > 1} == {}
-
-
-def test_tests_lie_in_folders_like_the_codes() -> None:
-    tests = sorted(TESTS.rglob("test_*.py"))
-    assert [str(path) for path in tests if misplaced(path)] == []
-    tested = {path.relative_to(TESTS).parts[0] for path in tests}
-    assert {path.relative_to(ROOT).parts[0] for path in modules() if path.parent != ROOT} <= tested
 
 
 @pytest.mark.parametrize(
@@ -281,14 +277,6 @@ def test_the_rules_can_fail(tmp_path: Path, file: str, line: str, check: object)
     path.write_text(f"{line}\n")
     assert callable(check)
     assert check(path, tmp_path)
-
-
-@pytest.mark.parametrize("file", ["cli/test_errors.py", "search/test_study.py"])
-def test_a_misplaced_test_is_found(tmp_path: Path, file: str) -> None:
-    path = tmp_path / file
-    path.parent.mkdir()
-    path.write_text("from raggrid.errors import listed\n")
-    assert misplaced(path, tmp_path)
 
 
 def test_a_cycle_inside_a_room_is_found(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any, Protocol
 
 from raggrid.analysis.results import Results
@@ -23,6 +24,7 @@ ENDS = {Status.COMPLETED: "circle", Status.STOPPED: "cross", Status.DIVERGED: "t
         Status.OVER_BUDGET: "diamond"}  # fmt: skip
 
 
+@cache
 def drawing_library() -> str:
     """vega, vega-lite and vega-embed as one script that defines ``vegaEmbed``, at the version altair writes for."""
     import altair as alt

@@ -10,7 +10,7 @@ import json
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, fields
+from dataclasses import fields
 from enum import StrEnum
 from types import NoneType
 from typing import Any, TypeVar
@@ -118,7 +118,8 @@ def append(run: Location, rows: Sequence[R]) -> None:
     if not rows:
         return
     record, content = type(rows[0]), pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist([asdict(row) for row in rows], schema=schema(record)), content)
+    columns = {name: [getattr(row, name) for row in rows] for name in schema(record).names}
+    pq.write_table(pa.table(columns, schema=schema(record)), content)
     files, folder = files_at(run), TABLES[record]
     key = (files, folder)
     if key not in _last_names:

@@ -37,12 +37,12 @@ def flipped(values: list[float], down: int) -> list[float]:
     return out
 
 
-@pytest.fixture
-def clear(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def clear(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two equally good strategies at different cost, one cheap but far worse, one in between in both."""
     good = scores(0.6)
     return made_run(
-        tmp_path / "run",
+        tmp_path_factory.mktemp("clear") / "run",
         {
             ("baseline", None): (scores(0.1, seed=5), 0.0),
             ("generator", TOKEN): (flipped(good, 300), 100.0),

@@ -32,14 +32,15 @@ from tests.trials import done, phase_task, prepared_run
 GOLD, SHOTS = STRATEGIES["gold_context"], STRATEGIES["few_shot"]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def space(make_space: SpaceMaker) -> SearchSpace:
     return make_space(strategies=["baseline", "few_shot", "gold_context"], answer={"top_k": 2, "examples": 2})
 
 
-@pytest.fixture
-def pipeline(tmp_path: Path, space: SearchSpace) -> Pipeline:
-    run, worker = files_at(prepared_run(tmp_path / "r", space)), Worker(report=lambda _: None, device=CPU)
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory: pytest.TempPathFactory, space: SearchSpace) -> Pipeline:
+    run = files_at(prepared_run(tmp_path_factory.mktemp("run") / "r", space))
+    worker = Worker(report=lambda _: None, device=CPU)
     retriever = LiveRetriever(embedder_of(run, space, worker, None), passage_index(run))
     return pipeline_of(space, data_of(space), retriever, generator_of(run, space, worker, None))
 

@@ -40,6 +40,7 @@ def test_every_answer_of_other_strategies_is_the_recorded_one(tmp_path: Path, ru
     assert_equal_answers(write_export(run, tmp_path / "out", strategy=strategy))
 
 
+@pytest.mark.slow
 def test_every_answer_is_the_recorded_one_in_a_process_without_raggrid(joint: Export) -> None:
     assert_equal_answers(joint)
 
@@ -151,6 +152,7 @@ def test_merged_weights_of_a_study_in_bfloat16_are_base_and_adapter_in_float32(
         torch.testing.assert_close(merged(ids).logits, beside(ids).logits, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_card_has_a_header_of_yaml_and_the_numbers(run: Path, joint: Export) -> None:
     text = (joint.folder / "README.md").read_text()
     header = yaml.safe_load(text.split("---")[1])

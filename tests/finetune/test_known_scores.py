@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,15 @@ K, TEMPERATURE = 3, 0.05
 EXACT = 1e-6
 
 
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory, make_space: SpaceMaker) -> Path:
+    return prepared_run(tmp_path_factory.mktemp("run") / "r", make_space(retrieval={"top_k": K}))
+
+
 @pytest.fixture
-def run(tmp_path: Path, make_space: SpaceMaker) -> Path:
-    return prepared_run(tmp_path / "r", make_space(retrieval={"top_k": K}))
+def run(tmp_path: Path, prepared: Path) -> Path:
+    """A copy, in which nothing has been computed but the passages' vectors."""
+    return shutil.copytree(prepared, tmp_path / "r")
 
 
 def forward(task: TrainTask, loss: str, known: KnownScores | None, count: int = 5) -> tuple[RagForward, torch.Tensor]:

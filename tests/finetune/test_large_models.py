@@ -176,6 +176,7 @@ def test_micro_batches_add_up_to_the_whole_batch(phase: str, make_space: SpaceMa
         assert float((given[side] - expected[side]).abs().max() / expected[side].abs().max()) < 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("again", [False, True])
 def test_passes_of_one_question_hold_less_than_a_third_of_what_eight_at_once_do(
     again: bool, make_space: SpaceMaker, tmp_path: Path

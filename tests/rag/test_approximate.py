@@ -20,6 +20,7 @@ from raggrid.space.settings import INDEX_KINDS
 
 KINDS = [kind for kind in INDEX_KINDS if kind != "flat"]
 ROTATED = "OPQ8,IVF16,PQ8x4"
+LEARNS_LONG = pytest.param(ROTATED, marks=pytest.mark.slow)
 ROWS, DIMENSION = 12_000, 32
 
 
@@ -52,7 +53,7 @@ def trained(vectors: Vectors) -> Callable[[str], Any]:
     return copy
 
 
-@pytest.mark.parametrize("kind", [*KINDS, "SQ8", ROTATED])
+@pytest.mark.parametrize("kind", [*KINDS, "SQ8", LEARNS_LONG])
 def test_its_passages_are_those_of_exact_search_and_what_it_says_of_itself_is_true(
     vectors: Vectors, trained: Callable[[str], Any], kind: str, tmp_path: Path
 ) -> None:
@@ -76,6 +77,7 @@ def test_its_passages_are_those_of_exact_search_and_what_it_says_of_itself_is_tr
     assert (np.diff(scores, axis=1) <= 1e-6).all()
 
 
+@pytest.mark.slow
 def test_short_codes_are_made_up_for_by_more_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
     """With two bytes per vector, of no structure, the first candidates are hardly better than any others."""
     vectors = Vectors([np.random.default_rng(5).normal(size=(5000, DIMENSION)).astype(np.float32)])
@@ -105,7 +107,7 @@ def test_an_index_that_finds_too_few_is_told() -> None:
     assert "That is below 98%: set retrieval.index to ivf" in told_index({**told, "recall": 0.9})
 
 
-@pytest.mark.parametrize("kind", ["ivf", "ivfpq", "ivfrabitq", ROTATED, "IVF16,SQ8"])
+@pytest.mark.parametrize("kind", ["ivf", "ivfpq", "ivfrabitq", LEARNS_LONG, "IVF16,SQ8"])
 def test_an_index_filled_from_codes_is_the_one_that_faiss_fills(
     vectors: Vectors, trained: Callable[[str], Any], kind: str
 ) -> None:

@@ -69,9 +69,16 @@ def test_a_source_has_answered_before_whoever_takes_over_in_any_order(
     assert taken_over(order) == taken_over(play(new_controller(tmp_path / "b", space)))
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> set[tuple[str, str | None]]:
+    """What a study that was never cut takes over."""
+    return taken_over(play(new_controller(tmp_path_factory.mktemp("whole") / "r", made_space()), slots=2))
+
+
 @pytest.mark.parametrize("cut", range(2, 32, 3))
-def test_a_study_cut_anywhere_takes_over_the_same_answers(tmp_path: Path, cut: int) -> None:
-    whole = taken_over(play(new_controller(tmp_path / "whole", made_space()), slots=2))
+def test_a_study_cut_anywhere_takes_over_the_same_answers(
+    tmp_path: Path, cut: int, whole: set[tuple[str, str | None]]
+) -> None:
     controller = new_controller(tmp_path / "r", made_space())
     first = play(controller, slots=2, cut=cut)
     ended = [task for task in first if task.key not in controller.state.running]

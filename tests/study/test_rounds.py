@@ -1,4 +1,4 @@
-"""Searches round by round, with made-up outcomes: seeds, proposals, extensions, synchronous rungs."""
+"""Searches round by round, with made-up outcomes: seeds, proposals, extensions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import pytest
 from raggrid.graph import study_graph
 from raggrid.records import PipelineRecord, Report, Status, TrialRecord
 from raggrid.space.rates import beyond, drawn, neighbourhood
-from raggrid.space.search_space import SearchSpace
 from raggrid.space.tuning import Sampled
 from raggrid.store.tables import read
 from raggrid.study.tasks import PhaseTask, Task
@@ -132,14 +131,22 @@ def test_a_list_beside_proposals_that_is_extended_by_a_value_runs_no_more_than_t
     assert play(continued(first, larger)) == []
 
 
+PROPOSED = with_rates(
+    embedder={"sample": "optuna", "low": 1e-6, "high": 1e-3, "count": 6}, generator=[1e-4, 1e-3], extend_grid=True,
+    joint="separable",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> list[Task]:
+    return play(new_controller(tmp_path_factory.mktemp("whole") / "r", PROPOSED), lower_is_better_further_out)
+
+
 @pytest.mark.parametrize("cut", [3, 6, 9, 13, 20, 26])
-def test_a_study_of_proposals_and_extensions_continues_from_its_records(tmp_path: Path, cut: int) -> None:
-    space = with_rates(
-        embedder={"sample": "optuna", "low": 1e-6, "high": 1e-3, "count": 6}, generator=[1e-4, 1e-3], extend_grid=True,
-        joint="separable",
-    )  # fmt: skip
-    whole = play(new_controller(tmp_path / "whole", space), lower_is_better_further_out)
-    first = new_controller(tmp_path / "cut", space)
+def test_a_study_of_proposals_and_extensions_continues_from_its_records(
+    tmp_path: Path, cut: int, whole: list[Task]
+) -> None:
+    first = new_controller(tmp_path / "cut", PROPOSED)
     done = play(first, lower_is_better_further_out, cut=cut)
     rest = play(continued(first), lower_is_better_further_out)
     assert sorted(task.key for task in [*done, *rest]) == sorted(task.key for task in whole)
@@ -195,67 +202,6 @@ def test_a_grid_grows_by_so_many_values_and_no_more(tmp_path: Path) -> None:
 def test_a_grid_does_not_grow_unasked(tmp_path: Path) -> None:
     order = play(new_controller(tmp_path / "r", with_rates()), lower_is_better_further_out)
     assert len(runs_of(order, "generator_rag")) == 3
-
-
-# Synchronous rungs
-
-
-def synchronous(**changes: object) -> SearchSpace:
-    stopping = {"rungs": "synchronous", "reduction_factor": 3, "min_fraction": 0.12}
-    rates = {
-        "embedder": [1e-7, 1e-6, 1e-5, 1e-4, 1e-3],
-        "generator": [1e-5, 1e-4, 3e-4, 1e-3, 1e-2],
-        "joint": "separable",
-    }
-    return made_space(**{"early_stopping": stopping, "learning_rates": rates, **changes})
-
-
-def outcomes(run: Path) -> set[tuple[object, ...]]:
-    trials = {(row.trial_id, row.status, row.steps, row.objective) for row in read(run, TrialRecord)}
-    return trials | {(row.pipeline_id, row.split) for row in read(run, PipelineRecord)}
-
-
-def test_synchronous_rungs_decide_alike_whatever_the_order(tmp_path: Path) -> None:
-    straight = new_controller(tmp_path / "straight", synchronous())
-    play(straight)
-    for seed in range(4):
-        controller = new_controller(tmp_path / str(seed), synchronous())
-        play(controller, slots=4, rng=Random(seed))
-        assert outcomes(run_of(controller)) == outcomes(run_of(straight))
-    rows = [row for row in straight.records.read(TrialRecord) if row.phase == "generator_rag"]
-    # Five at the rung of step 2, two of them go on to step 6, one to the end.
-    assert Counter((row.status, row.steps) for row in rows) == {
-        ("stopped", 2): 3,
-        ("stopped", 6): 1,
-        ("completed", 24): 1,
-    }
-    stopped = next(row for row in rows if row.steps == 6)
-    assert stopped.train_device_seconds == 6.0
-    assert stopped.objective == pytest.approx(3.0 + math.log10(3) - 0.06)
-
-
-def test_an_extension_that_its_rung_stops_does_not_end_the_study(tmp_path: Path) -> None:
-    def cliff(task: PhaseTask, step: int) -> float:
-        rate = task.run.generator_lr or 0.0
-        return (9.0 if rate > 2e-3 else 3.0 - 1000 * rate) - 0.01 * step
-
-    rates = {"embedder": [], "generator": [1e-4, 3e-4, 1e-3], "extend_grid": True}
-    controller = new_controller(tmp_path / "r", synchronous(strategies=["generator"], learning_rates=rates))
-    play(controller, cliff)
-    assert {row.generator_lr: row.status for row in controller.state.trials.values()} == {
-        1e-4: "stopped", 3e-4: "stopped", 1e-3: "completed", 3e-3: "stopped",
-    }  # fmt: skip
-    assert {row.split for row in read(tmp_path / "r", PipelineRecord)} == {"validation", "test"}
-
-
-@pytest.mark.parametrize("cut", range(2, 40, 3))
-def test_a_synchronous_study_cut_anywhere_ends_alike(tmp_path: Path, cut: int) -> None:
-    straight = new_controller(tmp_path / "straight", synchronous())
-    play(straight)
-    first = new_controller(tmp_path / "cut", synchronous())
-    play(first, slots=3, rng=Random(cut), cut=cut)
-    play(continued(first), slots=2, rng=Random(cut))
-    assert outcomes(run_of(first)) == outcomes(run_of(straight))
 
 
 # Interrupts

@@ -11,7 +11,7 @@ from raggrid.store.tables import read
 from raggrid.watching.reader import StudyReader
 from raggrid.watching.snapshot import Condition
 from tests.conftest import SpaceMaker
-from tests.processes import command, curves, finish, kill_driver, lingering, start, wait_until
+from tests.processes import command, curves, finish, kill_machine, start, wait_until
 from tests.tracking.test_trackers import KINDS
 
 
@@ -26,8 +26,7 @@ def test_a_search_killed_three_times_leaves_one_run_per_trial(tmp_path: Path, ma
     for wanted in (1, 4, 7):  # curve rows: the later ones need the trials of an earlier session
         search = start(command(space, run))
         wait_until(lambda wanted=wanted: run.exists() and len(curves(run)) >= wanted, f"{wanted} measurements")  # type: ignore[misc]
-        kill_driver(search)
-        assert lingering(search.pid) == ""
+        kill_machine(search)
     assert StudyReader(run).read().condition in (Condition.RUNNING, Condition.SILENT)  # killed some seconds ago
     done = finish(command(space, run))
     assert done.returncode == 0, done.stderr

@@ -96,6 +96,7 @@ def test_a_tuned_generator_is_a_model_of_transformers_or_an_adapter_of_peft(
     assert (theirs - base).abs().max() > 1e-3
 
 
+@pytest.mark.slow
 def test_a_killed_run_continues_with_the_same_call_to_the_bit(
     tmp_path: Path, make_space: SpaceMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -86,6 +86,7 @@ def studies() -> list[Headroom]:
     return [found_in(*study(np.random.default_rng(number))) for number in range(STUDIES)]
 
 
+@pytest.mark.slow
 def test_intervals_hold_what_was_planted(studies: list[Headroom]) -> None:
     for place, key in enumerate(LINES):
         for part, value in zip(("retrieval", "reading"), truth(key), strict=True):
@@ -96,6 +97,7 @@ def test_intervals_hold_what_was_planted(studies: list[Headroom]) -> None:
     assert np.mean([covers(each.answer_format.not_equal, planted["not_equal"] * right) for each in studies]) >= 0.92  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_controls_have_intervals_of_their_own(studies: list[Headroom]) -> None:
     for place, (key, generator) in enumerate(GOLD.items()):
         assert {(each.controls[place].strategy, each.controls[place].loss) for each in studies} == {key}
@@ -103,6 +105,7 @@ def test_controls_have_intervals_of_their_own(studies: list[Headroom]) -> None:
         assert 0.92 <= held <= 0.985, (key, held)
 
 
+@pytest.mark.slow
 def test_bounds_bracket_every_trained_line(studies: list[Headroom]) -> None:
     """What is told before tuning, of the un-tuned line alone, and what tuning the embedder then reaches."""
     for each in studies:
@@ -117,6 +120,7 @@ def test_bounds_bracket_every_trained_line(studies: list[Headroom]) -> None:
     assert np.mean([expected <= most for most in at_most]) > 0.95
 
 
+@pytest.mark.slow
 def test_what_is_format_in_a_gain_of_exact_match(studies: list[Headroom]) -> None:
     def right(embedder: str | None, generator: str | None) -> float:
         with_, without, _ = READS[generator]
