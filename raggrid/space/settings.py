@@ -123,7 +123,8 @@ class Resources(Section):
     """GPUs per worker. A fraction lets trials share one, and is what they are charged. Default: 1 where the cluster
     has GPUs, else 0."""
     max_concurrent_trials: Count | None = None
-    """Concurrent trials. Default: as many as fit on the cluster."""
+    """Concurrent trials, at most. Default: as many as fit on what others leave of the cluster, which a study follows as
+    nodes come and go. Where it has room for fewer than are given, it asks the cluster's autoscaler for the rest."""
     wait_minutes: Annotated[Number, Field(ge=0)] = 0.0
     """How long to wait for nodes that the cluster's autoscaler adds, until one trial fits, or max_concurrent_trials."""
     dollars_per_device_hour: OneOrByType | None = None
