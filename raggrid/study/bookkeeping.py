@@ -7,13 +7,27 @@ again from there; and nothing is deleted before the rows are written that make i
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from raggrid.records import LedgerRecord, PredictionRecord, Report, Status, StepRecord
 from raggrid.store.storage import Storage
 from raggrid.study.charges import charged_before, spent_of
-from raggrid.study.entries import Account, Begun, Drained, Ended, Entry, Lost, Reported, Saved, Spent, Started, Up
+from raggrid.study.entries import (
+    Account,
+    Begun,
+    Drained,
+    Ended,
+    Entry,
+    Held,
+    Lost,
+    Reported,
+    Saved,
+    Spent,
+    Started,
+    Up,
+    accounts_of,
+)  # fmt: skip
 from raggrid.study.ledger import Ledger
 from raggrid.study.rows import curve_row
 from raggrid.study.tasks import AnswerTask, PhaseTask, Task
@@ -52,6 +66,10 @@ class Bookkeeper:
         earlier = charged_before(self.charged_to(task.trial_id)) if isinstance(task, PhaseTask) else Spent()
         self._tasks[task.key] = _Heard(task, account, earlier)
         self._enter(Started(at=self.now(), key=task.key, account=account, earlier=earlier))
+
+    def hold(self, by_type: Mapping[str, int]) -> None:
+        """The session holds so many workers by type of device from now on."""
+        self._enter(Held(at=self.now(), devices=accounts_of(by_type, self.devices_per_worker)))
 
     def begun(self, key: str) -> None:
         """A process has the task, and has not worked yet."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from statistics import median
 
-from raggrid.space.settings import Budget
+from raggrid.prices import hourly_dollars
+from raggrid.space.settings import Budget, Resources
 
 
 class Closing(StrEnum):
@@ -21,7 +22,8 @@ class Closing(StrEnum):
 
 @dataclass
 class BudgetClock:
-    """Counts what the allocation uses: ``devices`` held from ``began`` on, idle or not; ``per_trial``: a trial's.
+    """Counts what the allocation uses: ``devices`` held from ``began`` on, idle or not; ``per_trial``: a trial's. Where
+    every node was lost ``devices`` is 0.
 
     ``dollars_per_hour`` is the price of all these devices, each at that of its type; None without one. What was
     ``used`` is of before ``began``: of earlier sessions of the same study, and of this one with other devices. All
@@ -53,11 +55,11 @@ class BudgetClock:
         """Wall seconds that are allowed from ``began`` on; infinite without a budget."""
         budget, limits = self.budget, [math.inf]
         if budget.device_hours:
-            limits.append((3600 * budget.device_hours - self.used_device_seconds) / self.devices)
+            limits.append(_lasts(3600 * budget.device_hours - self.used_device_seconds, self.devices))
         if budget.wall_hours:
             limits.append(3600 * budget.wall_hours - self.used_wall_seconds)
-        if budget.dollars and self.dollars_per_hour:
-            limits.append(3600 * (budget.dollars - self.used_dollars) / self.dollars_per_hour)
+        if budget.dollars and self.dollars_per_hour is not None:
+            limits.append(3600 * _lasts(budget.dollars - self.used_dollars, self.dollars_per_hour))
         return min(limits)
 
     def closes(self, num_answers: int) -> Closing:
@@ -76,4 +78,18 @@ class BudgetClock:
 
     def _reserve(self, limit: float, num_answers: int) -> float:
         measured = median(self.answer_seconds) if self.answer_seconds else 0.0
-        return max(self.budget.reserve * limit, math.ceil(num_answers * self.per_trial / self.devices) * measured)
+        devices = max(self.devices, self.per_trial)  # without any, nothing is answered until there are some
+        return max(self.budget.reserve * limit, math.ceil(num_answers * self.per_trial / devices) * measured)
+
+
+def rates(resources: Resources, by_type: Mapping[str, int]) -> tuple[float, float | None]:
+    """What so many workers by type of device hold: devices, and dollars per hour where there is a price."""
+    devices = {kind: resources.devices_per_worker * count for kind, count in by_type.items()}
+    return math.fsum(devices.values()), hourly_dollars(resources.dollars_per_device_hour, devices)
+
+
+def _lasts(left: float, rate: float) -> float:
+    """How long something lasts that is used at a ``rate``: while nothing is held, for ever."""
+    if rate:
+        return left / rate
+    return math.inf if left > 0 else 0.0

@@ -8,16 +8,17 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from raggrid.machine_faults import GOING, FaultRecord
+from raggrid.prices import unpriced
 from raggrid.records import CurveRecord, LedgerRecord, PredictionRecord, Report, Status, TrialRecord
 from raggrid.store.storage import Storage, why_it_ends
 from raggrid.study import charges, events
 from raggrid.study.bookkeeping import Bookkeeper
-from raggrid.study.budget import BudgetClock, Closing
+from raggrid.study.budget import BudgetClock, Closing, rates
 from raggrid.study.entries import accounts_of
 from raggrid.study.faults import CRASHED, Consequence, Faults
 from raggrid.study.ledger import Ledger
 from raggrid.study.retention import apply_retention
-from raggrid.study.rows import curve_row, pipeline_row, renewed, trial_row
+from raggrid.study.rows import curve_row, pipeline_row, renewed, stopped_row, trial_row
 from raggrid.study.shards import Spreading
 from raggrid.study.state import StudyState
 from raggrid.study.tasks import AnswerTask, IndexTask, PhaseTask, Task
@@ -62,6 +63,17 @@ class Controller:
         each = self.state.space.resources.devices_per_worker
         devices = accounts_of(by_type or {self.device_type: num_workers}, each)
         self.books = Bookkeeper(self.records, Ledger(devices, began), lambda: self.now(), each)
+
+    def hold(self, slots: int, by_type: Mapping[str, int]) -> None:
+        """The session holds other devices from now on: so many workers by type, for ``slots`` tasks at once."""
+        resources, earlier = self.state.space.resources, self.spreading.slots
+        new = unpriced(resources.dollars_per_device_hour, by_type.keys() - self.books.ledger.held_by(self.now()).keys())
+        self.spreading.slots = slots
+        self._write(partial(self.books.hold, by_type))
+        if self.clock:
+            self.clock.hold(*rates(resources, by_type))
+        if slots != earlier or new:
+            self._tell(partial(events.SlotsChanged, slots=slots, earlier=earlier, by_type=by_type, unpriced=new))
 
     def close_books(self) -> None:
         """What the session's devices held and nobody was charged for is idle; all is written. ``OSError`` where not."""
@@ -264,17 +276,9 @@ class Controller:
         curves = self.records.of_trials(CurveRecord, trial_ids)
         charged = self.records.of_trials(LedgerRecord, trial_ids)
         for name in trial_ids:
-            last = max(curves[name], key=lambda row: row.step)
-            self.keep_row(self._stopped_row(last, charged.get(name, [])))
-
-    def _stopped_row(self, last: CurveRecord, own: Sequence[LedgerRecord]) -> TrialRecord:
-        saved = self.records.saved(last.trial_id)
-        report = Report(
-            status=Status.STOPPED, step=last.step, objective=last.objective,
-            attempts=saved.attempts if saved else 1, device_type=self.device_type,
-            num_workers=max((row.num_workers for row in own), default=max(1, self.workers)),
-        )  # fmt: skip
-        return trial_row(last.trial_id, self.state.phase_run(last.trial_id), report, charges.stopped_trial(last, own))
+            last, saved = max(curves[name], key=lambda row: row.step), self.records.saved(name)
+            run, attempts, workers = self.state.phase_run(name), saved.attempts if saved else 1, max(1, self.workers)
+            self.keep_row(stopped_row(run, last, charged.get(name, []), attempts, workers, self.device_type))
 
     def _keep_pipeline(self, task: AnswerTask, report: Report) -> None:
         if self.clock and task.same_generator is None:  # one that reuses answers says little about others

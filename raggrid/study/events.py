@@ -12,7 +12,7 @@ Observers are called in the process of the search, one after another, and should
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from raggrid.machine_faults import FaultRecord
@@ -75,6 +75,21 @@ class TaskFaulted:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SlotsChanged:
+    """There is room for ``slots`` tasks at once now, ``earlier`` before: nodes came or went, or others hold less or
+    more.
+
+    ``by_type``: workers by type of their devices; ``unpriced``: types of these that are new and have no price.
+    """
+
+    slots: int
+    earlier: int
+    by_type: Mapping[str, int]
+    unpriced: tuple[str, ...]
+    progress: Progress
+
+
+@dataclass(frozen=True, kw_only=True)
 class StudyEnded:
     """A session ends. ``complete``: nothing is left to do, so what was planned is what was done."""
 
@@ -83,7 +98,7 @@ class StudyEnded:
     progress: Progress
 
 
-Event = StudyStarted | TaskStarted | TaskReported | TaskEnded | TaskFaulted | StudyEnded
+Event = StudyStarted | TaskStarted | TaskReported | TaskEnded | TaskFaulted | SlotsChanged | StudyEnded
 Observer = Callable[[Event], None]
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from raggrid.costs import Costs
 from raggrid.evaluation.metrics import columns_of
 from raggrid.identity import PhaseRun
-from raggrid.records import CurveRecord, PipelineRecord, Report, TrialRecord
+from raggrid.records import CurveRecord, LedgerRecord, PipelineRecord, Report, Status, TrialRecord
 from raggrid.strategies import STRATEGIES
-from raggrid.study.charges import Charged
+from raggrid.study.charges import Charged, stopped_trial
 from raggrid.study.tasks import AnswerTask
 
 
@@ -35,6 +35,17 @@ def trial_row(trial_id: str, run: PhaseRun, report: Report, spent: Charged) -> T
         num_workers=report.num_workers, device_type=report.device_type or "cpu", attempts=report.attempts,
         error=report.error,
     )  # fmt: skip
+
+
+def stopped_row(
+    run: PhaseRun, last: CurveRecord, own: Sequence[LedgerRecord], attempts: int, workers: int, device_type: str
+) -> TrialRecord:
+    """A phase run that goes no further than its ``last`` measurement; ``own``: all that it was charged."""
+    report = Report(
+        status=Status.STOPPED, step=last.step, objective=last.objective, attempts=attempts, device_type=device_type,
+        num_workers=max((row.num_workers for row in own), default=workers),
+    )  # fmt: skip
+    return trial_row(last.trial_id, run, report, stopped_trial(last, own))
 
 
 def pipeline_row(

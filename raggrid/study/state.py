@@ -167,11 +167,11 @@ class StudyState:
         if task.key in self._owner:
             self._owner[task.key].open.add(task.key)
         if isinstance(task, AnswerTask) and queue is not self._shards.waiting:
-            task = self._shards.split(task, num_shards(task, *self._demand()))
+            task = self._shards.split(task, num_shards(task, *self.demand()))
         self.running[task.key] = task
         return task
 
-    def _demand(self) -> tuple[int, int]:
+    def demand(self) -> tuple[int, int]:
         """(answerings that could start, the one just taken included; other tasks that run or could start)."""
         ready = [task for place in {*self._ready} for task in self.progress[self._urgent[place]].waiting]
         others = sum(not isinstance(task, AnswerTask) for task in (*ready, *self.running.values()))

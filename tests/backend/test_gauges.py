@@ -14,13 +14,15 @@ from docs.generate import FOLDER
 from raggrid.backend.ray.gauges import GAUGES, exported, readings
 from raggrid.records import Report, Status
 from raggrid.study.budget import BudgetClock
+from raggrid.study.controller import Controller
 from tests.controllers import play
 from tests.records import made_space
 from tests.watched_runs import under_way
 
 
-def at(controller: object, slots: int = 3) -> dict[tuple[str, ...], float]:
-    found = readings(controller, slots)  # type: ignore[arg-type]
+def at(controller: Controller, slots: int = 3) -> dict[tuple[str, ...], float]:
+    controller.spreading.slots = slots
+    found = readings(controller)
     return {(each.name.removeprefix("raggrid_"), *each.tags.values()): each.value for each in found}
 
 
@@ -70,7 +72,8 @@ def test_ray_exports_the_gauges_of_a_running_study(tmp_path: Path) -> None:
     try:
         (node,) = ray.nodes()
         address = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
-        with exported(controller, 3):
+        controller.spreading.slots = 3
+        with exported(controller):
             assert "ray_raggrid_slots{" in exposed(address, "ray_raggrid_slots{")
         text = exposed(address, "ray_raggrid_best_score{")
     finally:

@@ -36,9 +36,9 @@ class GaugeReading(NamedTuple):
     value: float
 
 
-def readings(controller: Controller, slots: int) -> Iterator[GaugeReading]:
+def readings(controller: Controller) -> Iterator[GaugeReading]:
     """What the gauges stand at; those that are not known are left out. May be called from another thread."""
-    state, clock = controller.state, controller.clock
+    state, clock, slots = controller.state, controller.clock, controller.spreading.slots
     running = [*state.running.values()]
     steps = {key: report.step for key, report in [*controller.latest.items()]}
     share = share_done(count_progress(state), [(task, steps.get(task.key, 0)) for task in running])
@@ -65,7 +65,7 @@ def readings(controller: Controller, slots: int) -> Iterator[GaugeReading]:
 
 
 @contextmanager
-def exported(controller: Controller, slots: int) -> Iterator[None]:
+def exported(controller: Controller) -> Iterator[None]:
     """Export the study's gauges until the end of the block, and how it stood then."""
     from ray.util.metrics import Gauge
 
@@ -74,7 +74,7 @@ def exported(controller: Controller, slots: int) -> Iterator[None]:
 
     def read() -> None:
         study = {"study": controller.state.space.name}
-        for name, tags, value in [*readings(controller, slots)]:
+        for name, tags, value in [*readings(controller)]:
             if name == "raggrid_best_score" and last.get(name, tags) != tags:
                 made[name].set(0.0, {**study, **last[name]})  # another strategy is the best by now
             last[name] = tags

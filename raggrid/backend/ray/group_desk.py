@@ -12,6 +12,8 @@ import ray
 LOOK_SECONDS = 2.0
 WAITING = ("PENDING", "RESCHEDULING")
 """Ray's words for a placement group that waits for room."""
+ASKED = "raggrid-room"
+"""How the names of placement groups begin that only ask for more nodes: no trial waits for one."""
 
 
 class Desk:
@@ -85,7 +87,9 @@ def waiting_for(held: Mapping[str, float]) -> frozenset[str]:
     return frozenset(
         name
         for name, group in groups
-        if group["state"] in WAITING and any(_fits(bundle, held) for bundle in group["bundles"].values())
+        if group["state"] in WAITING
+        and not group["name"].startswith(ASKED)
+        and any(_fits(bundle, held) for bundle in group["bundles"].values())
     )
 
 

@@ -1,4 +1,4 @@
-"""What Tune does beside its trials: it lets the driver write what has waited, and keeps no rows of those that ended."""
+"""What Tune does beside its trials: it lets the driver do what is due, and keeps no rows of those that ended."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from raggrid.study.tasks import ROWS
 
 
 class KeepUp(tune.Callback):
-    """Calls ``keep_up`` again and again, several times a second."""
+    """Calls each of ``keep_up`` again and again, several times a second."""
 
-    def __init__(self, keep_up: Callable[[], None]) -> None:
-        self.keep_up: Callable[[], None] = keep_up
+    def __init__(self, *keep_up: Callable[[], None]) -> None:
+        self.keep_up = keep_up
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing to pickle: Tune keeps a copy for a restore of its own, which raggrid does not use."""
@@ -23,7 +23,8 @@ class KeepUp(tune.Callback):
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """Tune looks for news of its trials."""
-        self.keep_up()
+        for each in self.keep_up:
+            each()
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial's last report was read: Tune keeps it until the study ends, which need not hold its rows."""

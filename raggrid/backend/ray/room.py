@@ -23,7 +23,8 @@ class Allocation:
     """What the study holds: ``slots`` concurrent trials, each on ``workers`` workers (0: one, in its own process).
 
     ``cpus`` and ``gpus`` are a worker's; ``device_types`` are the kinds of GPU in the cluster by Ray's names, or cpu;
-    ``by_type``: how many of the devices are of each, as far as that is known beforehand.
+    ``by_type``: how many of the devices are of each, as far as that is known beforehand. ``on_cluster``: of one that
+    was there, so that others use it too, and nodes come and go.
     """
 
     slots: int
@@ -32,6 +33,7 @@ class Allocation:
     gpus: float
     device_types: tuple[str, ...] = ("cpu",)
     by_type: Mapping[str, int] = field(default_factory=dict)
+    on_cluster: bool = False
 
     @property
     def devices(self) -> int:
@@ -101,7 +103,7 @@ def allocation(total: Nodes, free: Nodes, wanted: Resources, *, on_cluster: bool
     workers = wanted.group_workers(on_cluster=on_cluster, gpus=gpus > 0)
     slots = min(slots, wanted.max_concurrent_trials or slots)
     by_type = shared_out(places(free, wanted, gpus), slots * wanted.workers_per_trial)
-    return Allocation(slots, workers, wanted.cpus_per_worker, gpus, types, by_type)
+    return Allocation(slots, workers, wanted.cpus_per_worker, gpus, types, by_type, on_cluster)
 
 
 def told(*nodes: Mapping[str, float]) -> str:

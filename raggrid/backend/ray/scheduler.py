@@ -25,12 +25,13 @@ class PhaseScheduler(FIFOScheduler):
     """Passes each result to its search's own ASHA; trials that belong to no search run to their end.
 
     Rungs are counted in training steps, never in Tune's iteration counter, which restarts at one when a trial's process
-    is replaced. ``processes``: how many of the trials' processes are kept alive while they are idle.
+    is replaced. ``processes``: how many of the trials' processes are kept alive while they are idle; may be set anew.
     """
 
     def __init__(self, space: SearchSpace, searches: Mapping[str, PhaseSearch], *, processes: int = 0) -> None:
         super().__init__()
         self.processes = processes
+        self.kept, self.keeps = 0, True
         self.kept_for: Any = None
         self.space, self.searches = space, searches
         self.searching = space.seeds if space.seeds_for == "grid" else space.seeds[:1]
@@ -71,12 +72,13 @@ class PhaseScheduler(FIFOScheduler):
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
         """Tune's name for `begin`."""
-        if self.processes:
+        if self.processes or self.kept:
             self._keep_idle_processes(tune_controller, trial)
         self.begin(from_config(trial.config).task)
 
     def _keep_idle_processes(self, tune_controller: Any, trial: Trial) -> None:
-        """Let Tune keep one process per slot between trials, whether or not the next trial is waiting already.
+        """Let Tune keep one process per slot between trials, whether or not the next trial is waiting already, and let
+        as many trials wait.
 
         By default it keeps a single one, and every other trial after a pause starts by importing torch for ten seconds.
         Once a trial has to stay off a node no more are kept than by default: idle on that node, they would hold the
@@ -86,12 +88,12 @@ class PhaseScheduler(FIFOScheduler):
         cache = getattr(tune_controller, "_actor_cache", None)
         if cache is None or not hasattr(cache, "increase_max"):
             return
-        if self.kept_for is None:
-            self.kept_for = trial.placement_group_factory
-            cache.increase_max(self.kept_for, self.processes)
-        elif trial.placement_group_factory != self.kept_for:
-            cache.decrease_max(self.kept_for, self.processes)
-            self.processes = 0
+        self.kept_for = self.kept_for or trial.placement_group_factory
+        self.keeps = self.keeps and trial.placement_group_factory == self.kept_for
+        more = (self.processes if self.keeps else 0) - self.kept
+        cache.increase_max(self.kept_for, more)  # by less than nothing where there are fewer slots than before
+        self.kept += more
+        tune_controller.update_max_pending_trials()
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Tune's word for `judge`."""

@@ -32,7 +32,7 @@ from raggrid.store.run_directory import RunDirectory
 from raggrid.store.sessions import Session, devices_by_type, forget_session, forward_clock, open_session, session
 from raggrid.store.storage import why_it_ends
 from raggrid.store.tables import check_free
-from raggrid.study.budget import BudgetClock, Closing
+from raggrid.study.budget import BudgetClock, Closing, rates
 from raggrid.study.charges import sums_by_type, wall_seconds
 from raggrid.study.controller import Controller
 from raggrid.study.entries import Account
@@ -104,7 +104,7 @@ def search(
         if not fresh:
             lease = held.enter_context(claimed(storage.files, say))  # before a cluster is started for nothing
         allocation = held.enter_context(connected(address, space.resources, say, folders_of(space.custom_metrics)))
-        check_engine_nodes(space.answer.engine, gpus=allocation.gpus > 0)
+        check_engine_nodes(space, gpus=allocation.gpus > 0)
         _check_prices(space, [*allocation.by_type, *([] if fresh else _billed_types(storage))])
         if fresh:
             if not storage.is_begun():  # another search may have begun it meanwhile
@@ -171,7 +171,7 @@ def _carry_out(controller: Controller, run: RunDirectory, allocation: Allocation
         ) as now:  # fmt: skip
             controller.open_books(now.began, allocation.devices, allocation.by_type)
             controller.clock = _budget_clock(controller, now)
-            with exported(controller, allocation.slots):
+            with exported(controller):
                 run_trials(controller, run, allocation, lease.name)
             controller.renew_costs()
             controller.close_books()
@@ -190,7 +190,12 @@ def _signs(controller: Controller) -> dict[str, Any]:
         to_running(task, controller.started_at.get(key, 0.0), ledger.held_since(key))
         for key, task in list(controller.state.running.items())
     )
-    return {"running": running, "held": ledger.held_by(controller.now())}
+    held = {
+        "devices": sum(each.num_workers for each in ledger.devices), "slots": controller.spreading.slots,
+        "by_type": {each.device_type: each.num_workers for each in ledger.devices},
+        "held": ledger.held_by(controller.now()),
+    }  # fmt: skip
+    return {"running": running, **held}
 
 
 def _last_charge(run: RunDirectory) -> float:
@@ -251,12 +256,11 @@ def _budget_clock(controller: Controller, now: Session) -> BudgetClock:
     rows = controller.records.read(LedgerRecord)
     used = sums_by_type(rows)
     resources = controller.state.space.resources
-    each, price = resources.devices_per_worker, resources.dollars_per_device_hour
-    devices = each * now.devices
-    hourly = dollars_of(price, {kind: 3600 * each * count for kind, count in devices_by_type(now).items()})
+    devices, hourly = rates(resources, devices_by_type(now))
     return BudgetClock(
         controller.state.space.budget, devices, now.began, controller.now, hourly, sum(used.values()),
-        wall_seconds(rows, devices), per_trial=each * now.workers, used_dollars=dollars_of(price, used) or 0.0,
+        wall_seconds(rows, devices), per_trial=resources.devices_per_worker * now.workers,
+        used_dollars=dollars_of(resources.dollars_per_device_hour, used) or 0.0,
     )  # fmt: skip
 
 
