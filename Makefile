@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PROCESSES ?= 2
 export HF_HUB_OFFLINE ?= 1
 
 .PHONY: demo test check lint chaos docs clean
@@ -14,12 +15,12 @@ demo: $(STAMP)
 	$(BIN)/raggrid search search_spaces/quickstart.yaml --run runs/demo
 	$(BIN)/raggrid frontier runs/demo -o runs/demo/frontier.html
 
-# Two processes, a file of tests at a time: those that start Ray mostly wait.
+# A file of tests at a time: those that start Ray mostly wait. PROCESSES=3 waits less and takes more memory.
 test: $(STAMP) lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 check: $(STAMP) lint
-	$(BIN)/python -m pytest -m "not slow and not gpu" -n auto --maxprocesses 8
+	$(BIN)/python -m pytest -m "not slow and not gpu" -n auto --maxprocesses 8 --dist worksteal
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -9,10 +9,15 @@ that are mapped included. Takes about three minutes on one core.
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+from raggrid.worker.process import WORKER_SETTINGS
+
+os.environ |= WORKER_SETTINGS  # as every worker's process, before a library is loaded
 
 import torch
 

@@ -29,6 +29,13 @@ def nothing_is_forced_to_disk() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module", autouse=True)
+def what_is_imported_is_no_garbage() -> None:
+    """Every task of a worker collects garbage three times, each time through half a million objects of libraries."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session")
 def world_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small fictional world as files."""
@@ -81,12 +88,6 @@ def tiny_space(world_folder: Path, models: tuple[Path, Path], /, **changes: Any)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests come first, so that the two processes of `make test` end at about the same time."""
+    """Files with slow tests come first, so that the processes of `make test` end at about the same time."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
-
-
-def pytest_collection_finish() -> None:
-    """Every task of a worker collects garbage three times; what was imported is half a million objects each time."""
-    gc.collect()
-    gc.freeze()

@@ -1,4 +1,4 @@
-"""Tests lie where the code lies that they test, and those of the quick half start neither Ray nor a study."""
+"""Tests are short, lie where the code lies that they test, and those of the quick half start no study."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_architecture import ROOT, imports, modules, names_of, parsed
+from tests.test_architecture import LONGEST_FILE, ROOT, imports, modules, names_of, parsed
 
 TESTS = Path(__file__).parent
 # What takes seconds to start; a test that reaches one of them, itself or by helpers or fixtures of its file, is slow.
@@ -74,6 +74,11 @@ def test_a_quick_test_that_starts_a_study_by_a_fixture_is_found(tmp_path: Path, 
         f"{mark}def test_it(run): ...\ndef test_other(): ...\n"
     )
     assert quick_that_start(path) == found
+
+
+def test_files_of_tests_are_short_too() -> None:
+    lengths = {path.relative_to(TESTS).as_posix(): path.read_text().count("\n") for path in TESTS.rglob("*.py")}
+    assert {name: length for name, length in lengths.items() if length > LONGEST_FILE} == {}
 
 
 def test_tests_lie_in_folders_like_the_codes() -> None:

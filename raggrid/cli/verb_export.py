@@ -44,7 +44,7 @@ def export(
 
     Then a process that cannot import raggrid loads the folder and answers the evaluated questions again. How many
     answers differ from the recorded ones, and by how much the scores move, stands on the screen and in the card.
-    With --engine vllm the exported generator answers them in vLLM, on a GPU of this machine.
+    With --engine vllm the exported generator answers them in vLLM, on this machine.
     """
     from rich.console import Console
 

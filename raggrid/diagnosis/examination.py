@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 
 from raggrid.diagnosis.node_facts import Machine, StepTest, StorageTest
+from raggrid.rag.engines.installed import vllm_version
 from raggrid.store.files import files_at, read_bytes
 
 PACKAGES = (
@@ -43,7 +44,7 @@ def machine(*, gpus: bool) -> Machine:
         devices=devices,
         cuda=cuda,
         driver=_driver(),
-        vllm=_version("vllm"),
+        vllm=vllm_version(),
     )
 
 

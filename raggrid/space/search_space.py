@@ -207,11 +207,6 @@ def _engine_problems(space: SearchSpace) -> Iterator[Contradiction]:
             f"answer.engine: got vllm with models.quantization: {space.models.quantization}; vLLM computes other 4-bit "
             "weights than those that adapters are trained on. Set it to transformers.",
         )
-    if space.resources.gpus_per_worker == 0:
-        yield Contradiction(
-            ("answer.engine", "resources.gpus_per_worker"),
-            "answer.engine: got vllm with resources.gpus_per_worker: 0; vLLM needs a GPU. Set it to transformers.",
-        )
     if space.training.generator == "lora" and space.training.lora_rank > LARGEST_VLLM_RANK:
         yield Contradiction(
             ("answer.engine", "training.lora_rank"),

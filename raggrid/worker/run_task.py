@@ -5,13 +5,12 @@ Knows no Ray: both forms of trial, inline and worker group, call `run_task` with
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import time
 import traceback
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -20,6 +19,7 @@ from raggrid.errors import DataError, ModelError, RecordError
 from raggrid.evaluation.evaluator import Read, Scored, answer_questions
 from raggrid.evaluation.metrics import columns_of, means
 from raggrid.finetune.batches import shard
+from raggrid.finetune.host_memory import trim_heap
 from raggrid.finetune.trainer import Trainer
 from raggrid.finetune.workers import Worker
 from raggrid.rag.engines.vllm_engine import release
@@ -123,15 +123,13 @@ def _run(given: Dispatch, worker: Worker) -> None:
 def _free_memory() -> None:
     """Give the system back what a task used: the process stays for the next one.
 
-    Models hang in reference cycles until they are collected; glibc keeps freed memory between blocks that are in use
-    (3.6 of 4.4 GB after a step of SmolLM2). Other C libraries have no such call. On a GPU that trials share, torch
-    would keep from the others what it has freed.
+    Models hang in reference cycles until they are collected; glibc keeps freed memory (3.6 of 4.4 GB after a step of
+    SmolLM2). On a GPU that trials share, torch would keep from the others what it has freed.
     """
     gc.collect()
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
-    with suppress(AttributeError, OSError, TypeError):
-        ctypes.CDLL(None).malloc_trim(0)
+    trim_heap()
 
 
 def failure(error: BaseException) -> Report:

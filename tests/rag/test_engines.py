@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,12 +14,11 @@ from raggrid.demo import make_world
 from raggrid.errors import ModelError
 from raggrid.rag.adapters import add_lora, load_tuned
 from raggrid.rag.engines import vllm_engine
-from raggrid.rag.engines.engine import check_engine
-from raggrid.rag.engines.vllm_engine import SHORTEST, Served, VllmEngine, release, tokens_of
+from raggrid.rag.engines.engine import check_adapters, check_engine
+from raggrid.rag.engines.vllm_engine import SHORTEST, Served, VllmEngine, lacks_adapters, release, tokens_of
 from raggrid.rag.generator import Generator
 from raggrid.space.settings import Answer, Models
 from raggrid.space.tuning import Training
-from tests import stand_in_vllm
 from tests.rag.test_generator import CPU
 from tests.stand_in_vllm import LLM, put_in_place
 from tests.tiny import make_chat, save_generator
@@ -128,44 +127,36 @@ def test_there_is_room_for_the_longest_prompt_and_no_more_than_the_model_reads(
     assert [llm.max_model_len for llm in started] == [512, 64, 128]
 
 
+def test_what_is_longer_than_the_model_reads_starts_nothing_anew(started: list[LLM], lively: Path) -> None:
+    engine = made(served(lively))
+    whole = engine.generate(PROMPTS[:1], max_new_tokens=600)
+    assert engine.generate(PROMPTS[:1], max_new_tokens=700) == whole
+    assert [llm.max_model_len for llm in started] == [512]
+
+
+def test_what_vllm_puts_into_the_environment_does_not_stay(started: list[LLM], lively: Path) -> None:
+    before = dict(os.environ)
+    made(served(lively))
+    assert dict(os.environ) == before
+
+
+def test_a_model_without_adapters_is_refused_by_its_architecture(
+    started: list[LLM], tiny_models: tuple[Path, Path], tmp_path: Path
+) -> None:
+    other = save_generator(tmp_path / "other", WORLD, "gpt2")
+    check_adapters(models(tiny_models[1]), lacks_adapters)
+    with pytest.raises(
+        ModelError, match=r"got vllm with training.generator: lora; vLLM has no adapters for GPT2LMHead"
+    ):
+        check_adapters(models(other), lacks_adapters)
+    assert not lacks_adapters(["NewForCausalLM"])  # made of transformers' own
+    with pytest.raises(RuntimeError, match="initialization failed"):
+        made(served(other, lora_rank=4))
+
+
 def test_an_encoder_decoder_is_refused(tmp_path: Path, tiny_models: tuple[Path, Path]) -> None:
     model = save_generator(tmp_path / "t5", WORLD, "t5")
     check_engine(Answer(), models(model))
     check_engine(Answer(engine="vllm"), models(tiny_models[1]))
     with pytest.raises(ModelError, match=r"answer.engine: got vllm; vLLM has no encoder-decoders such as '.*t5'"):
         check_engine(Answer(engine="vllm"), models(model))
-
-
-# The real one
-
-
-@pytest.mark.gpu
-def test_the_stand_in_takes_what_vllm_takes() -> None:
-    vllm = pytest.importorskip("vllm")
-    from vllm.engine.arg_utils import EngineArgs
-    from vllm.lora.request import LoRARequest
-
-    taken = {*inspect.signature(vllm.LLM.__init__).parameters, *EngineArgs.__dataclass_fields__}
-    assert {*inspect.signature(stand_in_vllm.LLM.__init__).parameters} <= taken
-    for own, real in (
-        (stand_in_vllm.SamplingParams, vllm.SamplingParams), (stand_in_vllm.LoRARequest, LoRARequest),
-        (stand_in_vllm.LLM.generate, vllm.LLM.generate), (stand_in_vllm.CompletionOutput, vllm.CompletionOutput),
-    ):  # fmt: skip
-        assert {*inspect.signature(own).parameters} <= {*inspect.signature(real).parameters}
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
-def test_vllm_itself_writes_nearly_the_texts_of_the_default_engine(
-    tiny_models: tuple[Path, Path], tmp_path: Path
-) -> None:
-    pytest.importorskip("vllm")
-    model, device = tiny_models[1], torch.device("cuda")
-    adapter = adapter_of(model, tmp_path / "adapter", 1, rank=8)
-    own = load_tuned(adapter, models(model), device).generate(PROMPTS, max_new_tokens=8)
-    where = Served(model=str(model), dtype="float32", lora_rank=8, device=device)
-    try:
-        texts = made(where, adapter).generate(PROMPTS, max_new_tokens=8)
-    finally:
-        release()
-    assert sum(given == expected for given, expected in zip(texts, own, strict=True)) >= len(own) - 1

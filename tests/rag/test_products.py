@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -103,3 +104,42 @@ def test_in_bfloat16_shared_keys_give_the_bits_of_transformers_own_attention(len
     module = SimpleNamespace(num_key_value_groups=3, training=False)
     own = eager_attention_forward(module, query, key, value, None, scaling=0.125)[0]
     assert torch.equal(shared_attention(module, query, key, value, None, scaling=0.125)[0], own)
+
+
+@pytest.mark.parametrize("scaling", [0.125, 0.3])
+def test_in_bfloat16_gradients_are_as_exact_as_those_of_transformers_own_attention(scaling: float) -> None:
+    """With nothing in float32 kept for them."""
+    torch.manual_seed(0)
+    given = [torch.randn(2, heads, 40, 64).bfloat16() for heads in (9, 3, 3)]  # queries, keys, values
+    mask = torch.zeros(2, 1, 40, 40).masked_fill(torch.ones(40, 40).triu(1).bool(), -1e30)
+    upstream, module = torch.randn(2, 40, 9, 64), SimpleNamespace(num_key_value_groups=3, training=False)
+    kept: list[torch.dtype] = []
+
+    def errors(attention: Any, dtype: torch.dtype, exact: list[torch.Tensor]) -> list[float]:
+        return [float((g - e).norm() / e.norm()) for g, e in zip(gradients(attention, dtype), exact, strict=True)]
+
+    def gradients(attention: Any, dtype: torch.dtype) -> list[torch.Tensor]:
+        kept.clear()
+        each = [tensor.to(dtype, copy=True).requires_grad_() for tensor in given]
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            attention(module, *each, mask.to(dtype), scaling=scaling)[0].backward(upstream.to(dtype))
+        return [tensor.grad.double() for tensor in each if tensor.grad is not None]
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept.append(tensor.dtype)
+        return tensor
+
+    exact = gradients(exact_attention, torch.float64)
+    theirs = errors(eager_attention_forward, torch.bfloat16, exact)
+    assert torch.float32 in kept
+    ours = errors(shared_attention, torch.bfloat16, exact)
+    assert set(kept) == {torch.bfloat16}
+    assert all(one < 1.1 * other for one, other in zip(ours, theirs, strict=True))
+
+
+def exact_attention(
+    _: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor, scaling: float
+) -> tuple[torch.Tensor]:
+    key, value = (each.repeat_interleave(3, dim=1) for each in (key, value))
+    weights = (query @ key.transpose(2, 3) * scaling + mask).softmax(-1)
+    return ((weights @ value).transpose(1, 2),)

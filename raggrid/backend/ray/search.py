@@ -104,7 +104,7 @@ def search(
         if not fresh:
             lease = held.enter_context(claimed(storage.files, say))  # before a cluster is started for nothing
         allocation = held.enter_context(connected(address, space.resources, say, folders_of(space.custom_metrics)))
-        check_engine_nodes(space.answer.engine, gpus=allocation.gpus > 0)
+        check_engine_nodes(space, gpus=allocation.gpus > 0)
         _check_prices(space, [*allocation.by_type, *([] if fresh else _billed_types(storage))])
         if fresh:
             if not storage.is_begun():  # another search may have begun it meanwhile

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 from raggrid.errors import ModelError
 from raggrid.rag.chat import Example, PromptTokens, from_files
@@ -34,12 +34,29 @@ class Engine(Protocol):
 
 def check_engine(answer: Answer, models: Models) -> None:
     """Raises ModelError where ``answer.engine`` cannot answer with the generator, by its configuration alone."""
-    if answer.engine != "vllm":
-        return
-    from transformers import AutoConfig
-
-    if from_files(AutoConfig, models.generator).is_encoder_decoder:
+    if answer.engine == "vllm" and _config(models).is_encoder_decoder:
         raise ModelError(
             f"answer.engine: got vllm; vLLM has no encoder-decoders such as '{models.generator}'. Set it to "
             "transformers."
         )
+
+
+def check_adapters(models: Models, lacks_adapters: Callable[[Sequence[str]], object]) -> None:
+    """Raises ModelError where ``lacks_adapters`` says True of the generator's architectures."""
+    names = architectures(models)
+    if lacks_adapters(names) is True:
+        raise ModelError(
+            f"answer.engine: got vllm with training.generator: lora; vLLM has no adapters for {', '.join(names)}, the "
+            f"architecture of '{models.generator}'. Set it to transformers, or training.generator to full."
+        )
+
+
+def architectures(models: Models) -> list[str]:
+    """What the generator's config.json calls its model, as ``LlamaForCausalLM``."""
+    return [*(_config(models).architectures or ())]
+
+
+def _config(models: Models) -> Any:
+    from transformers import AutoConfig
+
+    return from_files(AutoConfig, models.generator)

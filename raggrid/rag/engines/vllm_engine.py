@@ -1,9 +1,9 @@
 """Answers by vLLM: a base model on the device, adapters beside it, what prompts have in common read once.
 
 It runs in the process of the task that answers, which holds the device: through `ray.data.llm` it would be an actor
-that needs a device of its own. vLLM's own process ends with it, or with `release`. One is kept for the next task.
+that needs a device of its own. vLLM's own processes end with it, or with `release`. One is kept for the next task.
 
-Written against vLLM 0.33 and tested against a stand-in with its signatures; not run on a GPU.
+Run with vLLM 0.32 built for CPUs; not yet on a GPU.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """Of adapters, those that vLLM can make room for; a smaller rank fits the next one."""
 SHORTEST = 1024  # tokens of a prompt and its answer that there is always room for
 LEFT = 0.05  # of a device's memory, for what the embedder computes with
+CPU_CACHE = 2**30  # bytes for keys and values; by itself vLLM takes 92% of a machine's memory
 _numbers = itertools.count(1)
 
 
@@ -44,9 +45,15 @@ class Served:
 
 @dataclass(frozen=True)
 class _Started:
+    """``max_tokens`` of a prompt and its answer; ``window``: what the model reads at most, if known."""
+
     served: Served
     max_tokens: int
+    window: int | None
     llm: Any
+
+    def serves(self, served: Served, longest: int) -> bool:
+        return self.served == served and self.max_tokens >= min(longest, self.window or longest)
 
 
 _started: list[_Started] = []  # in this process: at most one
@@ -74,8 +81,8 @@ class VllmEngine:
     ) -> None:
         self.served = served
         self.tokens = tokens
-        self._adapter = _request(adapter) if adapter else None
         self._llm(longest)
+        self._adapter = _request(adapter) if adapter else None
 
     def generate(
         self,
@@ -106,7 +113,7 @@ class VllmEngine:
 
     def _llm(self, longest: int) -> Any:
         """The vLLM of this process if it serves the model and has room for so many tokens, else a new one."""
-        if not (_started and _started[0].served == self.served and _started[0].max_tokens >= longest):
+        if not (_started and _started[0].serves(self.served, longest)):
             release()
             _started.append(_start(self.served, longest))
         return _started[0].llm
@@ -132,17 +139,37 @@ def _request(adapter: Path) -> Any:
     return LoRARequest(lora_name=str(adapter), lora_int_id=next(_numbers), lora_path=str(adapter))
 
 
+def lacks_adapters(architectures: Sequence[str]) -> bool:
+    """Whether vLLM has a model of one of these names (as in a config.json) and no adapters for it.
+
+    Those that it has under no name it makes of transformers' own, with adapters.
+    """
+    with _surroundings(torch.device("cpu")):
+        from vllm import ModelRegistry
+        from vllm.model_executor.models import supports_lora
+
+        known = [ModelRegistry.models[name] for name in architectures if name in ModelRegistry.models]
+        return bool(known) and not supports_lora(known[0].load_model_cls())
+
+
 def _start(served: Served, longest: int) -> _Started:
     from transformers import AutoConfig
-    from vllm import LLM
 
     config = AutoConfig.from_pretrained(served.model).get_text_config()
+    window = getattr(config, "max_position_embeddings", None)
     length = max(SHORTEST, 1 << (longest - 1).bit_length())
-    length = min(length, getattr(config, "max_position_embeddings", None) or length)
+    length = min(length, window or length)
+    options = {"max_model_len": length, **_options(served)}
+    with _surroundings(served.device):
+        from vllm import LLM
+
+        return _Started(served, length, window, LLM(served.model, **options))
+
+
+def _options(served: Served) -> dict[str, Any]:
     options: dict[str, Any] = {
         "tokenizer": served.tokenizer,
         "dtype": served.dtype,
-        "max_model_len": length,
         "enable_prefix_caching": True,
         "generation_config": "vllm",  # none of the model's own settings of sampling
         "seed": 0,
@@ -151,9 +178,9 @@ def _start(served: Served, longest: int) -> _Started:
         rank = next(rank for rank in RANKS if rank >= served.lora_rank)
         options |= {"enable_lora": True, "max_lora_rank": rank, "max_loras": 1}
     if served.device.type == "cuda":
-        options["gpu_memory_utilization"] = _share_of_memory(served)
-    with _seeing_alone(served.device):
-        return _Started(served, length, LLM(served.model, **options))
+        return {**options, "gpu_memory_utilization": _share_of_memory(served)}
+    # Compiling takes a minute of a CPU, which answers a study's questions in about that time.
+    return {**options, "kv_cache_memory_bytes": CPU_CACHE, "enforce_eager": True}
 
 
 def _share_of_memory(served: Served) -> float:
@@ -164,17 +191,27 @@ def _share_of_memory(served: Served) -> float:
 
 
 @contextmanager
-def _seeing_alone(device: torch.device) -> Iterator[None]:
-    """Let the process that vLLM starts see this GPU and no other: workers of one node see all of theirs."""
-    name = "CUDA_VISIBLE_DEVICES"
-    before = os.environ.get(name)
-    if device.type == "cuda":
-        place = torch.cuda.current_device() if device.index is None else device.index
-        os.environ[name] = before.split(",")[place] if before else str(place)
+def _surroundings(device: torch.device) -> Iterator[None]:
+    """What vLLM's processes find in their environment. What it puts there for them, other processes do not get."""
+    before = dict(os.environ)
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "spawn"  # a fork hangs where this process has computed with threads
+    os.environ.update(_visible(device) if device.type == "cuda" else _threads())
     try:
         yield
     finally:
-        if before is not None:
-            os.environ[name] = before
-        elif device.type == "cuda":
-            os.environ.pop(name, None)
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
+
+
+def _visible(device: torch.device) -> dict[str, str]:
+    """This GPU and no other: workers of one node see all of theirs."""
+    name = "CUDA_VISIBLE_DEVICES"
+    place = torch.cuda.current_device() if device.index is None else device.index
+    return {name: os.environ[name].split(",")[place] if os.environ.get(name) else str(place)}
+
+
+def _threads() -> dict[str, str]:
+    """As many threads as this process computes with, on any core: vLLM would bind those of each process to the same."""
+    return {"OMP_NUM_THREADS": str(torch.get_num_threads()), "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
