@@ -11,6 +11,9 @@ from dataclasses import dataclass, field, replace
 from raggrid.errors import InputError
 from raggrid.graph import StudyGraph
 
+ANSWERING = "answering"
+"""Stands beside the phases in what memory is needed for."""
+
 
 @dataclass(frozen=True)
 class PhaseCosts:
@@ -33,9 +36,9 @@ class PhaseCosts:
 class UnitCosts:
     """Costs by phase, or by search (``joint_rag/rag_sequence``) where a phase's losses differ.
 
-    ``peak_bytes`` is the device memory that a worker of a phase takes, where known. ``source`` says where the
-    numbers come from. ``example_seconds``: what the solved examples in a prompt add to an answer.
-    ``questions_per_pass``: of phases that train a generator, where a device's memory decides it.
+    ``peak_bytes`` is the device memory that a worker of a phase takes, or needs at least for `ANSWERING`, where known.
+    ``source`` says where the numbers come from. ``example_seconds``: what the solved examples in a prompt add to an
+    answer. ``questions_per_pass``: of phases that train a generator, where a device's memory decides it.
     """
 
     phases: Mapping[str, PhaseCosts]

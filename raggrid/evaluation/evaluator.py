@@ -53,9 +53,7 @@ def answer_questions(
     """
     custom = custom_metrics(space.custom_metrics)
     asked = [question for question in questions if question.context_ids or not strategy.given_labelled]
-    if not asked:
-        return []
-    k, found = space.answer_top_k, _found(pipeline, asked, space, strategy)
+    k, found = space.answer_top_k, _found(pipeline, asked, space, strategy) if asked else []
     names = [tuple(pipeline.passages[place].id for place in row) for row in found]
     given = [(known or {}).get((question.id, ids[:k])) for question, ids in zip(asked, names, strict=True)]
     fresh = [place for place, answer in enumerate(given) if answer is None]

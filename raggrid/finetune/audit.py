@@ -108,13 +108,18 @@ def audit_gradients(trained: Mapping[str, Tensor], frozen: Mapping[str, Tensor],
 
 
 def _is_finite(tensor: Tensor) -> bool:
-    return bool(torch.isfinite(tensor.to_local() if isinstance(tensor, DTensor) else tensor).all())
+    return bool(torch.isfinite(_own(tensor)).all())
+
+
+def _own(tensor: Tensor) -> Tensor:
+    """The part of a tensor that lies on this worker; all of one that is not sharded."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def fingerprint(tensors: Iterable[Tensor]) -> str:
-    """A digest that changes with any bit of any tensor."""
+    """A digest that changes with any bit of any tensor; of a sharded one with any bit of its part here."""
     digest = hashlib.blake2b(digest_size=16)
-    for tensor in tensors:
+    for tensor in map(_own, tensors):
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 

@@ -1,12 +1,12 @@
 """How the workers of a trial share a step: who passes which questions when, and how their gradients come together.
 
-The one place of the trainer that knows whether the weights that train lie whole on every worker, where gradients are
+The one place of the trainer that knows whether a generator's weights lie whole on every worker, where gradients are
 summed after the passes, or in shards, where each pass sums them (FSDP2, ``torch.distributed.fsdp.fully_shard``; Zhao
 et al. 2023, arXiv:2304.11277). What a pass computes in is the generator's own affair, since answering needs it too.
 
-Tested with two workers over gloo on CPUs, in float32, also as a worker group of a study. Not tested: GPUs over NCCL,
-more than one node, more than two workers, bfloat16 over shards, and what it saves where the model is larger than a
-device.
+Tested with two workers over gloo on CPUs, in float32, also as a worker group of a study; of bfloat16 over shards, the
+answers and what a pass keeps. Not tested: GPUs over NCCL, more than one node, more than two workers, and what it saves
+where the model is larger than a device.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from raggrid.rag.engines.in_step import in_step
 from raggrid.rag.generator import AnswerScores
 from raggrid.rag.index import Positions
 from raggrid.rag.pipeline import Pipeline
@@ -43,14 +44,17 @@ class KnownScores:
         self._merge()
 
     def score(self, pipeline: Pipeline, questions: Sequence[Question], positions: Positions) -> AnswerScores:
-        """As `Generator.score` for the (B, K) passages of each question, one passage per prompt; without gradient."""
+        """As `Generator.score` for the (B, K) passages of each question, one passage per prompt; without gradient.
+
+        Where the generator is sharded all workers have to call it, whatever each of them knows.
+        """
         pairs = [(q, place) for q, row in zip(questions, positions.tolist(), strict=True) for place in row]
         found = {(q.id, place): self._rows.get((q.id, place)) for q, place in pairs}
         missing = [(q, place) for q, place in dict.fromkeys(pairs) if found[q.id, place] is None]
-        if missing:
-            found |= self._computed(pipeline, missing)
-            if time.monotonic() - self._saved_at > SAVE_SECONDS:
-                self.save()
+        with in_step(pipeline.required_generator.model):
+            found |= self._computed(pipeline, missing) if missing else {}
+        if missing and time.monotonic() - self._saved_at > SAVE_SECONDS:
+            self.save()
         rows = [row for q, place in pairs if (row := found[q.id, place]) is not None]
         return _together(rows, pipeline.required_generator.device)
 

@@ -16,8 +16,8 @@ from raggrid.model_size import USABLE_MEMORY, ModelSize
 from raggrid.planning.devices import DEVICES, Device
 from raggrid.planning.workload import Workload
 from raggrid.space.search_space import SearchSpace
-from raggrid.strategies import PHASES, Phase
-from raggrid.unit_costs import PhaseCosts, UnitCosts
+from raggrid.strategies import PHASES, STRATEGIES, Phase
+from raggrid.unit_costs import ANSWERING, PhaseCosts, UnitCosts
 
 FORWARD, THROUGH, WEIGHTS = 2, 2, 2  # operations per parameter and token
 # AdamW in float32 reads gradient, two moments and weight, writes the last three; clipping and zeroing pass over the
@@ -70,7 +70,7 @@ class Setting:
 
     @property
     def shards(self) -> int:
-        """Workers that a generator's weights are split over while all of them train."""
+        """Workers that a generator's weights are split over."""
         return self.workers if self.space.training.sharding == "fsdp" else 1
 
     @property
@@ -131,7 +131,7 @@ def unit_costs(setting: Setting) -> UnitCosts:
             device,
             FORWARD * setting.embedder.body * (setting.workload.num_passages or 0) * setting.workload.passage_tokens,
         ),
-        {name: peak_bytes(setting, phase) for name, phase in PHASES.items()},
+        {**{name: peak_bytes(setting, phase) for name, phase in PHASES.items()}, ANSWERING: answer_bytes(setting)},
         f"cost model, {device.name}",
         _seconds(device, FORWARD * setting.generator.body * setting.workload.example_tokens),
         {
@@ -168,14 +168,23 @@ def unpacking_seconds(setting: Setting, phase: Phase) -> float:
 
 
 def exchange_seconds(setting: Setting, phase: Phase) -> float:
-    """Of a step: the workers of a trial add up their gradients, without overlap with the backward pass."""
+    """Of a step: the workers of a trial add up their gradients and gather what lies in shards, without overlap."""
     return exchanged_bytes(setting, phase) / setting.device.link_bytes_per_second
 
 
 def exchanged_bytes(setting: Setting, phase: Phase) -> float:
     """What a worker sends in a step: 2 (w - 1) / w of its gradients in float32, in a ring as NCCL has it (Patarasuk and
-    Yuan 2009, doi:10.1016/j.jpdc.2008.09.002)."""
-    return 2 * (setting.workers - 1) / setting.workers * 4 * trained_parameters(setting, phase)
+    Yuan 2009, doi:10.1016/j.jpdc.2008.09.002); and weights in shards, for each pass and its way back."""
+    sent = 2 * (setting.workers - 1) / setting.workers * 4 * trained_parameters(setting, phase)
+    if phase.needs_labels:
+        return sent
+    passes = math.ceil(setting.share(phase) / setting.questions_per_pass(phase)) * (1 + phase.trains_generator)
+    return sent + passes * gathered_bytes(setting)
+
+
+def gathered_bytes(setting: Setting) -> float:
+    """What a worker sends, and gets, in a pass over a generator whose float32 weights lie in shards."""
+    return (setting.shards - 1) / setting.shards * 4 * setting.generator.parameters
 
 
 def question_flops(setting: Setting, phase: Phase, *, backward: bool = True) -> float:
@@ -219,8 +228,7 @@ def pass_bytes(setting: Setting, phase: Phase, questions: int) -> float:
     space, work = setting.space, setting.workload
     element = 2 if space.models.dtype == "bfloat16" else 4
     full = phase.trains_generator and space.training.generator == "full"
-    shards = setting.shards if full else 1
-    held = phase.trains_embedder * setting.tuned_embedder + phase.trains_generator * setting.adapter / shards
+    held = phase.trains_embedder * setting.tuned_embedder + phase.trains_generator * setting.adapter / setting.shards
     total = setting.embedder.parameters * 4 + held * ADAM_STATE_BYTES
     if phase.trains_embedder:
         total += _activations(setting.embedder, setting.share(phase) * work.question_tokens, 4)
@@ -228,7 +236,9 @@ def pass_bytes(setting: Setting, phase: Phase, questions: int) -> float:
         return total
     sequences = questions * setting.prompts(phase)
     weights = setting.generator.parameters * (4 if full else setting.weight_bits / 8) + setting.adapter * 4
-    total += weights / shards
+    total += weights / setting.shards
+    if full and setting.shards > 1 and element == 2 and not space.training.activation_checkpointing:
+        total += 2 * setting.generator.parameters  # autocast's copies, which the way back needs
     kept = _activations(setting.generator, sequences * setting.prompt_tokens(phase), element)
     one_layer = kept / setting.generator.num_layers
     if space.training.activation_checkpointing:
@@ -237,6 +247,17 @@ def pass_bytes(setting: Setting, phase: Phase, questions: int) -> float:
     vocabulary = setting.generator.embeddings / setting.generator.hidden_size
     # Logits, their float32 copy, and its gradient.
     return total + sequences * (work.answer_tokens + 1) * vocabulary * (element + 8)
+
+
+def answer_bytes(setting: Setting) -> float:
+    """The generator's weights on a device that answers, in bytes: the least that it needs. vLLM has them whole."""
+    space, parameters = setting.space, setting.generator.parameters
+    if space.answer.engine == "vllm":
+        return parameters * setting.weight_bits / 8
+    tuned = space.training.generator == "full" and any(
+        "generator" in STRATEGIES[name].tunes for name in space.strategies
+    )
+    return parameters * (4 if tuned else setting.weight_bits / 8) / setting.shards
 
 
 def _activations(model: ModelSize, tokens: float, element: int) -> float:
@@ -251,6 +272,7 @@ def _answer_seconds(setting: Setting) -> float:
     weights = (model.body + model.embeddings) * setting.weight_bytes
     token = max(weights / device.bytes_per_second / space.answer.batch_size,
                 _seconds(device, FORWARD * (model.body + model.embeddings)))  # fmt: skip
+    token += gathered_bytes(setting) / device.link_bytes_per_second / space.answer.batch_size
     return fill + space.answer.max_new_tokens * token
 
 

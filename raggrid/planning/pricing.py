@@ -13,7 +13,7 @@ from raggrid.planning.estimate import Estimate, Range, Sizes, make_estimate
 from raggrid.planning.shapes import Shape, shapes_of
 from raggrid.space.search_space import SearchSpace
 from raggrid.strategies import PHASES
-from raggrid.unit_costs import UnitCosts
+from raggrid.unit_costs import ANSWERING, UnitCosts
 
 GIGABYTE = 1e9
 SMALLER = (
@@ -53,8 +53,8 @@ class Money:
 
 @dataclass(frozen=True)
 class Pricing:
-    """What a study would cost. ``memory_bytes``: a device's peak by phase; ``disk_bytes``: the checkpoints kept;
-    ``shapes``: the study with other numbers of devices per trial.
+    """What a study would cost. ``memory_bytes``: a device's peak by phase, and what answering needs at least;
+    ``disk_bytes``: the checkpoints kept; ``shapes``: the study with other numbers of devices per trial.
 
     ``notes`` are the assumptions behind the numbers, one sentence each. ``total_dollars`` is None without a price.
     """
@@ -102,7 +102,7 @@ def price(
         units,
         setting.device.name,
         num_devices,
-        {name: units.peak_bytes[name] for name in phases if name in units.peak_bytes},
+        {name: units.peak_bytes[name] for name in (*phases, ANSWERING) if name in units.peak_bytes},
         setting.device.memory_bytes,
         _disk(setting, bill),
         dollars_per_device_hour,

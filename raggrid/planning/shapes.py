@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from raggrid.graph import study_graph
-from raggrid.planning.cost_model import Setting, peak_bytes, unit_costs
+from raggrid.planning.cost_model import Setting, answer_bytes, peak_bytes, unit_costs
 from raggrid.planning.estimate import Range, Sizes, make_estimate
 from raggrid.space.search_space import SearchSpace
 from raggrid.strategies import PHASES
@@ -114,7 +114,7 @@ def _phases(space: SearchSpace) -> list[str]:
 
 
 def _peak(setting: Setting) -> float:
-    return max(peak_bytes(setting, PHASES[name]) for name in _phases(setting.space))
+    return max(answer_bytes(setting), *(peak_bytes(setting, PHASES[name]) for name in _phases(setting.space)))
 
 
 def _units(setting: Setting, other: Setting, units: UnitCosts) -> UnitCosts:

@@ -55,14 +55,16 @@ def _adapted(model: Any, training: Training, seed: int, targets: str | list[str]
         return get_peft_model(model, config).eval()
 
 
-def load_tuned(folder: Path, models: Models, device: torch.device, *, chat: Chat = "auto") -> Generator:
-    """A generator that `Generator.save` wrote.
+def load_tuned(
+    folder: Path, models: Models, device: torch.device, *, chat: Chat = "auto", shards: int = 1
+) -> Generator:
+    """A generator that `Generator.save` wrote; one that was tuned as a whole over ``shards`` workers.
 
     An adapter is merged into a float32 base, which halves answering time. Into weights of 16 or 4 bits it is not: they
     would lose most of a small update, and the model that answers would not be the one that was trained.
     """
     if not (folder / ADAPTER).is_file():
-        return Generator.load(folder, models, device, chat=chat, float32_weights=True)
+        return Generator.load(folder, models, device, chat=chat, float32_weights=True, shards=shards)
     from peft import PeftModel
 
     generator = Generator.load(models.generator, models, device, chat=chat)

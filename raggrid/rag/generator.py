@@ -19,6 +19,7 @@ from torch.distributed.fsdp import FSDPModule
 
 from raggrid.errors import ModelError
 from raggrid.rag.chat import Chat, Example, Ids, PromptTokens, first_line
+from raggrid.rag.engines.in_step import in_step
 from raggrid.rag.loading import loadable
 from raggrid.rag.precision import ALIGNED, resolved
 from raggrid.rag.prefix import Prefix, can_read_in_parts, read_in_parts, read_prefix
@@ -104,8 +105,7 @@ class Generator:
     @property
     def device(self) -> torch.device:
         """Where the weights lie."""
-        device: torch.device = next(self.model.parameters()).device
-        return device
+        return torch.device(next(self.model.parameters()).device)
 
     @property
     def is_quantized(self) -> bool:
@@ -114,8 +114,8 @@ class Generator:
 
     @property
     def is_sharded(self) -> bool:
-        """Whether each of several workers has a part of the weights. All of them then have to call the model equally
-        often, and to `save` it: the first one writes it whole."""
+        """Whether each of several workers has a part of the weights. All of them then have to `generate`, with whatever
+        prompts, to `score` equally often (see `in_step`), and to `save`: the first one writes it whole."""
         return isinstance(self.model, FSDPModule)
 
     @property
@@ -158,7 +158,7 @@ class Generator:
         order = sorted(range(len(rows)), key=lambda place: len(rows[place]))
         size, texts = batch_size or max(1, len(rows)), [""] * len(rows)
         products = fast_linear if self._is_float32 else paired_rows
-        with torch.no_grad(), self._precision(), products(self.model):
+        with torch.no_grad(), self._precision(), products(self.model), in_step(self.model):
             prefix = self._prefix(rows) if examples or self._is_float32 else None
             for chosen in (order[start : start + size] for start in range(0, len(order), size)):
                 made = self._continued([rows[place] for place in chosen], prefix, max_new_tokens)
@@ -185,7 +185,7 @@ class Generator:
             given = {"past_key_values": prefix.for_rows(len(rows), copied=True)}
         if max_new_tokens:
             ids = self.model.generate(
-                input_ids=ids, attention_mask=attention, max_new_tokens=max_new_tokens, do_sample=False, **given
+                ids, attention_mask=attention, max_new_tokens=max_new_tokens, synced_gpus=False, **given
             )
         made: list[Ids] = ids[:, start:].tolist()
         return made
@@ -216,7 +216,8 @@ class Generator:
         self.tokens.tokenizer.save_pretrained(str(folder))
 
     def _precision(self) -> AbstractContextManager[object]:
-        return torch.autocast(self.device.type, self.autocast) if self.autocast else nullcontext()
+        kept = not self.is_sharded  # copies of all layers in 16 bit would be a whole model on every worker
+        return torch.autocast(self.device.type, self.autocast, cache_enabled=kept) if self.autocast else nullcontext()
 
     def _score_continued(self, pairs: Sequence[tuple[Ids, Ids]], with_context: bool) -> AnswerScores:
         """Decoder-only: padded on the left, so that all answers end in the last column.
@@ -278,6 +279,7 @@ def _greedy(tokens: PromptTokens) -> Any:
     from transformers import GenerationConfig
 
     return GenerationConfig(
+        do_sample=False,
         eos_token_id=list(tokens.stops),
         pad_token_id=tokens.tokenizer.pad_token_id,
         bos_token_id=tokens.tokenizer.bos_token_id,

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 from transformers.pytorch_utils import Conv1D
 
 CPUINFO = Path("/proc/cpuinfo")
@@ -41,6 +42,8 @@ def fast_linear(model: torch.nn.Module) -> Iterator[None]:
 
 
 def _is_slow(weight: Tensor) -> bool:
+    if isinstance(weight, DTensor):  # its packed copy would be whole on every worker
+        return False
     usable = weight.device.type == "cpu" and weight.dtype == torch.float32 and torch.backends.mkldnn.is_available()
     return usable and torch.backends.mkl.is_available() and "AuthenticAMD" in _processor()
 

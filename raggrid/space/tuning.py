@@ -127,9 +127,9 @@ class Training(Section):
     """Compute a generator's activations again in the backward pass instead of keeping them: less memory, about a third
     more time (Chen et al. 2016, arXiv:1604.06174)."""
     sharding: Literal["none", "fsdp"] = "none"
-    """``fsdp`` splits the weights, gradients and moments of a generator that trains over the workers of its trial, for
-    one that does not fit a device (FSDP2; Zhao et al. 2023, arXiv:2304.11277). Needs ``training.generator: full`` and
-    ``resources.workers`` of at least 2. A generator that does not train is whole on every device."""
+    """``fsdp`` splits a generator over the workers of a trial, for one that does not fit a device: its weights, and its
+    gradients and moments while it trains (FSDP2; Zhao et al. 2023, arXiv:2304.11277). It answers in the same parts.
+    Needs ``training.generator: full`` and ``resources.workers`` of at least 2."""
     warmup_fraction: Annotated[Number, Field(ge=0.0, lt=1.0)] = 0.0
     """Share of the steps over which the learning rate rises, before it falls to zero; both linearly."""
     weight_decay: Annotated[Number, Field(ge=0.0)] = 0.0

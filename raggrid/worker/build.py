@@ -137,6 +137,11 @@ def _fresh_embedder(space: SearchSpace, worker: Worker, seed: int) -> Embedder:
     return embedder
 
 
+def num_shards(space: SearchSpace, worker: Worker) -> int:
+    """Over how many workers the weights of a generator are split, in training and in answering."""
+    return worker.world_size if space.training.sharding == "fsdp" else 1
+
+
 def _fresh_generator(space: SearchSpace, worker: Worker, seed: int) -> Generator:
     full = space.training.generator == "full"
     generator = Generator.load(
@@ -145,7 +150,7 @@ def _fresh_generator(space: SearchSpace, worker: Worker, seed: int) -> Generator
         worker.device,
         chat=space.prompt.chat,
         float32_weights=full,
-        shards=worker.world_size if space.training.sharding == "fsdp" else 1,
+        shards=num_shards(space, worker),
     )
     if not full:
         add_lora(generator, space.training, seed)
@@ -163,11 +168,13 @@ def embedder_of(run: Files, space: SearchSpace, worker: Worker, trial_id: str | 
 
 
 def generator_of(run: Files, space: SearchSpace, worker: Worker, trial_id: str | None) -> Generator:
-    """The study's generator as it is, or as a trial left it; nothing of it to be trained."""
+    """The study's generator as it is, or as a trial left it; nothing of it to be trained. All workers have to call it
+    where it comes in shards."""
+    chat, shards = space.prompt.chat, num_shards(space, worker)
     if trial_id is None:
-        return Generator.load(space.models.generator, space.models, worker.device, chat=space.prompt.chat)
+        return Generator.load(space.models.generator, space.models, worker.device, chat=chat, shards=shards)
     with run.reading(tuned(trial_id, "generator")) as folder:
-        return load_tuned(folder, space.models, worker.device, chat=space.prompt.chat)
+        return load_tuned(folder, space.models, worker.device, chat=chat, shards=shards)
 
 
 @contextmanager

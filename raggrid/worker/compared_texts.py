@@ -20,7 +20,7 @@ from raggrid.store.kept import keep, read_compared_texts
 from raggrid.store.run_layout import COMPARED_TEXTS
 from raggrid.strategies import STRATEGIES
 from raggrid.study.tasks import AnswerTask
-from raggrid.worker.build import generator_of, pipeline_of
+from raggrid.worker.build import generator_of, num_shards, pipeline_of
 
 SAMPLE = 32  # questions
 
@@ -36,16 +36,20 @@ def default_texts(
 ) -> Mapping[str, str]:
     """The default engine's answers to the first ``questions`` by id; none where there is nothing to compare.
 
-    Ends an engine that is there, and leaves no weights behind: the two do not fit the device together.
+    Ends an engine that is there, and leaves no weights behind: the two do not fit the device together. All workers
+    have to call it; the first one compares, with the others where each holds a part of the generator.
     """
+    if space.answer.engine == "transformers" or task.shard:
+        return {}
     known = {row["generator"] for row in read_compared_texts(run)}
-    default, first = space.answer.engine == "transformers", worker.is_first and task.shard == 0
-    if default or not first or _kind(space, task) in known:
+    is_due = worker.gather(_kind(space, task) not in known)[0]
+    if not is_due or not (worker.is_first or num_shards(space, worker) > 1):
         return {}
     release()
     pipeline = pipeline_of(space, data, retriever, generator_of(run, space, worker, task.generator_trial_id))
     about, train = STRATEGIES[task.strategy], data.splits["train"]
-    scored = answer_questions(pipeline, questions[:SAMPLE], space, strategy=about, train=train)
+    asked = questions[: SAMPLE if worker.is_first else 0]
+    scored = answer_questions(pipeline, asked, space, strategy=about, train=train)
     return {row.question_id: row.prediction for row in scored}
 
 

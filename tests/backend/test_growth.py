@@ -16,11 +16,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import ray
 from ray import tune
 from rich.console import Console
 
 from raggrid.backend.ray import growth, inline
 from raggrid.backend.ray.cluster import connected
+from raggrid.backend.ray.group_desk import ASKED, waiting_for
 from raggrid.backend.ray.growth import LOOK_SECONDS, Growth, Room, fitted
 from raggrid.backend.ray.room import Allocation, Nodes, allocation
 from raggrid.backend.ray.search import _budget_clock, _carry_out, _close_books_of_killed_session, _signs
@@ -75,6 +77,31 @@ def test_the_devices_that_are_billed_are_first_those_that_the_study_holds() -> N
 def test_without_any_node_left_nothing_is_held_and_no_cpu_takes_the_place_of_a_gpu() -> None:
     now = fitted(start([gpus(2)]), Room([{"CPU": 64.0}], [{}]), INLINE)
     assert (now.slots, now.devices, now.by_type) == (0, 0, {"A10G": 0})
+
+
+def group(state: str, node: str, name: str = "") -> dict[str, Any]:
+    """A placement group of one CPU as Ray tells it."""
+    return {"state": state, "name": name, "bundles": {0: {"CPU": 1.0}}, "bundles_to_node_id": {0: node}}
+
+
+def test_the_room_is_read_from_what_ray_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of nodes a to d, c is to go and d is lost; others hold one CPU of a by a group and one by a task."""
+    groups = {
+        "1-07": group("CREATED", "a"), "2-08": group("CREATED", "a"), "3-07": group("REMOVED", "a"),
+        "4-07": group("CREATED", "c"), "5-07": group("RESCHEDULING", "d"), "6-07": group("PENDING", "", f"{ASKED}-1"),
+    }  # fmt: skip
+    nodes = [{"NodeID": name, "Alive": name != "d", "Resources": {"CPU": 4.0}} for name in "abcd"]
+    monkeypatch.setattr(ray, "nodes", lambda: nodes)
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: SimpleNamespace(get_job_id=lambda: "07"))
+    monkeypatch.setattr(ray.util, "placement_group_table", lambda: groups)
+    free = {"a": {"CPU": 1.0}, "b": {"CPU": 4.0}, "c": {"CPU": 3.0}}
+    monkeypatch.setattr("ray._private.state.available_resources_per_node", lambda: free)
+    monkeypatch.setattr(growth, "draining", lambda: frozenset("c"))
+    room = growth.room_now()
+    assert [node.get("CPU", 0.0) for node in room.nodes] == [2.0, 4.0, 1.0]
+    assert [node.get("CPU", 0.0) for node in room.own] == [1.0, 0.0, 1.0]
+    assert room.waits  # for the device that it lost with d
+    assert waiting_for({"CPU": 1.0}) == {"5-07"}  # no idle group gives way to what only asks for nodes
 
 
 def believed(looks: Iterable[int]) -> list[int]:

@@ -13,7 +13,7 @@ from raggrid.data.checked import with_lengths
 from raggrid.errors import InputError
 from raggrid.graph import study_graph
 from raggrid.model_size import ModelSize
-from raggrid.planning.cost_model import Setting, peak_bytes, question_flops, unit_costs
+from raggrid.planning.cost_model import Setting, answer_bytes, exchange_seconds, peak_bytes, question_flops, unit_costs
 from raggrid.planning.devices import DEVICES, device_named
 from raggrid.planning.estimate import make_estimate
 from raggrid.planning.pricing import Pricing, check_memory, price
@@ -66,9 +66,34 @@ def test_shards_of_a_generator_are_divided_by_the_workers_and_nothing_else_is() 
     for phase in ("generator_rag", "joint_rag"):
         whole, split = (peak_bytes(setting(space), PHASES[phase]) for space in spaces)
         assert whole - split == pytest.approx(7 / 8 * 20 * setting(spaces[0]).generator.parameters)
-    for phase in ("embedder_rag", "embedder_labels"):
-        whole, split = (peak_bytes(setting(space), PHASES[phase]) for space in spaces)
-        assert whole == split
+    one, eight = map(setting, spaces)
+    assert peak_bytes(one, PHASES["embedder_labels"]) == peak_bytes(eight, PHASES["embedder_labels"])
+    frozen = peak_bytes(one, PHASES["embedder_rag"]) - peak_bytes(eight, PHASES["embedder_rag"])
+    assert frozen == pytest.approx(7 / 8 * (4 + one.weight_bits / 8) * one.generator.parameters)
+    assert answer_bytes(one) == 8 * answer_bytes(eight) == 4 * one.generator.parameters
+
+
+def test_shards_are_gathered_in_every_pass_and_for_every_token_of_an_answer() -> None:
+    training = {"generator": "full", "rag": {"batch_size": 8}}
+    one, eight = (
+        setting(made_space(training={**training, "sharding": sharding}, resources={"workers": 8}), "A10")
+        for sharding in ("none", "fsdp")
+    )
+    moved = 7 / 8 * 4 * one.generator.parameters / 32e9
+    longer = unit_costs(eight).answer_seconds - unit_costs(one).answer_seconds
+    assert longer == pytest.approx(one.space.answer.max_new_tokens * moved / one.space.answer.batch_size)
+    for phase, passes in (("embedder_labels", 0), ("embedder_rag", 1), ("generator_rag", 2)):
+        more = exchange_seconds(eight, PHASES[phase]) - exchange_seconds(one, PHASES[phase])
+        assert more == pytest.approx(passes * moved)
+
+
+def test_what_answering_needs_is_foreseen_where_nothing_trains() -> None:
+    large = ModelSize(70e9, 1e9, 8192, 80, False, "made up")
+    on = replace(setting(made_space(strategies=["baseline"]), "A10"), generator=large, weight_bits=16)
+    pricing = price(on, unit_costs(on), num_devices=1, dollars_per_device_hour=None, notes=())
+    assert pricing.memory_bytes == {"answering": 140e9}
+    with pytest.raises(InputError, match="got A10 with 24 GB; expected about answering 140 GB per device"):
+        check_memory(pricing)
 
 
 def test_memory_holds_the_weights_and_refuses_what_does_not_fit() -> None:
