@@ -16,7 +16,7 @@ from torch.distributed.fsdp import FSDPModule
 
 
 @contextmanager
-def in_step(model: Any) -> Iterator[None]:
+def in_step(model: torch.nn.Module) -> Iterator[None]:
     """Let each worker call a sharded model as often as it needs to, without gradient. All workers have to enter.
 
     Before every call they count who needs it; a worker that needs none any more reads one token along, until nobody
