@@ -15,11 +15,11 @@ import torch
 
 from raggrid.rag.adapters import load_tuned
 from raggrid.rag.engines import vllm_engine
-from raggrid.rag.engines.vllm_engine import Served, lacks_adapters, release
+from raggrid.rag.engines.vllm_engine import Served, release
 from raggrid.rag.generator import Generator
 from tests import stand_in_vllm
-from tests.rag.test_engines import PROMPTS, SHOWN, WORLD, adapter_of, lively, made, models
-from tests.tiny import make_chat, save_generator
+from tests.rag.test_engines import PROMPTS, SHOWN, adapter_of, lively, made, models
+from tests.tiny import make_chat
 
 vllm = pytest.importorskip("vllm")
 pytestmark = pytest.mark.slow
@@ -60,17 +60,3 @@ def test_a_base_and_its_adapters_write_the_texts_of_the_default_engine(lively: P
     assert len({*map(tuple, texts)}) == 6
     assert len(vllm_engine._started) == 1
     assert dict(os.environ) == before
-
-
-def test_whole_models_are_answered_with_up_to_what_they_read(lively: Path, tmp_path: Path) -> None:
-    other = save_generator(tmp_path / "other", WORLD, "gpt2")
-    assert lacks_adapters(["GPT2LMHeadModel"])
-    assert not lacks_adapters(["LlamaForCausalLM"])
-    for model in (other, lively):
-        engine = made(Served(model=str(model), dtype="float32", lora_rank=None, device=DEVICE))
-        own = Generator.load(str(model), models(model), DEVICE)
-        expected = own.generate(PROMPTS, max_new_tokens=4)
-        assert sum(map(str.__eq__, engine.generate(PROMPTS, max_new_tokens=4), expected)) >= len(expected) - 1
-    first = vllm_engine._started[0]
-    assert engine.generate(PROMPTS[:1], max_new_tokens=600) == engine.generate(PROMPTS[:1], max_new_tokens=700)
-    assert vllm_engine._started == [first]
