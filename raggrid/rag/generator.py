@@ -185,7 +185,7 @@ class Generator:
             given = {"past_key_values": prefix.for_rows(len(rows), copied=True)}
         if max_new_tokens:
             ids = self.model.generate(
-                ids, attention_mask=attention, max_new_tokens=max_new_tokens, synced_gpus=False, **given
+                input_ids=ids, attention_mask=attention, max_new_tokens=max_new_tokens, synced_gpus=False, **given
             )
         made: list[Ids] = ids[:, start:].tolist()
         return made

@@ -6,7 +6,7 @@ import pytest
 import ray
 
 from raggrid.backend.ray.group import _shape, group_failure
-from raggrid.backend.ray.group_desk import Desk, Idleness, waiting_for
+from raggrid.backend.ray.group_desk import ASKED, Desk, Idleness, waiting_for
 from raggrid.records import Status
 
 FIRST, SECOND = {"task": {"key": "one"}}, {"task": {"key": "two"}}
@@ -53,9 +53,9 @@ def test_an_idle_group_ends_or_takes_a_task_never_both() -> None:
 
 
 def test_an_idle_group_gives_way_to_what_waits_for_its_devices(monkeypatch: pytest.MonkeyPatch) -> None:
-    waits = {"state": "PENDING", "bundles": {0: {"CPU": 1.0}}}
-    table = {"too_large": {"state": "PENDING", "bundles": {0: {"CPU": 2.0}, 1: {"CPU": 1.0, "GPU": 1.0}}},
-             "has_room": {**waits, "state": "CREATED"}}  # fmt: skip
+    waits = {"state": "PENDING", "name": "", "bundles": {0: {"CPU": 1.0}}}
+    table = {"too_large": {**waits, "bundles": {0: {"CPU": 2.0}, 1: {"CPU": 1.0, "GPU": 1.0}}},
+             "has_room": {**waits, "state": "CREATED"}, "asks_for_nodes": {**waits, "name": f"{ASKED}-1"}}  # fmt: skip
     monkeypatch.setattr(ray.util, "placement_group_table", lambda: table)
     monkeypatch.setattr("raggrid.backend.ray.group_desk.LOOK_SECONDS", 0.0)
     idleness = Idleness({"CPU": 1.0})
