@@ -90,14 +90,14 @@ def fault_sentence(fault: FaultRecord) -> str:
 def slots_sentence(event: events.SlotsChanged) -> str:
     """How many trials there is room for now, on what, and what the budget makes of devices without a price."""
     if not event.slots:
-        return f"No room for a trial now, for {event.earlier} at once before: the study waits for devices."
+        return f"Concurrent trials: none now, {event.earlier} before: the study waits for devices."
     devices = ", ".join(f"{count} {kind}" for kind, count in event.by_type.items())
     prices = "".join(
         f" {kind} has no price: the budget counts it at the highest one that is given; add it before the next session "
         f"or recommend (--price {kind}=DOLLARS)."
         for kind in event.unpriced
     )
-    return f"Room for {event.slots} trials at once now, {event.earlier} before. Devices: {devices}.{prices}"
+    return f"Concurrent trials: {event.slots} now, {event.earlier} before. Devices: {devices}.{prices}"
 
 
 class LiveScreen:

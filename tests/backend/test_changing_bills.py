@@ -87,8 +87,8 @@ def test_a_person_is_told_how_much_room_there_is(tmp_path: Path) -> None:
     for event in told:
         PlainScreen(console)(event)
     assert console.export_text().splitlines() == [
-        "Room for 6 trials at once now, 2 before. Devices: 4 A10G, 2 H100.",
-        "No room for a trial now, for 6 at once before: the study waits for devices.",
+        "Concurrent trials: 6 now, 2 before. Devices: 4 A10G, 2 H100.",
+        "Concurrent trials: none now, 6 before: the study waits for devices.",
     ]
 
 
