@@ -103,15 +103,16 @@ def test_rays_lines_about_the_dead_are_not_among_the_studys(
 ) -> None:
     from ray._private.worker import print_to_stdstream
 
-    monkeypatch.setattr("ray.init", lambda **_: None)
-    monkeypatch.setattr("ray.shutdown", lambda: None)
-
     def say(line: str) -> str:
         print_to_stdstream({"lines": [line], "pid": "raylet", "is_err": False}, ignore_prefix=False)
         return capsys.readouterr().out
 
+    said: list[str] = []
+    monkeypatch.setattr("ray.init", lambda **_: said.append(say("A node died while it began.")))
+    monkeypatch.setattr("ray.shutdown", lambda: said.append(say("A raylet died while it ended.")))
     with session(None):
-        assert say("A node has been marked dead.") == ""
+        said.append(say("A node has been marked dead."))
+    assert said == ["", "", ""]
     assert "A worker died." in say("A worker died.")
 
 

@@ -91,12 +91,12 @@ def session(address: str | None, metric_folders: Sequence[str] = (), *, dashboar
         os.environ["RAY_AUTH_MODE"] = "disabled" if _lets_in_without_token(address) else "token"
     import ray
 
-    _start(ray, address, dashboard, settings)
-    try:
-        with _own_lines_only():
+    with _own_lines_only():
+        _start(ray, address, dashboard, settings)
+        try:
             yield
-    finally:
-        ray.shutdown()
+        finally:
+            ray.shutdown()
 
 
 @contextmanager
