@@ -23,11 +23,11 @@ def answerings(order: Sequence[Task]) -> list[AnswerTask]:
     return [task for task in order if isinstance(task, AnswerTask)]
 
 
-def taken_over(order: Sequence[Task]) -> set[tuple[str, str | None]]:
+def reused_answers(order: Sequence[Task]) -> set[tuple[str, str | None]]:
     return {(task.key, task.same_generator) for task in answerings(order)}
 
 
-def test_whose_answers_are_taken_over(tmp_path: Path) -> None:
+def test_whose_answers_are_reused(tmp_path: Path) -> None:
     controller = new_controller(tmp_path / "r", made_space())
     order = play(controller, slots=3)
     winner = controller.state.progress[SearchKey("generator_rag/rag_token", 0)].outcome.winner
@@ -49,7 +49,7 @@ def test_whose_answers_are_taken_over(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "strategies", [None, ["two_phase", "independent", "embedder", "generator", "baseline", "joint"]]
 )
-def test_a_source_has_answered_before_whoever_takes_over_in_any_order(
+def test_a_source_has_answered_before_whoever_reuses_it_in_any_order(
     tmp_path: Path, seed: int, strategies: list[str] | None
 ) -> None:
     space = made_space(seeds=[0, 1], **({"strategies": strategies} if strategies else {}))
@@ -66,23 +66,23 @@ def test_a_source_has_answered_before_whoever_takes_over_in_any_order(
         ended = running.pop(rng.randrange(len(running)))
         finish(controller, ended)
         answered.add(ended.key)
-    assert taken_over(order) == taken_over(play(new_controller(tmp_path / "b", space)))
+    assert reused_answers(order) == reused_answers(play(new_controller(tmp_path / "b", space)))
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> set[tuple[str, str | None]]:
-    """What a study that was never cut takes over."""
-    return taken_over(play(new_controller(tmp_path_factory.mktemp("whole") / "r", made_space()), slots=2))
+    """The answers that an uninterrupted study reuses."""
+    return reused_answers(play(new_controller(tmp_path_factory.mktemp("whole") / "r", made_space()), slots=2))
 
 
 @pytest.mark.parametrize("cut", range(2, 32, 3))
-def test_a_study_cut_anywhere_takes_over_the_same_answers(
+def test_a_study_cut_anywhere_reuses_the_same_answers(
     tmp_path: Path, cut: int, whole: set[tuple[str, str | None]]
 ) -> None:
     controller = new_controller(tmp_path / "r", made_space())
     first = play(controller, slots=2, cut=cut)
     ended = [task for task in first if task.key not in controller.state.running]
-    assert taken_over(ended) | taken_over(play(continued(controller), slots=2)) == whole
+    assert reused_answers(ended) | reused_answers(play(continued(controller), slots=2)) == whole
 
 
 def test_without_a_source_an_answering_stands_for_itself(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_the_untuned_pipeline_answers_validation_before_anything_trains(tmp_path
     assert [task.strategy for task in answerings(order[:2])] == ["baseline"]
 
 
-def test_answers_to_equal_prompts_are_taken_over_and_scored_anew(tmp_path: Path, make_space: SpaceMaker) -> None:
+def test_answers_to_equal_prompts_are_reused_and_scored_anew(tmp_path: Path, make_space: SpaceMaker) -> None:
     run = prepared_run(tmp_path / "r", make_space())
     own = AnswerTask("own", "own", "baseline", None, 0, "validation", None, None)
     done(own, run)

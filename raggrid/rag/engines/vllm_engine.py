@@ -179,7 +179,7 @@ def _options(served: Served) -> dict[str, Any]:
         options |= {"enable_lora": True, "max_lora_rank": rank, "max_loras": 1}
     if served.device.type == "cuda":
         return {**options, "gpu_memory_utilization": _share_of_memory(served)}
-    # Compiling takes a minute of a CPU, which answers a study's questions in about that time.
+    # Compiled, a tiny model started in 62 s on a CPU instead of 21.
     return {**options, "kv_cache_memory_bytes": CPU_CACHE, "enforce_eager": True}
 
 
