@@ -14,9 +14,9 @@ import numpy.typing as npt
 import torch
 
 from raggrid.rag.engines.in_step import in_step
-from raggrid.rag.generator import AnswerScores
 from raggrid.rag.index import Positions
 from raggrid.rag.pipeline import Pipeline
+from raggrid.rag.reading.scores import AnswerScores
 from raggrid.records import Question
 from raggrid.store.files import Files
 from raggrid.store.kept import keep, kept

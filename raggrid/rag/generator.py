@@ -1,6 +1,6 @@
 """Prompt -> answer, and the log-probability of an answer: decoder-only and encoder-decoder language models.
 
-Shapes: N prompts, T tokens of the longest answer (its stop token included), V vocabulary.
+Shapes: N prompts, L tokens of the longest.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import inspect
 import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,24 +21,18 @@ from raggrid.rag.chat import Chat, Example, Ids, PromptTokens, first_line
 from raggrid.rag.engines.in_step import in_step
 from raggrid.rag.loading import loadable
 from raggrid.rag.precision import ALIGNED, resolved
-from raggrid.rag.prefix import Prefix, can_read_in_parts, read_in_parts, read_prefix
-from raggrid.rag.products import fast_linear, paired_rows, share_weights
+from raggrid.rag.products import fast_linear, paired_rows, share_output
 from raggrid.rag.quantization import keep_layout, quantized
+from raggrid.rag.reading.attention import share_keys
+from raggrid.rag.reading.packed import can_pack
+from raggrid.rag.reading.prefix import Prefix, can_read_in_parts, read_in_parts, read_prefix
+from raggrid.rag.reading.scores import AnswerScores, Pairs, padded, score_decoded, score_packed, score_padded
 from raggrid.space.settings import Models
 
 warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
 # Prompts scored at once whose common beginning is worth a pass of its own: with gradient on a CPU, 2 took a fifth more
 # time than whole prompts, 4 as much, 8 a sixth less.
 FEWEST_SHARING = 8
-
-
-@dataclass(frozen=True)
-class AnswerScores:
-    """(N, T) log-probabilities (nats) of gold tokens, valid under the (N, T) mask; (N,) mean nats of a prompt token."""
-
-    token_logprobs: Tensor
-    answer_mask: Tensor
-    context_nll: Tensor | None
 
 
 class Generator:
@@ -98,7 +91,9 @@ class Generator:
         )
         tokens = _tokens(model, AutoTokenizer.from_pretrained(folder), chat)
         keep_layout(model)
-        share_weights(model, device)
+        share_output(model)
+        if device.type == "cpu":
+            share_keys(model)
         model = model if models.quantization != "none" or shards > 1 else model.to(device)
         return cls(model, tokens, autocast=torch.bfloat16 if low and float32_weights else None)
 
@@ -131,11 +126,10 @@ class Generator:
         """
         pairs = self.tokens.pairs(prompts, answers)
         self.num_tokens_read += sum(len(head) + len(tail) for head, tail in pairs)
-        if self.is_encoder_decoder:
-            if with_context:
-                raise ModelError("training.context_loss: an encoder-decoder predicts no prompt. Set it to 0.")
-            return self._score_decoded(pairs)
-        return self._score_continued(pairs, with_context)
+        if self.is_encoder_decoder and with_context:
+            raise ModelError("training.context_loss: an encoder-decoder predicts no prompt. Set it to 0.")
+        with self._precision():
+            return self._scored(pairs, with_context)
 
     def generate(
         self,
@@ -190,6 +184,19 @@ class Generator:
         made: list[Ids] = ids[:, start:].tolist()
         return made
 
+    def _scored(self, pairs: Pairs, with_context: bool) -> AnswerScores:
+        pad = self.tokens.tokenizer.pad_token_id
+        if self.is_encoder_decoder:
+            return score_decoded(self.model, pairs, pad, self.tokens.decoder_prefix)
+        if can_pack(self.model) and not with_context:
+            return score_packed(self.model, pairs, self.autocast or self.model.dtype)
+        whole = with_context or len(pairs) < FEWEST_SHARING or self.is_sharded  # a prefix is a call of its own
+        prefix = None if whole else self._prefix([head for head, _ in pairs])
+        return score_padded(self.model, pairs, pad, self._accepted, prefix, with_context=with_context)
+
+    def _padded(self, rows: Sequence[Ids], *, left: bool, multiple: int = 1) -> tuple[Tensor, Tensor]:
+        return padded(rows, self.tokens.tokenizer.pad_token_id, self.device, left=left, multiple=multiple)
+
     @property
     def _is_float32(self) -> bool:
         return self.autocast is None and self.model.dtype == torch.float32
@@ -219,51 +226,6 @@ class Generator:
         kept = not self.is_sharded  # copies of all layers in 16 bit would be a whole model on every worker
         return torch.autocast(self.device.type, self.autocast, cache_enabled=kept) if self.autocast else nullcontext()
 
-    def _score_continued(self, pairs: Sequence[tuple[Ids, Ids]], with_context: bool) -> AnswerScores:
-        """Decoder-only: padded on the left, so that all answers end in the last column.
-
-        The model computes logits for T + 1 positions only (for all of them ``with_context``).
-        """
-        with self._precision():
-            whole = with_context or len(pairs) < FEWEST_SHARING or self.is_sharded  # a prefix is a call of its own
-            prefix = None if whole else self._prefix([head for head, _ in pairs])
-            known = len(prefix.ids) if prefix else 0
-            ids, attention = self._padded([(head + tail)[known:] for head, tail in pairs], left=True)
-            lengths = torch.tensor([len(tail) for _, tail in pairs], device=self.device)
-            width = int(lengths.max())
-            mask = torch.arange(width, 0, -1, device=self.device) <= lengths[:, None]
-            kept = ids.shape[1] if with_context else width + 1
-            seen = prefix.attention_before(attention) if prefix else attention
-            optional = {"position_ids": (seen.cumsum(-1) - 1).clamp(min=0)[:, known:], "logits_to_keep": kept}
-            given: dict[str, Any] = {name: value for name, value in optional.items() if name in self._accepted}
-            if prefix:
-                given["past_key_values"] = prefix.for_rows(len(pairs), copied=False)
-            logits = self.model(input_ids=ids, attention_mask=seen, use_cache=bool(prefix), **given).logits
-        logprobs = _gold_logprobs(logits[:, -kept:-1], ids[:, -kept:][:, 1:])
-        context = _context_nll(logprobs, attention, mask) if with_context else None
-        return AnswerScores(logprobs[:, -width:], mask, context)
-
-    def _score_decoded(self, pairs: Sequence[tuple[Ids, Ids]]) -> AnswerScores:
-        """Encoder-decoder: the answer is padded on the right, since decoders may count positions from their start."""
-        prefix = self.tokens.decoder_prefix
-        ids, attention = self._padded([head for head, _ in pairs], left=False)
-        targets, mask = self._padded([tail for _, tail in pairs], left=False)
-        seen, _ = self._padded([prefix + tail[:-1] for _, tail in pairs], left=False)
-        with self._precision():
-            logits = self.model(input_ids=ids, attention_mask=attention, decoder_input_ids=seen, use_cache=False).logits
-        return AnswerScores(_gold_logprobs(logits[:, len(prefix) - 1 :], targets), mask.bool(), None)
-
-    def _padded(self, rows: Sequence[Ids], *, left: bool, multiple: int = 1) -> tuple[Tensor, Tensor]:
-        """(N, L) ids and (N, L) attention of rows of unequal length; L is a ``multiple``."""
-        length = -(-max(map(len, rows)) // multiple) * multiple
-        ids = torch.full((len(rows), length), self.tokens.tokenizer.pad_token_id)
-        attention = torch.zeros_like(ids)
-        for place, row in enumerate(rows):
-            where = slice(length - len(row), length) if left else slice(len(row))
-            ids[place, where] = torch.tensor(row)
-            attention[place, where] = 1
-        return ids.to(self.device), attention.to(self.device)
-
 
 def _tokens(model: Any, tokenizer: Any, chat: Chat) -> PromptTokens:
     stop, start = model.generation_config.eos_token_id, None
@@ -285,15 +247,3 @@ def _greedy(tokens: PromptTokens) -> Any:
         bos_token_id=tokens.tokenizer.bos_token_id,
         decoder_start_token_id=tokens.decoder_start,
     )
-
-
-def _gold_logprobs(logits: Tensor, gold: Tensor) -> Tensor:
-    flat = torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), gold.flatten(), reduction="none")
-    return -flat.view(gold.shape)
-
-
-def _context_nll(logprobs: Tensor, attention: Tensor, answer_mask: Tensor) -> Tensor:
-    """(N,) mean over the prompt's own predicted tokens: neither padding, nor the first token, nor the answer."""
-    prompt = (attention[:, 1:] * attention[:, :-1]).bool()
-    prompt[:, -answer_mask.shape[1] :] &= ~answer_mask
-    return -torch.where(prompt, logprobs, 0.0).sum(-1) / prompt.sum(-1).clamp(min=1)

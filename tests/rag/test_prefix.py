@@ -13,10 +13,10 @@ from transformers import MistralConfig, MistralForCausalLM
 
 from raggrid.demo import make_world
 from raggrid.rag import generator as generators
-from raggrid.rag import prefix as prefixes
 from raggrid.rag.adapters import add_lora
 from raggrid.rag.generator import Generator
-from raggrid.rag.prefix import common_prefix
+from raggrid.rag.reading import prefix as prefixes
+from raggrid.rag.reading.prefix import common_prefix
 from raggrid.space.settings import Models
 from raggrid.space.tuning import Training
 from tests.tiny import make_chat, save_generator

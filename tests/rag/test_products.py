@@ -11,7 +11,8 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 from transformers.models.llama.modeling_llama import eager_attention_forward
 
 from raggrid.rag import products
-from raggrid.rag.products import SHARED_KEYS, fast_linear, share_keys, shared_attention
+from raggrid.rag.products import fast_linear
+from raggrid.rag.reading.attention import SHARED_KEYS, share_keys, shared_attention
 
 
 def model() -> torch.nn.Sequential:

@@ -1,0 +1,119 @@
+"""Attention on CPUs without copies of what several heads share, of rows that are padded or of texts that are packed.
+
+B rows, H heads, G of them with keys and values of their own, L queries, S keys, D values in each.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+SHARED_KEYS = "shared_keys"
+MOST_IN_ONE_SUM = 1024  # columns up to which oneDNN sums one row in bfloat16 as it does several (1,040 differ)
+
+
+def share_keys(model: Any) -> None:
+    """Let heads attend to shared keys and values without a copy of these for each, in place; the numbers stay.
+
+    Only where heads share any and a model attends as Llama does: by a function that transformers repeats word for word.
+    """
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import eager_mask
+    from transformers.models.llama.modeling_llama import eager_attention_forward as known
+
+    own = getattr(sys.modules[type(model).__module__], "eager_attention_forward", None)
+    config = model.config
+    if own is None or _code(own) != _code(known) or config._attn_implementation != "eager":
+        return
+    if config.num_key_value_heads < config.num_attention_heads:
+        AttentionInterface.register(SHARED_KEYS, shared_attention)
+        AttentionMaskInterface.register(SHARED_KEYS, eager_mask)
+        model.set_attn_implementation(SHARED_KEYS)
+
+
+def _code(function: Any) -> tuple[Any, ...]:
+    return function.__code__.co_code, function.__code__.co_names, function.__code__.co_consts
+
+
+def shared_attention(
+    _module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float,
+    parts: Sequence[int] = (),
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """(B, L, H, D) of (B, H, L, D) queries and (B, G, S, D) keys and values; dropout is off throughout.
+
+    ``parts``: the row is packed (see `Packed`); ``attention_mask`` is then the one of its longest text.
+    """
+    if parts:
+        return _packed(query, key, value, attention_mask, scaling, parts), None
+    return _attended(query, key, value, attention_mask, scaling), None
+
+
+def _packed(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float, parts: Sequence[int]
+) -> Tensor:
+    """The first part attends to itself, each other one to the first and to itself."""
+    queries, keys, values = (states.split(list(parts), dim=2) for states in (query, key, value))
+    known, made = parts[0], list[Tensor]()
+    for place, length in enumerate(parts):
+        if not length:
+            continue
+        start = known if place else 0
+        seen = [(states[0], states[place]) if start else (states[place],) for states in (keys, values)]
+        own = mask[:, :, start : start + length, : start + length] if mask is not None else None
+        made.append(_attended(queries[place], *(torch.cat(each, dim=2) for each in seen), own, scaling))
+    return torch.cat(made, dim=1)
+
+
+def _attended(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float) -> Tensor:
+    rows, heads, length, _width = query.shape
+    folded = query.reshape(rows, key.shape[1], -1, query.shape[-1])  # (B, G, H / G * L, D)
+    if math.frexp(scaling)[0] == 0.5:  # a power of two scales queries as exactly as scores, which are more
+        folded, scaling = folded * scaling, 1.0
+    scores = torch.matmul(folded, key.transpose(2, 3))
+    scores = scores * scaling if scaling != 1.0 else scores
+    scores = scores.view(rows, heads, length, -1)  # (B, H, L, S)
+    if mask is not None:
+        scores = scores + mask
+    weights = _Softmax.apply(scores)  # type: ignore[no-untyped-call]
+    weights = weights.view(*folded.shape[:3], -1)
+    if length == 1 and _depends_on_rows(value):
+        made = torch.cat([torch.matmul(row, value) for row in weights.split(1, dim=2)], dim=2)
+    else:
+        made = torch.matmul(weights, value)  # (B, G, H / G * L, D)
+    return made.reshape(rows, heads, length, -1).transpose(1, 2).contiguous()
+
+
+class _Softmax(torch.autograd.Function):
+    """Over the last dimension, computed in float32; the result is in the type that is given, and so is its gradient.
+
+    By itself torch keeps the float32 numbers for the gradient too, which need twice the memory of the result.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor) -> Tensor:
+        weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(scores.dtype)
+        ctx.save_for_backward(weights)
+        return weights
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (weights,) = ctx.saved_tensors
+        made: Tensor = torch._softmax_backward_data(gradient, weights, -1, weights.dtype)
+        return made
+
+
+def _depends_on_rows(value: Tensor) -> bool:
+    """Whether a sum over all S may depend on how many rows are summed at once. A model's own attention sums each head's
+    new token by itself, and an export reads with that."""
+    return value.device.type == "cpu" and value.dtype == torch.bfloat16 and value.shape[2] > MOST_IN_ONE_SUM

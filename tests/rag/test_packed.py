@@ -1,0 +1,122 @@
+"""Prompts packed into one row: the scores and gradients of transformers' own model on each text alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from raggrid.rag.adapters import add_lora
+from raggrid.rag.chat import Ids
+from raggrid.rag.generator import Generator
+from raggrid.rag.reading.packed import can_pack, pack
+from raggrid.space.settings import Models
+from raggrid.space.tuning import Training
+from tests.rag.test_prefix import ANSWERS, CPU, PROMPTS
+
+LORA = Training(lora_rank=4, lora_alpha=4)
+UNLIKE = ("Who rules?\nA:", "Ann lives in Rome.\nWhere does Ann live?\nA:", "b\nA:", "Who paints?\nA:")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, tiny_models: tuple[Path, Path]) -> Path:
+    """The tiny generator's tokens, and random weights whose heads share keys."""
+    folder, source = tmp_path_factory.mktemp("shares_keys"), load(tiny_models[1])
+    config = {**source.model.config.to_dict(), "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        LlamaForCausalLM(LlamaConfig(**config)).save_pretrained(folder)
+    source.tokens.tokenizer.save_pretrained(folder)
+    return folder
+
+
+def load(folder: Path, dtype: Any = "float32", attention: Any = "eager") -> Generator:
+    models = Models(embedder="e", generator=str(folder), dtype=dtype, attention=attention)
+    return Generator.load(folder, models, CPU)
+
+
+def one_by_one(generator: Generator, prompts: Sequence[str], answers: Sequence[str]) -> list[torch.Tensor]:
+    """The log-probabilities of each answer's tokens, by the model alone."""
+    rows = []
+    for head, tail in generator.tokens.pairs(prompts, answers):
+        logits = generator.model(input_ids=torch.tensor([head + tail])).logits[0]
+        places = torch.arange(len(head) - 1, len(head) + len(tail) - 1)
+        rows.append(logits.float().log_softmax(-1)[places, torch.tensor(tail)])
+    return rows
+
+
+@pytest.mark.parametrize("prompts", [PROMPTS, UNLIKE, PROMPTS[:1], (PROMPTS[1],) * 4])
+def test_scores_are_those_of_each_text_alone(folder: Path, prompts: tuple[str, ...]) -> None:
+    generator = load(folder)
+    assert can_pack(generator.model)
+    with torch.no_grad():
+        scored = generator.score(prompts, ANSWERS[: len(prompts)])
+        alone = one_by_one(load(folder, attention="sdpa"), prompts, ANSWERS[: len(prompts)])
+    for row, mask, expected in zip(scored.token_logprobs, scored.answer_mask, alone, strict=True):
+        torch.testing.assert_close(row[mask], expected, rtol=1e-5, atol=1e-5)
+        assert mask.tolist() == [False] * (len(mask) - len(expected)) + [True] * len(expected)
+        assert not row[~mask].any()
+
+
+@pytest.mark.parametrize("checkpointed", [False, True])
+def test_gradients_of_adapters_are_those_of_each_text_alone(folder: Path, checkpointed: bool) -> None:
+    generator, other = load(folder), load(folder, attention="sdpa")
+    for each in (generator, other):
+        add_lora(each, LORA, 0)
+        torch.manual_seed(0)
+        for name, parameter in each.model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(parameter, std=0.05)
+    if checkpointed:
+        generator.checkpoint_activations()
+    weights = torch.tensor([0.1, 0.4, 0.2, 0.3])
+    scored = generator.score(PROMPTS, ANSWERS)
+    (weights * scored.token_logprobs.sum(-1)).sum().backward()
+    sum(w * row.sum() for w, row in zip(weights, one_by_one(other, PROMPTS, ANSWERS), strict=True)).backward()
+    expected = {name: p.grad for name, p in other.model.named_parameters() if p.grad is not None}
+    assert expected
+    for name, parameter in generator.model.named_parameters():
+        if parameter.requires_grad:
+            torch.testing.assert_close(parameter.grad, expected[name], rtol=1e-4, atol=1e-6)
+
+
+def test_in_bfloat16_scores_are_as_near_to_float32_as_those_of_each_text_alone(folder: Path) -> None:
+    with torch.no_grad():
+        exact = torch.cat(one_by_one(load(folder), PROMPTS, ANSWERS))
+        low = load(folder, "bfloat16")
+        assert can_pack(low.model)
+        scored = low.score(PROMPTS, ANSWERS)
+        alone = torch.cat(one_by_one(load(folder, "bfloat16", "sdpa"), PROMPTS, ANSWERS))
+    packed = scored.token_logprobs[scored.answer_mask]
+    assert (packed - exact).norm() < 1.5 * (alone - exact).norm()
+
+
+def test_a_row_has_the_common_beginning_once_and_no_padding() -> None:
+    pairs: list[tuple[Ids, Ids]] = [([1, 2, 3, 4], [9, 8]), ([1, 2, 5], [7, 6, 8]), ([1, 2, 3], [8])]
+    packed = pack(pairs, CPU)
+    assert packed.ids.tolist() == [[1, 2, 3, 4, 9, 5, 7, 6, 3]]
+    assert packed.positions.tolist() == [[0, 1, 2, 3, 4, 2, 3, 4, 2]]
+    assert packed.parts == (2, 3, 3, 1)
+    assert packed.before.tolist() == [3, 4, 5, 6, 7, 8]
+    assert packed.causal_mask(torch.float32)[0, 0].isfinite().all()
+    assert (packed.causal_mask(torch.float32)[0, 0] == 0).tolist() == torch.ones(5, 5).tril().bool().tolist()
+
+
+def test_the_loss_on_the_prompt_and_models_that_attend_otherwise_are_padded(
+    folder: Path, tiny_models: tuple[Path, Path]
+) -> None:
+    generator, seen = load(folder), list[Any]()
+    generator.model.register_forward_pre_hook(lambda *given: seen.append(given[2].get("parts")), with_kwargs=True)
+    padded = generator.score(PROMPTS, ANSWERS, with_context=True)
+    packed = generator.score(PROMPTS, ANSWERS)
+    assert [bool(parts) for parts in seen] == [False, True]
+    assert padded.context_nll is not None
+    torch.testing.assert_close(
+        packed.token_logprobs[packed.answer_mask], padded.token_logprobs[padded.answer_mask], rtol=1e-5, atol=1e-5
+    )
+    assert not can_pack(load(folder, attention="sdpa").model)
+    assert not can_pack(load(tiny_models[1]).model)  # each of its heads has keys of its own
