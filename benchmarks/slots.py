@@ -64,7 +64,7 @@ def played(space: SearchSpace, slots: int, times: Times, worth: float | None, pa
         replay.controller.spreading.slots = 1
     else:
         shards.WORTH = worth
-    replay.state.embedding.extend(shards.index_shards(passages, slots))
+    replay.state.embedding.extend(shards.index_shards(passages, slots, on_gpus=True))
     replay.run()
     return replay
 

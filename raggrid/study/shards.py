@@ -19,7 +19,9 @@ from raggrid.study.tasks import AnswerTask, IndexTask, Task
 WORTH = 1.0
 """A shard answers for at least this many times as long as its start takes."""
 EMBEDDED = 1 << 15
-"""Passages that a shard of the corpus has at least: ten seconds or more of a GPU, minutes of a CPU."""
+"""Passages that a shard of the corpus has at least: ten seconds or more of a GPU."""
+EMBEDDED_BY_CPU = 1 << 9
+"""The same of a CPU."""
 
 
 @dataclass
@@ -160,7 +162,7 @@ def joined(parts: Sequence[Report], num_shards: int) -> Report:
     )  # fmt: skip
 
 
-def index_shards(num_passages: int, slots: int) -> list[IndexTask]:
+def index_shards(num_passages: int, slots: int, *, on_gpus: bool) -> list[IndexTask]:
     """What embeds a corpus side by side, before the index task finds the vectors there; nothing for a small corpus."""
-    count = min(slots, num_passages // EMBEDDED)
+    count = min(slots, num_passages // (EMBEDDED if on_gpus else EMBEDDED_BY_CPU))
     return [IndexTask(f"index#{n + 1}", n, count) for n in range(count)] if count > 1 else []

@@ -44,6 +44,7 @@ from raggrid.store.run_layout import (
 )
 
 PART_ROWS = 1 << 14  # passages: what a kill loses at most
+FEW_ROWS = 1 << 8  # of a corpus that is no larger than that, whose parts several CPUs embed side by side
 SAMPLE = 256  # questions on which an index is compared with exact search
 FORMAT = "1"  # of what the cache keeps
 
@@ -126,9 +127,9 @@ def passage_search(run: Files, vectors: Vectors) -> Index:
 
 
 def parts_of(space: SearchSpace, data: Dataset, num_workers: int) -> Parts:
-    """One part, or as many as there are workers, or more of them of `PART_ROWS` passages."""
+    """As many parts as there are workers, or more of them where these would be of more rows than a part has."""
     total = len(data.passages)
-    rows = min(PART_ROWS, -(-total // num_workers))
+    rows = min(FEW_ROWS if total <= PART_ROWS else PART_ROWS, -(-total // num_workers))
     corpus = data.passages.digest if isinstance(data.passages, Corpus) else None
     return Parts(total, rows, _key(space, corpus) if corpus else None)
 

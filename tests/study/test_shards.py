@@ -69,10 +69,14 @@ def test_nothing_is_spread_that_was_not_measured_or_has_one_slot() -> None:
 
 
 @pytest.mark.parametrize(
-    ("passages", "slots", "count"), [(10**6, 8, 8), (10**6, 1, 0), (100_000, 8, 3), (60_000, 8, 0)]
-)
-def test_a_large_corpus_is_embedded_on_all_slots(passages: int, slots: int, count: int) -> None:
-    assert [task.shard for task in index_shards(passages, slots)] == list(range(count))
+    ("passages", "slots", "on_gpus", "count"),
+    [(10**6, 8, True, 8), (10**6, 1, True, 0), (100_000, 8, True, 3), (60_000, 8, True, 0),
+     (1475, 2, False, 2), (1475, 8, False, 2), (1000, 8, False, 0), (10**6, 1, False, 0)],
+)  # fmt: skip
+def test_a_corpus_that_takes_long_is_embedded_on_all_slots(
+    passages: int, slots: int, on_gpus: bool, count: int
+) -> None:
+    assert [task.shard for task in index_shards(passages, slots, on_gpus=on_gpus)] == list(range(count))
 
 
 # The worker

@@ -217,7 +217,7 @@ def test_observers_see_each_answering_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("killed", [False, True])
 def test_the_index_task_starts_once_its_shards_have_ended(tmp_path: Path, killed: bool) -> None:
     controller = new_controller(tmp_path / "r", made_space())
-    controller.state.embedding.extend(index_shards(10**6, 2))
+    controller.state.embedding.extend(index_shards(10**6, 2, on_gpus=True))
     shards = [task for task in (controller.take(), controller.take()) if task]
     assert controller.take() is None
     end(controller, shards[0])

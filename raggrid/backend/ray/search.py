@@ -124,7 +124,7 @@ def search(
         controllers.append(controller)
         num_questions = {name: len(questions) for name, questions in data.splits.items()}
         controller.spreading = Spreading(allocation.slots, num_questions, state.space.answer.batch_size)
-        state.embedding.extend(index_shards(len(data.passages), allocation.slots))
+        state.embedding.extend(index_shards(len(data.passages), allocation.slots, on_gpus=allocation.gpus > 0))
         controller.begin()
         try:
             with tracked(storage.address, space.tracking):
