@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fnmatch import fnmatch
 
+from raggrid.errors import ModelError
+from raggrid.rag.chat import from_files
 from raggrid.rag.gguf import convert, converted
 from raggrid.rag.references import locate, verify
 
@@ -26,3 +29,20 @@ def loadable(reference: str) -> str:
     if path.suffix != ".gguf":
         return str(path)
     return str(convert(path))
+
+
+def check_shards(reference: str) -> None:
+    """Raises ModelError where a generator cannot be split over workers: transformers has no plan for its layers."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+    config = from_files(AutoConfig, reference)
+    library = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    with torch.device("meta"):  # no weights
+        model = library.from_config(config)
+    rules = [rule for rule in model.fsdp_plan if "*" in rule]
+    if not any(fnmatch(name, rule) for name, _ in model.named_modules() for rule in rules):
+        raise ModelError(
+            f"training.sharding: got fsdp; transformers has no plan to split {type(model).__name__}, the architecture of "
+            f"'{reference}'. Set it to none, or choose another generator."
+        )

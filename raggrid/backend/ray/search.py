@@ -22,6 +22,7 @@ from raggrid.evaluation.prompt_fit import prompt_fit
 from raggrid.notebook_display import notebook_screens
 from raggrid.prices import dollars_of
 from raggrid.rag.engines.engine import check_engine
+from raggrid.rag.loading import check_shards
 from raggrid.records import CurveRecord, LedgerRecord, Status, TrainingProgress
 from raggrid.space.batch_sizes import with_batches
 from raggrid.space.search_space import SearchSpace
@@ -85,6 +86,8 @@ def search(
     check_targets(space.tracking)
     space, data = prepared_inputs(space, say)
     check_engine(space.answer, space.models)
+    if space.training.sharding == "fsdp":
+        check_shards(space.models.generator)
     if not storage.is_begun():
         check_free(storage.files)
     else:
