@@ -24,7 +24,7 @@ from raggrid.rag.precision import ALIGNED, resolved
 from raggrid.rag.products import fast_linear, paired_rows, share_output
 from raggrid.rag.quantization import keep_layout, quantized
 from raggrid.rag.reading.attention import share_keys
-from raggrid.rag.reading.packed import can_pack
+from raggrid.rag.reading.packed import can_pack, read_packed
 from raggrid.rag.reading.prefix import Prefix, can_read_in_parts, read_in_parts, read_prefix
 from raggrid.rag.reading.scores import AnswerScores, Pairs, padded, score_decoded, score_packed, score_padded
 from raggrid.space.settings import Models
@@ -172,6 +172,11 @@ class Generator:
         if self.is_encoder_decoder:
             given = {"decoder_input_ids": torch.tensor([self.tokens.decoder_prefix] * len(ids), device=self.device)}
             start = len(self.tokens.decoder_prefix)
+        elif not prefix and not self._is_float32 and can_pack(self.model):
+            first, cache = read_packed(self.model, rows, start, max_new_tokens)
+            ids = torch.cat([ids, first[:, None]], dim=1)
+            attention = torch.nn.functional.pad(attention, (0, 1), value=1)
+            given, max_new_tokens = {"past_key_values": cache}, max_new_tokens - 1
         elif can_read_in_parts(self.model, self._accepted):
             ids, attention, cache = read_in_parts(self.model, ids, attention, prefix, max_new_tokens)
             given, max_new_tokens = {"past_key_values": cache}, max_new_tokens - 1

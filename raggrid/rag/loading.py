@@ -32,17 +32,21 @@ def loadable(reference: str) -> str:
 
 
 def check_shards(reference: str) -> None:
-    """Raises ModelError where a generator cannot be split over workers: transformers has no plan for its layers."""
+    """Raises ModelError where a generator cannot be split over workers: an encoder-decoder, whose workers could not
+    answer unequally many prompts, or a model for whose layers transformers has no plan."""
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     config = from_files(AutoConfig, reference)
-    library = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-    with torch.device("meta"):  # no weights
-        model = library.from_config(config)
-    rules = [rule for rule in model.fsdp_plan if "*" in rule]
-    if not any(fnmatch(name, rule) for name, _ in model.named_modules() for rule in rules):
-        raise ModelError(
-            f"training.sharding: got fsdp; transformers has no plan to split {type(model).__name__}, the architecture of "
-            f"'{reference}'. Set it to none, or choose another generator."
-        )
+    if not config.is_encoder_decoder:
+        with torch.device("meta"):  # no weights
+            model = AutoModelForCausalLM.from_config(config)
+        rules = [rule for rule in model.fsdp_plan if "*" in rule]
+        if any(fnmatch(name, rule) for name, _ in model.named_modules() for rule in rules):
+            return
+    kind = ", ".join(config.architectures or [config.model_type])
+    raise ModelError(
+        f"training.sharding: got fsdp; '{reference}' ({kind}) cannot be split over workers; expected a decoder-only "
+        "model for whose layers transformers has a plan, such as Llama, Mistral or Qwen. Set it to none, or choose "
+        "another generator."
+    )

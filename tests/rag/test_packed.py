@@ -10,13 +10,17 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from raggrid.demo import make_world
 from raggrid.rag.adapters import add_lora
 from raggrid.rag.chat import Ids
 from raggrid.rag.generator import Generator
-from raggrid.rag.reading.packed import can_pack, pack
+from raggrid.rag.products import paired_rows
+from raggrid.rag.reading.packed import can_pack, pack, read_packed
+from raggrid.rag.reading.prefix import read_in_parts
 from raggrid.space.settings import Models
 from raggrid.space.tuning import Training
-from tests.rag.test_prefix import ANSWERS, CPU, PROMPTS
+from tests.rag.test_prefix import ANSWERS, CPU, PROMPTS, SHARED, tokens_read
+from tests.tiny import save_generator
 
 LORA = Training(lora_rank=4, lora_alpha=4)
 UNLIKE = ("Who rules?\nA:", "Ann lives in Rome.\nWhere does Ann live?\nA:", "b\nA:", "Who paints?\nA:")
@@ -100,7 +104,7 @@ def test_a_row_has_the_common_beginning_once_and_no_padding() -> None:
     packed = pack(pairs, CPU)
     assert packed.ids.tolist() == [[1, 2, 3, 4, 9, 5, 7, 6, 3]]
     assert packed.positions.tolist() == [[0, 1, 2, 3, 4, 2, 3, 4, 2]]
-    assert packed.parts == (2, 3, 3, 1)
+    assert packed.parts.lengths == (2, 3, 3, 1)
     assert packed.before.tolist() == [3, 4, 5, 6, 7, 8]
     assert packed.causal_mask(torch.float32)[0, 0].isfinite().all()
     assert (packed.causal_mask(torch.float32)[0, 0] == 0).tolist() == torch.ones(5, 5).tril().bool().tolist()
@@ -120,3 +124,38 @@ def test_the_loss_on_the_prompt_and_models_that_attend_otherwise_are_padded(
     )
     assert not can_pack(load(folder, attention="sdpa").model)
     assert not can_pack(load(tiny_models[1]).model)  # each of its heads has keys of its own
+
+
+@pytest.mark.parametrize("adapted", [False, True])
+def test_keys_and_values_have_the_bits_of_padded_prompts(tmp_path: Path, adapted: bool) -> None:
+    """An export reads whole prompts, padded. Sums in bfloat16 depend on where a text begins, and products on their
+    number of rows, though not in models as narrow as the tiny ones."""
+    generator = load(save_generator(tmp_path / "wide", make_world(0, num_entities=40), "wide"), "bfloat16")
+    if adapted:
+        add_lora(generator, LORA, 0)
+        for name, parameter in generator.model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(parameter, std=0.02)
+    prompts = [f"{SHARED}{'Ann paints. ' * (place // 3)}{'x ' * place}\nA:" for place in range(14)]
+    heads = sorted(generator.tokens.prompts(prompts), key=len)
+    assert len({len(head) % 16 for head in heads}) > 4
+    with torch.no_grad(), generator._precision(), paired_rows(generator.model):
+        ids, attention = generator._padded(heads, left=True, multiple=16)
+        whole, _, expected = read_in_parts(generator.model, ids, attention, None, 3)
+        first, found = read_packed(generator.model, heads, ids.shape[1], 3)
+    assert first.tolist() == whole[:, -1].tolist()
+    for one, other in zip(found.layers, expected.layers, strict=True):
+        seen = attention.bool()[:, None, :, None].expand_as(other.keys)
+        assert torch.equal(one.keys[seen], other.keys[seen])
+        assert torch.equal(one.values[seen], other.values[seen])
+
+
+def test_in_bfloat16_prompts_of_one_length_share_their_beginning(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = load(folder, "bfloat16")
+    prompts = [f"{SHARED}{name} lives in Rome.\nA:" for name in ("Ann", "Bob", "Eve", "Tom")] * 3
+    heads = generator.tokens.prompts(prompts)
+    read = tokens_read(generator)
+    texts = generator.generate(prompts, max_new_tokens=4)
+    assert read[0] < sum(map(len, heads)) / 2
+    monkeypatch.setattr("raggrid.rag.generator.can_pack", lambda _: False)
+    assert generator.generate(prompts, max_new_tokens=4) == texts

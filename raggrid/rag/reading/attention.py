@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+from raggrid.rag.precision import ALIGNED
 
 SHARED_KEYS = "shared_keys"
 MOST_IN_ONE_SUM = 1024  # columns up to which oneDNN sums one row in bfloat16 as it does several (1,040 differ)
@@ -40,6 +41,17 @@ def _code(function: Any) -> tuple[Any, ...]:
     return function.__code__.co_code, function.__code__.co_names, function.__code__.co_consts
 
 
+class Parts(NamedTuple):
+    """How a packed row divides: how many tokens all its texts begin with, and how many are left of each.
+
+    ``left``: how many places that nothing attends to a text has before it where it is padded, beyond whole multiples of
+    `ALIGNED`; None where it need not be read as one that is padded, to the bit.
+    """
+
+    lengths: tuple[int, ...]
+    left: int | None = None
+
+
 def shared_attention(
     _module: Any,
     query: Tensor,
@@ -47,35 +59,40 @@ def shared_attention(
     value: Tensor,
     attention_mask: Tensor | None,
     scaling: float,
-    parts: Sequence[int] = (),
+    parts: Parts | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
     """(B, L, H, D) of (B, H, L, D) queries and (B, G, S, D) keys and values; dropout is off throughout.
 
-    ``parts``: the row is packed (see `Packed`); ``attention_mask`` is then the one of its longest text.
+    ``parts``: where the row is packed; ``attention_mask`` is then the one of its longest text (see `Packed`).
     """
-    if parts:
-        return _packed(query, key, value, attention_mask, scaling, parts), None
-    return _attended(query, key, value, attention_mask, scaling), None
+    if parts and attention_mask is not None:
+        return _of_parts(query, key, value, attention_mask, scaling, parts), None
+    return _attended(query, key, value, attention_mask, scaling, decodes=query.shape[2] == 1), None
 
 
-def _packed(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float, parts: Sequence[int]
-) -> Tensor:
+def _of_parts(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float, parts: Parts) -> Tensor:
     """The first part attends to itself, each other one to the first and to itself."""
-    queries, keys, values = (states.split(list(parts), dim=2) for states in (query, key, value))
-    known, made = parts[0], list[Tensor]()
-    for place, length in enumerate(parts):
-        if not length:
-            continue
-        start = known if place else 0
-        seen = [(states[0], states[place]) if start else (states[place],) for states in (keys, values)]
-        own = mask[:, :, start : start + length, : start + length] if mask is not None else None
-        made.append(_attended(queries[place], *(torch.cat(each, dim=2) for each in seen), own, scaling))
+    (known, *_), left = parts.lengths, parts.left or 0
+    split = [states.split(list(parts.lengths), dim=2) for states in (query, key, value)]
+    made = []
+    for place, (own, keys, values) in enumerate(zip(*split, strict=True)):
+        start = left + (known if place else 0)
+        end = start + own.shape[2]
+        right = -end % ALIGNED if parts.left is not None else 0
+        seen = [
+            torch.nn.functional.pad(torch.cat([states[0], each], dim=2) if place else each, (0, 0, left, right))
+            for states, each in ((split[1], keys), (split[2], values))
+        ]
+        if own.shape[2]:
+            made.append(_attended(own, *seen, mask[:, :, start:end, : end + right], scaling, decodes=False))
     return torch.cat(made, dim=1)
 
 
-def _attended(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float) -> Tensor:
+def _attended(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float, *, decodes: bool
+) -> Tensor:
+    """``decodes``: whether the queries are those of a new token, which a model's own attention computes one by one."""
     rows, heads, length, _width = query.shape
     folded = query.reshape(rows, key.shape[1], -1, query.shape[-1])  # (B, G, H / G * L, D)
     if math.frexp(scaling)[0] == 0.5:  # a power of two scales queries as exactly as scores, which are more
@@ -87,7 +104,7 @@ def _attended(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, sc
         scores = scores + mask
     weights = _Softmax.apply(scores)  # type: ignore[no-untyped-call]
     weights = weights.view(*folded.shape[:3], -1)
-    if length == 1 and _depends_on_rows(value):
+    if decodes and _depends_on_rows(value):
         made = torch.cat([torch.matmul(row, value) for row in weights.split(1, dim=2)], dim=2)
     else:
         made = torch.matmul(weights, value)  # (B, G, H / G * L, D)

@@ -1,42 +1,45 @@
-"""Prompts with their answers packed into one row: what all of them begin with is read once, and nothing is padded.
+"""Prompts, with their answers or without, packed into one row: what all of them begin with is read once, and nothing is
+padded.
 
-P tokens that all begin with, T tokens of the row, A of all answers, S of the longest text.
+N prompts, P tokens that all begin with, T tokens of the row, A of all answers, S of the longest text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, chain
+from itertools import accumulate, chain, groupby
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from raggrid.rag.chat import Ids
-from raggrid.rag.reading.attention import SHARED_KEYS
-from raggrid.rag.reading.prefix import common_prefix, reads_all_alike
+from raggrid.rag.precision import ALIGNED
+from raggrid.rag.reading.attention import SHARED_KEYS, Parts
+from raggrid.rag.reading.prefix import READ_AT_ONCE, WithRoom, common_prefix, empty_cache, reads_all_alike
 
 
 @dataclass(frozen=True)
 class Packed:
     """(1, T) ids and their (1, T) positions: the P first of all texts, then what is left of each.
 
-    ``parts``: how many tokens each of these has. ``before``: (A,) places in the row that predict a token of an answer,
-    answer by answer.
+    ``before``: (A,) places in the row that predict a token of an answer, answer by answer.
     """
 
     ids: Tensor
     positions: Tensor
-    parts: tuple[int, ...]
+    parts: Parts
     before: Tensor
 
     def causal_mask(self, dtype: torch.dtype) -> Tensor:
         """(1, 1, S, S) to add to the scores of the longest text; the first rows and columns are those of a shorter."""
-        length = self.parts[0] + max(self.parts[1:])
-        return torch.full((length, length), torch.finfo(dtype).min, dtype=dtype, device=self.ids.device).triu(1)[
-            None, None
-        ]
+        left, multiple = self.parts.left or 0, 1 if self.parts.left is None else ALIGNED
+        known, *rests = self.parts.lengths
+        length = -(-(left + known + max(rests)) // multiple) * multiple
+        mask = torch.full((length, length), torch.finfo(dtype).min, dtype=dtype, device=self.ids.device).triu(1)
+        mask[:, :left] = torch.finfo(dtype).min
+        return mask[None, None]
 
 
 def can_pack(model: Any) -> bool:
@@ -44,8 +47,11 @@ def can_pack(model: Any) -> bool:
     return model.config._attn_implementation == SHARED_KEYS and reads_all_alike(model.config)
 
 
-def pack(pairs: Sequence[tuple[Ids, Ids]], device: torch.device) -> Packed:
-    """Prompts and their answers as one row; the last token of an answer predicts nothing and is left out."""
+def pack(pairs: Sequence[tuple[Ids, Ids]], device: torch.device, left: int | None = None) -> Packed:
+    """Prompts and their answers as one row; the last token of an answer predicts nothing and is left out.
+
+    ``left``: see `Parts`.
+    """
     heads = [head for head, _ in pairs]
     shared = common_prefix(heads)[: min(map(len, heads)) - 1] if len(pairs) > 1 else []
     known = len(shared)
@@ -59,6 +65,65 @@ def pack(pairs: Sequence[tuple[Ids, Ids]], device: torch.device) -> Packed:
     return Packed(
         torch.tensor([[*shared, *chain(*rests)]], device=device),
         torch.tensor([[*positions]], device=device),
-        (known, *map(len, rests)),
+        Parts((known, *map(len, rests)), left),
         torch.tensor([*chain(*before)], device=device),
     )
+
+
+def read_packed(model: Any, heads: Sequence[Ids], length: int, room: int) -> tuple[Tensor, Any]:
+    """(N,) the first token that greedy decoding adds to each prompt, and the prompts' keys and values: to the bit those
+    of prompts that are padded on the left to ``length``, a multiple of `ALIGNED`.
+
+    Args:
+        model: one that `can_pack`.
+        heads: the ids of prompts.
+        length: of what they are padded to.
+        room: how many more tokens of each prompt their keys and values will have to take.
+    """
+    device, first = next(model.parameters()).device, torch.zeros(len(heads), dtype=torch.long)
+    places: list[tuple[Tensor, Tensor]] = []
+    low = torch.is_autocast_enabled(device.type)
+    dtype = torch.get_autocast_dtype(device.type) if low else model.dtype
+    for rows in _alike(heads):
+        packed = pack([(heads[row], heads[row][:1]) for row in rows], device, -len(heads[rows[0]]) % ALIGNED)
+        cache = empty_cache(model.config)
+        logits = model(
+            input_ids=packed.ids, attention_mask=packed.causal_mask(dtype), position_ids=packed.positions,
+            past_key_values=cache, use_cache=True, logits_to_keep=packed.before, parts=packed.parts,
+        ).logits  # fmt: skip
+        first[rows] = logits[0].float().argmax(-1)
+        places = places or [_rooms(layer, len(heads), length + room) for layer in cache.layers]
+        for layer, place in zip(cache.layers, places, strict=True):
+            _unpack((layer.keys, layer.values), place, rows, packed.parts.lengths, length)
+    joined = empty_cache(model.config)
+    joined.layers = [WithRoom(place, length) for place in places]
+    return first, joined
+
+
+def _alike(heads: Sequence[Ids]) -> Iterator[list[int]]:
+    """The prompts, by their numbers, that are read at once: sums in bfloat16 depend on where in a multiple of `ALIGNED`
+    a text begins."""
+    order = sorted(range(len(heads)), key=lambda row: (-len(heads[row]) % ALIGNED, row))
+    for _, group in groupby(order, key=lambda row: -len(heads[row]) % ALIGNED):
+        rows = [*group]
+        size = max(1, READ_AT_ONCE // max(len(heads[row]) for row in rows))
+        yield from (rows[start : start + size] for start in range(0, len(rows), size))
+
+
+def _rooms(layer: Any, count: int, length: int) -> tuple[Tensor, Tensor]:
+    keys, values = (
+        states.new_zeros(count, states.shape[1], length, states.shape[3]) for states in (layer.keys, layer.values)
+    )
+    return keys, values
+
+
+def _unpack(
+    states: tuple[Tensor, Tensor], places: tuple[Tensor, Tensor], rows: Sequence[int], lengths: Sequence[int], end: int
+) -> None:
+    """Put the keys and values of a packed row where those of each text lie that ends at ``end``."""
+    for each, place in zip(states, places, strict=True):
+        shared, *rests = each[0].split(list(lengths), dim=1)
+        for row, rest in zip(rows, rests, strict=True):
+            start = end - rest.shape[1]
+            place[row, :, start - shared.shape[1] : start] = shared
+            place[row, :, start:end] = rest

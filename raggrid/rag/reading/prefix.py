@@ -59,7 +59,7 @@ def read_prefix(model: Any, heads: Sequence[Ids], accepted: Collection[str]) -> 
     ids = common_prefix(heads)[: min(map(len, heads)) - 1]
     if len(heads) < 2 or not ids or not {"position_ids", "past_key_values"} <= {*accepted}:
         return None
-    cache = _empty_cache(model.config)
+    cache = empty_cache(model.config)
     if cache is None or getattr(model, "is_gradient_checkpointing", False):
         return None
     kept = {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
@@ -72,7 +72,7 @@ def can_read_in_parts(model: Any, accepted: Collection[str]) -> bool:
     """Whether `read_in_parts` is for this decoder-only model: on a CPU, with arguments of forward as ``accepted``."""
     on_cpu = next(model.parameters()).device.type == "cpu"
     usable = {"position_ids", "past_key_values", "logits_to_keep"} <= {*accepted}
-    return on_cpu and usable and _empty_cache(model.config) is not None
+    return on_cpu and usable and empty_cache(model.config) is not None
 
 
 def read_in_parts(
@@ -93,16 +93,16 @@ def read_in_parts(
     low = model.dtype != torch.float32 or torch.is_autocast_enabled("cpu")
     for rows, start in _parts(attention[:, known:], low=low):
         kept = torch.cat([torch.arange(known), torch.arange(known + start, length)])
-        cache = prefix.for_rows(len(rows), copied=True) if prefix else _empty_cache(model.config)
+        cache = prefix.for_rows(len(rows), copied=True) if prefix else empty_cache(model.config)
         made = model(
             input_ids=ids[rows, known + start :], attention_mask=attention[rows][:, kept],
             position_ids=positions[rows, known + start :], past_key_values=cache, use_cache=True, logits_to_keep=1,
         )  # fmt: skip
         first.append(made.logits[:, -1].float().argmax(-1))
         caches.append(cache)
-    joined = _empty_cache(model.config)
+    joined = empty_cache(model.config)
     layers = zip(*(cache.layers for cache in caches), strict=True)
-    joined.layers = [_WithRoom(parts, known, length, room) for parts in layers]
+    joined.layers = [WithRoom(_rooms(parts, known, length, room), length) for parts in layers]
     ids = torch.cat([ids, torch.cat(first)[:, None]], dim=1)
     return ids, torch.nn.functional.pad(attention, (0, 1), value=1), joined
 
@@ -118,15 +118,15 @@ def _parts(attention: Tensor, *, low: bool) -> Iterator[tuple[Tensor, int]]:
         yield rows, 0 if low else length - int(attention[rows].sum(1).max())
 
 
-class _WithRoom(DynamicLayer):  # type: ignore[misc]  # of a library without types
+class WithRoom(DynamicLayer):  # type: ignore[misc]  # of a library without types
     """A layer's keys and values of all rows, with room for more: a new token is written, and no others copied."""
 
-    def __init__(self, parts: Sequence[Any], known: int, length: int, room: int) -> None:
+    def __init__(self, places: tuple[Tensor, Tensor], length: int) -> None:
+        """``places``: for keys and values, of which the first ``length`` columns are there."""
         super().__init__()
-        self.lazy_initialization(parts[0].keys, parts[0].values)
-        states = ([part.keys for part in parts], [part.values for part in parts])
-        self._places = [_roomy(each, known, length, room) for each in states]
-        self.keys, self.values = (place[:, :, :length] for place in self._places)
+        self.lazy_initialization(*places)
+        self._places = places
+        self.keys, self.values = (place[:, :, :length] for place in places)
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         start = self.keys.shape[2]
@@ -135,6 +135,11 @@ class _WithRoom(DynamicLayer):  # type: ignore[misc]  # of a library without typ
             place[:, :, start:end] = states
         self.keys, self.values = (place[:, :, :end] for place in self._places)
         return self.keys, self.values
+
+
+def _rooms(parts: Sequence[Any], known: int, length: int, room: int) -> tuple[Tensor, Tensor]:
+    keys, values = [part.keys for part in parts], [part.values for part in parts]
+    return _roomy(keys, known, length, room), _roomy(values, known, length, room)
 
 
 def _roomy(parts: Sequence[Tensor], known: int, length: int, room: int) -> Tensor:
@@ -153,7 +158,7 @@ def common_prefix(rows: Sequence[Ids]) -> Ids:
     return [token for token, _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))]
 
 
-def _empty_cache(config: Any) -> Any:
+def empty_cache(config: Any) -> Any:
     """A cache; None where a layer does not keep the keys and values of all positions, or padding moves what it sees."""
     cache = DynamicCache(config=config.get_text_config())
     return cache if reads_all_alike(config) else None
