@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -73,20 +74,23 @@ def shared_attention(
 
 def _of_parts(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float, parts: Parts) -> Tensor:
     """The first part attends to itself, each other one to the first and to itself."""
-    (known, *_), left = parts.lengths, parts.left or 0
-    split = [states.split(list(parts.lengths), dim=2) for states in (query, key, value)]
-    made = []
-    for place, (own, keys, values) in enumerate(zip(*split, strict=True)):
-        start = left + (known if place else 0)
-        end = start + own.shape[2]
+    queries, keys, values = (states.split(list(parts.lengths), dim=2) for states in (query, key, value))
+    left, made = parts.left or 0, list[Tensor]()
+    for place, length in enumerate(parts.lengths):
+        start = left + (parts.lengths[0] if place else 0)
+        end = start + length
         right = -end % ALIGNED if parts.left is not None else 0
-        seen = [
-            torch.nn.functional.pad(torch.cat([states[0], each], dim=2) if place else each, (0, 0, left, right))
-            for states, each in ((split[1], keys), (split[2], values))
-        ]
-        if own.shape[2]:
-            made.append(_attended(own, *seen, mask[:, :, start:end, : end + right], scaling, decodes=False))
+        seen = [_seen(states, place, left, right) for states in (keys, values)]
+        if length:
+            own = mask[:, :, start:end, : end + right]
+            made.append(_attended(queries[place], seen[0], seen[1], own, scaling, decodes=False))
     return torch.cat(made, dim=1)
+
+
+def _seen(states: Sequence[Tensor], place: int, left: int, right: int) -> Tensor:
+    """The keys or values that a part attends to, between so many places that it does not."""
+    own = torch.cat([states[0], states[place]], dim=2) if place else states[0]
+    return torch.nn.functional.pad(own, (0, 0, left, right)) if left or right else own
 
 
 def _attended(
