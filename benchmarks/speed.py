@@ -47,7 +47,7 @@ from raggrid.space.yaml_io import load_space
 RATES = (1e-6, 1e-5, 1e-4, 3e-6, 3e-5, 2e-6, 5e-6, 2e-5, 5e-5)  # the first three are the space's
 BATCHES = (1, 8, 32)
 LARGE = 64  # prompts are read a few at a time whatever their number
-ASKED, ROUNDS = 200, 2
+ASKED, ROUNDS, PEAK_STEPS = 200, 2, 8
 
 
 def spent(work: Callable[[], object]) -> float:
@@ -114,28 +114,28 @@ def peak(path: Path, settings: list[str]) -> None:
     """Matrix products per second of a generator step, as a share of what one product of its shapes reaches; and a
     joint step, in generator steps of one passage."""
     with prepared(path, settings) as (files, space, _):
-        trainers = {phase: trainer_of(files, phase) for phase in ("generator_rag", "joint_rag")}
-        config = trainers["generator_rag"].task.pipeline.required_generator.model.config
-        dtype = trainers["generator_rag"].task.pipeline.required_generator.model.dtype
+        trainers = {phase: trainer_of(files, phase, steps=PEAK_STEPS + 2) for phase in ("generator_rag", "joint_rag")}
+        model = trainers["generator_rag"].task.pipeline.required_generator.model
         for trainer in trainers.values():
             trainer.step(0)
         rows: dict[str, list[float]] = {phase: [] for phase in trainers}
         best = []
-        for step in range(1, STEPS + 1):
-            for phase, trainer in trainers.items():
-                rows[phase].append(spent(partial(trainer.step, step)))
-            best.append(matmul_rate(1024, config.hidden_size, config.intermediate_size, dtype))
+        for step in range(1, PEAK_STEPS + 1):
+            for phase in sorted(trainers, reverse=step % 2 == 0):  # either goes first every other time
+                rows[phase].append(spent(partial(trainers[phase].step, step)))
+            best.append(matmul_rate(1024, model.config.hidden_size, model.config.intermediate_size, model.dtype))
         with FlopCounterMode(display=False) as counted:
-            trainers["generator_rag"].step(STEPS)
+            trainers["generator_rag"].step(PEAK_STEPS + 1)
         operations = counted.get_total_flops()
     reached = [operations / seconds / 1e9 for seconds in rows["generator_rag"]]
     shares = sorted(100 * each / top for each, top in zip(reached, best, strict=True))
-    print(f"{dtype}: a product reaches {statistics.median(best):.0f} GFLOP/s; a generator step "
+    print(f"{model.dtype}: a product reaches {statistics.median(best):.0f} GFLOP/s; a generator step "
           f"{statistics.median(reached):.0f}, {statistics.median(shares):.0f}% "
           f"({shares[0]:.0f} to {shares[-1]:.0f})")  # fmt: skip
-    ratio = statistics.median(rows["joint_rag"]) / statistics.median(rows["generator_rag"])
+    ratios = sorted(joint / alone for joint, alone in zip(rows["joint_rag"], rows["generator_rag"], strict=True))
     print(f"generator {told(rows['generator_rag'])}, joint {told(rows['joint_rag'])} a step with "
-          f"{space.retrieval.top_k} passages per question: {ratio:.2f} x")  # fmt: skip
+          f"{space.retrieval.top_k} passages per question: {statistics.median(ratios):.2f} x "
+          f"({ratios[0]:.2f} to {ratios[-1]:.2f})")  # fmt: skip
 
 
 def matmul_rate(rows: int, inner: int, columns: int, dtype: torch.dtype) -> float:

@@ -145,8 +145,9 @@ class Generator:
             prompts: in any order; those of like length are answered together.
             max_new_tokens: of the longest answer.
             batch_size: how many at once; all where it is None.
-            examples: the turns before every prompt, read once. Without them only a float32 model reads what all
-                prompts begin with once: sums in bfloat16 depend on how a text is cut, and exports read it whole.
+            examples: the turns before every prompt, read once. Without them what all prompts begin with is read once in
+                float32. Sums in bfloat16 depend on how a text is cut, and exports read it whole: there only prompts
+                share it that `read_packed` reads to the same bits.
         """
         rows = self.tokens.prompts(prompts, examples) if prompts else []
         order = sorted(range(len(rows)), key=lambda place: len(rows[place]))
