@@ -1,6 +1,6 @@
 """The loss of each phase over a batch of questions, in training and on validation.
 
-Shapes: B questions here, K passages a question, T answer tokens, D vector length, P distinct passages.
+Shapes: B questions here, K passages per question, T answer tokens, D vector length, P distinct passages.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def _retrieved(pipeline: Pipeline, phase: Phase, questions: Sequence[Question], 
 
 def questions_per_pass(pipeline: Pipeline, phase: Phase, space: SearchSpace, at_most: int) -> int:
     """How many questions to pass through a generator at once: what was set or found, or all on a GPU; on a CPU as many
-    as keep the activations within `PASS_BYTES`, since more at once are no faster there."""
+    as keep the activations within `PASS_BYTES`, since more at once gain little there."""
     if space.training.rag.micro_batch_size:
         return min(at_most, space.training.rag.micro_batch_size)
     generator = pipeline.required_generator
