@@ -24,7 +24,7 @@ from raggrid.rag.precision import ALIGNED, resolved
 from raggrid.rag.products import fast_linear, paired_rows, share_output
 from raggrid.rag.quantization import keep_layout, quantized
 from raggrid.rag.reading.attention import share_keys
-from raggrid.rag.reading.packed import can_pack, read_packed
+from raggrid.rag.reading.packed import allow_packing, can_pack, read_packed
 from raggrid.rag.reading.prefix import Prefix, can_read_in_parts, read_in_parts, read_prefix
 from raggrid.rag.reading.scores import AnswerScores, Pairs, padded, score_decoded, score_packed, score_padded
 from raggrid.space.settings import Models
@@ -94,6 +94,7 @@ class Generator:
         share_output(model)
         if device.type == "cpu":
             share_keys(model)
+            allow_packing(model)
         model = model if models.quantization != "none" or shards > 1 else model.to(device)
         return cls(model, tokens, autocast=torch.bfloat16 if low and float32_weights else None)
 

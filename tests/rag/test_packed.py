@@ -8,15 +8,17 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from raggrid.demo import make_world
 from raggrid.rag.adapters import add_lora
 from raggrid.rag.chat import Ids
 from raggrid.rag.generator import Generator
 from raggrid.rag.products import paired_rows
-from raggrid.rag.reading.packed import can_pack, pack, read_packed
+from raggrid.rag.reading.attention import share_keys
+from raggrid.rag.reading.packed import allow_packing, can_pack, pack, read_packed
 from raggrid.rag.reading.prefix import read_in_parts
+from raggrid.rag.reading.scores import score_packed
 from raggrid.space.settings import Models
 from raggrid.space.tuning import Training
 from tests.rag.test_prefix import ANSWERS, CPU, PROMPTS, SHARED, tokens_read
@@ -159,3 +161,29 @@ def test_in_bfloat16_prompts_of_one_length_share_their_beginning(folder: Path, m
     assert read[0] < sum(map(len, heads)) / 2
     monkeypatch.setattr("raggrid.rag.generator.can_pack", lambda _: False)
     assert generator.generate(prompts, max_new_tokens=4) == texts
+
+
+KINDS = ("llama", "mistral", "qwen2", "qwen3", "phi3", "gemma", "granite", "olmo2", "smollm3", "mixtral", "qwen3_moe")
+UNABLE = ("stablelm", "nemotron", "doge")  # none of them hands on to its attention what it does not know
+
+
+@pytest.mark.parametrize("kind", [*KINDS, *UNABLE])
+def test_architectures_are_packed_that_can_be(kind: str) -> None:
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(
+        kind, vocab_size=60, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=8, max_position_embeddings=128, pad_token_id=0, sliding_window=None,
+        num_local_experts=4, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=16,
+    )  # fmt: skip
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
+    pairs: list[tuple[Ids, Ids]] = [([5, 6, 7, 8, 9], [11, 12]), ([5, 6, 20], [30, 31, 32]), ([5, 6, 7, 8, 41], [13])]
+    with torch.no_grad():
+        rows = [model(input_ids=torch.tensor([head + tail])).logits[0].log_softmax(-1) for head, tail in pairs]
+        share_keys(model)
+        allow_packing(model)
+        assert can_pack(model) == (kind in KINDS)
+        if can_pack(model):
+            scored = score_packed(model, pairs, torch.float32)
+            for (head, tail), row, expected in zip(pairs, scored.token_logprobs, rows, strict=True):
+                alone = expected[torch.arange(len(head) - 1, len(head) + len(tail) - 1), torch.tensor(tail)]
+                torch.testing.assert_close(row[-len(tail) :], alone, rtol=1e-5, atol=1e-5)

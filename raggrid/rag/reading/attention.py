@@ -15,7 +15,7 @@ from torch import Tensor
 
 from raggrid.rag.precision import ALIGNED
 
-SHARED_KEYS = "shared_keys"
+SHARED_KEYS, PACKED = "shared_keys", "shared_keys_packed"  # the latter where texts may come packed
 MOST_IN_ONE_SUM = 1024  # columns up to which oneDNN sums one row in bfloat16 as it does several (1,040 differ)
 
 
@@ -33,8 +33,9 @@ def share_keys(model: Any) -> None:
     if own is None or _code(own) != _code(known) or config._attn_implementation != "eager":
         return
     if config.num_key_value_heads < config.num_attention_heads:
-        AttentionInterface.register(SHARED_KEYS, shared_attention)
-        AttentionMaskInterface.register(SHARED_KEYS, eager_mask)
+        for name in (SHARED_KEYS, PACKED):
+            AttentionInterface.register(name, shared_attention)
+            AttentionMaskInterface.register(name, eager_mask)
         model.set_attn_implementation(SHARED_KEYS)
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from raggrid.rag.chat import Ids
 from raggrid.rag.precision import ALIGNED
-from raggrid.rag.reading.attention import SHARED_KEYS, Parts
+from raggrid.rag.reading.attention import PACKED, SHARED_KEYS, Parts
 from raggrid.rag.reading.prefix import READ_AT_ONCE, WithRoom, common_prefix, empty_cache, reads_all_alike
 
 
@@ -42,9 +42,38 @@ class Packed:
         return mask[None, None]
 
 
+def allow_packing(model: Any) -> None:
+    """Let a decoder-only model whose heads share keys (see `share_keys`) read packed texts, in place, if it hands their
+    parts on to its attention: one that does not fails on a mask of another size."""
+    if model.config._attn_implementation != SHARED_KEYS or not reads_all_alike(model.config):
+        return
+    try:
+        with torch.no_grad():
+            packed_logits(model, pack([([0, 0], [0]), ([0, 0, 0], [0])], next(model.parameters()).device), model.dtype)
+    except (RuntimeError, TypeError, ValueError):
+        return
+    model.set_attn_implementation(PACKED)
+
+
 def can_pack(model: Any) -> bool:
-    """Whether a decoder-only model's attention takes texts that are packed."""
-    return model.config._attn_implementation == SHARED_KEYS and reads_all_alike(model.config)
+    """Whether a model reads packed texts."""
+    return bool(model.config._attn_implementation == PACKED)
+
+
+def packed_logits(model: Any, packed: Packed, dtype: torch.dtype, cache: Any = None) -> Tensor:
+    """(A, V) logits of the tokens of all answers.
+
+    Args:
+        model: decoder-only.
+        packed: what it reads.
+        dtype: what it computes in.
+        cache: takes the keys and values of the row, where they are wanted.
+    """
+    logits: Tensor = model(
+        input_ids=packed.ids, attention_mask=packed.causal_mask(dtype), position_ids=packed.positions,
+        past_key_values=cache, use_cache=cache is not None, logits_to_keep=packed.before, parts=packed.parts,
+    ).logits  # fmt: skip
+    return logits[0]
 
 
 def pack(pairs: Sequence[tuple[Ids, Ids]], device: torch.device, left: int | None = None) -> Packed:
@@ -87,11 +116,7 @@ def read_packed(model: Any, heads: Sequence[Ids], length: int, room: int) -> tup
     for rows in _alike(heads):
         packed = pack([(heads[row], heads[row][:1]) for row in rows], device, -len(heads[rows[0]]) % ALIGNED)
         cache = empty_cache(model.config)
-        logits = model(
-            input_ids=packed.ids, attention_mask=packed.causal_mask(dtype), position_ids=packed.positions,
-            past_key_values=cache, use_cache=True, logits_to_keep=packed.before, parts=packed.parts,
-        ).logits  # fmt: skip
-        first[rows] = logits[0].float().argmax(-1)
+        first[rows] = packed_logits(model, packed, dtype, cache).float().argmax(-1)
         places = places or [_rooms(layer, len(heads), length + room) for layer in cache.layers]
         for layer, place in zip(cache.layers, places, strict=True):
             _unpack((layer.keys, layer.values), place, rows, packed.parts.lengths, length)

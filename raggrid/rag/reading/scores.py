@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from raggrid.rag.chat import Ids
-from raggrid.rag.reading.packed import pack
+from raggrid.rag.reading.packed import pack, packed_logits
 from raggrid.rag.reading.prefix import Prefix
 
 Pairs = Sequence[tuple[Ids, Ids]]
@@ -33,14 +33,11 @@ class AnswerScores:
 def score_packed(model: Any, pairs: Pairs, dtype: torch.dtype) -> AnswerScores:
     """Decoder-only, without padding (see `can_pack`); ``dtype``: what the model computes in."""
     device = next(model.parameters()).device
-    packed = pack(pairs, device)
-    logits = model(
-        input_ids=packed.ids, attention_mask=packed.causal_mask(dtype), position_ids=packed.positions,
-        use_cache=False, logits_to_keep=packed.before, parts=packed.parts,
-    ).logits  # fmt: skip
-    gold = torch.tensor([[token for _, tail in pairs for token in tail]], device=device)
+    logits = packed_logits(model, pack(pairs, device), dtype)
     mask = _ends_of_rows(pairs, device)
-    logprobs = _gold_logprobs(logits, gold)[0]
+    logprobs = _gold_logprobs(
+        logits[None], torch.tensor([[token for _, tail in pairs for token in tail]], device=device)
+    )[0]
     return AnswerScores(logprobs.new_zeros(mask.shape).masked_scatter(mask, logprobs), mask, None)
 
 
