@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from raggrid.rag.chat import Ids
 from raggrid.rag.generator import Generator
 from raggrid.rag.products import paired_rows
 from raggrid.rag.reading.attention import share_keys
-from raggrid.rag.reading.packed import allow_packing, can_pack, pack, read_packed
+from raggrid.rag.reading.packed import _alike, allow_packing, can_pack, pack, read_packed
 from raggrid.rag.reading.prefix import read_in_parts
 from raggrid.rag.reading.scores import score_packed
 from raggrid.space.settings import Models
@@ -128,6 +129,16 @@ def test_the_loss_on_the_prompt_and_models_that_attend_otherwise_are_padded(
     assert not can_pack(load(tiny_models[1]).model)  # each of its heads has keys of its own
 
 
+def with_logits(generator: Generator, work: Callable[[], Any]) -> tuple[Any, torch.Tensor]:
+    """What some work makes, and all the logits that the model computes meanwhile, row by row."""
+    rows: list[torch.Tensor] = []
+    output = generator.model.get_output_embeddings()
+    hook = output.register_forward_hook(lambda _, __, made: rows.append(made.flatten(0, -2)))
+    done = work()
+    hook.remove()
+    return done, torch.cat(rows)
+
+
 @pytest.mark.parametrize("adapted", [False, True])
 def test_keys_and_values_have_the_bits_of_padded_prompts(tmp_path: Path, adapted: bool) -> None:
     """An export reads whole prompts, padded. Sums in bfloat16 depend on where a text begins, and products on their
@@ -143,9 +154,12 @@ def test_keys_and_values_have_the_bits_of_padded_prompts(tmp_path: Path, adapted
     assert len({len(head) % 16 for head in heads}) > 4
     with torch.no_grad(), generator._precision(), paired_rows(generator.model):
         ids, attention = generator._padded(heads, left=True, multiple=16)
-        whole, _, expected = read_in_parts(generator.model, ids, attention, None, 3)
-        first, found = read_packed(generator.model, heads, ids.shape[1], 3)
+        (whole, _, expected), padded = with_logits(
+            generator, lambda: read_in_parts(generator.model, ids, attention, None, 3)
+        )
+        (first, found), packed = with_logits(generator, lambda: read_packed(generator.model, heads, ids.shape[1], 3))
     assert first.tolist() == whole[:, -1].tolist()
+    assert torch.equal(packed, padded[[*chain(*_alike(heads))]])
     for one, other in zip(found.layers, expected.layers, strict=True):
         seen = attention.bool()[:, None, :, None].expand_as(other.keys)
         assert torch.equal(one.keys[seen], other.keys[seen])

@@ -43,7 +43,7 @@ def _code(function: Any) -> tuple[Any, ...]:
     return function.__code__.co_code, function.__code__.co_names, function.__code__.co_consts
 
 
-class Parts(NamedTuple):
+class TextParts(NamedTuple):
     """How a packed row divides: how many tokens all its texts begin with, and how many are left of each.
 
     ``left``: how many places that nothing attends to a text has before it where it is padded, beyond whole multiples of
@@ -61,7 +61,7 @@ def shared_attention(
     value: Tensor,
     attention_mask: Tensor | None,
     scaling: float,
-    parts: Parts | None = None,
+    parts: TextParts | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
     """(B, L, H, D) of (B, H, L, D) queries and (B, G, S, D) keys and values; dropout is off throughout.
@@ -73,7 +73,7 @@ def shared_attention(
     return _attended(query, key, value, attention_mask, scaling, decodes=query.shape[2] == 1), None
 
 
-def _of_parts(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float, parts: Parts) -> Tensor:
+def _of_parts(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float, parts: TextParts) -> Tensor:
     """The first part attends to itself, each other one to the first and to itself."""
     queries, keys, values = (states.split(list(parts.lengths), dim=2) for states in (query, key, value))
     left, made = parts.left or 0, list[Tensor]()

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from raggrid.rag.chat import Ids
 from raggrid.rag.precision import ALIGNED
-from raggrid.rag.reading.attention import PACKED, SHARED_KEYS, Parts
+from raggrid.rag.reading.attention import PACKED, SHARED_KEYS, TextParts
 from raggrid.rag.reading.prefix import READ_AT_ONCE, WithRoom, common_prefix, empty_cache, reads_all_alike
 
 
@@ -29,7 +29,7 @@ class Packed:
 
     ids: Tensor
     positions: Tensor
-    parts: Parts
+    parts: TextParts
     before: Tensor
 
     def causal_mask(self, dtype: torch.dtype) -> Tensor:
@@ -79,7 +79,7 @@ def packed_logits(model: Any, packed: Packed, dtype: torch.dtype, cache: Any = N
 def pack(pairs: Sequence[tuple[Ids, Ids]], device: torch.device, left: int | None = None) -> Packed:
     """Prompts and their answers as one row; the last token of an answer predicts nothing and is left out.
 
-    ``left``: see `Parts`.
+    ``left``: see `TextParts`.
     """
     heads = [head for head, _ in pairs]
     shared = common_prefix(heads)[: min(map(len, heads)) - 1] if len(pairs) > 1 else []
@@ -94,7 +94,7 @@ def pack(pairs: Sequence[tuple[Ids, Ids]], device: torch.device, left: int | Non
     return Packed(
         torch.tensor([[*shared, *chain(*rests)]], device=device),
         torch.tensor([[*positions]], device=device),
-        Parts((known, *map(len, rests)), left),
+        TextParts((known, *map(len, rests)), left),
         torch.tensor([*chain(*before)], device=device),
     )
 
