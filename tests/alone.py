@@ -28,10 +28,11 @@ def _logits(model: Any, work: Callable[[], object]) -> list[Tensor]:
     found: list[Tensor] = []
 
     def keep(_model: Any, _args: Any, given: dict[str, Any], made: Any) -> None:
-        if given["input_ids"].shape[1] == 1 or not can_pack(model):
+        if not given.get("parts"):
             found.append(made.logits[:, -1])
 
-    hook = model.register_forward_hook(keep, with_kwargs=True)
+    own = model.get_base_model() if hasattr(model, "get_base_model") else model  # without adapters
+    hook = own.register_forward_hook(keep, with_kwargs=True)
     work()
     hook.remove()
     return found
