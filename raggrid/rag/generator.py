@@ -24,7 +24,7 @@ from raggrid.rag.precision import ALIGNED, resolved
 from raggrid.rag.products import fast_linear, paired_rows, share_output
 from raggrid.rag.quantization import keep_layout, quantized
 from raggrid.rag.reading.attention import share_keys
-from raggrid.rag.reading.packed import allow_packing, can_pack, read_packed
+from raggrid.rag.reading.packed import alignment, allow_packing, can_pack, read_packed
 from raggrid.rag.reading.prefix import Prefix, can_read_in_parts, read_in_parts, read_prefix
 from raggrid.rag.reading.scores import AnswerScores, Pairs, padded, score_decoded, score_packed, score_padded
 from raggrid.space.settings import Models
@@ -151,7 +151,8 @@ class Generator:
                 share it that `read_packed` reads to the same bits.
         """
         rows = self.tokens.prompts(prompts, examples) if prompts else []
-        order = sorted(range(len(rows)), key=lambda place: len(rows[place]))
+        packs = can_pack(self.model) and not (examples or self._is_float32)
+        order = sorted(range(len(rows)), key=lambda n: (alignment(rows[n]) if packs else 0, len(rows[n])))
         size, texts = batch_size or max(1, len(rows)), [""] * len(rows)
         products = fast_linear if self._is_float32 else paired_rows
         with torch.no_grad(), self._precision(), products(self.model), in_step(self.model):

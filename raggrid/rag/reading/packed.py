@@ -114,7 +114,7 @@ def read_packed(model: Any, heads: Sequence[Ids], length: int, room: int) -> tup
     low = torch.is_autocast_enabled(device.type)
     dtype = torch.get_autocast_dtype(device.type) if low else model.dtype
     for rows in _alike(heads):
-        packed = pack([(heads[row], heads[row][:1]) for row in rows], device, -len(heads[rows[0]]) % ALIGNED)
+        packed = pack([(heads[row], heads[row][:1]) for row in rows], device, alignment(heads[rows[0]]))
         cache = empty_cache(model.config)
         first[rows] = packed_logits(model, packed, dtype, cache).float().argmax(-1)
         places = places or [_rooms(layer, len(heads), length + room) for layer in cache.layers]
@@ -125,13 +125,20 @@ def read_packed(model: Any, heads: Sequence[Ids], length: int, room: int) -> tup
     return first, joined
 
 
+def alignment(head: Ids) -> int:
+    """How many places lie before a prompt that is padded on the left, beyond whole multiples of `ALIGNED`. Sums in
+    bfloat16 depend on it, so prompts are read together where it is the same."""
+    return -len(head) % ALIGNED
+
+
 def _alike(heads: Sequence[Ids]) -> Iterator[list[int]]:
-    """The prompts, by their numbers, that are read at once: sums in bfloat16 depend on where in a multiple of `ALIGNED`
-    a text begins."""
-    order = sorted(range(len(heads)), key=lambda row: (-len(heads[row]) % ALIGNED, row))
-    for _, group in groupby(order, key=lambda row: -len(heads[row]) % ALIGNED):
+    """The prompts, by their numbers, that are read at once."""
+    order = sorted(range(len(heads)), key=lambda row: (alignment(heads[row]), row))
+    known = len(common_prefix(heads))
+    for _, group in groupby(order, key=lambda row: alignment(heads[row])):
         rows = [*group]
-        size = max(1, READ_AT_ONCE // max(len(heads[row]) for row in rows))
+        longest = max(len(heads[row]) for row in rows) - known
+        size = max(1, (READ_AT_ONCE - known) // max(1, longest))
         yield from (rows[start : start + size] for start in range(0, len(rows), size))
 
 
