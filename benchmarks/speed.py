@@ -124,10 +124,8 @@ def peak(path: Path, settings: list[str]) -> None:
             for phase in sorted(trainers, reverse=step % 2 == 0):  # either goes first every other time
                 rows[phase].append(spent(partial(trainers[phase].step, step)))
             best.append(matmul_rate(1024, model.config.hidden_size, model.config.intermediate_size, model.dtype))
-        with FlopCounterMode(display=False) as counted:
-            trainers["generator_rag"].step(PEAK_STEPS + 1)
-        operations = counted.get_total_flops()
-    reached = [operations / seconds / 1e9 for seconds in rows["generator_rag"]]
+        operations = [counted(partial(trainers["generator_rag"].step, step)) for step in range(1, PEAK_STEPS + 1)]
+    reached = [many / seconds / 1e9 for many, seconds in zip(operations, rows["generator_rag"], strict=True)]
     shares = sorted(100 * each / top for each, top in zip(reached, best, strict=True))
     print(f"{model.dtype}: a product reaches {statistics.median(best):.0f} GFLOP/s; a generator step "
           f"{statistics.median(reached):.0f}, {statistics.median(shares):.0f}% "
@@ -136,6 +134,13 @@ def peak(path: Path, settings: list[str]) -> None:
     print(f"generator {told(rows['generator_rag'])}, joint {told(rows['joint_rag'])} a step with "
           f"{space.retrieval.top_k} passages per question: {statistics.median(ratios):.2f} x "
           f"({ratios[0]:.2f} to {ratios[-1]:.2f})")  # fmt: skip
+
+
+def counted(work: Callable[[], object]) -> int:
+    """Operations of matrix products."""
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return int(counter.get_total_flops())
 
 
 def matmul_rate(rows: int, inner: int, columns: int, dtype: torch.dtype) -> float:

@@ -12,7 +12,7 @@ from raggrid.rag.reading.packed import can_pack
 
 
 def assert_alone_as_together(model: Any, prompts: Sequence[Any], answer: Callable[[Sequence[Any]], object]) -> None:
-    """The logits of every new token are equal, bit by bit. Prompts are given shortest first.
+    """The logits of every new token are equal, bit by bit. Prompts are given in the order of a batch.
 
     Of packed prompts those of the first token are left out, which come in another order: see test_packed.py.
     """

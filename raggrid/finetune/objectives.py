@@ -23,7 +23,7 @@ from raggrid.records import Question
 from raggrid.space.search_space import SearchSpace
 from raggrid.strategies import Phase
 
-PASS_BYTES = 1.7e9
+PASS_BYTES = 1.0e9
 ACTIVATION_BYTES = 96  # per unit of width, layer and token: 24 values (see planning/cost_model.py) of 4 bytes
 TOKENS_OF_A_QUESTION = 64  # roughly, where there is no passage
 
