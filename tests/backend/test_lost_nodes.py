@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -54,8 +53,8 @@ def test_a_drained_node_loses_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
             command(space, run, "--address", address, "--set", "resources.max_concurrent_trials=2", "--plain")
         )
         wait_until(lambda: curves(run), "a trial has come to its first rung")
-        drain(address, "a", 20.0)
-        time.sleep(5.0)
+        drain(address, "a", 60.0)
+        wait_until(lambda: not busy(nodes["a"]), "the node has nothing to lose")
         lose(nodes["a"])
         assert charged(run, "lost") == 0.0
         assert read(run, FaultRecord) == []
