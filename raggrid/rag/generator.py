@@ -143,7 +143,7 @@ class Generator:
         """Greedy answers: the text up to the first stop token or line break, stripped.
 
         Args:
-            prompts: in any order; those of like length are answered together.
+            prompts: in any order; those that are read alike, then those of like length, are answered together.
             max_new_tokens: of the longest answer.
             batch_size: how many at once; all where it is None.
             examples: the turns before every prompt, read once. Without them what all prompts begin with is read once in

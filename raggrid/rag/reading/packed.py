@@ -17,7 +17,7 @@ from torch import Tensor
 from raggrid.rag.chat import Ids
 from raggrid.rag.precision import ALIGNED
 from raggrid.rag.reading.attention import PACKED, SHARED_KEYS, TextParts
-from raggrid.rag.reading.prefix import READ_AT_ONCE, WithRoom, common_prefix, empty_cache, reads_all_alike
+from raggrid.rag.reading.prefix import READ_AT_ONCE, WithRoom, common_prefix, empty_cache
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Packed:
 def allow_packing(model: Any) -> None:
     """Let a decoder-only model whose heads share keys (see `share_keys`) read packed texts, in place, if it hands their
     parts on to its attention: one that does not fails on a mask of another size."""
-    if model.config._attn_implementation != SHARED_KEYS or not reads_all_alike(model.config):
+    if model.config._attn_implementation != SHARED_KEYS or empty_cache(model.config) is None:
         return
     try:
         with torch.no_grad():

@@ -160,15 +160,9 @@ def common_prefix(rows: Sequence[Ids]) -> Ids:
 
 def empty_cache(config: Any) -> Any:
     """A cache; None where a layer does not keep the keys and values of all positions, or padding moves what it sees."""
-    cache = DynamicCache(config=config.get_text_config())
-    return cache if reads_all_alike(config) else None
-
-
-def reads_all_alike(config: Any) -> bool:
-    """Whether every layer sees all that is before a token, wherever the text lies and however long it will be."""
     text = config.get_text_config()
     cache = DynamicCache(config=text)
     plain = bool(cache.layers) and all(type(layer) is DynamicLayer for layer in cache.layers)
     windowed = getattr(text, "window_size", None) is not None  # GPT-Neo counts places, padding included
     by_length = any(f"'{kind}'" in str(getattr(text, "rope_parameters", None)) for kind in ROTATIONS_BY_LENGTH)
-    return plain and not windowed and not by_length
+    return cache if plain and not windowed and not by_length else None
